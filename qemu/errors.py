@@ -1,0 +1,34 @@
+"""What can go wrong with a machine or the wire; `MachineError` is the base of all."""
+
+from collections.abc import Sequence
+
+
+class MachineError(Exception):
+    """A machine, one of its lines, or the wire did not do what it was asked."""
+
+
+class LaunchError(MachineError):
+    """A child process ended before it was of use."""
+
+    def __init__(self, command: Sequence[str], exit_code: int | None, stderr_tail: str) -> None:
+        self.command = list(command)
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
+        reason = stderr_tail.strip() or "it said nothing on stderr"
+        super().__init__(f"{self.command[0]} ended at once with code {exit_code}: {reason}")
+
+
+class GuestDied(MachineError):
+    """The machine ended while somebody was waiting for it."""
+
+
+class DeadlinePassed(MachineError):
+    """What was waited for did not come in time."""
+
+
+class QmpError(MachineError):
+    """QEMU refused a command."""
+
+
+class WireError(MachineError):
+    """The wire refused a command, or its process is gone."""

@@ -1,0 +1,303 @@
+"""One machine: a QEMU process with its control connection, its serial lines, its overlay disk and its folder."""
+
+import re
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from wsklab.qemu.deadline import within
+from wsklab.qemu.errors import LaunchError, MachineError
+from wsklab.qemu.monitor import Event, Qmp
+from wsklab.qemu.process import Child
+from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
+from wsklab.qemu.serial import SerialLine
+
+LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold disk
+SNAPSHOT_PATIENCE = 60.0
+SERIAL_BUFFER = 1 << 20  # bytes that a guest may say while our Python is busy
+
+EventKind = Literal["panic", "shutdown", "reset", "died"]
+
+_LINUX_PANIC = re.compile(r"Kernel panic - not syncing")
+_QMP_KINDS: dict[str, EventKind] = {"GUEST_PANICKED": "panic", "SHUTDOWN": "shutdown", "RESET": "reset"}
+
+
+@dataclass(frozen=True)
+class MachineEvent:
+    """Something that happened to a machine as a whole. `t_ns` is `time.time_ns`."""
+
+    t_ns: int
+    kind: EventKind
+    detail: str
+
+
+class Machine:
+    """A machine from its start to its stop; a context manager which stops it.
+
+    `folder` receives debug.log, agent.log, console.log (raw bytes), qmp.log, qemu.stderr, command.txt, overlay.qcow2.
+    `wire` is the machine's end of the wire (`Wire.target_end`, `Wire.peer_end`).
+    Event and line subscribers run in the thread that noticed: they must be quick and not call the machine.
+    """
+
+    debug: SerialLine
+    agent: SerialLine
+    console: SerialLine
+
+    def __init__(
+        self,
+        name: str,
+        profile: Profile,
+        files: ImageFiles,
+        folder: Path,
+        accelerator: Accelerator,
+        wire: socket.socket | None = None,
+    ) -> None:
+        self.name = name
+        self.profile = profile
+        self.files = files
+        self.folder = folder
+        self.accelerator = accelerator
+        self.overlay = folder / "overlay.qcow2"
+        self._wire = wire
+        self._subscribers: list[Callable[[MachineEvent], None]] = []
+        self._lines: dict[SerialRole, SerialLine] = {}
+        self._child: Child | None = None
+        self._qmp: Qmp | None = None
+        self._stopping = False
+
+    def on_event(self, subscriber: Callable[[MachineEvent], None]) -> None:
+        """Calls `subscriber` for every event from now on."""
+        self._subscribers.append(subscriber)
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def start(self, snapshot: str | None = None) -> None:
+        """Boots from a fresh overlay; with `snapshot`, continues from that snapshot in the overlay already there.
+
+        Returns once the CPUs run. Raises LaunchError or MachineError; nothing is left behind then.
+        """
+        if self._child:
+            raise MachineError(f"{self.name} has been started already: stop it first")
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if snapshot is None:
+            create_overlay(self.files.disk, self.overlay)
+        self._stopping = False
+        try:
+            self._launch(snapshot)
+            self.qmp.execute("cont")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ends the machine, softly if QEMU still listens, and frees all it held. Does nothing to a stopped one."""
+        if self._child is None:
+            return
+        self._stopping = True
+        child = self._child
+        for ask, patience in ((self._quit, 0.8), (child.terminate, 0.3), (child.kill, 5.0)):
+            if child.exit_code is None:
+                with suppress(MachineError, OSError):
+                    ask()
+                child.wait(within(patience))
+        if self._qmp:
+            self._qmp.close()
+        for line in self._lines.values():
+            line.close()
+        self._child, self._qmp = None, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """True while the QEMU process lives."""
+        return self._child is not None and self._child.exit_code is None
+
+    @property
+    def pid(self) -> int:
+        return self._alive().pid
+
+    # -- power --------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        self.qmp.execute("stop")
+
+    def resume(self) -> None:
+        self.qmp.execute("cont")
+
+    def reset(self) -> None:
+        """Presses the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
+        self.qmp.execute("set-action", reboot="reset")
+        self.qmp.execute("system_reset")
+
+    def cut_power(self) -> None:
+        """Pulls the plug: the machine vanishes without a word on the wire. `start` boots it anew, on a fresh disk."""
+        self._stopping = True
+        child = self._alive()
+        child.kill()
+        child.wait(within(5.0))
+        self.stop()
+
+    def set_link(self, up: bool) -> None:
+        """Plugs the cable into the wire's NIC, or pulls it; the guest sees its carrier change."""
+        self.qmp.execute("set_link", name=WIRE_LINK, up=up)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------
+
+    def save(self, tag: str) -> None:
+        """Saves RAM, devices and disk under `tag` in the overlay. The guest stands still meanwhile."""
+        self._snapshot_command(f"savevm {tag}")
+
+    def restore(self, tag: str) -> None:
+        """Goes back to the snapshot; a running machine runs on from there, a paused one stays paused.
+
+        After an error the machine stands still in an unknown state: start it anew.
+        """
+        self._snapshot_command(f"loadvm {tag}")
+        for line in self._lines.values():
+            line.cut()
+
+    def _snapshot_command(self, command: str) -> None:
+        if said := self.qmp.hmp(command, within(SNAPSHOT_PATIENCE)).strip():
+            raise MachineError(f"{self.name}: {command}: {said}")
+
+    # -- evidence -----------------------------------------------------------------------------------------------
+
+    def registers(self) -> str:
+        """The registers of all CPUs, as QEMU's monitor prints them."""
+        return self.qmp.hmp("info registers -a")
+
+    def screenshot(self, path: Path) -> None:
+        """Writes the screen as PNG. Raises MachineError when the profile has no display."""
+        if self.profile.display == "none":
+            raise MachineError(f"{self.name} has no screen: its profile says `display: none`")
+        self.qmp.execute("screendump", filename=str(path), format="png")
+
+    # -- ways in ------------------------------------------------------------------------------------------------
+
+    @property
+    def qmp(self) -> Qmp:
+        if self._qmp is None:
+            raise MachineError(f"{self.name} is not running: start it first")
+        return self._qmp
+
+    @property
+    def ssh_port(self) -> int:
+        """The port on 127.0.0.1 which leads to the guest's port 22."""
+        table = self.qmp.hmp("info usernet")
+        if match := re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", table):
+            return int(match[1])
+        raise MachineError(f"{self.name}: QEMU forwards no port to the guest: {table!r}")
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _launch(self, snapshot: str | None) -> None:
+        """Starts QEMU with one end of a socket pair per channel: connected before it runs, with no path and no port."""
+        if self._wire:
+            _discard_stale_frames(self._wire)
+        qmp_ours, qmp_theirs = socket.socketpair()
+        serial = {role: _serial_pair() for role in self.profile.serial}
+        self._lines = {role: SerialLine(role, ours) for role, (ours, _) in serial.items()}
+        theirs = [qmp_theirs, *(end for _, end in serial.values())]
+        command = command_line(
+            self.profile,
+            self.files,
+            name=self.name,
+            accelerator=self.accelerator,
+            overlay=self.overlay,
+            logs=self.folder,
+            serial_fds={role: end.fileno() for role, (_, end) in serial.items()},
+            qmp_fd=qmp_theirs.fileno(),
+            wire_fd=self._wire.fileno() if self._wire else None,
+            snapshot=snapshot,
+        )
+        (self.folder / "command.txt").write_text(shlex.join(command) + "\n")
+        inherited = [end.fileno() for end in (*theirs, *([self._wire] if self._wire else []))]
+        self._qmp = Qmp(self.name, qmp_ours, self.folder / "qmp.log", self._hear_qmp)
+        for role, line in self._lines.items():
+            setattr(self, role, line)
+            line.start()
+        if "console" in self._lines:
+            self.console.on_line(self._hear_console)
+        try:
+            self._child = Child(command, self.folder / "qemu.stderr", pass_fds=inherited, on_exit=self._hear_exit)
+        finally:
+            _close(theirs)
+        self._greet(self._child)
+
+    def _greet(self, child: Child) -> None:
+        try:
+            self.qmp.connect(within(LAUNCH_PATIENCE))
+        except MachineError as error:
+            if child.wait(within(0.5)) is None:
+                raise
+            raise LaunchError(child.command, child.exit_code, child.stderr_tail()) from error
+
+    def _quit(self) -> None:
+        self.qmp.execute("quit", deadline=within(0.5))
+
+    def _alive(self) -> Child:
+        if self._child is None:
+            raise MachineError(f"{self.name} is not running: start it first")
+        return self._child
+
+    def _hear_qmp(self, event: Event) -> None:
+        if kind := _QMP_KINDS.get(event["event"]):
+            stamp = event["timestamp"]
+            self._tell(kind, str(event.get("data", "")), stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000)
+
+    def _hear_console(self, t_ns: int, text: str) -> None:
+        if _LINUX_PANIC.search(text):
+            self._tell("panic", text, t_ns)
+
+    def _hear_exit(self, code: int) -> None:
+        tail = (self.folder / "qemu.stderr").read_text(errors="replace")[-4096:]
+        self._tell("died", f"QEMU ended with code {code}: {tail.strip()}", time.time_ns())
+
+    def _tell(self, kind: EventKind, detail: str, t_ns: int) -> None:
+        if self._stopping:
+            return
+        for subscriber in list(self._subscribers):
+            subscriber(MachineEvent(t_ns, kind, detail))
+
+
+def create_overlay(base: Path | None, overlay: Path) -> None:
+    """Makes a qcow2 file over `base`; without a base an empty one, whose only use is to hold snapshots."""
+    backing = ["64M"] if base is None else []
+    source = [] if base is None else ["-b", str(base.resolve()), "-F", "qcow2"]
+    made = subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", *source, str(overlay), *backing], capture_output=True, text=True
+    )
+    if made.returncode:
+        raise MachineError(f"cannot make the disk {overlay}: {made.stderr.strip()}")
+
+
+def _serial_pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SERIAL_BUFFER)
+    return ours, theirs
+
+
+def _discard_stale_frames(wire: socket.socket) -> None:
+    """A machine that was off has not heard what the cable said meanwhile."""
+    with suppress(BlockingIOError):
+        while True:
+            wire.recv(65536, socket.MSG_DONTWAIT)
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for end in sockets:
+        end.close()

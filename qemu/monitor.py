@@ -1,0 +1,111 @@
+"""QMP, QEMU's control protocol, made synchronous: `qemu.qmp` runs in one background thread for all machines."""
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wsklab.qemu.deadline import left, within
+from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError, QmpError
+
+from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp.protocol import StateError
+
+T = TypeVar("T")
+Event = Mapping[str, Any]
+_SILENT = logging.Logger("quiet", logging.CRITICAL)  # errors are raised to our caller, who knows more
+PATIENCE = 10.0  # seconds for a command, when the caller names no deadline
+
+
+@functools.cache
+def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="qmp", daemon=True).start()
+    return loop
+
+
+_ONE_LOOP = threading.Lock()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of this process (keyed by pid since threads do not survive os.fork)."""
+    with _ONE_LOOP:
+        return _loop_of(os.getpid())
+
+
+class Qmp:
+    """One QMP connection. Events go to `on_event` in the QMP thread: it must neither block nor execute commands."""
+
+    def __init__(self, name: str, ours: socket.socket, log: Path, on_event: Callable[[Event], None]) -> None:
+        self._name = name
+        self._socket = ours
+        self._on_event = on_event
+        self._log = log.open("a", buffering=1)
+        self._client = QMPClient(name)
+        self._client.logger = _SILENT
+        self._task: asyncio.Task[None] | None = None
+
+    def connect(self, deadline: float) -> None:
+        """Raises MachineError when QEMU does not greet."""
+        try:
+            self._run(self._connect(), deadline, "the QMP greeting")
+        except (QMPError, EOFError, OSError) as error:
+            raise MachineError(f"{self._name}: no QMP greeting: {error}") from error
+
+    def execute(self, command: str, /, deadline: float | None = None, **arguments: object) -> Any:
+        """Runs a QMP command and returns its result. Raises QmpError, GuestDied or DeadlinePassed."""
+        self._write_log({"execute": command, "arguments": arguments})
+        try:
+            reply = self._run(self._client.execute(command, arguments), deadline or within(PATIENCE), command)
+        except ExecuteError as error:
+            self._write_log({"error": str(error)})
+            raise QmpError(f"{self._name}: {command}: {error}") from error
+        except (ExecInterruptedError, StateError, EOFError, OSError) as error:
+            raise GuestDied(f"{self._name}: QEMU is gone, {command} was not done") from error
+        self._write_log({"return": reply})
+        return reply
+
+    def hmp(self, command: str, deadline: float | None = None) -> str:
+        """Runs a command of the human monitor and returns its text: errors come as text, too."""
+        return str(self.execute("human-monitor-command", deadline, **{"command-line": command}))
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # whatever broke the connection is already known from the machine
+            self._run(self._disconnect(), within(1.0), "the end of QMP")
+        self._socket.close()
+        self._log.close()
+
+    async def _connect(self) -> None:
+        await self._client.connect(self._socket)
+        self._task = asyncio.create_task(self._listen())
+
+    async def _disconnect(self) -> None:
+        if self._task:
+            self._task.cancel()
+        await self._client.disconnect()
+
+    async def _listen(self) -> None:
+        async for event in self._client.events:
+            self._write_log(dict(event))
+            self._on_event(event)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T], deadline: float, what: str) -> T:
+        future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
+        try:
+            return future.result(left(deadline))
+        except FutureTimeout:
+            future.cancel()
+            raise DeadlinePassed(f"{self._name}: QEMU did not answer in time: {what}") from None
+
+    def _write_log(self, entry: Mapping[str, object]) -> None:
+        if not self._log.closed:
+            self._log.write(json.dumps({"t_ns": time.time_ns(), **entry}) + "\n")

@@ -1,0 +1,109 @@
+"""Child processes that never outlive us, however we die.
+
+Every child is started through `setpriv --pdeathsig KILL` (prctl(2), PR_SET_PDEATHSIG: the kernel kills it when the
+*thread* that forked it ends), from one thread that lives as long as we do. The shell between `setpriv` and the program
+closes the last gap: had we died before the prctl, the shell would have another parent than us, and ends.
+"""
+
+import functools
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from wsklab.qemu.deadline import left
+
+_GUARD = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"']
+
+STDERR_TAIL = 4096  # bytes of stderr shown to users
+
+
+@functools.cache
+def _forker_of(_pid: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="forker")
+
+
+_ONE_FORKER = threading.Lock()
+
+
+def _forker() -> ThreadPoolExecutor:
+    """The thread that forks, one per process (keyed by pid since threads do not survive os.fork)."""
+    with _ONE_FORKER:
+        return _forker_of(os.getpid())
+
+
+class Child:
+    """A running process; `on_exit(code)` is called by a thread of its own as soon as it ends (negative: signal)."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        stderr: Path,
+        *,
+        pass_fds: Sequence[int] = (),
+        pipes: bool = False,
+        on_exit: Callable[[int], None] | None = None,
+    ) -> None:
+        self.command = list(command)
+        self._stderr = stderr
+        self._on_exit = on_exit
+        self._exited = threading.Event()
+        with stderr.open("wb") as log:
+            self._process = (
+                _forker()
+                .submit(
+                    subprocess.Popen[bytes],
+                    [*_GUARD, str(os.getpid()), *command],
+                    stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if pipes else log,
+                    stderr=log,
+                    pass_fds=pass_fds,
+                    start_new_session=True,  # Ctrl-C in the terminal is ours alone: evidence first, then the machines
+                )
+                .result()
+            )
+        threading.Thread(target=self._reap, name=f"reap-{self.pid}", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._process.stdin, "started without pipes"
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._process.stdout, "started without pipes"
+        return self._process.stdout
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode if self._exited.is_set() else None
+
+    def wait(self, deadline: float) -> int | None:
+        """The exit code, or None when the process still runs at the deadline."""
+        self._exited.wait(left(deadline))
+        return self.exit_code
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def stderr_tail(self) -> str:
+        """The end of what the process wrote to stderr."""
+        with self._stderr.open("rb") as log:
+            log.seek(max(0, self._stderr.stat().st_size - STDERR_TAIL))
+            return log.read().decode(errors="replace")
+
+    def _reap(self) -> None:
+        code = self._process.wait()
+        self._exited.set()
+        if self._on_exit:
+            self._on_exit(code)

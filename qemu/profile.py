@@ -1,0 +1,145 @@
+"""What a machine is made of, and the QEMU command line that makes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from wsklab.qemu.errors import MachineError
+
+Accelerator = Literal["kvm", "tcg"]
+SerialRole = Literal["debug", "agent", "console"]
+WIRE_LINK = "wire"  # the netdev that `set_link` cuts
+SERIAL_IRQS = (4, 3, 5, 7)  # COM3 and COM4 would share with COM1 and COM2, which QEMU's ISA bus does not do
+NO_ROM = ",romfile="  # nothing boots from the network: quicker firmware, smaller snapshots
+PROFILES = Path(__file__).parent / "profiles"
+
+
+class Profile(BaseModel):
+    """One kind of machine; see `profiles/`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory_mib: Annotated[int, Field(ge=64, le=65536)]
+    cpus: Annotated[int, Field(ge=1, le=64)] = 1
+    machine: str = "q35"
+    cpu: dict[Accelerator, str]
+    serial: Annotated[tuple[SerialRole, ...], Field(max_length=4)] = ("debug", "agent", "console")  # COM1, COM2, COM3
+    disk: Literal["virtio-blk-pci", "ide-hd"] = "virtio-blk-pci"
+    network: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
+    wire_mac: str
+    management_mac: str
+    display: Literal["none", "VGA", "virtio-vga"] = "none"  # the device that `screenshot` reads
+    reboot: Literal["pause", "reset"] = "pause"  # what a guest's own reboot does
+    devices: tuple[str, ...] = ()
+    kernel_args: str = ""  # with direct kernel boot, before those of the image
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The files that a machine boots from; without a disk it lives in its initrd."""
+
+    disk: Path | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+    kernel_args: str = ""
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A built-in profile by name, or one from a file. Raises MachineError which says what is wrong with it."""
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = PROFILES / f"{name_or_path}.yaml"
+    try:
+        return Profile.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise MachineError(f"cannot read the machine profile {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise MachineError(f"{path} is not a machine profile: {error}") from error
+
+
+def command_line(
+    profile: Profile,
+    files: ImageFiles,
+    *,
+    name: str,
+    accelerator: Accelerator,
+    overlay: Path,
+    logs: Path,
+    serial_fds: Mapping[SerialRole, int],
+    qmp_fd: int,
+    wire_fd: int | None = None,
+    snapshot: str | None = None,
+) -> list[str]:
+    """The QEMU command of a machine which waits for `cont`; every channel to it is an inherited, connected socket."""
+    return [
+        "qemu-system-x86_64",
+        "-name", name,
+        "-nodefaults", "-no-user-config", "-display", "none", "-S",
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        "-machine", f"{profile.machine},accel={accelerator}",
+        "-cpu", profile.cpu[accelerator],
+        "-smp", str(profile.cpus),
+        "-m", str(profile.memory_mib),
+        "-rtc", "base=utc",
+        # After a panic or a power-off the machine stands still, for the evidence, until we end it.
+        "-action", f"panic=pause,shutdown=pause,reboot={'reset' if profile.reboot == 'reset' else 'shutdown'}",
+        "-device", "pvpanic-pci",
+        "-device", "virtio-rng-pci",
+        *_monitor(qmp_fd),
+        *_serial(profile, logs, serial_fds),
+        *_disk(profile, overlay),
+        *_network(profile, wire_fd),
+        *([] if profile.display == "none" else ["-device", profile.display]),
+        *(word for device in profile.devices for word in ("-device", device)),
+        *_kernel(profile, files),
+        *([] if snapshot is None else ["-loadvm", snapshot]),
+    ]  # fmt: skip
+
+
+def _monitor(fd: int) -> list[str]:
+    return ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
+
+
+def _serial(profile: Profile, logs: Path, fds: Mapping[SerialRole, int]) -> list[str]:
+    words: list[str] = []
+    for index, role in enumerate(profile.serial):
+        words += ["-chardev", f"socket,id={role},fd={fds[role]},logfile={_escape(logs / role)}.log,logappend=on"]
+        words += ["-device", f"isa-serial,chardev={role},index={index},irq={SERIAL_IRQS[index]}"]
+    return words
+
+
+def _disk(profile: Profile, overlay: Path) -> list[str]:
+    """A power cut of the *host* may lose the overlay, which dies with its run anyway: no flush ever waits."""
+    return [
+        "-drive", f"id=disk,if=none,format=qcow2,file={_escape(overlay)},cache=unsafe,discard=unmap",
+        "-device", f"{profile.disk},drive=disk",
+    ]  # fmt: skip
+
+
+def _network(profile: Profile, wire_fd: int | None) -> list[str]:
+    """The wire's NIC comes first on the bus, then management: 127.0.0.1, a port of the kernel's choice."""
+    wire = [] if wire_fd is None else [
+        "-netdev", f"dgram,id={WIRE_LINK},local.type=fd,local.str={wire_fd}",
+        "-device", f"{profile.network},netdev={WIRE_LINK},mac={profile.wire_mac}{NO_ROM}",
+    ]  # fmt: skip
+    return [
+        *wire,
+        "-netdev", "user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22",
+        "-device", f"{profile.network},netdev=management,mac={profile.management_mac}{NO_ROM}",
+    ]  # fmt: skip
+
+
+def _kernel(profile: Profile, files: ImageFiles) -> list[str]:
+    if files.kernel is None:
+        return []
+    arguments = f"{profile.kernel_args} {files.kernel_args}".strip()
+    initrd = [] if files.initrd is None else ["-initrd", str(files.initrd)]
+    return ["-kernel", str(files.kernel), *initrd, "-append", arguments]
+
+
+def _escape(path: Path) -> str:
+    """QEMU's option syntax doubles commas."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,201 @@
+"""A serial line of a machine: drained for ever by a thread of its own, heard as whole lines of text."""
+
+import codecs
+import contextlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pexpect
+from pexpect.socket_pexpect import SocketSpawn
+from wsklab.qemu.deadline import left
+from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
+
+MAX_LINE = 4096  # bytes; a longer line is cut into pieces
+LineSubscriber = Callable[[int, str], None]
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, C1
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class LineSplitter:
+    """Bytes in, whole lines of clean text out; pure. Memory is bounded by MAX_LINE."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that these bytes complete, without escape sequences and control characters."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        lines = [piece for line in whole for piece in _pieces(line)]
+        while len(self._rest) > MAX_LINE:
+            lines.append(self._rest[:MAX_LINE])
+            self._rest = self._rest[MAX_LINE:]
+        return [clean(line) for line in lines]
+
+    def flush(self) -> list[str]:
+        """The unfinished line, if there is one: nothing more will come for it."""
+        rest, self._rest = self._rest, b""
+        return [clean(rest)] if rest else []
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    return [line[at : at + MAX_LINE] for at in range(0, max(1, len(line)), MAX_LINE)]
+
+
+def clean(line: bytes) -> str:
+    """Decoded late: what is not UTF-8 becomes U+FFFD, terminal escapes and control characters go."""
+    return _CONTROL.sub("", _ESCAPE.sub("", line.decode(errors="replace")))
+
+
+class _TextSpawn(SocketSpawn):  # type: ignore[type-arg]  # generic in its stubs alone
+    """pexpect's SocketSpawn hands on the bytes it received even when asked for text; this one decodes them."""
+
+    def __init__(self, reader: socket.socket) -> None:
+        super().__init__(reader, encoding="utf-8")
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
+        return self._decode(super().read_nonblocking(size, timeout))
+
+
+class Watch:
+    """pexpect over the text lines of one serial line, from the moment the watch began."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._overflow = False
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._spawn = _TextSpawn(self._reader)
+
+    def expect(self, pattern: str, deadline: float) -> re.Match[str]:
+        """The first match of a regular expression in the lines since the last match.
+
+        Raises DeadlinePassed, or GuestDied when the line ended.
+        """
+        if self._overflow:
+            raise MachineError(f"the {self._name} line said more than a watch holds: expect sooner")
+        try:
+            self._spawn.expect(pattern, timeout=left(deadline))
+        except pexpect.TIMEOUT:
+            said = str(self._spawn.buffer or "")[-500:]
+            raise DeadlinePassed(f"no {pattern!r} on the {self._name} line; its last words: {said!r}") from None
+        except pexpect.EOF:
+            raise GuestDied(f"the machine ended before {pattern!r} came on its {self._name} line") from None
+        match = self._spawn.match
+        assert isinstance(match, re.Match)
+        return match
+
+    def _hear(self, _t_ns: int, text: str) -> None:
+        """Called by the drain thread, which must never block: what does not fit is an error of the one who watches."""
+        data = f"{text}\n".encode()
+        try:
+            self._overflow |= self._writer.send(data) < len(data)
+        except BlockingIOError:
+            self._overflow = True
+        except OSError:  # closed a moment ago
+            pass
+
+    def _end(self) -> None:
+        self._writer.close()
+
+
+class SerialLine:
+    """One end of a serial line. QEMU's logfile keeps the raw bytes; here they become lines for subscribers."""
+
+    def __init__(self, name: str, ours: socket.socket) -> None:
+        self.name = name
+        self.last_heard = time.monotonic()
+        self._socket = ours
+        self._splitter = LineSplitter()
+        self._lock = threading.Lock()  # order of lines, and the list of subscribers
+        self._subscribers: list[LineSubscriber] = []
+        self._watches: list[Watch] = []
+        self._raw: Callable[[bytes], None] | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._drain, name=f"serial-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def on_line(self, subscriber: LineSubscriber) -> Callable[[], None]:
+        """Calls `subscriber(t_ns, text)` for every line from now on, in the drain thread; returns how to stop it.
+
+        A subscriber must be quick: the guest waits while nobody drains.
+        """
+        with self._lock:
+            self._subscribers.append(subscriber)
+        return lambda: self._forget(subscriber)
+
+    def on_bytes(self, receiver: Callable[[bytes], None]) -> None:
+        """Gives the raw bytes to `receiver` (a KD session) instead of splitting lines; it calls `say` with its text."""
+        self._raw = receiver
+
+    def say(self, lines: list[str]) -> None:
+        """Hands lines to all subscribers and watches."""
+        t_ns = time.time_ns()
+        with self._lock:
+            hearers = [*self._subscribers, *(watch._hear for watch in self._watches)]
+            for text in lines:
+                for hear in hearers:
+                    hear(t_ns, text)
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes into the guest. Raises GuestDied when the line is gone."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise GuestDied(f"the {self.name} line is gone: {error}") from error
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[Watch]:
+        """Keeps what the line says from now on, for `expect`: begin the watch, cause the text, then expect it."""
+        watch = Watch(self.name)
+        with self._lock:
+            self._watches.append(watch)
+            if self._ended:
+                watch._end()
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                self._watches.remove(watch)
+            watch._end()
+            watch._reader.close()
+
+    def expect(self, pattern: str, deadline: float) -> re.Match[str]:
+        """Waits for a line yet to come; see `watch` for text that our own action causes."""
+        with self.watch() as watch:
+            return watch.expect(pattern, deadline)
+
+    def cut(self) -> None:
+        """Ends an unfinished line: what comes next comes from another time (a snapshot was restored)."""
+        self.say(self._splitter.flush())
+
+    def close(self) -> None:
+        """Ends the line and its thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(65536):
+                self.last_heard = time.monotonic()
+                if self._raw:
+                    self._raw(data)
+                else:
+                    self.say(self._splitter.feed(data))
+        self.say(self._splitter.flush())
+        with self._lock:
+            self._ended = True
+            for watch in self._watches:
+                watch._end()
+
+    def _forget(self, subscriber: LineSubscriber) -> None:
+        with self._lock:
+            self._subscribers.remove(subscriber)

@@ -1,0 +1,1 @@
+"""The Ethernet segment between target and peer: frames, faults, the recording."""

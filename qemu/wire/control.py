@@ -1,0 +1,195 @@
+"""The orchestrator's handle on the wire."""
+
+import itertools
+import json
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from wsklab.qemu.deadline import left, within
+from wsklab.qemu.errors import DeadlinePassed, WireError
+from wsklab.qemu.process import Child
+from wsklab.qemu.wire import pcapng
+from wsklab.qemu.wire.frames import SIDES, Frame, decode
+
+PATIENCE = 5.0  # seconds for the wire's process to answer
+BUFFER = 4 << 20  # bytes; the kernel gives what net.core.wmem_max allows
+
+
+class Wire:
+    """A cable between two machines; its process runs from `start` to `stop`. A context manager.
+
+    `target_end` and `peer_end` are the sockets which the machines are given; they outlive restarts of the machines.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.target_end, self._target_cable = _cable_pair()
+        self.peer_end, self._peer_cable = _cable_pair()
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._pending: dict[int, Future[dict[str, Any]]] = {}
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Frames pass from now on. Raises WireError."""
+        fds = [self._target_cable.fileno(), self._peer_cable.fileno()]
+        command = [sys.executable, "-m", "wsklab.qemu.wire.cable", *map(str, fds)]
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._child = Child(command, self.folder / "wire.stderr", pass_fds=fds, pipes=True)
+        self._target_cable.close()
+        self._peer_cable.close()
+        threading.Thread(target=self._listen, args=(self._child,), name="wire", daemon=True).start()
+        self.counters()
+
+    def stop(self) -> None:
+        """Ends the wire's process; a recording is complete then."""
+        if self._child is None:
+            return
+        with suppress(OSError):
+            self._child.stdin.close()
+        if self._child.wait(within(1.0)) is None:
+            self._child.kill()
+            self._child.wait(within(5.0))
+        self.target_end.close()
+        self.peer_end.close()
+        self._child = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- recording ----------------------------------------------------------------------------------------------
+
+    def record(self, path: Path) -> None:
+        """Records every frame from now on as pcapng; ends an earlier recording."""
+        self._ask("record", path=str(path.resolve()))
+
+    def stop_recording(self) -> None:
+        self._ask("stop_recording")
+
+    def mark(self, text: str) -> None:
+        """Names a place in the recording; `await_frame` looks at frames after the newest mark."""
+        self._ask("mark", text=text)
+
+    def barrier(self, deadline: float, sides: Iterable[str] = SIDES) -> None:
+        """Pings the machines from the wire itself: when they have answered, all that they sent before is recorded.
+
+        Raises DeadlinePassed which names the sides that did not answer.
+        """
+        number, future = self._send("barrier", sides=sorted(sides))
+        if self._wait(future, deadline) is None:
+            missing = self._ask("forget", of=number)["missing"]
+            if missing:
+                raise DeadlinePassed(f"no answer to the ping of the wire from: {', '.join(missing)}")
+
+    def await_frame(self, match: Mapping[str, object], deadline: float) -> Frame:
+        """The first frame since the newest mark which fits (keys: `faults.Match.parse`). Raises DeadlinePassed."""
+        number, future = self._send("await", match=match)
+        reply = self._wait(future, deadline)
+        if reply is None:
+            self._ask("forget", of=number)
+            raise DeadlinePassed(f"no frame on the wire fits {dict(match)}")
+        told = reply["frame"]
+        return decode(bytes.fromhex(told["data"]), told["time"], told["sender"], told["receiver"], told["comment"])
+
+    # -- faults -------------------------------------------------------------------------------------------------
+
+    def fault(self, spec: Mapping[str, object]) -> int:
+        """Arms a fault (keys: `faults.Fault.parse`) and returns its id. Raises WireError which says what is wrong."""
+        return int(self._ask("fault", spec=spec)["fault"])
+
+    def release(self, fault: int) -> None:
+        """Ends a fault; the frames it holds go out now."""
+        self._ask("release", fault=fault)
+
+    def clear(self) -> None:
+        """Ends all faults; the frames they hold are lost."""
+        self._ask("clear")
+
+    def forge(self, port: int, by: Sequence[Mapping[str, object]]) -> None:
+        """Forges segments (keys: `flows.Forgery.parse`) on the newest connection that uses `port`, now."""
+        self._ask("forge", port=port, by=by)
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Per side: frames received from it, sent to it, kept by faults, made for it, lost, and queued for it."""
+        counters: dict[str, dict[str, int]] = self._ask("counters")["counters"]
+        return counters
+
+    def struck(self) -> dict[int, int]:
+        """How many frames each armed fault has hit."""
+        return {int(fault): hits for fault, hits in self._ask("counters")["struck"].items()}
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _ask(self, do: str, **arguments: object) -> dict[str, Any]:
+        _, future = self._send(do, **arguments)
+        reply = self._wait(future, within(PATIENCE))
+        if reply is None:
+            raise WireError(f"the wire's process did not answer to {do!r} in {PATIENCE:g} s")
+        return reply
+
+    def _send(self, do: str, **arguments: object) -> tuple[int, Future[dict[str, Any]]]:
+        if self._child is None:
+            raise WireError("the wire is not running: start it first")
+        number, future = next(self._ids), Future[dict[str, Any]]()
+        line = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
+        with self._lock:
+            self._pending[number] = future
+            try:
+                self._child.stdin.write(line)
+                self._child.stdin.flush()
+            except OSError:
+                raise self._gone(self._child) from None
+        return number, future
+
+    def _wait(self, future: "Future[dict[str, Any]]", deadline: float) -> dict[str, Any] | None:
+        """The reply, or None when it did not come in time. Raises WireError when the wire refused."""
+        try:
+            reply = future.result(left(deadline))
+        except FutureTimeout:
+            return None
+        if not reply["ok"]:
+            raise WireError(reply["error"])
+        return reply
+
+    def _listen(self, child: Child) -> None:
+        for line in child.stdout:
+            reply = json.loads(line)
+            with self._lock:
+                future = self._pending.pop(reply["id"], None)
+            if future:
+                future.set_result(reply)
+        child.wait(within(1.0))
+        with self._lock:
+            for future in self._pending.values():
+                future.set_exception(self._gone(child))
+            self._pending.clear()
+
+    def _gone(self, child: Child) -> WireError:
+        return WireError(f"the wire's process is gone (code {child.exit_code}): {child.stderr_tail().strip()}")
+
+
+def read_recording(path: Path) -> list[Frame]:
+    """The frames and marks of a recording, in order; it may be unfinished."""
+    return pcapng.read(path.read_bytes())
+
+
+def _cable_pair() -> tuple[socket.socket, socket.socket]:
+    """(the machine's end, the cable's end): connected to each other, so that a full buffer makes the sender wait."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    return ends

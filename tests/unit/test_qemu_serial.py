@@ -1,0 +1,126 @@
+"""Serial lines: bytes become whole, clean lines; watching never holds the guest up."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsklab.qemu.deadline import within
+from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
+from wsklab.qemu.serial import MAX_LINE, LineSplitter, SerialLine, clean
+
+Pair = tuple[SerialLine, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, guest = socket.socketpair()
+    line = SerialLine("debug", ours)
+    line.start()
+    yield line, guest
+    line.close()
+    guest.close()
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6))
+def test_how_bytes_arrive_does_not_matter(data: bytes, cuts: list[int]) -> None:
+    whole, parts = LineSplitter(), LineSplitter()
+    edges = [0, *sorted(cuts), len(data)]
+    pieces = [line for a, b in pairwise(edges) for line in parts.feed(data[a:b])]
+    assert pieces + parts.flush() == whole.feed(data) + whole.flush()
+
+
+@given(
+    st.lists(
+        st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), max_size=40)
+    )
+)
+def test_lines_survive(lines: list[str]) -> None:
+    assert LineSplitter().feed("".join(f"{line}\r\n" for line in lines).encode()) == lines
+
+
+@pytest.mark.parametrize("length", [MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 3 * MAX_LINE])
+def test_a_long_line_is_cut_the_same_however_it_arrives(length: int) -> None:
+    data = b"x" * length + b"\n"
+    whole, single = LineSplitter(), LineSplitter()
+    lines = whole.feed(data)
+    assert [line for byte in data for line in single.feed(bytes([byte]))] == lines
+    assert "".join(lines) == "x" * length
+    assert max(map(len, lines)) <= MAX_LINE
+
+
+def test_escapes_and_controls_are_stripped() -> None:
+    assert clean(b"\x1b[1;32mok\x1b[0m\x1b]0;title\x07 \x00done\r") == "ok done"
+    assert clean(b"caf\xc3\xa9 \xff") == "café \ufffd"
+
+
+def test_subscribers_hear_lines_until_they_leave(pair: Pair) -> None:
+    line, guest = pair
+    heard: list[str] = []
+    two, three = threading.Event(), threading.Event()
+    leave = line.on_line(lambda _t, text: heard.append(text))
+    line.on_line(lambda _t, text: two.set() if text == "two" else three.set() if text == "three" else None)
+    guest.send(b"one\ntw")
+    guest.send(b"o\n")
+    assert two.wait(5)
+    leave()
+    guest.send(b"three\n")
+    assert three.wait(5)
+    assert heard == ["one", "two"]
+
+
+def test_a_watch_keeps_what_came_before_it_was_asked(pair: Pair) -> None:
+    line, guest = pair
+    with line.watch() as watch:
+        guest.send(b"boot\nseq=17 ready\nnext 18\n")
+        assert watch.expect(r"seq=(\d+)", within(5))[1] == "17"
+        assert watch.expect(r"next (\d+)", within(5))[1] == "18"
+        with pytest.raises(DeadlinePassed, match="debug line"):
+            watch.expect("never", within(0.01))
+
+
+def test_the_end_of_the_machine_ends_the_wait(pair: Pair) -> None:
+    line, guest = pair
+    with line.watch() as watch:
+        guest.close()
+        with pytest.raises(GuestDied):
+            watch.expect("anything", within(5))
+    with pytest.raises(GuestDied):
+        line.expect("anything", within(5))
+
+
+def test_a_watch_that_nobody_reads_does_not_stall_the_line(pair: Pair) -> None:
+    line, guest = pair
+    last = threading.Event()
+    line.on_line(lambda _t, text: last.set() if text == "last" else None)
+    with line.watch() as watch:
+        guest.sendall(b"chatter\n" * 200_000 + b"last\n")
+        assert last.wait(20)
+        with pytest.raises(MachineError, match="expect sooner"):
+            watch.expect("chatter", within(1))
+
+
+def test_write_reaches_the_guest_and_says_when_it_is_gone(pair: Pair) -> None:
+    line, guest = pair
+    line.write(b"hello")
+    assert guest.recv(10) == b"hello"
+    guest.close()
+    with pytest.raises(GuestDied):
+        line.write(b"hello")
+
+
+def test_a_cut_line_does_not_run_into_the_next(pair: Pair) -> None:
+    line, guest = pair
+    heard: list[str] = []
+    first, second = threading.Event(), threading.Event()
+    line.on_line(lambda _t, text: heard.append(text))
+    line.on_line(lambda _t, text: first.set() if text == "first" else second.set() if text == "fresh" else None)
+    guest.send(b"first\nhalf a li")
+    assert first.wait(5)
+    line.cut()
+    guest.send(b"fresh\n")
+    assert second.wait(5)
+    assert heard == ["first", "half a li", "fresh"]
