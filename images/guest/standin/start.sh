@@ -1,0 +1,8 @@
+#!/bin/busybox sh
+# The stand-in for Windows: Wine with our network provider, and the agent on COM2. Debug text goes to COM1.
+export WINEPREFIX=/wine WINESERVER=/usr/lib/wine/wineserver64 WINEDEBUG=-all,warn+debugstr
+export WINEDLLOVERRIDES="netio.sys=n;mscoree,mshtml,winemenubuilder.exe="
+# The provider holds one Linux socket per connection inside a Wine process.
+ulimit -n 65536
+# Through a pipe: with a terminal as its stderr, Wine would start a console program and talk to it in escape sequences.
+/usr/lib/wine/wine64 'C:\wsklab\wskagent.exe' < /dev/null 2>&1 > /dev/null | cat > /dev/ttyS0

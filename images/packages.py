@@ -1,0 +1,175 @@
+"""The package stage: Debian packages from the host's own mirror, unpacked and cut to what the recipe keeps."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from wsklab.images.elf import module_dependencies
+from wsklab.images.errors import ImageError
+from wsklab.images.recipe import HERE, Recipe
+from wsklab.images.slim import Tree
+
+Progress = Callable[[str], None]
+
+_PATH = "PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/lib/busybox"
+_PACKAGE_LIST = "wsklab-packages"
+_NETWORK_SIGNS = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Connection failed",
+                  "Unable to connect", "Network is unreachable")
+
+
+@dataclass(frozen=True)
+class PackageStage:
+    """What the package stage leaves in its folder."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        """The kept part of the root file system, a tar archive."""
+        return self.folder / "root.tar"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def modules(self) -> list[Path]:
+        """Kernel modules in the order of loading."""
+        return sorted((self.folder / "modules").iterdir())
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Every Debian package that was unpacked, with its version."""
+        found: dict[str, str] = json.loads((self.folder / "versions.json").read_text())
+        return found
+
+
+def make(recipe: Recipe, folder: Path, log: Path, progress: Progress) -> PackageStage:
+    """Fill an empty folder. Raises ImageError; the output of mmdebstrap is in `log`."""
+    full = folder / "full.tar"
+    progress(f"downloading and unpacking {len(recipe.packages)} Debian packages and what they need")
+    _mmdebstrap(recipe, full, folder, log)
+    progress("keeping what the guest needs")
+    with tarfile.open(full) as archive:
+        tree = Tree(archive)
+        with tarfile.open(folder / "root.tar", "w", format=tarfile.PAX_FORMAT) as kept:
+            tree.copy(tree.closure(tree.match(recipe.keep)), kept)
+        (folder / "vmlinuz").write_bytes(tree.read(tree.match(["boot/vmlinuz-*"])[0]))
+        (folder / "modules").mkdir()
+        for number, (name, content) in enumerate(ordered_modules(tree, recipe.modules).items()):
+            (folder / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
+        versions = parse_package_list(tree.read(_PACKAGE_LIST).decode())
+    (folder / "versions.json").write_text(json.dumps(versions, indent=1, sort_keys=True))
+    full.unlink()
+    return PackageStage(folder)
+
+
+def ordered_modules(tree: Tree, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    """Kernel modules with all that they depend on, dependencies first. Raises ImageError for an unknown one."""
+    paths = {_module_name(path): path for path in tree.names() if path.endswith(".ko")}
+    ordered: dict[str, bytes] = {}
+
+    def add(name: str) -> None:
+        if name in ordered:
+            return
+        if name not in paths:
+            raise ImageError(f"the kernel has no module {name!r}; correct the image recipe")
+        content = tree.read(paths[name])
+        for dependency in module_dependencies(content):
+            add(_module_name(dependency))
+        ordered[name] = content
+
+    for name in wanted:
+        add(name)
+    return ordered
+
+
+def parse_package_list(text: str) -> dict[str, str]:
+    """Names and versions from the file names of packages, such as `dash_0.5.12-2_amd64.deb`."""
+    parts = (unquote(line).removesuffix(".deb").split("_") for line in text.split())
+    return {name: version for name, version, _ in parts}
+
+
+def debian_sources(suite: str, apt: Path = Path("/etc/apt")) -> str:
+    """The host's own apt sources of this Debian suite (main), as deb822 stanzas.
+
+    Sources of anybody else stay out. Empty when the host has none; mmdebstrap then knows where Debian is.
+    """
+    suites = {suite, f"{suite}-updates", f"{suite}-security"}
+    found = []
+    for file in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]:
+        if file.suffix == ".sources":
+            found += [_stanza(fields, suites) for fields in _deb822(file.read_text())]
+        elif file.suffix == ".list" and file.is_file():
+            found += [_stanza(fields, suites) for fields in _one_line(file.read_text())]
+    return "\n".join(stanza for stanza in found if stanza)
+
+
+def _stanza(fields: dict[str, str], suites: set[str]) -> str:
+    """A stanza cut to the wanted suites and to main, or nothing."""
+    kept = [suite for suite in fields.get("suites", "").split() if suite in suites]
+    if not kept or "deb" not in fields.get("types", "").split() or "main" not in fields.get("components", "").split():
+        return ""
+    signed = f"Signed-By: {fields['signed-by']}\n" if "signed-by" in fields else ""
+    return f"Types: deb\nURIs: {fields.get('uris', '')}\nSuites: {' '.join(kept)}\nComponents: main\n{signed}"
+
+
+def _deb822(text: str) -> list[dict[str, str]]:
+    """Stanzas of a `.sources` file with lower-case field names (sources.list(5)); continuation lines are joined."""
+    stanzas = []
+    for block in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
+        joined = re.sub(r"\n[ \t]+", " ", block)
+        pairs = (line.split(":", 1) for line in joined.splitlines() if ":" in line)
+        stanzas.append({name.strip().lower(): value.strip() for name, value in pairs})
+    return [stanza for stanza in stanzas if stanza.get("enabled", "yes") != "no"]
+
+
+def _one_line(text: str) -> list[dict[str, str]]:
+    """Lines `deb [options] uri suite component...` of a `.list` file."""
+    lines = re.findall(r"(?m)^deb[ \t]+(?:\[([^\]]*)\][ \t]+)?(\S+)[ \t]+(\S+)[ \t]+(.+?)(?:#.*)?$", text)
+    stanzas = []
+    for options, uri, suite, components in lines:
+        signed = re.search(r"signed-by=(\S+)", options)
+        fields = {"types": "deb", "uris": uri, "suites": suite, "components": components}
+        stanzas.append(fields | ({"signed-by": signed[1]} if signed else {}))
+    return stanzas
+
+
+def _mmdebstrap(recipe: Recipe, target: Path, folder: Path, log: Path) -> None:
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise ImageError("mmdebstrap is missing, which makes the Debian guests; run `apt-get install mmdebstrap`")
+    sources = folder / "debian.sources"
+    sources.write_text(debian_sources(recipe.suite))
+    listing = f'cd "$1/var/cache/apt/archives" && ls *.deb > "$1/{_PACKAGE_LIST}"'
+    # Nothing is configured in the chroot, so there is no /bin/sh; BusyBox needs none.
+    scripts = [shlex.quote((HERE / hook).read_text()) for hook in recipe.hooks]
+    hooks = [f'{_PATH} chroot "$1" /bin/busybox sh -e -c {script}' for script in scripts]
+    command = [
+        program, "--variant=extract", "--format=tar", f"--include={','.join(recipe.packages)}",
+        # The mount points of the chroot's /proc and /sys; base-files, which would bring them, is not needed.
+        '--setup-hook=mkdir -p "$1/proc" "$1/sys" "$1/root" "$1/run"',
+        *(f"--extract-hook={hook}" for hook in [listing, *hooks]),
+        recipe.suite, str(target), *([str(sources)] if sources.stat().st_size else []),
+    ]  # fmt: skip
+    with log.open("wb") as out:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False,
+                              env=os.environ | {"LC_ALL": "C.UTF-8"})
+    if done.returncode != 0:
+        if any(sign in log.read_text(errors="replace") for sign in _NETWORK_SIGNS):
+            raise ImageError(f"the Debian packages cannot be downloaded: apt does not reach its mirror; "
+                             f"check the network and try again (log: {log})")
+        raise ImageError(f"mmdebstrap could not make the guest {recipe.name!r}; its log is {log}")
+
+
+def _module_name(path: str) -> str:
+    return Path(path).stem.replace("-", "_")

@@ -1,0 +1,216 @@
+"""The store of finished images: `<cache>/images/<key>/`, found by what they were made from.
+
+The key of an image covers its recipe, its files, its package versions and its SSH host key, so a folder never
+changes once it is published. `refs/<digest>` holds the key of the newest image made from a recipe and files of
+that digest: one small file is read to see that nothing has to be built.
+
+Trust: every file is hashed (SHA-256) after the build and by `Store.verify`. Hashing hundreds of MB on every start
+would cost seconds, so `Store.check`, which runs before each use, compares size, modification time (ns) and inode
+with those seen at the last full verification, and hashes only a file where they differ. Somebody who can rewrite
+a file and restore all three can also rewrite the manifest; against accidents the comparison is enough.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from wsklab.images.errors import ImageError
+
+_KEPT_PER_NAME = 3
+_MANIFEST, _VERIFIED = "manifest.json", "verified.json"
+
+
+class Manifest(BaseModel):
+    """What an image is (`manifest.json`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    key: str
+    recipe_sha256: str
+    """Digest of the recipe and all files that went in."""
+    packages: dict[str, str]
+    files: dict[str, str]
+    """SHA-256 of each file that a guest starts from."""
+    size_bytes: int
+    built: str
+    """UTC, ISO 8601."""
+    kernel_args: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A finished image."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Name of its recipe."""
+        return self.manifest.name
+
+    @property
+    def key(self) -> str:
+        """Its identity; no two builds share one."""
+        return self.manifest.key
+
+    @property
+    def kernel_args(self) -> str:
+        """Kernel command line that it needs."""
+        return self.manifest.kernel_args
+
+    @property
+    def disk(self) -> Path:
+        """Root file system (qcow2); only ever the read-only base of an overlay."""
+        return self.folder / "disk.qcow2"
+
+    @property
+    def kernel(self) -> Path:
+        """Linux kernel."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """Initial RAM disk."""
+        return self.folder / "initrd.img"
+
+    @property
+    def ssh_key(self) -> Path:
+        """Private key that root's login accepts (OpenSSH, ed25519)."""
+        return self.folder / "ssh_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        """One line: the guest's host key, under the name `keys.ADDRESS`."""
+        return self.folder / "known_hosts"
+
+
+class Store:
+    """The images under one cache folder."""
+
+    def __init__(self, cache: Path) -> None:
+        self.images = cache / "images"
+        self.packages = cache / "packages"
+        self._refs = self.images / "refs"
+        for folder in (cache, self.images, self.packages, self._refs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def find(self, digest: str) -> Image | None:
+        """The image made from a recipe and files of this digest, if there is one."""
+        try:
+            key = (self._refs / digest).read_text()
+            return _read(self.images / key)
+        except (OSError, ValueError):
+            return None
+
+    def listing(self) -> list[Image]:
+        """All images, the newest of each name first."""
+        found = []
+        for path in self.images.glob(f"*/{_MANIFEST}"):
+            with suppress(OSError, ValueError):  # being removed, or damaged: not an image
+                found.append(_read(path.parent))
+        found.sort(key=lambda image: image.manifest.built, reverse=True)
+        return sorted(found, key=lambda image: image.name)
+
+    def check(self, image: Image) -> None:
+        """Trust a file that is untouched since it was last hashed, hash any other. Raises ImageError."""
+        self._compare(image, _read_stamps(image.folder))
+
+    def verify(self, image: Image) -> None:
+        """Hash every file. Raises ImageError for the first one that is not as built."""
+        self._compare(image, {})
+
+    def publish(self, partial: Path, manifest: Manifest) -> Image:
+        """Make a finished folder an image: one rename, so that it is there whole or not at all."""
+        (partial / _MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        self.verify(Image(partial, manifest))
+        final = self.images / manifest.key
+        partial.rename(final)
+        ref = self._refs / manifest.recipe_sha256
+        ref.with_suffix(".new").write_text(manifest.key)
+        ref.with_suffix(".new").rename(ref)
+        for old in [image for image in self.listing() if image.name == manifest.name][_KEPT_PER_NAME:]:
+            self.remove(old)
+        return Image(final, manifest)
+
+    def remove(self, image: Image) -> None:
+        """Delete an image. A guest that runs from it is not disturbed: its files stay open."""
+        (image.folder / _MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(image.folder, ignore_errors=True)
+        for ref in self._refs.iterdir():
+            if ref.read_text() == image.key:
+                ref.unlink(missing_ok=True)
+
+    @contextmanager
+    def building(self, name: str, progress: Callable[[str], None]) -> Iterator[Path]:
+        """Be the only one who builds this image; yields an empty folder to build in, which is gone afterwards."""
+        with (self.images / f"{name}.lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                progress(f"waiting for process {lock.read() or '?'}, which is building the image {name}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            partial = self.images / f"{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)  # of a builder that was killed
+            partial.mkdir(mode=0o700)
+            try:
+                yield partial
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+    def _compare(self, image: Image, trusted: dict[str, list[int]]) -> None:
+        stamps = {}
+        for name, expected in image.manifest.files.items():
+            path = image.folder / name
+            try:
+                stamps[name] = _stamp(path)
+                intact = stamps[name] == trusted.get(name) or sha256(path) == expected
+            except OSError:
+                intact = False
+            if not intact:
+                raise ImageError(
+                    f"{path} is missing or not as it was built (SHA-256 differs); "
+                    f"run `wsklab image remove {image.name} && wsklab image build {image.name}`"
+                )
+        if stamps != trusted:
+            (image.folder / _VERIFIED).write_text(json.dumps(stamps))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _read(folder: Path) -> Image:
+    """Raises OSError or ValueError when the folder holds no image."""
+    try:
+        return Image(folder, Manifest.model_validate_json((folder / _MANIFEST).read_bytes()))
+    except ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _read_stamps(folder: Path) -> dict[str, list[int]]:
+    with suppress(OSError, ValueError):
+        stamps = json.loads((folder / _VERIFIED).read_text())
+        if isinstance(stamps, dict):
+            return stamps
+    return {}
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]

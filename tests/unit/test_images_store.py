@@ -1,0 +1,146 @@
+"""The store: publishing, finding, trusting, removing, and two builders side by side."""
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from wsklab import images
+from wsklab.images import builder
+from wsklab.images.errors import ImageError
+from wsklab.images.packages import Progress
+from wsklab.images.recipe import Recipe
+from wsklab.images.store import Image, Manifest, Store, sha256
+
+
+def publish(store: Store, partial: Path, key: str, name: str = "peer", digest: str = "d1") -> Image:
+    (partial / "disk.qcow2").write_bytes(key.encode())
+    files = {"disk.qcow2": sha256(partial / "disk.qcow2")}
+    manifest = Manifest(
+        name=name,
+        kind="peer",
+        key=key,
+        recipe_sha256=digest,
+        packages={},
+        files=files,
+        size_bytes=2,
+        built=f"2020-{key}",
+        kernel_args="",
+    )
+    return store.publish(partial, manifest)
+
+
+def build(store: Store, key: str, digest: str = "d1") -> Image:
+    with store.building("peer", print) as partial:
+        return publish(store, partial, key, digest=digest)
+
+
+def test_an_image_is_found_by_what_it_was_made_from(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.find("d1") is None
+    image = build(store, "01")
+    assert store.find("d1") == image
+    assert image.disk.read_bytes() == b"01"
+    assert store.listing() == [image]
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError), store.building("peer", print) as partial:
+        (partial / "disk.qcow2").write_bytes(b"half")
+        raise RuntimeError
+    assert store.listing() == []
+    assert not partial.exists()
+
+
+def test_a_changed_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    store.check(image)
+    image.disk.write_bytes(b"02")
+    for trust in (store.check, store.verify):
+        with pytest.raises(ImageError, match=r"disk\.qcow2.*wsklab image remove peer && wsklab image build peer"):
+            trust(image)
+
+
+def test_an_untouched_file_is_not_hashed_again_but_verify_does(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    before = image.disk.stat()
+    image.disk.write_bytes(b"02")
+    os.utime(image.disk, ns=(before.st_atime_ns, before.st_mtime_ns))
+    store.check(image)
+    with pytest.raises(ImageError, match="SHA-256"):
+        store.verify(image)
+
+
+def test_a_touched_but_equal_file_is_trusted_after_hashing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    image.disk.touch()
+    store.check(image)
+
+
+def test_old_images_of_a_name_are_dropped(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(5):
+        build(store, f"0{number}", digest=f"d{number}")
+    assert [image.key for image in store.listing()] == ["04", "03", "02"]
+    assert store.find("d0") is None
+
+
+def test_a_damaged_manifest_is_no_image(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    (image.folder / "manifest.json").write_text("{")
+    assert store.find("d1") is None
+    assert store.listing() == []
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_two_who_need_the_same_image_build_it_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, waiting = threading.Event(), threading.Event()
+    builds: list[bool] = []
+
+    def slow_build(recipe: Recipe, inputs: Mapping[str, Path], store: Store, partial: Path, progress: Progress,
+                   fresh: bool) -> Image:  # fmt: skip
+        builds.append(fresh)
+        started.set()
+        assert waiting.wait(10)
+        return publish(store, partial, "01", digest=recipe.digest(inputs))
+
+    def told(step: str) -> None:
+        assert f"waiting for process {os.getpid()}, which is building the image peer" in step
+        waiting.set()
+
+    monkeypatch.setattr(builder, "build", slow_build)
+    found: list[Image] = []
+    both = [threading.Thread(target=lambda: found.append(images.ensure("peer", {}, told))) for _ in range(2)]
+    both[0].start()
+    assert started.wait(10)
+    both[1].start()
+    for thread in both:
+        thread.join(20)
+    assert builds == [False]
+    assert found[0] == found[1]
+    images.ensure("peer", {}, pytest.fail)
+
+
+def test_commands_on_images_by_name(cache: Path) -> None:
+    build(Store(cache), "01")
+    assert [image.key for image in images.verify("peer")] == ["01"]
+    assert [image.key for image in images.remove("peer")] == ["01"]
+    assert images.listing() == []
+    with pytest.raises(ImageError, match="wsklab image list"):
+        images.remove("peer")
+
+
+def test_missing_inputs_are_named(cache: Path) -> None:
+    with pytest.raises(ImageError, match=r"driver:netio\.sys, driver:wskagent\.exe.*wsklab driver build"):
+        images.ensure("standin", {}, print)
