@@ -1,0 +1,133 @@
+/*
+ * agent.c - see agent.h. Usage: wskagent.exe [PORT], where PORT is COM2 unless given.
+ */
+#include "agent.h"
+
+#include <stdio.h>
+
+static char line[LINE_BYTES];
+static char reply_text[REPLY_BYTES];
+static int64_t current_id; /* of the request in progress */
+
+static const struct {
+    const char *name;
+    OPERATION_FUNCTION *function;
+} operations[] = {
+    {"ping", op_ping},       {"versions", op_versions}, {"ioctl", op_ioctl}, {"close_device", op_close_device},
+    {"service", op_service}, {"run", op_run},           {"get", op_get},     {"put", op_put},
+    {"set_time", op_set_time},
+};
+
+DWORD refuse(CALL *call, DWORD code, const char *error)
+{
+    call->error = error;
+    return code;
+}
+
+DWORD timeout_of(const CALL *call, DWORD usual)
+{
+    int64_t wanted;
+    if (!json_number(call->request, "timeout_ms", &wanted) || wanted < 0)
+        return usual;
+    return wanted < 24 * 3600 * 1000 ? (DWORD)wanted : 24 * 3600 * 1000;
+}
+
+static DWORD execute(CALL *call)
+{
+    const char *name = json_text(call->request, "op");
+    if (!name)
+        return refuse(call, ERROR_INVALID_PARAMETER, "the request has no op");
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        if (strcmp(name, operations[i].name) == 0)
+            return operations[i].function(call);
+    }
+    return refuse(call, ERROR_CALL_NOT_IMPLEMENTED, "no such op");
+}
+
+static void start_reply(JSON_WRITER *reply, int64_t id, bool ok)
+{
+    json_start(reply, reply_text, sizeof reply_text);
+    json_put_number(reply, "id", id);
+    json_put_bool(reply, "ok", ok);
+}
+
+static void put_error(JSON_WRITER *reply, DWORD code, const char *error)
+{
+    char text[256] = "";
+    if (!error) {
+        DWORD length = FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, code, 0, text,
+                                      sizeof text, NULL);
+        while (length && (unsigned char)text[length - 1] <= ' ')
+            text[--length] = 0;
+        error = length ? text : "the system gives no text for this code";
+    }
+    json_put_text(reply, "error", error);
+    json_put_number(reply, "code", code);
+}
+
+static bool answer_failure(DWORD code, const char *error)
+{
+    JSON_WRITER reply;
+    start_reply(&reply, current_id, false);
+    put_error(&reply, code, error);
+    json_end(&reply);
+    return line_write(reply.text, reply.used);
+}
+
+static bool answer(bool too_long)
+{
+    JSON_OBJECT request = {.count = 0};
+    JSON_WRITER reply;
+    CALL call = {.request = &request, .reply = &reply};
+    current_id = 0;
+    const char *wrong = too_long ? "the line is too long" : json_read(line, &request);
+    if (wrong)
+        return answer_failure(ERROR_INVALID_DATA, wrong);
+    (void)json_number(&request, "id", &current_id);
+
+    start_reply(&reply, current_id, true);
+    DWORD code = execute(&call);
+    if (code)
+        return answer_failure(code, call.error);
+    json_end(&reply);
+    if (reply.cut)
+        return answer_failure(ERROR_INSUFFICIENT_BUFFER, "the answer is too long");
+    return line_write(reply.text, reply.used);
+}
+
+static void serve(void)
+{
+    bool going = true, too_long;
+    while (going && line_read(line, sizeof line, &too_long)) {
+        if (line[0] || too_long)
+            going = answer(too_long);
+    }
+    fprintf(stderr, "wskagent: the serial line is gone: error %lu\n", GetLastError());
+}
+
+void serve_after_timeout(void)
+{
+    if (answer_failure(ERROR_TIMEOUT, "the driver did not return from the ioctl in time"))
+        serve();
+}
+
+static bool hello(void)
+{
+    char text[192], system[128];
+    system_text(system, sizeof system);
+    int length = snprintf(text, sizeof text, "{\"hello\":{\"agent\":%d,\"system\":\"%s\",\"pid\":%lu}}\n", AGENT_VERSION,
+                          system, GetCurrentProcessId());
+    return line_write(text, (size_t)length);
+}
+
+int main(int argc, char **argv)
+{
+    const char *port = argc > 1 ? argv[1] : "COM2";
+    if (!line_open(port)) {
+        fprintf(stderr, "wskagent: cannot open %s: error %lu\n", port, GetLastError());
+        return 1;
+    }
+    if (watch_start() && hello())
+        serve();
+    return 1;
+}

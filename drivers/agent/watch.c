@@ -1,0 +1,47 @@
+/*
+ * watch.c - a call that never returns must not end the agent.
+ *
+ * An overlapped ioctl returns at once on Windows, but in Wine not before the driver's dispatch routine does
+ * (measured). So a second thread looks whether the call in progress is over its time; then it answers for the
+ * stuck thread and serves in its place. A stuck thread that comes back after all finds itself replaced and ends.
+ */
+#include "agent.h"
+
+#define LOOK_MS 200
+
+static volatile LONG busy; /* 1: a call is in progress; who sets it back to 0 goes on serving */
+static volatile LONG64 deadline;
+
+static DWORD WINAPI look(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        Sleep(LOOK_MS); /* there is nothing to wait on: the one who could signal is stuck */
+        if (busy && (LONG64)GetTickCount64() > deadline && InterlockedCompareExchange(&busy, 0, 1) == 1)
+            break;
+    }
+    devices_forget();
+    if (watch_start())
+        serve_after_timeout();
+    ExitProcess(1);
+}
+
+bool watch_start(void)
+{
+    HANDLE thread = CreateThread(NULL, 0, look, NULL, 0, NULL);
+    if (thread)
+        CloseHandle(thread);
+    return thread != NULL;
+}
+
+void watch_begin(DWORD limit_ms)
+{
+    InterlockedExchange64(&deadline, (LONG64)GetTickCount64() + limit_ms);
+    InterlockedExchange(&busy, 1);
+}
+
+void watch_end(void)
+{
+    if (InterlockedCompareExchange(&busy, 0, 1) != 1)
+        ExitThread(0);
+}

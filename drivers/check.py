@@ -1,0 +1,281 @@
+"""Looks at any driver file (.sys) and says what a Windows target or the stand-in would stumble over.
+
+The file is untrusted: every offset is checked, and a damaged file gives a DriverError, never another exception.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .errors import DriverError
+
+Severity = Literal["error", "warning", "note"]
+
+MAX_BYTES = 64 * 1024 * 1024
+MACHINE_X64 = 0x8664
+SUBSYSTEM_NATIVE = 1
+_EXECUTE, _WRITE = 0x20000000, 0x80000000
+_PE32_PLUS = 0x20B
+_HIGH_ENTROPY_VA, _DYNAMIC_BASE, _NX_COMPAT = 0x20, 0x40, 0x100
+
+#: What netio.sys offers to WSK clients; other imports of it are Windows-only and unknown to the stand-in.
+WSK_EXPORTS = frozenset({
+    "WskRegister", "WskDeregister", "WskCaptureProviderNPI", "WskReleaseProviderNPI", "WskQueryProviderCharacteristics",
+})  # fmt: skip
+
+#: The modules a driver may import from; anything else does not exist in the kernel.
+KERNEL_MODULES = frozenset({
+    "ntoskrnl.exe", "hal.dll", "netio.sys", "ndis.sys", "fwpkclnt.sys", "wdfldr.sys", "fltmgr.sys", "cng.sys",
+    "ksecdd.sys", "msrpc.sys", "wpprecorder.sys", "tdi.sys", "ci.dll", "bootvid.dll", "kdcom.dll",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing worth knowing. `error`: it does not load; `warning`: not everywhere, or bad style."""
+
+    severity: Severity
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section, as the header describes it."""
+
+    name: str
+    rva: int
+    size: int
+    offset: int
+    raw_size: int
+    writable: bool
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the file is, and the findings, worst first."""
+
+    machine: int
+    subsystem: int
+    timestamp: int
+    checksum: int
+    computed_checksum: int
+    signed: bool
+    imports: dict[str, tuple[str, ...]]
+    sections: tuple[Section, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def loadable(self) -> bool:
+        """No finding is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+
+class _Image:
+    """Bounded reads from the file, by offset and by address."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.sections: tuple[Section, ...] = ()
+
+    def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
+        size = struct.calcsize(layout)
+        if offset < 0 or offset + size > len(self.data):
+            raise DriverError("The file is cut short: a header points behind its end.")
+        return struct.unpack_from(layout, self.data, offset)
+
+    def number(self, layout: str, offset: int) -> int:
+        return int(self.unpack(layout, offset)[0])
+
+    def offset_of(self, rva: int) -> int:
+        for section in self.sections:
+            if section.rva <= rva < section.rva + max(section.size, section.raw_size):
+                offset = section.offset + rva - section.rva
+                if rva - section.rva < section.raw_size:
+                    return offset
+        raise DriverError(f"The file is damaged: address {rva:#x} is in no section.")
+
+    def text(self, rva: int) -> str:
+        start = self.offset_of(rva)
+        end = self.data.find(b"\0", start, start + 512)
+        if end < 0:
+            raise DriverError("The file is damaged: an import's name has no end.")
+        return self.data[start:end].decode("ascii", "replace")
+
+
+def check_file(path: Path) -> Report:
+    """Reads and checks a driver file.
+
+    Raises:
+        DriverError: the file cannot be read, is no PE file, or is damaged.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DriverError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which no driver is.")
+        return check_bytes(path.read_bytes())
+    except OSError as error:
+        raise DriverError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def check_bytes(data: bytes) -> Report:
+    """Checks the bytes of a driver file.
+
+    Raises:
+        DriverError: no PE file, or a damaged one.
+    """
+    image = _Image(data)
+    if data[:2] != b"MZ":
+        raise DriverError("This is no driver: it does not begin like a PE file.")
+    pe = image.number("<I", 0x3C)
+    if image.number("<I", pe) != 0x4550:
+        raise DriverError("This is no driver: the PE header is missing.")
+    machine, section_count, timestamp = image.unpack("<HHI", pe + 4)
+    optional_size, _characteristics = image.unpack("<HH", pe + 20)
+    optional = pe + 24
+    magic = image.number("<H", optional)
+    if magic != _PE32_PLUS:
+        raise DriverError("This is a 32-bit file; the lab runs 64-bit Windows, which loads 64-bit drivers only.")
+    entry = image.number("<I", optional + 16)
+    checksum, subsystem, dll = image.unpack("<IHH", optional + 64)
+    image.sections = _sections(image, optional + optional_size, section_count)
+    directories = min(image.number("<I", optional + 108), 16)
+
+    def directory(index: int) -> tuple[int, int]:
+        if index >= directories:
+            return 0, 0
+        rva, size = image.unpack("<II", optional + 112 + 8 * index)
+        return rva, size
+
+    imports = _imports(image, directory(1)[0])
+    signed = _is_signed(image, *directory(4))
+    computed = _checksum(data, optional + 64)
+    findings = [
+        *_header_findings(machine, subsystem, dll, entry, directory(5)[1]),
+        *_import_findings(imports, bool(entry)),
+        *_section_findings(image.sections),
+    ]
+    if checksum != computed:
+        findings.append(
+            Finding("error", f"The checksum is {checksum:#x} but should be {computed:#x}: Windows refuses it.")
+        )
+    if not signed:
+        findings.append(
+            Finding("warning", "The file is not signed: 64-bit Windows refuses it; use `wsklab driver sign`.")
+        )
+    order: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+    findings.sort(key=lambda finding: order[finding.severity])
+    return Report(machine, subsystem, timestamp, checksum, computed, signed, imports, image.sections, tuple(findings))
+
+
+def _sections(image: _Image, at: int, count: int) -> tuple[Section, ...]:
+    if count > 96:
+        raise DriverError(f"The file is damaged: it claims {count} sections.")
+    found = []
+    for index in range(count):
+        start = at + 40 * index
+        size, rva, raw_size, offset = image.unpack("<IIII", start + 8)
+        flags = image.number("<I", start + 36)
+        name = image.data[start : start + 8].rstrip(b"\0").decode("ascii", "replace")
+        found.append(Section(name, rva, size, offset, raw_size, bool(flags & _WRITE), bool(flags & _EXECUTE)))
+    return tuple(found)
+
+
+def _imports(image: _Image, rva: int) -> dict[str, tuple[str, ...]]:
+    """Imported names by module, as they are spelled; ordinals as "#7"."""
+    found: dict[str, tuple[str, ...]] = {}
+    if not rva:
+        return found
+    at = image.offset_of(rva)
+    for _ in range(256):
+        names_rva, _, _, module_rva, addresses_rva = image.unpack("<IIIII", at)
+        if not module_rva:
+            return found
+        module = image.text(module_rva)
+        found[module] = found.get(module, ()) + _imported_names(image, names_rva or addresses_rva)
+        at += 20
+    raise DriverError("The file is damaged: its list of imported modules has no end.")
+
+
+def _imported_names(image: _Image, rva: int) -> tuple[str, ...]:
+    names: list[str] = []
+    at = image.offset_of(rva)
+    for _ in range(8192):
+        thunk = image.number("<Q", at)
+        if not thunk:
+            return tuple(names)
+        names.append(f"#{thunk & 0xFFFF}" if thunk >> 63 else image.text((thunk & 0x7FFFFFFF) + 2))
+        at += 8
+    raise DriverError("The file is damaged: a list of imported names has no end.")
+
+
+def _is_signed(image: _Image, offset: int, size: int) -> bool:
+    """Whether a PKCS#7 certificate is embedded; its directory holds a file offset. It is not verified here."""
+    if not size:
+        return False
+    length, _revision, kind = image.unpack("<IHH", offset)
+    return kind == 2 and 8 < length <= len(image.data) - offset
+
+
+def _checksum(data: bytes, at: int) -> int:
+    """The PE checksum: 16-bit one's complement sum of the file without the field, plus the file's length."""
+    padded = data[:at] + bytes(4) + data[at + 4 :] + bytes(-len(data) % 4)
+    total = sum(struct.unpack(f"<{len(padded) // 4}I", padded))
+    total = (total & 0xFFFFFFFF) + (total >> 32)
+    total = (total & 0xFFFFFFFF) + (total >> 32)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return int(total & 0xFFFF) + len(data)
+
+
+def _header_findings(machine: int, subsystem: int, dll: int, entry: int, relocations: int) -> list[Finding]:
+    found = []
+    if machine != MACHINE_X64:
+        found.append(Finding("error", f"The machine type is {machine:#x}, not x64 ({MACHINE_X64:#x})."))
+    if subsystem != SUBSYSTEM_NATIVE:
+        found.append(
+            Finding("error", f"The subsystem is {subsystem}, not native ({SUBSYSTEM_NATIVE}): this is no driver.")
+        )
+    if not entry:
+        found.append(Finding("warning", "There is no entry point, so no DriverEntry: this is an export library."))
+    if not relocations:
+        found.append(Finding("error", "There are no relocations: it can only be loaded at its preferred address."))
+    for bit, name in (
+        (_DYNAMIC_BASE, "DYNAMIC_BASE"),
+        (_NX_COMPAT, "NX_COMPAT"),
+        (_HIGH_ENTROPY_VA, "HIGH_ENTROPY_VA"),
+    ):
+        if not dll & bit:
+            found.append(Finding("warning", f"The header does not say {name}."))
+    return found
+
+
+def _import_findings(imports: dict[str, tuple[str, ...]], driver: bool) -> list[Finding]:
+    found = []
+    for module, names in imports.items():
+        if module.lower() not in KERNEL_MODULES:
+            found.append(
+                Finding("warning", f"It imports from {module}, which is no module this lab knows in the kernel.")
+            )
+        if module.lower() == "netio.sys":
+            for name in sorted(set(names) - WSK_EXPORTS):
+                found.append(Finding("note", f"It imports {name} from {module}; the stand-in target does not have it."))
+    if driver and not any(module.lower() == "netio.sys" for module in imports):
+        found.append(
+            Finding(
+                "warning",
+                "It does not import from NETIO.SYS: it is no WSK client, or binds to WSK otherwise.",
+            )
+        )
+    return found
+
+
+def _section_findings(sections: tuple[Section, ...]) -> list[Finding]:
+    found = []
+    for section in sections:
+        if section.writable and section.executable:
+            sentence = f"Section {section.name} is writable and executable: memory integrity (HVCI) refuses it."
+            found.append(Finding("error", sentence))
+    return found

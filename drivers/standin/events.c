@@ -1,0 +1,233 @@
+/* The event callbacks of a connection: received data, and the disconnect. */
+#include "standin.h"
+
+/*
+ * Received data on its way to WskReceiveEvent. It comes as a list of pieces of one MDL, as several segments would: a driver has to
+ * walk the list and heed the offsets.
+ */
+enum { PIECE = 1460, PIECES = 11, INDICATION_SIZE = PIECE * PIECES, INDICATION_MAGIC = 0x41544144 };
+
+struct indication {
+    ULONG magic;
+    LIST_ENTRY retained;
+    PMDL mdl;
+    WSK_DATA_INDICATION pieces[PIECES];
+    UCHAR data[INDICATION_SIZE];
+};
+
+ULONG events_offered(const struct socket *socket)
+{
+    const WSK_CLIENT_CONNECTION_DISPATCH *to = socket->events_to;
+
+    if (socket->kind == LISTEN_SOCKET)
+        return CONNECTION_EVENTS | (socket->accepts_to && socket->accepts_to->WskAcceptEvent ? WSK_EVENT_ACCEPT : 0);
+    if (!to)
+        return 0;
+    return (to->WskReceiveEvent ? WSK_EVENT_RECEIVE : 0) | (to->WskDisconnectEvent ? WSK_EVENT_DISCONNECT : 0) |
+           (to->WskSendBacklogEvent ? WSK_EVENT_SEND_BACKLOG : 0);
+}
+
+static bool may_call(struct socket *socket, ULONG event)
+{
+    if (event == WSK_EVENT_RECEIVE && socket->receives_coming)
+        return false;
+    return (socket->enabled & event) && !socket->closing;
+}
+
+bool callback_enabled(struct socket *socket, ULONG event)
+{
+    bool enabled;
+
+    lock_acquire(&provider.lock);
+    enabled = may_call(socket, event);
+    lock_release(&provider.lock);
+    return enabled;
+}
+
+bool callback_begin(struct socket *socket, ULONG event)
+{
+    bool begun;
+
+    lock_acquire(&provider.lock);
+    begun = may_call(socket, event);
+    if (begun)
+        socket->running = event;
+    lock_release(&provider.lock);
+    return begun;
+}
+
+void callback_end(struct socket *socket)
+{
+    lock_acquire(&provider.lock);
+    socket->running = 0;
+    lock_release(&provider.lock);
+}
+
+/* ---- WskDisconnectEvent ------------------------------------------------------------------------------------------------------------ */
+
+static void tell(struct socket *socket, ULONG flags, bool *told)
+{
+    NTSTATUS status;
+
+    if (*told || !callback_begin(socket, WSK_EVENT_DISCONNECT))
+        return;
+    *told = true;
+    status = socket->events_to->WskDisconnectEvent(socket->context, flags);
+    callback_end(socket);
+    if (status != STATUS_SUCCESS)
+        REPORT("R10", "WskDisconnectEvent returned %08x", (unsigned)status);
+}
+
+/*
+ * Once for a FIN and once for what kills the connection, each at most once (R20, X). A death found by this end, without a segment
+ * of the peer (R22, X), is told as abortive too. An event that came while the callback was off is told when it is
+ * switched on (R33, R35, X). A peer's FIN counts also after our own (C52, C53).
+ */
+void events_disconnect(struct socket *socket)
+{
+    if (socket->state == STATE_CONNECTED && socket->remote_fin)
+        tell(socket, 0, &socket->told_graceful);
+    if (socket->state == STATE_CONNECTED && socket->error)
+        tell(socket, WSK_FLAG_ABORTIVE, &socket->told_abortive);
+}
+
+/* ---- WskReceiveEvent ------------------------------------------------------------------------------------------------------------------- */
+
+static void indication_free(struct indication *indication)
+{
+    indication->magic = 0;
+    IoFreeMdl(indication->mdl);
+    ExFreePoolWithTag(indication, POOL_TAG);
+}
+
+static struct indication *indication_new(void)
+{
+    struct indication *indication = ExAllocatePoolWithTag(NonPagedPool, sizeof *indication, POOL_TAG);
+
+    if (!indication)
+        return NULL;
+    indication->mdl = IoAllocateMdl(indication->data, INDICATION_SIZE, FALSE, FALSE, NULL);
+    if (!indication->mdl) {
+        ExFreePoolWithTag(indication, POOL_TAG);
+        return NULL;
+    }
+    MmBuildMdlForNonPagedPool(indication->mdl);
+    /* Wine 8.0 leaves the MDL as it was, and a driver that asks for its address would get NULL. */
+    indication->mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
+    indication->mdl->MappedSystemVa = indication->data;
+    indication->magic = INDICATION_MAGIC;
+    return indication;
+}
+
+static void cut_into_pieces(struct indication *indication, SIZE_T length)
+{
+    for (SIZE_T at = 0, i = 0; at < length; at += PIECE, i++) {
+        WSK_DATA_INDICATION *piece = &indication->pieces[i];
+
+        piece->Buffer.Mdl = indication->mdl;
+        piece->Buffer.Offset = (ULONG)at;
+        piece->Buffer.Length = length - at < PIECE ? length - at : PIECE;
+        piece->Next = length - at > PIECE ? piece + 1 : NULL;
+    }
+}
+
+/* Calls WskReceiveEvent once. Returns how many bytes it took; sets *retained if it keeps the list. */
+static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZE_T length, bool *retained)
+{
+    SIZE_T accepted = length;
+    NTSTATUS status;
+
+    cut_into_pieces(indication, length);
+    if (!callback_begin(socket, WSK_EVENT_RECEIVE))
+        return 0;
+    /* Before the call: the callback may hand the list to a thread that gives it back before the callback has returned. */
+    lock_acquire(&provider.lock);
+    InsertTailList(&socket->client->retained, &indication->retained);
+    lock_release(&provider.lock);
+    status = socket->events_to->WskReceiveEvent(socket->context, 0, indication->pieces, length, &accepted);
+    callback_end(socket);
+
+    if (status == STATUS_PENDING) { /* R54 */
+        *retained = true;
+        return length;
+    }
+    lock_acquire(&provider.lock);
+    RemoveEntryList(&indication->retained);
+    lock_release(&provider.lock);
+    if (status == STATUS_SUCCESS && accepted <= length) {
+        socket->indications_stopped = accepted < length; /* R53 */
+        return accepted;
+    }
+    socket->indications_stopped = true; /* R52 */
+    if (status == STATUS_SUCCESS)
+        REPORT("R53", "WskReceiveEvent accepted %u of %u bytes", (unsigned)accepted, (unsigned)length);
+    else if (status != STATUS_DATA_NOT_ACCEPTED)
+        REPORT("R52", "WskReceiveEvent returned %08x", (unsigned)status);
+    return 0;
+}
+
+/* What the callback does not take stays in the Linux socket: it is read only after the callback has accepted it. */
+void events_receive(struct socket *socket)
+{
+    struct indication *indication = NULL;
+
+    while (socket->state == STATE_CONNECTED && !socket->silent && !socket->indications_stopped &&
+           callback_enabled(socket, WSK_EVENT_RECEIVE)) {
+        bool retained = false;
+        SIZE_T taken;
+        long length;
+
+        if (!indication && !(indication = indication_new()))
+            return;
+        length = os_peek(socket->fd, indication->data, INDICATION_SIZE);
+        if (length <= 0) {
+            if (length < 0 && length != -OS_EAGAIN)
+                connection_failed(socket, length);
+            else if (length == 0 && !socket->error)
+                socket->remote_fin = true;
+            break;
+        }
+        taken = indicate(socket, indication, (SIZE_T)length, &retained);
+        if (taken)
+            os_discard(socket->fd, taken);
+        if (retained)
+            indication = NULL;
+        else if (!taken)
+            break;
+    }
+    if (indication)
+        indication_free(indication);
+}
+
+/* ---- WskRelease ----------------------------------------------------------------------------------------------------------------------------- */
+
+void events_release(struct client *client, PWSK_DATA_INDICATION list, const char *function)
+{
+    struct indication *found = NULL;
+
+    lock_acquire(&provider.lock);
+    for (LIST_ENTRY *entry = client->retained.Flink; entry != &client->retained; entry = entry->Flink) {
+        struct indication *indication = CONTAINING_RECORD(entry, struct indication, retained);
+
+        if (indication->pieces == list) {
+            RemoveEntryList(entry);
+            found = indication;
+            break;
+        }
+    }
+    lock_release(&provider.lock);
+    if (found)
+        indication_free(found);
+    else
+        REPORT("R54", "%s of a list that is not retained", function);
+}
+
+void events_free_retained(struct client *client)
+{
+    unsigned count = 0;
+
+    for (; !IsListEmpty(&client->retained); count++)
+        indication_free(CONTAINING_RECORD(RemoveHeadList(&client->retained), struct indication, retained));
+    if (count)
+        REPORT("R54", "WskDeregister with %u indications not released", count);
+}

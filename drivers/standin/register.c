@@ -1,0 +1,146 @@
+/* The exports of netio.sys: registration, and the capture of the provider (R76 to R82). */
+#include "standin.h"
+
+#if defined(WSKLAB_NATIVE)
+#define EXPORT __attribute__((visibility("default")))
+#else
+#define EXPORT
+#endif
+
+enum { LOWEST_VERSION = MAKE_WSK_VERSION(1, 0), HIGHEST_VERSION = MAKE_WSK_VERSION(1, 1), PATIENCE_MS = 5000 };
+
+struct provider provider;
+
+static struct client *client_of(PWSK_REGISTRATION registration)
+{
+    return registration->ReservedRegistrationContext;
+}
+
+EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registration)
+{
+    struct client *client;
+    NTSTATUS status = STATUS_SUCCESS;
+
+    if (!npi || !npi->Dispatch || !registration)
+        return STATUS_INVALID_PARAMETER;
+    client = ExAllocatePoolWithTag(NonPagedPool, sizeof *client, POOL_TAG);
+    if (!client)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    RtlZeroMemory(client, sizeof *client);
+    client->registration = registration;
+    client->version = npi->Dispatch->Version;
+    InitializeListHead(&client->retained);
+
+    lock_acquire(&provider.lock);
+    while (provider.engine && provider.stop) /* another client's WskDeregister is stopping it */
+        condition_wait(&provider.changed, &provider.lock, -1);
+    if (!provider.engine)
+        status = engine_start();
+    if (NT_SUCCESS(status)) {
+        InsertTailList(&provider.clients, &client->link);
+        registration->ReservedRegistrationContext = client;
+    }
+    lock_release(&provider.lock);
+    if (!NT_SUCCESS(status))
+        ExFreePoolWithTag(client, POOL_TAG);
+    return status;
+}
+
+EXPORT NTSTATUS NTAPI WskCaptureProviderNPI(PWSK_REGISTRATION registration, ULONG wait_ms, PWSK_PROVIDER_NPI npi)
+{
+    struct client *client = client_of(registration);
+    NTSTATUS status = STATUS_SUCCESS;
+
+    (void)wait_ms; /* the provider is there, or it will never be */
+    if (!client || !npi)
+        return STATUS_INVALID_PARAMETER;
+    lock_acquire(&provider.lock);
+    if (client->leaving)
+        status = STATUS_DEVICE_NOT_READY; /* R81 */
+    else if (client->version < LOWEST_VERSION || client->version > HIGHEST_VERSION)
+        status = STATUS_NOINTERFACE; /* R78 */
+    else
+        client->captures++;
+    lock_release(&provider.lock);
+    if (NT_SUCCESS(status)) {
+        npi->Client = client;
+        npi->Dispatch = &provider_dispatch;
+    }
+    return status;
+}
+
+EXPORT VOID NTAPI WskReleaseProviderNPI(PWSK_REGISTRATION registration)
+{
+    struct client *client = client_of(registration);
+    bool captured;
+
+    lock_acquire(&provider.lock);
+    captured = client->captures > 0;
+    if (captured)
+        client->captures--;
+    condition_broadcast(&provider.changed);
+    lock_release(&provider.lock);
+    if (!captured)
+        REPORT("R79", "WskReleaseProviderNPI without a capture");
+}
+
+EXPORT NTSTATUS NTAPI WskQueryProviderCharacteristics(PWSK_REGISTRATION registration, PWSK_PROVIDER_CHARACTERISTICS characteristics)
+{
+    (void)registration;
+    characteristics->HighestVersion = HIGHEST_VERSION;
+    characteristics->LowestVersion = LOWEST_VERSION;
+    return STATUS_SUCCESS;
+}
+
+/* Blocks until the client has given everything back (R80); says every five seconds for what it waits. */
+EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
+{
+    struct client *client = client_of(registration);
+    ULONGLONG report_at = os_milliseconds() + PATIENCE_MS;
+
+    if (!client) {
+        REPORT("R82", "WskDeregister without a registration");
+        return;
+    }
+    if (in_engine())
+        REPORT("R80", "WskDeregister called from a callback or completion routine: it can never return");
+    lock_acquire(&provider.lock);
+    client->leaving = true;
+    while (client->captures || client->sockets || client->requests) {
+        LONGLONG left = (LONGLONG)(report_at - os_milliseconds());
+
+        if (left <= 0) {
+            ULONG sockets = client->sockets, captures = client->captures, requests = client->requests;
+
+            lock_release(&provider.lock);
+            REPORT("R80", "WskDeregister waits: sockets=%u captures=%u requests=%u", (unsigned)sockets, (unsigned)captures,
+                   (unsigned)requests);
+            report_at = os_milliseconds() + PATIENCE_MS;
+            lock_acquire(&provider.lock);
+        } else
+            condition_wait(&provider.changed, &provider.lock, (int)left);
+    }
+    RemoveEntryList(&client->link);
+    if (IsListEmpty(&provider.clients))
+        engine_stop();
+    lock_release(&provider.lock);
+
+    events_free_retained(client);
+    registration->ReservedRegistrationContext = NULL;
+    ExFreePoolWithTag(client, POOL_TAG);
+}
+
+#if !defined(WSKLAB_NATIVE)
+
+/* The image is loaded as a DLL, by the driver that imports from it. `reason` 0: that driver is being unloaded. */
+int NTAPI NetioEntry(PVOID image, ULONG reason, PVOID reserved);
+
+int NTAPI NetioEntry(PVOID image, ULONG reason, PVOID reserved)
+{
+    (void)image, (void)reserved;
+    if (reason == 0 && provider.engine)
+        REPORT("R82", "the driver was unloaded without WskDeregister");
+    return 1;
+}
+
+#endif

@@ -1,0 +1,257 @@
+/* IRPs: each is completed exactly once, whatever happens (R86), and can be cancelled while it waits. */
+#include "standin.h"
+
+static LIST_ENTRY *bucket_of(PIRP irp)
+{
+    return &provider.in_flight[((ULONG_PTR)irp >> 5) % IN_FLIGHT_BUCKETS];
+}
+
+/* With the lock held. */
+static struct request *find_in_flight(PIRP irp)
+{
+    LIST_ENTRY *bucket = bucket_of(irp);
+
+    for (LIST_ENTRY *entry = bucket->Flink; entry != bucket; entry = entry->Flink) {
+        struct request *request = CONTAINING_RECORD(entry, struct request, in_flight);
+
+        if (request->irp == irp)
+            return request;
+    }
+    return NULL;
+}
+
+static void complete(PIRP irp, NTSTATUS status, ULONG_PTR information)
+{
+    irp->IoStatus.Status = status;
+    irp->IoStatus.Information = information;
+    IoCompleteRequest(irp, IO_NO_INCREMENT);
+}
+
+/* Still in another call: such an IRP must not be completed a second time. */
+static bool irp_busy(const char *function, PIRP irp)
+{
+    bool busy;
+
+    lock_acquire(&provider.lock);
+    busy = irp && find_in_flight(irp);
+    lock_release(&provider.lock);
+    if (busy)
+        REPORT("R84", "%s with an IRP that has not been completed yet", function);
+    return busy;
+}
+
+/* What R83 asks of an IRP; false when it cannot be used at all. */
+static bool irp_usable(const char *function, PIRP irp)
+{
+    PIO_STACK_LOCATION next;
+
+    if (!irp) {
+        REPORT("R83", "%s without an IRP", function);
+        return false;
+    }
+    if (irp->CurrentLocation < 2) {
+        REPORT("R83", "%s with an IRP that has no stack location", function);
+        return false;
+    }
+    next = IoGetNextIrpStackLocation(irp);
+    if (!next->CompletionRoutine || (next->Control & 0xe0) != (SL_INVOKE_ON_CANCEL | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_SUCCESS))
+        REPORT("R83", "%s with an IRP whose completion routine is not set for success, error and cancel", function);
+    return true;
+}
+
+struct socket *socket_enter(const char *function, PWSK_SOCKET wsk)
+{
+    struct socket *socket = CONTAINING_RECORD(wsk, struct socket, wsk);
+    bool usable, dead;
+
+    lock_acquire(&provider.lock);
+    dead = socket->magic != SOCKET_LIVE;
+    usable = !dead && !socket->closing;
+    if (usable)
+        socket->calls++;
+    lock_release(&provider.lock);
+    if (usable)
+        return socket;
+    REPORT("R72", "%s on a socket that is %s", function, dead ? "closed" : "being closed");
+    return NULL;
+}
+
+void socket_leave(struct socket *socket)
+{
+    lock_acquire(&provider.lock);
+    socket->calls--;
+    lock_release(&provider.lock);
+}
+
+struct request *request_begin(const char *function, struct client *client, struct socket *socket, PIRP irp,
+                              enum operation operation, NTSTATUS *status)
+{
+    struct request *request;
+
+    *status = STATUS_INVALID_PARAMETER;
+    if (irp_busy(function, irp) || !irp_usable(function, irp)) {
+        if (socket)
+            socket_leave(socket);
+        return NULL;
+    }
+    request = ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);
+    if (!request) {
+        *status = STATUS_INSUFFICIENT_RESOURCES;
+        IoSetNextIrpStackLocation(irp);
+        complete(irp, *status, 0);
+        if (socket)
+            socket_leave(socket);
+        return NULL;
+    }
+    RtlZeroMemory(request, sizeof *request);
+    InitializeListHead(&request->link);
+    InitializeListHead(&request->cancelled);
+    request->operation = operation;
+    request->function = function;
+    request->client = client;
+    request->socket = socket;
+    request->irp = irp;
+
+    lock_acquire(&provider.lock);
+    InsertTailList(bucket_of(irp), &request->in_flight);
+    client->requests++;
+    lock_release(&provider.lock);
+    IoSetNextIrpStackLocation(irp);
+    *status = STATUS_SUCCESS;
+    return request;
+}
+
+NTSTATUS request_lost(const char *function, PIRP irp)
+{
+    if (!irp_busy(function, irp) && irp_usable(function, irp)) {
+        IoSetNextIrpStackLocation(irp);
+        complete(irp, STATUS_INVALID_HANDLE, 0);
+    }
+    return STATUS_INVALID_HANDLE;
+}
+
+/* IoCancelIrp calls it with the cancel lock held, which it has to release. */
+static VOID NTAPI cancel_routine(PDEVICE_OBJECT device, PIRP irp)
+{
+    struct request *request;
+
+    (void)device;
+    lock_acquire(&provider.lock);
+    request = find_in_flight(irp);
+    if (request && IsListEmpty(&request->cancelled))
+        InsertTailList(&provider.cancelled, &request->cancelled);
+    lock_release(&provider.lock);
+    IoReleaseCancelSpinLock(irp->CancelIrql);
+    engine_wake();
+}
+
+NTSTATUS request_submit(struct request *request)
+{
+    struct socket *socket = request->socket;
+    PIRP irp = request->irp;
+    bool was_empty;
+
+    IoMarkIrpPending(irp);
+    request->cancellable = request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF;
+    /* All under one lock: the engine takes the request, and may complete the IRP, only when everything is in place. */
+    lock_acquire(&provider.lock);
+    if (request->cancellable) {
+        IoSetCancelRoutine(irp, cancel_routine);
+        if (irp->Cancel && IoSetCancelRoutine(irp, NULL))
+            InsertTailList(&provider.cancelled, &request->cancelled);
+    }
+    was_empty = IsListEmpty(&provider.inbox);
+    InsertTailList(&provider.inbox, &request->link);
+    if (socket) {
+        socket->calls--;
+        if (request->operation == OP_RECEIVE)
+            socket->receives_coming++;
+    }
+    lock_release(&provider.lock);
+    if (was_empty)
+        engine_wake();
+    return STATUS_PENDING;
+}
+
+NTSTATUS request_refuse(struct request *request, NTSTATUS status)
+{
+    if (request->socket)
+        socket_leave(request->socket);
+    request_finish(request, status, 0);
+    return status;
+}
+
+void request_finish(struct request *request, NTSTATUS status, ULONG_PTR information)
+{
+    struct client *client = request->client;
+    PIRP irp = request->irp;
+
+    if (request->cancellable && !IoSetCancelRoutine(irp, NULL)) {
+        KIRQL irql;
+
+        /* The cancel routine has been taken. It runs under the cancel lock; afterwards it does not touch the IRP any more. */
+        IoAcquireCancelSpinLock(&irql);
+        IoReleaseCancelSpinLock(irql);
+    }
+    lock_acquire(&provider.lock);
+    RemoveEntryList(&request->in_flight);
+    RemoveEntryList(&request->cancelled);
+    lock_release(&provider.lock);
+    RemoveEntryList(&request->link);
+    ExFreePoolWithTag(request, POOL_TAG);
+
+    complete(irp, status, information);
+
+    /* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
+    lock_acquire(&provider.lock);
+    client->requests--;
+    condition_broadcast(&provider.changed);
+    lock_release(&provider.lock);
+}
+
+void request_finish_all(LIST_ENTRY *queue, NTSTATUS status)
+{
+    while (!IsListEmpty(queue))
+        request_finish(request_first(queue), status, 0);
+}
+
+struct request *request_first(LIST_ENTRY *queue)
+{
+    return CONTAINING_RECORD(queue->Flink, struct request, link);
+}
+
+void request_cancel(struct request *request)
+{
+    struct socket *socket = request->socket;
+    SIZE_T done = request->done;
+    bool was_disconnect = request->operation == OP_DISCONNECT;
+
+    if (socket && socket->connect == request) {
+        socket_connect_cancelled(request);
+        return;
+    }
+    /* A disconnect that is already under way goes on; only the waiting for it ends. */
+    if (was_disconnect && !socket->local_fin)
+        socket->leaving = false;
+    request_finish(request, STATUS_CANCELLED, done);
+    if (socket && socket->state == STATE_CONNECTED)
+        connection_advance(socket);
+}
+
+void request_wake(struct socket *socket)
+{
+    struct request *request = ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);
+    bool was_empty;
+
+    if (!request)
+        return;
+    RtlZeroMemory(request, sizeof *request);
+    request->operation = OP_WAKE;
+    request->socket = socket;
+    lock_acquire(&provider.lock);
+    was_empty = IsListEmpty(&provider.inbox);
+    InsertTailList(&provider.inbox, &request->link);
+    lock_release(&provider.lock);
+    if (was_empty)
+        engine_wake();
+}

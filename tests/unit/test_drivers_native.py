@@ -1,0 +1,137 @@
+"""C code of this layer, compiled for Linux under the sanitizers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from wsklab.drivers.build import HOME
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+
+READER = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "json.h"
+/* Each line of hex on stdin is a request; the answer is what was understood, or the error. */
+int main(void)
+{
+    static char hex[1 << 17];
+    static uint8_t line[1 << 16];
+    static char out[1 << 18];
+    while (fgets(hex, sizeof hex, stdin)) {
+        hex[strcspn(hex, "\n")] = 0;
+        ptrdiff_t length = hex_read(hex, line, sizeof line - 1);
+        char *exact = malloc((size_t)length + 1); /* so that the sanitizer sees one byte too far */
+        memcpy(exact, line, (size_t)length);
+        exact[length] = 0;
+        JSON_OBJECT object;
+        JSON_WRITER writer;
+        const char *error = json_read(exact, &object);
+        json_start(&writer, out, sizeof out);
+        if (error)
+            json_put_text(&writer, "error", error);
+        for (size_t i = 0; !error && i < object.count; i++) {
+            int64_t number;
+            if (json_text(&object, object.members[i].name))
+                json_put_text(&writer, object.members[i].name, json_text(&object, object.members[i].name));
+            else if (json_number(&object, object.members[i].name, &number))
+                json_put_number(&writer, object.members[i].name, number);
+            else
+                json_put_bool(&writer, object.members[i].name, object.members[i].number != 0);
+        }
+        json_end(&writer);
+        fputs(out, stdout);
+        fflush(stdout);
+        free(exact);
+    }
+    return 0;
+}
+"""
+
+SANITIZE = ("-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-fno-omit-frame-pointer")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("json")
+    (folder / "reader.c").write_text(READER)
+    agent = HOME / "agent"
+    flags = [*SANITIZE, "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{agent}"]
+    subprocess.run(["gcc", *flags, "-o", folder / "reader", folder / "reader.c", agent / "json.c"], check=True)
+    return folder / "reader"
+
+
+def read_all(reader: Path, lines: list[bytes]) -> list[dict[str, object]]:
+    text = "".join(line.hex() + "\n" for line in lines)
+    done = subprocess.run([reader], input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(answer) for answer in done.stdout.splitlines()]
+
+
+_flat = st.dictionaries(
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=10),
+    st.one_of(
+        st.text(st.characters(min_codepoint=1, max_codepoint=0x7F), max_size=30),
+        st.integers(-(2**62), 2**62), st.booleans(),
+    ),
+    max_size=16,
+)  # fmt: skip
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(objects=st.lists(_flat, min_size=20, max_size=40))
+def test_the_agent_reads_what_json_writes(reader: Path, objects: list[dict[str, object]]) -> None:
+    assert read_all(reader, [json.dumps(entry).encode() for entry in objects]) == objects
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lines=st.lists(st.binary(max_size=60).filter(lambda data: 0 not in data), min_size=30, max_size=60), at=st.data()
+)
+def test_the_agent_survives_bad_requests(reader: Path, lines: list[bytes], at: st.DataObject) -> None:
+    good = b'{"id": 7, "op": "ioctl", "text": "a\\u0041\\n", "n": -12, "b": true, "z": null}'
+    cuts = [good[: at.draw(st.integers(0, len(good)))] + line for line in lines[:20]]
+    answers = read_all(reader, [*lines, *cuts, good])
+    assert answers[-1] == {"id": 7, "op": "ioctl", "text": "aA\n", "n": -12, "b": True, "z": False}
+    assert len(answers) == len(lines) + len(cuts) + 1
+
+
+def test_the_agent_says_what_is_wrong(reader: Path) -> None:
+    cases = {
+        b"": "not a JSON object",
+        b'{"a":{}}': "neither string",
+        b'{"a":1.5}': "not whole",
+        b'{"a":99999999999999999999}': "too big",
+        b'{"a":"\\ud800"}': "escape",
+        b'{"a":"x': "not closed",
+        b'{"a":1} x': "behind",
+        b"{" + b",".join(b'"%d":1' % i for i in range(17)) + b"}": "too many",
+    }
+    for answer, says in zip(read_all(reader, list(cases)), cases.values(), strict=True):
+        assert says in str(answer["error"])
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
+    """The driver on the stand-in provider: two threads, random endings, closes under everything, CLOSE_ALL midway."""
+    driver = [path for path in (HOME / "wsklab").glob("*.c") if path.name != "driver.c"]  # the device is Windows' own
+    sources = [*driver, *(HOME / "wsklab" / "tests").glob("*.c"), *(HOME / "standin").glob("*.c")]
+    includes = [
+        f"-I{HOME / 'include'}",
+        f"-I{HOME / 'native'}",
+        "-include",
+        str(HOME / "wsklab" / "tests" / "native.h"),
+    ]
+    flags = [*SANITIZE, "-Wno-unused-value", "-DWSKLAB_NATIVE", "-D_GNU_SOURCE", "-fshort-wchar", "-pthread"]
+    program = tmp_path / "storm"
+    shim = HOME / "native" / "ntshim.c"
+    subprocess.run(["gcc", *flags, f"-fsanitize={sanitizer}", *includes, "-o", program, *sources, shim], check=True)
+    done = subprocess.run([program, "120"], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
