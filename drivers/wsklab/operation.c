@@ -240,8 +240,10 @@ NTSTATUS operation_issue(OPERATION *operation, PWSK_SOCKET socket)
         operation->status = status;
         KeSetEvent(&operation->done, IO_NO_INCREMENT, FALSE);
     }
-    if (TWIN(FREES_IRP_ON_ERROR) && operation->irp && !NT_SUCCESS(status))
-        operation_drop(operation); /* wrong: the IRP is completed all the same (R86) */
+    if (TWIN(FREES_IRP_ON_ERROR) && operation->irp && !NT_SUCCESS(status)) {
+        IoFreeIrp(operation->irp); /* wrong: the IRP is completed, and freed, all the same (R86) */
+        InterlockedDecrement(&wsklab.allocations);
+    }
     operation_drop(operation);
     return status;
 }

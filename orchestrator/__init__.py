@@ -1,0 +1,1 @@
+"""Scenarios, the lab, the judge, results and the command line."""

@@ -1,0 +1,116 @@
+"""The agent's control line (COM2): one JSON object a line each way. It needs no network and survives snapshots."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wsklab.orchestrator.errors import LabError
+from wsklab.qemu.serial import SerialLine
+
+CHUNK = 24 * 1024
+"""Bytes of a file per request: a line stays far below the agent's limit and the UART's patience."""
+
+
+class AgentError(LabError):
+    """The agent answered that it could not do what was asked."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        """The Win32 error code, 0 where there is none."""
+
+
+class AgentSilent(LabError):
+    """The agent did not answer in time: it, or the call into the driver that it makes, hangs."""
+
+
+class Agent:
+    """Requests to `wskagent.exe`, one at a time; answers come back by number on the reader thread of the line."""
+
+    def __init__(self, line: SerialLine, check: Callable[[], None]) -> None:
+        """`check` raises when the machine is gone; every wait asks it whenever it is woken."""
+        self._line = line
+        self._check = check
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._changed = threading.Condition()
+        self._next = 1
+        self.hello: dict[str, Any] | None = None
+        line.on_line(self._on_line)
+
+    def _on_line(self, t: int, text: str) -> None:
+        try:
+            message = json.loads(text)
+        except ValueError:
+            return  # boot noise on the line; answers are whole JSON objects
+        if not isinstance(message, dict):
+            return
+        with self._changed:
+            if "hello" in message:
+                self.hello = message["hello"]
+            elif isinstance(message.get("id"), int):
+                self._answers[message["id"]] = message
+            self._changed.notify_all()
+
+    def await_hello(self, deadline: float) -> dict[str, Any]:
+        """The agent's first words after boot. Raises AgentSilent, or what `check` raises."""
+        with self._changed:
+            self._wait(lambda: self.hello is not None, deadline, "say hello on COM2")
+            assert self.hello is not None
+            return self.hello
+
+    def wake(self) -> None:
+        """Make every waiter look again: something has happened to the machine."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def ask(self, op: str, timeout: float = 10.0, **words: Any) -> dict[str, Any]:
+        """Send one request and wait for its answer. Raises AgentError (refused) and AgentSilent (no answer)."""
+        with self._changed:
+            number, self._next = self._next, self._next + 1
+        request = json.dumps({"id": number, "op": op, **words}, separators=(",", ":"))
+        deadline = time.monotonic() + timeout
+        self._line.write(request.encode("ascii") + b"\n")
+        with self._changed:
+            self._wait(lambda: number in self._answers, deadline, f"answer '{op}'")
+            answer = self._answers.pop(number)
+        if not answer.get("ok"):
+            code = int(answer.get("code", 0))
+            raise AgentError(f"{op}: {answer.get('error', 'refused')} (Win32 error {code})", code)
+        return answer
+
+    def _wait(self, there: Callable[[], bool], deadline: float, what: str) -> None:
+        while not there():
+            self._check()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AgentSilent(f"the agent did not {what} within the time allowed")
+            self._changed.wait(left)
+
+    def ioctl(self, device: str, code: int, data: bytes, out: int, timeout: float = 10.0) -> bytes:
+        """DeviceIoControl on `device` with `data`, room for `out` bytes of answer."""
+        answer = self.ask("ioctl", timeout, device=device, code=code, out=out, **{"in": data.hex()})
+        return bytes.fromhex(answer["out"])
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file in the target, piece by piece."""
+        for offset in range(0, max(len(content), 1), CHUNK):
+            self.ask("put", 30, path=path, offset=offset, data=content[offset : offset + CHUNK].hex())
+
+    def get(self, path: str, limit: int = 64 * 1024 * 1024) -> bytes:
+        """Read a file of the target, at most `limit` bytes of it."""
+        content = bytearray()
+        while True:
+            answer = self.ask("get", 30, path=path, offset=len(content), length=CHUNK)
+            piece = bytes.fromhex(answer["data"])
+            content += piece
+            if not piece or len(content) >= min(answer["size"], limit):
+                return bytes(content[:limit])
+
+    def service(self, action: str, name: str, path: str | None = None, timeout: float = 60.0) -> dict[str, Any]:
+        """create, start, stop, delete or query a kernel service by the service control manager."""
+        return self.ask("service", timeout, action=action, name=name, **({"path": path} if path else {}))
+

@@ -1,0 +1,219 @@
+"""The command line (a contract: scripts rely on its words and its exit codes). Each command imports what it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="wsklab")
+def main() -> None:
+    """wsklab ends TCP connections in every way they end in the field, and judges what a WSK driver was told.
+
+    It boots a target that runs the driver and a Linux peer under QEMU, joins them by a wire of its own, and compares
+    the flags of WskDisconnectEvent with what was on the wire.
+
+    Exit codes: 0 every verdict pass; 1 some fail or flaky; 2 wrong usage; 3 nothing failed, but something is
+    inconclusive or the lab's own fault; 130 interrupted.
+    """
+
+
+@main.command()
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
+@click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
+@click.option("--target", default="standin", show_default=True, metavar="standin|IMAGE", help="What runs the driver.")
+@click.option("--driver", "driver_name", default="wsklab", show_default=True, metavar="PROFILE",
+              help="The driver under test: a profile's name or file.")
+@click.option("--twin", metavar="NAME", help="Run a deliberately wrong build of the driver instead.")
+@click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
+@click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
+@click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
+def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
+        twin: str | None, repeat: int, until_fail: bool, seed: int, out: Path | None, as_json: bool) -> None:
+    """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
+
+    Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
+    """
+    from wsklab.orchestrator import commands
+
+    code = commands.run(
+        words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name, twin=twin,
+        repeat=repeat, until_fail=until_fail, seed=seed, out=out, as_json=as_json)
+    sys.exit(code)
+
+
+@main.group()
+def scenario() -> None:
+    """The catalogue of scenarios, and checks of your own."""
+
+
+@scenario.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def scenario_list(as_json: bool) -> None:
+    """The built-in scenarios: name, tags, what each covers."""
+    from wsklab.orchestrator.suite import built_in
+
+    rows = [{"name": s.name, "title": s.title, "tags": s.tags, "covers": s.covers} for s in built_in()]
+    if as_json:
+        _print_json(rows)
+        return
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:{width}}  {row['title']}  [{', '.join(row['tags'])}]")
+
+
+@scenario.command("check")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def scenario_check(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check scenario files or folders of them, without booting anything."""
+    from wsklab.orchestrator.scenario import load
+    from wsklab.orchestrator.suite import files
+
+    findings: list[dict[str, Any]] = []
+    for path in files(paths):
+        try:
+            findings.append({"file": str(path), "ok": True, "name": load(path).name, "problems": []})
+        except UsageError as error:
+            findings.append({"file": str(path), "ok": False, "problems": str(error).splitlines()})
+    if as_json:
+        _print_json(findings)
+    for finding in findings if not as_json else []:
+        for problem in finding["problems"]:
+            click.echo(problem, err=True)
+        if finding["ok"]:
+            click.echo(f"{finding['file']}: ok ({finding['name']})")
+    sys.exit(0 if all(finding["ok"] for finding in findings) else WRONG_USAGE)
+
+
+@scenario.command("schema")
+def scenario_schema() -> None:
+    """The scenario format as JSON Schema, for editors."""
+    from wsklab.orchestrator.scenario import Scenario
+
+    _print_json(Scenario.model_json_schema(by_alias=True))
+
+
+@main.group()
+def image() -> None:
+    """Guest images: built from recipes, kept in a store, verified before use."""
+
+
+@image.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def image_list(as_json: bool) -> None:
+    """The recipes, and which images of them are in the store."""
+    from wsklab.orchestrator import image_commands
+
+    image_commands.listing(as_json)
+
+
+@image.command("build")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--force", is_flag=True, help="Build even if the store has it; looks for newer packages.")
+def image_build(names: tuple[str, ...], force: bool) -> None:
+    """Build images by recipe name."""
+    from wsklab.orchestrator import image_commands
+
+    image_commands.build(names, force)
+
+
+@image.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def image_verify(names: tuple[str, ...], as_json: bool) -> None:
+    """Compare every file of the stored images with its SHA-256."""
+    from wsklab.orchestrator import image_commands
+
+    sys.exit(image_commands.verify(names, as_json))
+
+
+@image.command("remove")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def image_remove(names: tuple[str, ...]) -> None:
+    """Remove images from the store."""
+    from wsklab.orchestrator import image_commands
+
+    image_commands.remove(names)
+
+
+@main.group()
+def driver() -> None:
+    """The drivers: building ours, inspecting any."""
+
+
+@driver.command("build")
+@click.option("--twin", metavar="NAME", help="A deliberately wrong build; `all` builds every one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def driver_build(twin: str | None, as_json: bool) -> None:
+    """Build the client driver, the stand-in provider and the agent."""
+    from wsklab.orchestrator import driver_commands
+
+    driver_commands.build(twin, as_json)
+
+
+@driver.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def driver_check(file: Path, as_json: bool) -> None:
+    """Inspect any .sys file: what would keep it from loading, before anything is booted."""
+    from wsklab.orchestrator import driver_commands
+
+    sys.exit(driver_commands.check(file, as_json))
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=1))
+
+
+def entry() -> NoReturn:
+    """The process: user mistakes are one sentence on stderr, an interruption ends in order, nothing shows a trace."""
+    from wsklab.drivers.errors import DriverError
+    from wsklab.images.errors import ImageError
+    from wsklab.orchestrator.errors import LabError
+    from wsklab.qemu.errors import MachineError
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        main(standalone_mode=False)
+        sys.exit(0)
+    except click.ClickException as error:
+        _fail(error.format_message(), WRONG_USAGE)
+    except UsageError as error:
+        _fail(str(error), WRONG_USAGE)
+    except (LabError, MachineError, ImageError, DriverError) as error:
+        _fail(str(error), getattr(error, "exit_code", NOT_PROVEN))
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; results so far are in the run's folder.", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
+        sys.exit(INTERRUPTED)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
+    click.echo(f"{prefix}{message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

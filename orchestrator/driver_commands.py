@@ -1,0 +1,41 @@
+"""`wsklab driver`: building our drivers, inspecting anybody's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from wsklab import images
+from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
+from wsklab.drivers.check import check_file
+from wsklab.drivers.twins import twins
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.results import SOME_FAIL
+
+
+def build(twin: str | None, as_json: bool) -> None:
+    """Build the driver (or a twin, or all of them), the provider and the agent; print where they are."""
+    console, cache = Console(quiet=as_json), images.cache_folder()
+    with console.step("drivers"):
+        standin = build_standin(cache, console.progress)
+        names = [None, *twins()] if twin == "all" else [twin]
+        built: list[BuiltDriver] = [standin.netio, standin.agent]
+        built += [build_driver(name, cache, console.progress) for name in names]
+    rows = [{"name": b.name, "twin": b.twin, "path": str(b.path), "sha256": b.sha256} for b in built]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        click.echo(f"{row['name']}{' twin ' + row['twin'] if row['twin'] else ''}  {row['sha256']}  {row['path']}")
+
+
+def check(file: Path, as_json: bool) -> int:
+    """Print what was found in a .sys file; exit code 1 when something would keep it from loading."""
+    findings = check_file(file).findings
+    if as_json:
+        click.echo(json.dumps([{"severity": f.severity, "sentence": f.sentence} for f in findings], indent=1))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.severity:8} {finding.sentence}")
+    return SOME_FAIL if any(finding.severity == "error" for finding in findings) else 0

@@ -1,0 +1,173 @@
+"""Checks of what the scenario expects against what was observed. Pure. Findings are (verdict, sentence)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from wsklab.orchestrator.evidence_checks import Finding, Verdict
+from wsklab.orchestrator.facts import (
+    ABORTIVE,
+    AT_DISPATCH_LEVEL,
+    DEFINED_FLAGS,
+    DISPATCH_LEVEL,
+    Facts,
+    outcome_matches,
+    succeeded,
+)
+from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.scenario import ExpectedDisconnect, ExpectedTransfer
+
+PEER_WAITS = frozenset({"receive", "await_", "accept"})
+"""Peer steps that wait for the driver to do something: when they run out of time, the driver is asked first."""
+
+
+def wire(facts: Facts) -> Iterator[Finding]:
+    """The wire is the first oracle: did each side end the connection as the scenario intends?"""
+    wanted = facts.scenario.expect.wire
+    for conn in facts.connections:
+        peer, driver = facts.ending(conn, "peer"), facts.ending(conn, "driver")
+        if wanted.peer is not None and list(peer.sent) != wanted.peer:
+            blame: Verdict = "fail" if _driver_failed_before(facts, peer.t) else "infra"
+            yield blame, f"{_conn(facts, conn)}the peer should have sent {_words(wanted.peer)}, the wire shows {peer}"
+        if wanted.driver is not None and list(driver.sent) != wanted.driver:
+            yield "fail", (f"{_conn(facts, conn)}the driver should have sent {_words(wanted.driver)}, "
+                           f"the wire shows {driver}")
+
+
+def _driver_failed_before(facts: Facts, t: int | None) -> bool:
+    """Whether one of the driver's own operations had gone wrong before the peer's ending: then that is the cause.
+
+    A wait for an event does not count: an event that the peer never caused cannot come.
+    """
+    return any(
+        step["actor"] == "driver" and step["verb"] != "await_" and (t is None or step["began"] < t)
+        for step, _ in _failed(facts)
+    )
+
+
+def steps(facts: Facts) -> Iterator[Finding]:
+    """Every step did what it should, in time."""
+    for step, text in _failed(facts):
+        lab_fault = step["actor"] in ("lab", "wire") or (step["actor"] == "peer" and step["verb"] not in PEER_WAITS)
+        yield ("infra" if lab_fault else "fail"), f"step {step['index'] + 1} ({step['text']}): {text}"
+    unstarted = len(facts.scenario.steps) - len(list(facts.steps()))
+    if unstarted > 0 and not list(_failed(facts)):
+        yield "infra", f"{unstarted} steps of the scenario were not started"
+
+
+def _failed(facts: Facts) -> Iterator[tuple[dict[str, Any], str]]:
+    """Steps with what went wrong in them."""
+    for step in facts.steps():
+        if step["outcome"] != "done":
+            yield step, step["detail"]
+            continue
+        for op in step.get("ops", ()):
+            wanted = step.get("expect")
+            if wanted is None:
+                continue
+            done = facts.outcomes.get(op)
+            returned = facts.returns.get(op)
+            status = done.data["status"] if done else None
+            if status is None and returned is not None and step.get("synchronous"):
+                status = returned.data["ret"]
+            if not outcome_matches(wanted, status):
+                yield step, f"should end in {wanted}, ended in {_status(status)}"
+
+
+def disconnects(facts: Facts) -> Iterator[Finding]:
+    """WskDisconnectEvent: as often as expected, each call flag by flag (R4-R9)."""
+    for conn in facts.connections:
+        seen = facts.disconnects(conn)
+        where = _conn(facts, conn)
+        for call in seen:
+            yield from _flag_rules(where, call)
+        if facts.scenario.expect.characterise:
+            continue
+        wanted = [e for e in facts.scenario.expect.disconnect if e.conn == conn or facts.scenario.connections == 1]
+        if len(seen) < len(wanted):
+            yield "fail", f"{where}WskDisconnectEvent was called {_times(len(seen))}, expected {_times(len(wanted))}"
+        if len(seen) > len(wanted):
+            extra = seen[len(wanted)]
+            yield "fail", (f"{where}unexpected WskDisconnectEvent (call {len(wanted) + 1}) "
+                           f"with flags {extra.data['flags']:08x}")
+        for expected, call in zip(wanted, seen, strict=False):
+            yield from _flags(where, expected, call, facts.cookie(conn))
+
+
+def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
+    """What holds for any call, whatever the scenario says (R7, R8, R9)."""
+    flags, irql = call.data["flags"], call.data["irql"]
+    if flags & ~DEFINED_FLAGS:
+        yield "fail", f"{where}WskDisconnectEvent got flags {flags:08x}: {flags & ~DEFINED_FLAGS:#x} is undefined (R9)"
+    if flags & AT_DISPATCH_LEVEL and irql != DISPATCH_LEVEL:
+        yield "fail", f"{where}WSK_FLAG_AT_DISPATCH_LEVEL is set, but the IRQL is {irql} (R7)"
+    if irql > DISPATCH_LEVEL:
+        yield "fail", f"{where}WskDisconnectEvent was called at IRQL {irql}, above DISPATCH_LEVEL (R8)"
+
+
+def _flags(where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None) -> Iterator[Finding]:
+    flags = call.data["flags"]
+    for name, bit, wanted in (
+        ("WSK_FLAG_ABORTIVE", ABORTIVE, expected.abortive),
+        ("WSK_FLAG_AT_DISPATCH_LEVEL", AT_DISPATCH_LEVEL, expected.at_dispatch),
+    ):
+        if wanted != "any" and bool(flags & bit) != (wanted == "set"):
+            found = "set" if flags & bit else "clear"
+            yield "fail", f"{where}{name} is {found}, expected {wanted} (flags {flags:08x})"
+    if bool(call.data["abortive"]) != bool(flags & ABORTIVE):
+        yield "fail", f"{where}the driver takes flags {flags:08x} for {'' if call.data['abortive'] else 'not '}abortive"
+    if expected.context == "own" and call.data["cookie"] != cookie:
+        yield "fail", f"{where}WskDisconnectEvent got another connection's context (R4)"
+
+
+def transfers(facts: Facts) -> Iterator[Finding]:
+    """WskReceive and WskSend: the completions in order, each with its status and length."""
+    expect = facts.scenario.expect
+    for op, wanted in (("receive", expect.receive), ("send", expect.send)):
+        if wanted is None:
+            continue
+        for conn in facts.connections:
+            seen = facts.completions(op, conn)
+            yield from _transfers(f"{_conn(facts, conn)}Wsk{op.capitalize()}", wanted, seen)
+
+
+def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Observation]) -> Iterator[Finding]:
+    completed = [e for e in wanted if e.status != "pending"]
+    if len(seen) != len(completed):
+        yield "fail", f"{name} completed {_times(len(seen))}, expected {_times(len(completed))}"
+    for number, (expected, done) in enumerate(zip(completed, seen, strict=False), 1):
+        status, length = done.data["status"], done.data["length"]
+        if not outcome_matches(expected.status, status):
+            yield "fail", f"{name} {number} completed with {_status(status)}, expected {expected.status}"
+        if expected.length is not None and length != expected.length:
+            yield "fail", f"{name} {number} carried {length} bytes, expected {expected.length}"
+
+
+def peer(facts: Facts) -> Iterator[Finding]:
+    """What the peer program counted (R12: a half-closed peer still gets the driver's bytes)."""
+    wanted = facts.scenario.expect.peer.received
+    if wanted is None:
+        return
+    for conn in facts.connections:
+        got = sum(o.data.get("bytes", 0) for o in facts.of("peer", "reply", conn) if o.data.get("do") == "receive")
+        if got != wanted:
+            yield "fail", f"{_conn(facts, conn)}the peer received {got} bytes, expected {wanted}"
+
+
+def _conn(facts: Facts, conn: int) -> str:
+    return f"connection {conn}: " if facts.scenario.connections > 1 else ""
+
+
+def _words(ending: Sequence[str]) -> str:
+    return " then ".join(word.upper() for word in ending) or "neither FIN nor RST"
+
+
+def _times(count: int) -> str:
+    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _status(status: int | None) -> str:
+    if status is None:
+        return "no completion"
+    return f"{'success' if succeeded(status) else 'failure'} ({status:08x})"

@@ -1,0 +1,131 @@
+"""What the observations of one run add up to: the vocabulary in which the judge's checks are written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from wsklab.orchestrator.ending import Ending, Flow, ending, frames_of
+from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.scenario import Scenario
+
+ABORTIVE = 0x1
+AT_DISPATCH_LEVEL = 0x8
+DEFINED_FLAGS = ABORTIVE | AT_DISPATCH_LEVEL  # R9: no other flag is defined for WskDisconnectEvent
+DISPATCH_LEVEL = 2
+PENDING = 0x103
+
+
+def succeeded(status: int) -> bool:
+    """NT_SUCCESS: the severity bits say success or information."""
+    return status < 0x80000000
+
+
+def outcome_matches(wanted: str, status: int | None) -> bool:
+    """Whether a completion (None: it never completed) is what a scenario's `success|failure|pending|any|hex` asks."""
+    if wanted == "any":
+        return True
+    if status is None or wanted == "pending":
+        return status is None and wanted == "pending"
+    if wanted in ("success", "failure"):
+        return succeeded(status) == (wanted == "success")
+    return status == int(wanted, 16)
+
+
+class Facts:
+    """A reading of the observations. `story` is what happened before the scenario's end; cleaning up comes after it."""
+
+    def __init__(self, scenario: Scenario, observations: Sequence[Observation]) -> None:
+        self.scenario = scenario
+        self.all = list(observations)
+        end = next((i for i, o in enumerate(self.all) if o.source == "lab" and o.kind == "end"), len(self.all))
+        self.story = self.all[:end]
+        # Lines of the driver and frames of the wire arrive by different roads; the end counts by the clock too.
+        self.end = self.all[end].t if end < len(self.all) else None
+
+    def of(self, source: str, kind: str, conn: int | None = None) -> list[Observation]:
+        """The story's observations of one kind, optionally of one connection."""
+        return [o for o in self.story
+                if o.source == source and o.kind == kind and (conn is None or o.conn == conn)]
+
+    def everywhere(self, source: str, kind: str) -> list[Observation]:
+        """The same over the whole run, cleaning up included."""
+        return [o for o in self.all if o.source == source and o.kind == kind]
+
+    @property
+    def connections(self) -> range:
+        """The scenario's connections."""
+        return range(self.scenario.connections)
+
+    def disconnects(self, conn: int) -> list[Observation]:
+        """Calls of WskDisconnectEvent on one connection, in the driver's order."""
+        return sorted(self.of("driver", "disc", conn), key=lambda o: o.data["seq"])
+
+    def completions(self, op: str, conn: int) -> list[Observation]:
+        """Completed IRPs of one WSK function on one connection, in the driver's order."""
+        return sorted((o for o in self.of("driver", "done", conn) if o.data["op"] == op),
+                      key=lambda o: o.data["seq"])
+
+    @cached_property
+    def outcomes(self) -> dict[int, Observation]:
+        """Completion by operation id."""
+        return {o.data["id"]: o for o in self.of("driver", "done")}
+
+    @cached_property
+    def returns(self) -> dict[int, Observation]:
+        """The function's own return status by operation id."""
+        return {o.data["id"]: o for o in self.of("driver", "call")}
+
+    def cookie(self, conn: int) -> int | None:
+        """The context value that the driver was told to give this connection."""
+        opened = self.of("lab", "opened", conn)
+        return opened[-1].data["cookie"] if opened else None
+
+    def flow(self, conn: int) -> Flow | None:
+        """The connection's ports, None if it never got as far."""
+        known = self.of("lab", "flow", conn)
+        return Flow(known[-1].data["target_port"], known[-1].data["peer_port"]) if known else None
+
+    @cached_property
+    def frames(self) -> list[Observation]:
+        """Recorded frames of the story (the recording is marked where the story ends)."""
+        return frames_of(self.story)
+
+    def ending(self, conn: int, side: str) -> Ending:
+        """How `side` ended the connection on the wire."""
+        flow = self.flow(conn)
+        return ending(self.frames, flow, side) if flow else Ending((), None)
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """What became of each step that was started."""
+        return (o.data for o in self.of("lab", "step"))
+
+    def summary(self) -> dict[str, Any]:
+        """The `observed` part of `results.json`."""
+        return {
+            "disconnects": [self._disconnect(o) for conn in self.connections for o in self.disconnects(conn)],
+            "receives": [self._transfer(o) for conn in self.connections for o in self.completions("receive", conn)],
+            "sends": [self._transfer(o) for conn in self.connections for o in self.completions("send", conn)],
+            "wire": {
+                "peer": [list(self.ending(conn, "peer").sent) for conn in self.connections],
+                "driver": [list(self.ending(conn, "driver").sent) for conn in self.connections],
+                "frames": len(self.frames),
+            },
+        }
+
+    def _disconnect(self, o: Observation) -> dict[str, Any]:
+        flags = o.data["flags"]
+        return {
+            "conn": o.conn,
+            "flags": flags,
+            "abortive": bool(flags & ABORTIVE),
+            "at_dispatch": bool(flags & AT_DISPATCH_LEVEL),
+            "irql": o.data["irql"],
+            "context_ok": o.data["cookie"] == self.cookie(o.conn or 0),
+            "order": o.data["seq"],
+        }
+
+    @staticmethod
+    def _transfer(o: Observation) -> dict[str, Any]:
+        return {"conn": o.conn, "status": f"{o.data['status']:08x}", "length": o.data["length"], "order": o.data["seq"]}

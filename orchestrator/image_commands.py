@@ -1,0 +1,74 @@
+"""`wsklab image`: the store of guest images, for people and scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from wsklab import images
+from wsklab.drivers.build import build_standin
+from wsklab.images.errors import ImageError
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.results import NOT_PROVEN
+
+
+def inputs(console: Console) -> Mapping[str, Path]:
+    """The files of ours that recipes ask for by name."""
+    standin = build_standin(images.cache_folder(), console.progress)
+    return {"driver:netio.sys": standin.netio.path, "driver:wskagent.exe": standin.agent.path}
+
+
+def listing(as_json: bool) -> None:
+    """Recipes, and what of them is in the store."""
+    stored = images.listing()
+    rows = [
+        {"name": image.name, "kind": image.manifest.kind, "key": image.manifest.key, "built": image.manifest.built,
+         "size_bytes": image.manifest.size_bytes, "folder": str(image.folder),
+         "packages": len(image.manifest.packages)}
+        for image in stored
+    ]
+    unbuilt = [name for name in images.names() if name not in {image.name for image in stored}]
+    if as_json:
+        click.echo(json.dumps({"images": rows, "not_built": unbuilt}, indent=1))
+        return
+    for row in rows:
+        click.echo(f"{row['name']:10} {int(str(row['size_bytes'])) >> 20:5} MiB  built {row['built']}  "
+                   f"{str(row['key'])[:12]}  {row['folder']}")
+    for name in unbuilt:
+        click.echo(f"{name:10}     not built; `wsklab image build {name}` makes it")
+
+
+def build(names: Sequence[str], force: bool) -> None:
+    """Build by recipe name; what the store has is not built again unless forced."""
+    console = Console()
+    for name in names:
+        with console.step(f"image {name}"):
+            make = images.build if force else images.ensure
+            image = make(name, inputs(console), console.progress)
+        console.line(f"          {image.folder}")
+
+
+def verify(names: Sequence[str], as_json: bool) -> int:
+    """Hash every file of the named images, or of all; returns the exit code."""
+    findings = []
+    for name in names or dict.fromkeys(image.name for image in images.listing()):
+        try:
+            images.verify(name)
+            findings.append({"name": name, "ok": True, "problem": None})
+        except ImageError as error:
+            findings.append({"name": name, "ok": False, "problem": str(error)})
+    if as_json:
+        click.echo(json.dumps(findings, indent=1))
+    else:
+        for finding in findings:
+            click.echo(f"{finding['name']}: {'ok' if finding['ok'] else finding['problem']}")
+    return 0 if all(finding["ok"] for finding in findings) else NOT_PROVEN
+
+
+def remove(names: Sequence[str]) -> None:
+    """Take images out of the store."""
+    for name in names:
+        for image in images.remove(name):
+            click.echo(f"removed {image.name} {image.manifest.key[:12]}")

@@ -1,0 +1,79 @@
+"""The journal: where every source of a running lab writes its observations, and where everybody waits for one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
+
+Matches = Callable[[Observation], bool]
+
+
+class MachineLost(LabError):
+    """A machine went away while something was awaited."""
+
+
+class Journal:
+    """An append-only list of observations; threads add, one waits. No polling: every wait is woken by an addition."""
+
+    def __init__(self) -> None:
+        self._entries: list[Observation] = []
+        self._changed = threading.Condition()
+        self._lost: Observation | None = None
+        self._expecting_loss = False
+
+    def add(self, observation: Observation) -> None:
+        """Append and wake who waits."""
+        with self._changed:
+            self._entries.append(observation)
+            if observation.source == "machine" and observation.kind in FATAL and not self._expecting_loss:
+                self._lost = self._lost or observation
+            self._changed.notify_all()
+
+    def expect_loss(self, expected: bool) -> None:
+        """While a scenario takes a machine down on purpose, its going is an observation like any other."""
+        with self._changed:
+            self._expecting_loss = expected
+
+    @property
+    def lost(self) -> Observation | None:
+        """The first machine that went away unasked, if any."""
+        return self._lost
+
+    def check(self) -> None:
+        """Raise MachineLost when a machine went away unasked."""
+        if self._lost is not None:
+            raise MachineLost(describe_loss(self._lost))
+
+    @property
+    def mark(self) -> int:
+        """The present end of the journal, for `after=` and `since`."""
+        with self._changed:
+            return len(self._entries)
+
+    def since(self, mark: int) -> list[Observation]:
+        """A copy of everything from `mark` on."""
+        with self._changed:
+            return self._entries[mark:]
+
+    def wait(self, matches: Matches, deadline: float, after: int = 0) -> tuple[Observation, int]:
+        """The first observation from position `after` on that `matches`, and the position behind it.
+
+        Raises TimeoutError at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
+        """
+        position = after
+        with self._changed:
+            while True:
+                while position < len(self._entries):
+                    position += 1
+                    if matches(self._entries[position - 1]):
+                        return self._entries[position - 1], position
+                self.check()
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    if position < len(self._entries):
+                        continue
+                    raise TimeoutError

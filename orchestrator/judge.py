@@ -1,0 +1,73 @@
+"""The judge: (scenario, observations) -> verdict with reasons. Pure; what a pass means stands in docs/verdicts.md.
+
+The checks run in the order in which blame can be given:
+
+1. the driver's host crashed or the driver hung            -> fail
+2. evidence is missing (canary, line numbers, ring)        -> inconclusive
+3. the wire does not show the ending that was intended     -> infra, or fail when the driver's own side deviates
+4. an expectation does not hold, or an event came unasked  -> fail
+5. something was left behind at the end                    -> fail
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsklab.orchestrator import evidence_checks, expectations
+from wsklab.orchestrator.evidence_checks import Verdict
+from wsklab.orchestrator.facts import Facts
+from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the verdict is not a pass: one sentence, and whom it blames."""
+
+    verdict: Verdict
+    text: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is written to `results.json` about one run of one scenario."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    observed: dict[str, Any]
+
+
+def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
+    """Judge one run of one scenario. The same observations always give the same judgement."""
+    facts = Facts(scenario, observations)
+    reasons: list[Reason] = []
+    for check in (
+        evidence_checks.crashes,
+        evidence_checks.silence,
+        expectations.wire,
+        expectations.steps,
+        expectations.disconnects,
+        expectations.transfers,
+        expectations.peer,
+        evidence_checks.leftovers,
+    ):
+        reasons += [Reason(verdict, text) for verdict, text in check(facts)]
+    verdict = _decide(reasons)
+    texts = tuple(dict.fromkeys(reason.text for reason in reasons))
+    if scenario.self_check:
+        verdict, texts = _on_trial(scenario.expect.verdict, verdict, texts)
+    return Judgement(verdict, texts, facts.summary())
+
+
+def _decide(reasons: list[Reason]) -> Verdict:
+    """The first reason given decides: the checks stand in the order of blame."""
+    return reasons[0].verdict if reasons else "pass"
+
+
+def _on_trial(wanted: Verdict, got: Verdict, texts: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
+    """A self-check passes when the lab gives exactly the verdict that the scenario provokes."""
+    if got == wanted:
+        return "pass", (f"self-check: the verdict was {got}, as it must be: {'; '.join(texts)}",)
+    return "infra", (f"self-check: the verdict should have been {wanted}, but was {got}", *texts)

@@ -1,0 +1,150 @@
+"""The peer: the Linux guest at the other end, reached over SSH; one peer process per connection role."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from wsklab.orchestrator.errors import LabError, StepError
+from wsklab.orchestrator.journal import Journal
+from wsklab.orchestrator.observation import Observation
+
+PROGRAM = "/usr/local/bin/peer"
+
+
+class Ssh:
+    """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
+
+    def __init__(self, name: str, port: int, key: Path, known_hosts: Path) -> None:
+        self._name = name
+        self.client = paramiko.SSHClient()
+        self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        host_key = known_hosts.read_text(encoding="ascii").split()
+        self.client.get_host_keys().add(
+            f"[127.0.0.1]:{port}", host_key[1], paramiko.Ed25519Key(data=base64.b64decode(host_key[2])))
+        try:
+            self.client.connect(
+                "127.0.0.1", port, "root", pkey=paramiko.Ed25519Key.from_private_key_file(str(key)),
+                allow_agent=False, look_for_keys=False, timeout=10, banner_timeout=20, auth_timeout=20,
+                channel_timeout=20)
+        except (OSError, paramiko.SSHException) as error:
+            raise LabError(f"SSH to the {name} failed: {error}; its console.log tells how far it came.") from None
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        """The transport under every channel."""
+        transport = self.client.get_transport()
+        if transport is None or not transport.is_active():
+            raise LabError(f"the SSH connection to the {self._name} is gone.")
+        return transport
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file in the guest (SFTP)."""
+        with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
+            file.write(content)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.client.close()
+
+
+class PeerProcess:
+    """One run of the peer program: a role in a scenario, spoken to in lines of JSON."""
+
+    def __init__(self, ssh: Ssh, journal: Journal) -> None:
+        self._journal = journal
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._asked: dict[int, tuple[str, int | None]] = {}
+        self._changed = threading.Condition()
+        self._next = 1
+        self.exit_status: int | None = None
+        self.gone = False
+        try:
+            self._channel = ssh.transport.open_session(timeout=20)
+            self._channel.exec_command(PROGRAM)
+        except (paramiko.SSHException, OSError) as error:
+            raise StepError(f"the peer program could not be started: {error}") from None
+        threading.Thread(target=self._read, name="peer", daemon=True).start()
+
+    def _read(self) -> None:
+        """Collect answers until the program is gone."""
+        pending = b""
+        while True:
+            try:
+                data = self._channel.recv(65536)
+            except (TimeoutError, OSError):
+                data = b""
+            if not data:
+                break
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                self._on_line(line)
+        status = self._channel.recv_exit_status()
+        with self._changed:
+            self.gone, self.exit_status = True, status
+            self._changed.notify_all()
+        self._journal.add(Observation(time.time_ns(), "peer", "exited", None, {"status": status}))
+
+    def _on_line(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(message, dict) and isinstance(message.get("id"), int):
+            with self._changed:
+                do, conn = self._asked.get(message["id"], ("?", None))
+                self._answers[message["id"]] = message
+                self._changed.notify_all()
+            self._journal.add(Observation(time.time_ns(), "peer", "reply", conn, {"do": do, **message}))
+
+    def tell(self, do: str, **words: Any) -> int:
+        """Send one request without waiting; returns its number."""
+        with self._changed:
+            number, self._next = self._next, self._next + 1
+            sock = words.get("sock")
+            self._asked[number] = (do, sock if isinstance(sock, int) else None)
+        request = json.dumps({"id": number, "do": do, **words}, separators=(",", ":")) + "\n"
+        try:
+            self._channel.sendall(request.encode())
+        except OSError:
+            raise StepError(f"the peer program is gone, it cannot {do}") from None
+        return number
+
+    def answer(self, number: int, deadline: float) -> dict[str, Any]:
+        """Wait for the answer to request `number`. Raises TimeoutError, and StepError when it failed."""
+        with self._changed:
+            while number not in self._answers:
+                if self.gone:
+                    raise StepError(f"the peer program ended (status {self.exit_status})")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self._changed.wait(left)
+            message = self._answers[number]
+        if not message.get("ok"):
+            raise StepError(f"the peer could not {self._asked[number][0]}: {message.get('error', 'refused')}")
+        return message
+
+    def ask(self, do: str, deadline: float, **words: Any) -> dict[str, Any]:
+        """`tell`, then `answer`."""
+        return self.answer(self.tell(do, **words), deadline)
+
+    def await_gone(self, deadline: float) -> None:
+        """Wait until the program has ended. Raises TimeoutError."""
+        with self._changed:
+            while not self.gone:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self._changed.wait(left)
+
+    def end(self) -> None:
+        """Close the program's standard input, at which it ends; its sockets go with it."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()

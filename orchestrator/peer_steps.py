@@ -1,0 +1,116 @@
+"""What the scenario's `peer:` steps do: requests to the peer program, in order."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from wsklab.orchestrator import steps
+from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.stage import Stage
+
+WAITS = frozenset({"accept", "connect", "send", "receive", "await"})
+"""Requests that the peer program itself bounds in time, and answers with what it has by then."""
+
+ANSWER = 5.0
+"""Seconds that the answer may take on its way after the peer program's own limit."""
+
+
+class PeerSteps:
+    """The peer as an actor; a method for each verb of `steps.PeerStep`."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def _ask(self, step: steps.PeerStep, do: str, **words: Any) -> dict[str, Any]:
+        """One request about the step's connection; a blocking one is bounded in the peer too."""
+        deadline = self._stage.deadline(step.within)
+        if do in WAITS:
+            words["timeout_ms"] = max(1, round((deadline - time.monotonic()) * 1000))
+        try:
+            return self._stage.peer.ask(do, deadline + ANSWER, sock=step.conn, **words)
+        except TimeoutError:
+            raise StepError(f"the peer's {do} did not finish within the time allowed") from None
+
+    def accept(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """Take a waiting connection from the listener."""
+        self._ask(step, "accept", **{"from": "listener"})
+
+    def send(self, step: steps.PeerStep, args: steps.PeerSend) -> None:
+        """Send bytes of the known pattern."""
+        if args.cork:
+            self._ask(step, "option", cork=1)
+        if args.wait:
+            self._ask(step, "send", bytes=args.length)
+        else:
+            self._stage.peer.tell("send", sock=step.conn, bytes=args.length)
+
+    def receive(self, step: steps.PeerStep, args: steps.PeerReceive) -> None:
+        """Read what the driver sent."""
+        if args.length == "all":
+            self._ask(step, "receive", until="eof")
+        else:
+            self._ask(step, "receive", bytes=args.length)
+
+    def shutdown(self, step: steps.PeerStep, args: steps.Shutdown) -> None:
+        """shutdown(2)."""
+        self._ask(step, "shutdown", how=args.how)
+
+    def close(self, step: steps.PeerStep, args: steps.PeerClose) -> None:
+        """close(2), after SO_LINGER where asked."""
+        self._ask(step, "close", **({"linger": args.linger} if args.linger is not None else {}))
+
+    def close_listener(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """Close the listening socket; what is in its accept queue is reset (C24)."""
+        self._stage.peer.ask("close", self._stage.deadline(step.within), sock="listener")
+
+    def option(self, step: steps.PeerStep, args: steps.PeerOption) -> None:
+        """Socket options."""
+        words: dict[str, Any] = {}
+        if args.linger is not None:
+            words["linger"] = args.linger
+        if args.keepalive is not None:
+            words |= {"keepalive": 1, "keepidle": args.keepalive.idle, "keepintvl": args.keepalive.interval,
+                      "keepcnt": args.keepalive.count}
+        if args.user_timeout_ms is not None:
+            words["user_timeout_ms"] = args.user_timeout_ms
+        if args.receive_buffer is not None:
+            words["rcvbuf"] = args.receive_buffer
+        if args.send_buffer is not None:
+            words["sndbuf"] = args.send_buffer
+        self._ask(step, "option", **words)
+
+    def kill(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """SIGKILL to the peer program: the kernel closes its sockets."""
+        self._ends(step, "kill")
+
+    def exit(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """The peer program exits without closing anything."""
+        self._ends(step, "exit")
+
+    def _ends(self, step: steps.PeerStep, do: str) -> None:
+        self._stage.peer.tell(do)
+        try:
+            self._stage.peer.await_gone(self._stage.deadline(step.within))
+        except TimeoutError:
+            raise StepError(f"the peer program is still there after {do}") from None
+
+    def destroy(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """SOCK_DESTROY, as `ss -K` does (C19)."""
+        self._ask(step, "destroy")
+
+    def vanish(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """Close under TCP_REPAIR: the kernel forgets the connection and says nothing (C33)."""
+        self._ask(step, "repair_close")
+
+    def freeze(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+        """SIGSTOP: the program neither reads nor writes any more, its kernel goes on (C50)."""
+        self._stage.peer.tell("stop")
+
+    def sysctl(self, step: steps.PeerStep, args: steps.Sysctl) -> None:
+        """A setting of the peer's kernel, put back after the scenario."""
+        self._ask(step, "sysctl", name=args.name, value=args.value)
+
+    def await_(self, step: steps.PeerStep, args: steps.PeerAwait) -> None:
+        """Wait for what the peer's kernel reports."""
+        self._ask(step, "await", **{"for": args.what})

@@ -1,0 +1,96 @@
+"""`results.json` (schema version 1, a contract): written anew after every scenario, valid whenever a run is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+# Exit codes of the command line (a contract: scripts rely on them).
+ALL_PASS, SOME_FAIL, WRONG_USAGE, NOT_PROVEN, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass
+class ScenarioResult:
+    """One run of one scenario. Times in seconds; `evidence` is relative to the run's folder."""
+
+    name: str
+    title: str
+    repeat: int
+    verdict: str
+    reasons: list[str]
+    covers: list[str]
+    expected: dict[str, Any]
+    observed: dict[str, Any]
+    timing: dict[str, float]
+    evidence: str
+
+
+@dataclass
+class Results:
+    """Everything about one run."""
+
+    run: dict[str, Any]
+    target: dict[str, Any] = field(default_factory=dict)
+    driver: dict[str, Any] = field(default_factory=dict)
+    scenarios: list[ScenarioResult] = field(default_factory=list)
+    timing: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Verdict -> count, and how many scenarios are flaky (different verdicts in one run)."""
+        counts = Counter(result.verdict for result in self.scenarios)
+        keys = ("pass", "fail", "inconclusive", "infra")
+        return {key: counts[key] for key in keys} | {"flaky": len(self.flaky), "all": len(self.scenarios)}
+
+    @property
+    def flaky(self) -> list[str]:
+        """Scenarios that were repeated and did not always get the same verdict."""
+        verdicts: dict[str, set[str]] = {}
+        for result in self.scenarios:
+            verdicts.setdefault(result.name, set()).add(result.verdict)
+        return sorted(name for name, seen in verdicts.items() if len(seen) > 1)
+
+    @property
+    def exit_code(self) -> int:
+        """As the contract says: a fail or a flake outranks what could not be proven."""
+        totals = self.totals
+        if totals["fail"] or totals["flaky"]:
+            return SOME_FAIL
+        return NOT_PROVEN if totals["inconclusive"] or totals["infra"] or not totals["all"] else ALL_PASS
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document as it is written."""
+        return {
+            "schema": SCHEMA,
+            "run": self.run,
+            "target": self.target,
+            "driver": self.driver,
+            "scenarios": [asdict(result) for result in self.scenarios],
+            "totals": self.totals,
+            "timing": self.timing,
+        }
+
+    def write(self, path: Path) -> None:
+        """Replace `path` atomically: a reader, or a kill, never finds half a file."""
+        write_atomically(path, json.dumps(self.as_dict(), indent=1) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A results file as written. Raises OSError and ValueError."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"{path} is not a results file of schema {SCHEMA}")
+    return document
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside `path` and rename over it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

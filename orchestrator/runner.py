@@ -1,0 +1,154 @@
+"""A run: scenarios one after another on a lab, each judged at once, results on disk after each of them."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from wsklab.orchestrator import evidence, observation, report
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.evidence import Slice
+from wsklab.orchestrator.judge import Judgement, judge
+from wsklab.orchestrator.junit import junit
+from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.play import play, unload
+from wsklab.orchestrator.results import Results, ScenarioResult, write_atomically
+from wsklab.orchestrator.scenario import Scenario
+
+UNLOAD = "driver-unload"
+"""The last row of every run: the driver unloads and leaves nothing behind."""
+
+
+@dataclass
+class Run:
+    """Everything that stays the same while scenarios pass."""
+
+    folder: Path
+    results: Results
+    console: Console
+    boot: Callable[[], Lab]
+
+    def scenarios(self, scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> None:
+        """Run all of them, `repeat` times over, on one lab as long as it can be trusted.
+
+        Raises LabError when the lab cannot be booted. Results so far are on disk whatever happens.
+        """
+        lab: Lab | None = None
+        try:
+            for number, scenario in _order(scenarios, repeat, until_fail):
+                if lab is not None and lab.doubt is not None:
+                    self.console.line(f"          {lab.doubt}: the next scenario gets a fresh lab", "yellow")
+                    lab.stop()
+                    lab = None
+                lab = lab or self.boot()
+                result = self._one(lab, scenario, number)
+                if until_fail and result.verdict != "pass":
+                    break
+            if lab is not None:
+                self._unload(lab)
+        finally:
+            if lab is not None:
+                lab.stop()
+            self.write()
+
+    def _one(self, lab: Lab, scenario: Scenario, number: int) -> ScenarioResult:
+        """One scenario, from canary to verdict."""
+        began = time.monotonic()
+        folder = self.folder / "evidence" / (scenario.name if number == 1 else f"{scenario.name}-{number}")
+        folder.mkdir(parents=True)
+        logs = {"debug.raw": Slice.begin(lab.target.machine.folder / "debug.log"),
+                "qmp.log": Slice.begin(lab.target.machine.folder / "qmp.log")}
+        observations = play(lab, scenario, folder / "wire.pcapng")
+        played = time.monotonic()
+        judgement = judge(scenario, observations)
+        judged = time.monotonic()
+        evidence.save(folder, scenario, observations, judgement, logs)
+        result = self._result(scenario, number, judgement, folder, {
+            "restore_s": lab.last_restore_s, "run_s": played - began, "judge_s": judged - played,
+            "total_s": time.monotonic() - began})
+        self._add(result, report.story(observations))
+        return result
+
+    def _result(self, scenario: Scenario, number: int, judgement: Judgement, folder: Path,
+                timing: dict[str, float]) -> ScenarioResult:
+        return ScenarioResult(
+            name=scenario.name, title=scenario.title, repeat=number, verdict=judgement.verdict,
+            reasons=list(judgement.reasons), covers=list(scenario.covers),
+            expected=evidence.as_document(scenario).get("expect", {}), observed=judgement.observed,
+            timing={key: round(value, 4) for key, value in timing.items()},
+            evidence=str(folder.relative_to(self.folder)))
+
+    def _unload(self, lab: Lab) -> None:
+        """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
+        began, mark = time.monotonic(), lab.journal.mark
+        folder = self.folder / "evidence" / UNLOAD
+        folder.mkdir(parents=True, exist_ok=True)
+        verdict, reasons = unload(lab)
+        observations = lab.journal.since(mark)
+        observation.write(folder / "observations.jsonl", observations)
+        self._add(ScenarioResult(
+            name=UNLOAD, title="The driver unloads and leaves nothing behind", repeat=1, verdict=verdict,
+            reasons=reasons, covers=["R80", "R82", "BF71"], expected={}, observed={},
+            timing={"total_s": round(time.monotonic() - began, 4)},
+            evidence=str(folder.relative_to(self.folder))), report.story(observations))
+
+    def _add(self, result: ScenarioResult, rows: list[dict[str, object]]) -> None:
+        self.results.scenarios.append(result)
+        self._stories.append(rows)
+        self.console.verdict(result)
+        self.results.write(self.folder / "results.json")
+
+    def __post_init__(self) -> None:
+        self._stories: list[list[dict[str, object]]] = []
+
+    def write(self) -> None:
+        """The three files that people and build servers read."""
+        self.results.write(self.folder / "results.json")
+        write_atomically(self.folder / "junit.xml", junit(self.results))
+        write_atomically(self.folder / "report.html", report.render(self.results.as_dict(), self._stories))
+
+
+def _order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[tuple[int, Scenario]]:
+    """(number of the repetition, scenario); `until_fail` without a number goes on for ever."""
+    number = 1
+    while number <= repeat or (until_fail and repeat == 1):
+        for scenario in scenarios:
+            yield number, scenario
+        number += 1
+
+
+def new_folder(out: Path | None) -> Path:
+    """The run's folder, 0700: `out`, or `wsklab-runs/<time>` here. Raises UsageError if it is in use or too small."""
+    folder = out or Path("wsklab-runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder}: holds something already; name another folder with --out.")
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}; name another folder with --out.") from None
+    if free < evidence.NEEDED_FREE:
+        raise LabError(f"{folder}: only {free >> 20} MiB of disk are free, {evidence.NEEDED_FREE >> 20} are needed; "
+                       "make room or name a folder on another disk with --out.")
+    return folder
+
+
+def describe(command: str, seed: int, accelerator: str, versions: dict[str, str], folder: Path) -> dict[str, object]:
+    """The `run` part of results.json."""
+    return {
+        "id": folder.name,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "command": command,
+        "host": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "accelerator": accelerator,
+        "versions": versions,
+    }
+

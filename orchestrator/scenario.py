@@ -1,0 +1,152 @@
+"""A scenario: one story of a connection's end, and what must be observed. A contract: see docs/scenarios.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from wsklab.orchestrator import source
+from wsklab.orchestrator.steps import (
+    Count,
+    DriverStep,
+    LabStep,
+    Length,
+    Outcome,
+    PeerStep,
+    Step,
+    WireStep,
+)
+from wsklab.orchestrator.strict import Strict
+
+Tri = Literal["set", "clear", "any"]
+Ending = Literal["fin", "rst", "none"]
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
+
+# The numbers of the reference: requirements, endings, field bugs. Single-digit endings are written C01..C09.
+KNOWN = {f"R{n}" for n in range(1, 88)} | {f"C{n:02}" for n in range(1, 64)} | {f"BF{n}" for n in range(1, 80)}
+
+
+def _known(text: str) -> str:
+    if text not in KNOWN:
+        raise ValueError("should be one of R1..R87, C01..C63, BF1..BF79")
+    return text
+
+
+Cover = Annotated[str, AfterValidator(_known)]
+
+
+class Socket(Strict):
+    """How the driver gets its socket, and how its event callbacks are switched on."""
+
+    create: Literal["connect", "socket-connect", "accept", "accept-event"] = "connect"
+    family: Literal["ipv4", "ipv6"] = "ipv4"
+    events: Literal["per-socket", "static", "off"] = "per-socket"
+
+
+class Action(Strict):
+    """One step: exactly one actor, and what it does."""
+
+    driver: DriverStep | None = None
+    peer: PeerStep | None = None
+    wire: WireStep | None = None
+    lab: LabStep | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_actor(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or len(value) != 1:
+            raise ValueError("a step is one actor and what it does; actors are driver, peer, wire, lab")
+        return {key: {} if item is None else item for key, item in value.items()}
+
+    @property
+    def actor(self) -> str:
+        """Who acts: driver, peer, wire or lab."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def step(self) -> Step:
+        """What it does."""
+        step: Step = getattr(self, self.actor)
+        return step
+
+    def __str__(self) -> str:
+        arguments = self.step.arguments.model_dump(by_alias=True, exclude_unset=True)
+        words = " ".join(f"{key}={value}" for key, value in arguments.items())
+        return f"{self.actor}: {self.step.verb.rstrip('_').replace('_', '-')}{' ' if words else ''}{words}"
+
+
+class ExpectedDisconnect(Strict):
+    """One call of WskDisconnectEvent, flag by flag (R5-R8).
+
+    `at_dispatch: set` means "set, and then the IRQL is DISPATCH_LEVEL"; clear says nothing about the IRQL.
+    """
+
+    abortive: Tri = "any"
+    at_dispatch: Tri = "any"
+    context: Literal["own", "any"] = "own"
+    conn: int = Field(0, ge=0, lt=2000)
+
+
+class ExpectedTransfer(Strict):
+    """One completed WskReceive or WskSend."""
+
+    status: Outcome = "any"
+    length: Length | None = None
+
+
+class ExpectedWire(Strict):
+    """Who ended the connection, and how, in the order of the segments; retransmissions count once."""
+
+    peer: list[Ending] | None = None
+    driver: list[Ending] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        """`rst` stands for `[rst]`, `none` for the empty list."""
+        if isinstance(value, dict):
+            lists = {key: item if isinstance(item, list) else [item] for key, item in value.items()}
+            return {key: [end for end in item if end != "none"] for key, item in lists.items()}
+        return value
+
+
+class ExpectedPeer(Strict):
+    """What the peer program counted."""
+
+    received: Length | None = None
+
+
+class Expect(Strict):
+    """What must be observed. What is not named is not judged, except: no event beyond those listed may be seen."""
+
+    wire: ExpectedWire = ExpectedWire()
+    disconnect: list[ExpectedDisconnect] = []
+    receive: list[ExpectedTransfer] | None = None
+    send: list[ExpectedTransfer] | None = None
+    peer: ExpectedPeer = ExpectedPeer()
+    verdict: Literal["pass", "fail", "inconclusive", "infra"] = "pass"
+    characterise: bool = False  # mark X of the reference: record what happens instead of judging the event
+
+
+class Scenario(Strict):
+    """The whole file."""
+
+    name: Name
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    tags: list[Name] = []
+    covers: list[Cover] = []
+    socket: Socket = Socket()
+    connections: Count = 1
+    steps: Annotated[list[Action], Field(min_length=1, max_length=200)]
+    expect: Expect = Expect()
+
+    @property
+    def self_check(self) -> bool:
+        """The lab is on trial here, not the driver: some other verdict than `pass` is the right one."""
+        return self.expect.verdict != "pass"
+
+
+def load(path: Path) -> Scenario:
+    """Read one scenario file. Raises UsageError with file and line."""
+    return source.load(path, Scenario)

@@ -1,0 +1,110 @@
+"""YAML that remembers its lines, so that a wrong file is refused with file, line, what is wrong and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from wsklab.orchestrator.errors import UsageError
+
+MAX_BYTES = 256 * 1024
+"""A scenario is a page of text; anything larger is refused before it is parsed."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """Read `path` as one YAML document and validate it against `model`.
+
+    Raises UsageError with one line per mistake, each beginning `file:line:`.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: larger than {MAX_BYTES // 1024} KiB; a scenario is a page of text.")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}).") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    return parse(text, model, str(path))
+
+
+def parse(text: str, model: type[Model], name: str) -> Model:
+    """Validate YAML `text` against `model`; `name` stands for the file in messages. Raises UsageError."""
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):  # aliases nested in aliases grow without bound
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise UsageError(f"{name}:{line}: aliases (*{event.anchor}) are not allowed; write it out.")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            raise UsageError(f"{name}:1: the file is empty.")
+        for node, key in _duplicate_keys(root):
+            raise UsageError(f"{name}:{_line(node)}: the key '{key}' stands here twice.")
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(f"{name}:{line}: not YAML: {problem}.") from None
+    except (RecursionError, ValueError) as error:
+        raise UsageError(f"{name}:1: not YAML: {error}.") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{name}:{_line(root)}: expected a mapping of keys at the top.")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        messages = dict.fromkeys(_explain(name, root, dict(item)) for item in error.errors())
+        raise UsageError("\n".join(messages)) from None
+
+
+def _explain(name: str, root: yaml.Node, item: dict[str, Any]) -> str:
+    """One pydantic error as `file:line: where: what is wrong and what is allowed.`"""
+    where = list(item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "unknown_key":
+        where.append(item["ctx"]["key"])
+    elif item["type"] == "missing":
+        message = f"the key '{where.pop()}' is missing"
+    elif isinstance(item["input"], str | int | float):
+        message += f", not '{item['input']}'"
+    node, path = _find(root, where)
+    place = ".".join(path).replace(".[", "[") + ": " if path else ""
+    return f"{name}:{_line(node)}: {place}{message[:1].lower()}{message[1:]}."
+
+
+def _find(root: yaml.Node, where: list[Any]) -> tuple[yaml.Node, list[str]]:
+    """The deepest node that `where` reaches, and the readable path to it (the last key even when absent)."""
+    node, path = root, []
+    for part in where:
+        path.append(f"[{part + 1}]" if isinstance(part, int) else str(part))
+        if isinstance(node, yaml.MappingNode):
+            below = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if below is None:
+                return node, path
+            key, value = below
+            node = value if isinstance(value, yaml.CollectionNode) and value.value else key
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+    return node, path
+
+
+def _duplicate_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
+    """Keys that stand twice in one mapping; YAML's own loader would silently keep the last."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key, str(key.value)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            yield from _duplicate_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _duplicate_keys(item)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -1,0 +1,69 @@
+"""The catalogue: the built-in scenarios, and the choice of some of them by name, tag or path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.scenario import Scenario, load
+
+BUILT_IN = Path(__file__).parent / "scenarios"
+
+
+def built_in() -> list[Scenario]:
+    """Every scenario that comes with the product, by file name."""
+    return [load(path) for path in sorted(BUILT_IN.glob("*.yaml"))]
+
+
+def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Scenario]:
+    """What the command line names: scenario names, tags, files or folders; nothing named is the built-in suite.
+
+    Every file is read and checked before anything is booted. Raises UsageError.
+    """
+    catalogue = built_in()
+    chosen: list[Scenario] = []
+    for word in words:
+        chosen += _resolve(word, catalogue)
+    chosen += [] if words else catalogue
+    known = {tag for scenario in [*catalogue, *chosen] for tag in scenario.tags}
+    for tag in (*tags, *exclude):
+        if tag not in known:
+            raise UsageError(f"no scenario has the tag '{tag}'; there are {', '.join(sorted(known))}.")
+    if tags:
+        chosen = [s for s in chosen if set(tags) & set(s.tags)]
+    chosen = [s for s in chosen if not set(exclude) & set(s.tags)]
+    unique = list({scenario.name: scenario for scenario in chosen}.values())
+    if not unique:
+        raise UsageError("these choices leave no scenario to run; `wsklab scenario list` shows names and tags.")
+    return unique
+
+
+def _resolve(word: str, catalogue: Sequence[Scenario]) -> list[Scenario]:
+    path = Path(word)
+    if path.suffix in (".yaml", ".yml") or "/" in word:
+        return [load(file) for file in files([path])]
+    found = [s for s in catalogue if s.name == word] or [s for s in catalogue if word in s.tags]
+    if found:
+        return found
+    names = [s.name for s in catalogue] + sorted({tag for s in catalogue for tag in s.tags})
+    close = difflib.get_close_matches(word, names, 3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`wsklab scenario list` shows names and tags."
+    raise UsageError(f"no scenario, tag or file '{word}'; {hint}")
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The scenario files among `paths`, folders searched. Raises UsageError for what is not there."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.rglob("*.yaml"))
+            if not inside:
+                raise UsageError(f"{path}: no .yaml file in this folder.")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UsageError(f"{path}: no such file.")
+    return found

@@ -1,0 +1,132 @@
+"""The target: the guest that runs the driver under test, spoken to by its agent and heard on its debug line."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+
+from wsklab.drivers import protocol
+from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.protocol import Command, DriverRecord, Op
+from wsklab.orchestrator.agent import Agent, AgentError, AgentSilent
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.journal import Journal
+from wsklab.orchestrator.observation import Observation
+from wsklab.qemu.machine import Machine
+
+SERVICE = "wsklab"
+_WORDS = {"st": "status", "len": "length", "ab": "abortive"}
+RING_BYTES = 48 * 1024
+"""Room for one answer of the driver's ring; hex doubles it on the agent's line."""
+
+
+class Target:
+    """One booted target. Connection and operation numbers are never used twice, so a late line finds its owner."""
+
+    def __init__(self, machine: Machine, journal: Journal) -> None:
+        self.machine = machine
+        self.journal = journal
+        self.agent = Agent(machine.agent, journal.check)
+        self._connections: dict[int, int] = {}
+        self._ids = itertools.count(1)
+        self._raw = itertools.count(1)
+        machine.debug.on_line(self._on_line)
+
+    # --- the debug line -------------------------------------------------------------------------------------------
+
+    def _on_line(self, t: int, text: str) -> None:
+        record = protocol.parse_line(text)
+        if record is not None:
+            conn = self._connections.get(record.conn)
+            self.journal.add(Observation(t, "driver", record.ev, conn, driver_data(record, text)))
+            return
+        broken = protocol.parse_provider_line(text)
+        if broken is not None:
+            self.journal.add(Observation(t, "driver", "rule", None, {"rule": broken.rule, "text": broken.text}))
+
+    # --- the driver under test ------------------------------------------------------------------------------------
+
+    def load(self, driver: BuiltDriver, folder: str, timeout: float) -> None:
+        """Create and start the driver's service; its first line must be seen on the debug line. Raises LabError."""
+        mark = self.journal.mark
+        try:
+            self.agent.service("create", SERVICE, rf"{folder}\{driver.path.name}", timeout)
+            self.agent.service("start", SERVICE, timeout=timeout)
+        except AgentError as error:
+            raise LabError(f"the driver could not be loaded: {error}") from None
+        try:
+            self.journal.wait(lambda o: o.kind == "load", time.monotonic() + timeout, mark)
+        except TimeoutError:
+            raise LabError("the driver was started, but its first line never came on the debug line.") from None
+
+    def unload(self, timeout: float) -> Observation:
+        """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
+        mark = self.journal.mark
+        self.agent.service("stop", SERVICE, timeout=timeout)
+        last, _ = self.journal.wait(lambda o: o.kind == "unload", time.monotonic() + timeout, mark)
+        self.agent.service("delete", SERVICE, timeout=timeout)
+        return last
+
+    def connection(self, conn: int) -> int:
+        """A fresh number of the driver for connection `conn` of the scenario."""
+        raw = next(self._raw)
+        self._connections[raw] = conn
+        return raw
+
+    def forget_connections(self) -> None:
+        """The scenario is over; lines that still come belong to nobody."""
+        self._connections.clear()
+
+    def operations(self, count: int = 1) -> range:
+        """`count` operation numbers in a row."""
+        first = next(self._ids)
+        for _ in range(count - 1):
+            next(self._ids)
+        return range(first, first + count)
+
+    def command(self, *commands: Command) -> None:
+        """Hand commands to the driver; they are started when this returns, and what happens is printed."""
+        for start in range(0, len(commands), protocol.BATCH):
+            batch = commands[start : start + protocol.BATCH]
+            self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch))
+
+    def state(self) -> protocol.State:
+        """The driver's counters."""
+        return protocol.unpack_state(self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES))
+
+    def ring(self, first: int, last: int) -> list[dict[str, object]]:
+        """The driver's own record of lines `first`..`last`: the second witness of the debug line."""
+        records: list[dict[str, object]] = []
+        while first <= last:
+            request = protocol.pack_ring_request(first, last - first + 1)
+            ring = protocol.unpack_ring(self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES))
+            for line in ring.lines:
+                record = protocol.parse_line(line)
+                if record is not None and record.seq <= last:
+                    records.append({"seq": record.seq, "text": line.strip()})
+            if ring.next_seq <= first:
+                break
+            first = ring.next_seq
+        return records
+
+    def canary(self, deadline: float) -> bool:
+        """Have the driver print a token of ours; whether it came through on the debug line in time."""
+        token, mark = secrets.randbits(32), self.journal.mark
+        try:
+            self.command(Command(Op.CANARY, token=token))
+            self.journal.wait(lambda o: o.kind == "canary" and o.data["token"] == token, deadline, mark)
+        except (TimeoutError, AgentSilent, AgentError):
+            return False
+        return True
+
+
+def driver_data(record: DriverRecord, text: str) -> dict[str, object]:
+    """A debug line as the judge reads it: numbers as numbers, the short words of the line written out."""
+    data: dict[str, object] = {"seq": record.seq, "text": text[text.rindex(protocol.MARK) :].strip()}
+    for key, value in record.fields.items():
+        number = record.number(key)
+        data[_WORDS.get(key, key)] = value if number is None else number
+    if "abortive" in data:
+        data["abortive"] = bool(data["abortive"])
+    return data

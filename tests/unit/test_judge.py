@@ -1,0 +1,189 @@
+"""The judge, given recordings: the verdict and its reason, for the true run and for each way it can be bent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recorded import RESET, Recording
+from wsklab.orchestrator import observation
+from wsklab.orchestrator.judge import Judgement, judge
+from wsklab.orchestrator.scenario import Scenario
+from wsklab.orchestrator.source import parse
+
+LINGER_ZERO = """
+name: linger-zero
+title: The peer closes with SO_LINGER 0
+steps:
+  - driver: {connect: peer}
+  - peer: {close: {linger: 0}}
+  - driver: {await: disconnect}
+expect:
+  wire: {peer: rst, driver: none}
+  disconnect: [{abortive: set}]
+  receive: [{status: failure}]
+"""
+
+
+def scenario(text: str = LINGER_ZERO, **bent: str) -> Scenario:
+    for old, new in bent.items():
+        text = text.replace(old, new)
+    return parse(text, Scenario, "test")
+
+
+def reset_by_peer(flags: int = 1, **event: object) -> Recording:
+    """Connect, one receive pending, RST from the peer, the event, the failed receive."""
+    recording = Recording().opened().step("driver", "connect")
+    recording.frame("peer", "RA").step("peer", "close").disconnect(flags, **event)  # type: ignore[arg-type]
+    return recording.done("receive", 3, RESET).step("driver", "await_")
+
+
+def verdict(judgement: Judgement) -> tuple[str, str]:
+    return judgement.verdict, "; ".join(judgement.reasons)
+
+
+def test_the_true_run_passes_without_a_word() -> None:
+    judgement = judge(scenario(), reset_by_peer().ended())
+    assert verdict(judgement) == ("pass", "")
+    assert judgement.observed["disconnects"][0] | {"order": 0} == {
+        "conn": 0, "flags": 1, "abortive": True, "at_dispatch": False, "irql": 0, "context_ok": True, "order": 0}
+    assert judgement.observed["wire"] == {"peer": [["rst"]], "driver": [[]], "frames": 1}
+    assert judgement.observed["receives"][0]["status"] == "c000020d"
+
+
+@pytest.mark.parametrize(("flags", "event", "reason"), [
+    (0, {}, "WSK_FLAG_ABORTIVE is clear, expected set"),
+    (1, {"abortive": False}, "the driver takes flags 00000001 for not abortive"),
+    (1, {"cookie": 5}, "another connection's context"),
+    (9, {"irql": 0}, "WSK_FLAG_AT_DISPATCH_LEVEL is set, but the IRQL is 0"),
+    (1, {"irql": 3}, "above DISPATCH_LEVEL"),
+    (5, {}, "0x4 is undefined"),
+])
+def test_a_wrong_flag_or_context_fails(flags: int, event: dict[str, object], reason: str) -> None:
+    got, why = verdict(judge(scenario(), reset_by_peer(flags, **event).ended()))
+    assert got == "fail"
+    assert reason in why
+
+
+def test_at_dispatch_set_with_dispatch_level_is_right_and_clear_says_nothing_of_the_irql() -> None:
+    at_dispatch = reset_by_peer(9, irql=2).ended()
+    assert judge(scenario(), at_dispatch).verdict == "pass"
+    assert judge(scenario(), reset_by_peer(1, irql=2).ended()).verdict == "pass"
+    wanted = scenario(**{"abortive: set": "abortive: set, at_dispatch: clear"})
+    assert "WSK_FLAG_AT_DISPATCH_LEVEL is set, expected clear" in verdict(judge(wanted, at_dispatch))[1]
+
+
+def test_no_event_and_one_too_many_both_fail() -> None:
+    silent = Recording().opened().step("driver", "connect").frame("peer", "RA").step("peer", "close")
+    silent.done("receive", 3, RESET).step("driver", "await_", outcome="timeout", detail="no disconnect within 5 s")
+    got, why = verdict(judge(scenario(), silent.ended()))
+    assert got == "fail"
+    assert "no disconnect within 5 s" in why
+    assert "called not at all, expected once" in why
+    twice = reset_by_peer().disconnect(1).ended()
+    assert verdict(judge(scenario(), twice)) == (
+        "fail", "unexpected WskDisconnectEvent (call 2) with flags 00000001")
+
+
+def test_the_peer_ending_otherwise_blames_the_lab_not_the_driver() -> None:
+    polite = Recording().opened().step("driver", "connect").frame("peer", "FA").step("peer", "close")
+    polite.disconnect(0).done("receive", 3, 0).step("driver", "await_")
+    got, why = verdict(judge(scenario(), polite.ended()))
+    assert got == "infra"
+    assert why.startswith("the peer should have sent RST, the wire shows FIN")
+
+
+def test_a_driver_that_failed_first_is_to_blame_for_an_ending_that_never_came() -> None:
+    stuck = Recording().opened().step("driver", "send", outcome="timeout", detail="the IRP did not complete")
+    stuck.step("peer", "receive", outcome="timeout", detail="nothing came")
+    got, why = verdict(judge(scenario(), stuck.ended()))
+    assert got == "fail"
+    assert "the IRP did not complete" in why
+
+
+def test_the_driver_ending_otherwise_fails_the_driver() -> None:
+    rude = reset_by_peer().frame("target", "RA").ended()
+    assert verdict(judge(scenario(), rude)) == (
+        "fail", "the driver should have sent neither FIN nor RST, the wire shows RST")
+
+
+def test_retransmissions_and_dropped_frames_do_not_count() -> None:
+    graceful = scenario(**{"peer: rst": "peer: fin", "abortive: set": "abortive: clear", "failure": "success"})
+    recording = Recording().opened().step("driver", "connect").frame("peer", "FA", fate="dropped")
+    recording.frame("peer", "FA").frame("peer", "FA").step("peer", "close").disconnect(0).done("receive", 3, 0)
+    assert verdict(judge(graceful, recording.step("driver", "await_").ended())) == ("pass", "")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_without_a_canary_nothing_is_proven(when: str) -> None:
+    recording = reset_by_peer().ended()
+    muted = [replace(o, data=o.data | {"seen": False}) if o.kind == "canary" and o.data["when"] == when else o
+             for o in recording]
+    assert verdict(judge(scenario(), muted)) == (
+        "inconclusive", f"the canary {when} the scenario was not seen on the debug line")
+
+
+def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
+    recording = reset_by_peer().ended()
+    lost = [o for o in recording if o.kind != "done"]
+    assert verdict(judge(scenario(), lost))[1].endswith("not on the debug line but in the driver's ring; "
+                                                        "WskReceive completed not at all, expected once")
+    ring = recording[-1].data["records"]
+    never = [*lost[:-1], replace(lost[-1], data=lost[-1].data | {"records": [ring[0], *ring[2:]]})]
+    got, why = verdict(judge(scenario(), never))
+    assert got == "inconclusive"
+    assert "line 102 is not on the debug line nor in the driver's ring" in why
+
+
+def test_a_damaged_line_is_found_by_the_ring() -> None:
+    recording = reset_by_peer()
+    recording.ring[0] = recording.ring[0] | {"text": "something else"}
+    assert verdict(judge(scenario(), recording.ended())) == (
+        "inconclusive", "line 101 is damaged on the debug line (the ring has another text)")
+
+
+def test_a_crash_outranks_the_silence_it_causes() -> None:
+    crashed = reset_by_peer().add("machine", "crash", machine="target", detail="page fault").ended(canary=False)
+    got, why = verdict(judge(scenario(), crashed))
+    assert got == "fail"
+    assert why.startswith("the driver's host process in the target crashed: page fault")
+    peer_lost = reset_by_peer().add("machine", "died", machine="peer").ended()
+    assert judge(scenario(), peer_lost).verdict == "infra"
+
+
+def test_what_is_left_behind_fails() -> None:
+    assert verdict(judge(scenario(), reset_by_peer().ended(sockets=1, irps=2))) == (
+        "fail", "the driver leaks: 1 sockets, 2 irps left after everything was closed")
+    unclean = [o for o in reset_by_peer().ended() if o.kind != "clean"]
+    assert "a close never completed" in verdict(judge(scenario(), unclean))[1]
+
+
+def test_a_broken_rule_of_the_provider_fails() -> None:
+    bent = reset_by_peer().add("driver", "rule", rule="R10", text="the callback returned c0000001").ended()
+    assert verdict(judge(scenario(), bent)) == ("fail", "the driver breaks R10: the callback returned c0000001")
+
+
+def test_a_self_check_passes_only_with_the_verdict_it_provokes() -> None:
+    trial = scenario(LINGER_ZERO.replace("peer: rst", "peer: fin") + "  verdict: infra\n")
+    assert judge(trial, reset_by_peer().ended()).verdict == "pass"
+    got, why = verdict(judge(scenario(LINGER_ZERO + "  verdict: infra\n"), reset_by_peer().ended()))
+    assert (got, why) == ("infra", "self-check: the verdict should have been infra, but was pass")
+
+
+def test_what_happens_while_cleaning_up_is_not_the_story() -> None:
+    recording = reset_by_peer().ended()
+    recording.insert(-2, replace(recording[-1], source="driver", kind="disc",
+                                 data={"seq": 1, "flags": 1, "irql": 0, "cookie": 1, "abortive": True}))
+    assert judge(scenario(), recording).verdict == "pass"
+
+
+def test_the_evidence_on_disk_gives_the_same_judgement(tmp_path: Path) -> None:
+    recording = reset_by_peer(0).ended()
+    observation.write(tmp_path / "o.jsonl", recording)
+    again = list(observation.read(tmp_path / "o.jsonl"))
+    assert judge(scenario(), again) == judge(scenario(), recording)
+    with (tmp_path / "o.jsonl").open("a") as file:
+        file.write(json.dumps({"t": 1})[:-2])
+    assert list(observation.read(tmp_path / "o.jsonl")) == again

@@ -1,0 +1,98 @@
+"""The product as a user runs it: a command in a process of its own, and what it left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    folder: Path
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The run's results.json."""
+        document: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
+        return document
+
+    def scenario(self, name: str) -> dict[str, Any]:
+        """One scenario's entry."""
+        return next(s for s in self.results["scenarios"] if s["name"] == name)
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Scenario -> verdict."""
+        return {s["name"]: s["verdict"] for s in self.results["scenarios"]}
+
+
+def command(*words: str) -> list[str]:
+    """`wsklab` with these words."""
+    return [sys.executable, "-m", "wsklab.orchestrator.cli", *words]
+
+
+def wsklab(*words: str, cwd: Path = ROOT, timeout: float = 600, **environment: str) -> Finished:
+    """Run a command to its end."""
+    done = subprocess.run(command(*words), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False,
+                          env=os.environ | environment)
+    return Finished(done.returncode, done.stdout, done.stderr, cwd)
+
+
+def run(folder: Path, *words: str, **environment: str) -> Finished:
+    """`wsklab run`, into a fresh folder."""
+    finished = wsklab("run", *words, "--out", str(folder), **environment)
+    finished.folder = folder
+    return finished
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of living processes that speak of `folder` (QEMU names its log files), ours excluded."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(folder) in line and state != "Z":
+            found.append(line)
+    return found
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """`wsklab run` in the background, output as it comes."""
+    return subprocess.Popen(
+        command("run", *words, "--out", str(folder)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """Lines of the command's output up to the one that holds `text`; fails when the command ends first."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return lines
+    errors = process.stderr.read() if process.stderr else ""
+    raise AssertionError(f"the command ended before it said {text!r}: {lines} {errors}")
+
+
+def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """A signal, as a terminal or an administrator would send it."""
+    process.send_signal(number)

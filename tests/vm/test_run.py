@@ -1,0 +1,154 @@
+"""The whole chain on real QEMU with the stand-in: suite, faults that must be caught, interruption, death."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import Finished, processes_of, read_until, run, send, start, wsklab
+from wsklab.orchestrator import observation
+from wsklab.orchestrator.judge import judge
+from wsklab.orchestrator.scenario import load
+from wsklab.orchestrator.suite import BUILT_IN
+
+pytestmark = pytest.mark.vm
+
+GRACEFUL = ["close-graceful", "half-close", "data-then-close", "kill", "exit"]
+ABORTIVE = ["linger-zero", "data-then-reset", "unread-then-close", "kill-unread"]
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run of the whole fast suite, looked at by many tests."""
+    return run(tmp_path_factory.mktemp("suite") / "run", "--tag", "fast")
+
+
+def test_every_scenario_passes_and_the_exit_code_says_so(suite: Finished) -> None:
+    assert {name: v for name, v in suite.verdicts.items() if v != "pass"} == {}, suite.stdout
+    assert suite.code == 0
+    fast = {path.stem for path in BUILT_IN.glob("*.yaml") if "fast" in load(path).tags}
+    assert set(suite.verdicts) == fast | {"driver-unload"}
+
+
+def test_the_flags_say_how_the_wire_ended(suite: Finished) -> None:
+    for names, bit in ((GRACEFUL, 0), (ABORTIVE, 1)):
+        for name in names:
+            assert [d["flags"] & 1 for d in suite.scenario(name)["observed"]["disconnects"]] == [bit], name
+
+
+def test_tshark_reads_the_same_endings_from_the_recordings(suite: Finished) -> None:
+    for names, wanted in ((GRACEFUL, "tcp.flags.fin == 1"), (ABORTIVE, "tcp.flags.reset == 1")):
+        for name in names:
+            recording = suite.folder / suite.scenario(name)["evidence"] / "wire.pcapng"
+            seen = subprocess.run(
+                ["tshark", "-r", str(recording), "-Y", f"ip.src == 10.77.0.20 and {wanted}", "-T", "fields",
+                 "-e", "frame.time_epoch", "-e", "frame.interface_name"], capture_output=True, text=True, check=True)
+            lines = seen.stdout.split()
+            assert len(lines) >= 2, name
+            assert len(lines[0].partition(".")[2]) == 9, "nanoseconds"
+            assert lines[1] == "peer"
+
+
+def test_the_stand_in_never_claims_to_be_windows(suite: Finished) -> None:
+    assert suite.results["target"]["qualifying"] is False
+    assert "not Windows" in suite.stdout
+    assert "not Windows" in (suite.folder / "report.html").read_text()
+    events = [d for s in suite.results["scenarios"] for d in s["observed"].get("disconnects", [])]
+    assert events
+    assert all(d["irql"] == 0 and not d["at_dispatch"] for d in events)
+
+
+def test_the_evidence_alone_gives_the_same_verdict_again(suite: Finished) -> None:
+    for entry in suite.results["scenarios"]:
+        folder = suite.folder / entry["evidence"]
+        if not (folder / "scenario.yaml").exists():
+            continue
+        again = judge(load(folder / "scenario.yaml"), list(observation.read(folder / "observations.jsonl")))
+        assert (again.verdict, list(again.reasons)) == (entry["verdict"], entry["reasons"])
+        assert json.loads((folder / "verdict.json").read_text())["verdict"] == entry["verdict"]
+        assert (folder / "debug.raw").stat().st_size > 0
+
+
+def test_a_driver_that_ignores_the_flag_turns_the_abortive_scenarios_red(tmp_path: Path) -> None:
+    caught = run(tmp_path / "run", "--twin", "ignores-flag", "linger-zero", "close-graceful", "unread-then-close")
+    assert caught.code == 1
+    assert caught.verdicts == {"linger-zero": "fail", "close-graceful": "pass", "unread-then-close": "fail",
+                               "driver-unload": "pass"}
+    assert caught.results["driver"]["twin"] == "ignores-flag"
+
+
+def test_endings_swapped_for_each_other_are_the_labs_fault(tmp_path: Path) -> None:
+    swaps = {"close-graceful": ("peer: close\n", "peer: {close: {linger: 0}}\n"),
+             "linger-zero": ("peer: {close: {linger: 0}}\n", "peer: close\n")}
+    for name, (old, new) in swaps.items():
+        text = (BUILT_IN / f"{name}.yaml").read_text()
+        assert old in text
+        (tmp_path / f"{name}.yaml").write_text(text.replace(old, new))
+    swapped = run(tmp_path / "run", str(tmp_path / "close-graceful.yaml"), str(tmp_path / "linger-zero.yaml"))
+    assert swapped.code == 3
+    assert swapped.verdicts == {"close-graceful": "infra", "linger-zero": "infra", "driver-unload": "pass"}
+    reason = swapped.scenario("close-graceful")["reasons"][0]
+    assert reason == "the peer should have sent FIN, the wire shows RST"
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A run that would go on for long, at the moment its first verdict is out."""
+    process = start(tmp_path / "run", "--until-fail", "close-graceful")
+    read_until(process, "close-graceful")
+    assert processes_of(tmp_path / "run")
+    yield process, tmp_path / "run"
+    process.kill()
+    process.wait()
+
+
+def test_interrupted_it_stops_the_guests_and_keeps_the_results(
+        running: tuple[subprocess.Popen[str], Path]) -> None:
+    process, folder = running
+    send(process, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip() == "wsklab: interrupted; results so far are in the run's folder."
+    assert processes_of(folder) == []
+    document = json.loads((folder / "results.json").read_text())
+    assert document["scenarios"][0]["verdict"] == "pass"
+    assert (folder / "junit.xml").exists()
+    assert (folder / "report.html").exists()
+
+
+def test_killed_it_leaves_no_process_and_valid_results(running: tuple[subprocess.Popen[str], Path]) -> None:
+    process, folder = running
+    assert any(line.startswith("qemu-system") for line in processes_of(folder))
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while processes_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.02)  # the kernel delivers the death signals; there is nothing to wait on
+    assert processes_of(folder) == []
+    assert json.loads((folder / "results.json").read_text())["scenarios"][0]["verdict"] == "pass"
+
+
+def test_two_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
+    both = [start(tmp_path / str(n), "linger-zero", "close-graceful") for n in range(2)]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["linger-zreo"], "wsklab: no scenario, tag or file 'linger-zreo'; did you mean linger-zero?"),
+    (["--target", "windows-99"], "wsklab: there is no target 'windows-99'"),
+    (["--twin", "nonesuch"], "wsklab: there is no twin 'nonesuch'"),
+    (["--repeat", "0"], "wsklab: Invalid value for '--repeat'"),
+])
+def test_wrong_words_are_answered_in_one_sentence_before_anything_boots(
+        tmp_path: Path, words: list[str], message: str) -> None:
+    refused = wsklab("run", *words, cwd=tmp_path)
+    assert refused.code == 2
+    assert refused.stderr.startswith(message), refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
