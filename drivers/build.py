@@ -79,8 +79,8 @@ _DRIVER = _Recipe(
     ("-lntoskrnl", "-lhal", "-lnetio"),
 )  # fmt: skip
 _NETIO = _Recipe(
-    "netio.sys", "standin", ("include",), _KERNEL_COMPILE, (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry"), ("netio.def",),
-    ("-lntoskrnl", "-lhal"),
+    "netio.sys", "standin", ("include",), _KERNEL_COMPILE, (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry"),
+    ("netio.def",), ("-lntoskrnl", "-lhal"),
 )  # fmt: skip
 _AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",))
 

@@ -75,7 +75,7 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
     if not cleaned:
         yield "fail", "the driver did not finish cleaning up: a close never completed"
         return
-    counts = {key: cleaned[-1].data.get(key, 0) for key in ("sockets", "irps", "indications", "mdls")}
+    counts = {key: cleaned[-1].data.get(key, 0) for key in ("sockets", "irps", "indications", "allocs")}
     left = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     if left:
         yield "fail", f"the driver leaks: {left} left after everything was closed"

@@ -24,6 +24,8 @@ from wsklab.orchestrator.scenario import Scenario
 UNLOAD = "driver-unload"
 """The last row of every run: the driver unloads and leaves nothing behind."""
 
+UNLOAD_COVERS = ("R80", "R82", "BF71")
+
 
 @dataclass
 class Run:
@@ -47,17 +49,17 @@ class Run:
                     lab.stop()
                     lab = None
                 lab = lab or self.boot()
-                result = self._one(lab, scenario, number)
+                result = self.one(lab, scenario, number)
                 if until_fail and result.verdict != "pass":
                     break
             if lab is not None:
-                self._unload(lab)
+                self.unload(lab)
         finally:
             if lab is not None:
                 lab.stop()
             self.write()
 
-    def _one(self, lab: Lab, scenario: Scenario, number: int) -> ScenarioResult:
+    def one(self, lab: Lab, scenario: Scenario, number: int = 1) -> ScenarioResult:
         """One scenario, from canary to verdict."""
         began = time.monotonic()
         folder = self.folder / "evidence" / (scenario.name if number == 1 else f"{scenario.name}-{number}")
@@ -84,7 +86,7 @@ class Run:
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)))
 
-    def _unload(self, lab: Lab) -> None:
+    def unload(self, lab: Lab) -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
         folder = self.folder / "evidence" / UNLOAD
@@ -92,11 +94,13 @@ class Run:
         verdict, reasons = unload(lab)
         observations = lab.journal.since(mark)
         observation.write(folder / "observations.jsonl", observations)
-        self._add(ScenarioResult(
+        result = ScenarioResult(
             name=UNLOAD, title="The driver unloads and leaves nothing behind", repeat=1, verdict=verdict,
-            reasons=reasons, covers=["R80", "R82", "BF71"], expected={}, observed={},
+            reasons=reasons, covers=list(UNLOAD_COVERS), expected={}, observed={},
             timing={"total_s": round(time.monotonic() - began, 4)},
-            evidence=str(folder.relative_to(self.folder))), report.story(observations))
+            evidence=str(folder.relative_to(self.folder)))
+        self._add(result, report.story(observations))
+        return result
 
     def _add(self, result: ScenarioResult, rows: list[dict[str, object]]) -> None:
         self.results.scenarios.append(result)

@@ -15,6 +15,7 @@ from wsklab.qemu.wire.frames import ACK, FIN, OTHER_SIDE, PSH, RST, SYN, URG, Fr
 from wsklab.qemu.wire.pcapng import KEPT
 
 MACHINE = {"peer": "peer", "driver": "target"}
+ICMP = {"port": "port", "host": "host", "network": "net", "admin": "admin"}
 LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"))
 
 # What the words of a scenario mean in flags and payload. A segment with data may carry FIN too; it is both.
@@ -81,7 +82,7 @@ class WireSteps:
 
     def icmp(self, step: steps.WireStep, args: steps.Icmp) -> None:
         """ICMP unreachable in the name of a router; with `answer`, in place of the next such segment."""
-        forgery = {"segment": f"{args.code}-unreachable", "as": OTHER_SIDE[MACHINE[args.to]]}
+        forgery = {"segment": f"icmp-{ICMP[args.code]}", "as": OTHER_SIDE[MACHINE[args.to]]}
         if args.answer is None:
             self._forge(step, forgery)
         else:

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ from pexpect.socket_pexpect import SocketSpawn
 from wsklab.qemu.deadline import left
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
 
-MAX_LINE = 4096  # bytes; a longer line is cut into pieces
+MAX_LINE = 4096  # bytes of debug and console text; a longer line is cut into pieces
+MAX_ANSWER = 1 << 20  # bytes of one answer of the agent, a whole JSON object
+WRITE_PATIENCE = 10  # seconds for a guest to read what we write
 LineSubscriber = Callable[[int, str], None]
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, C1
@@ -21,18 +24,19 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class LineSplitter:
-    """Bytes in, whole lines of clean text out; pure. Memory is bounded by MAX_LINE."""
+    """Bytes in, whole lines of clean text out; pure. Memory is bounded by `longest`, in bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = MAX_LINE) -> None:
+        self._longest = longest
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that these bytes complete, without escape sequences and control characters."""
         *whole, self._rest = (self._rest + data).split(b"\n")
-        lines = [piece for line in whole for piece in _pieces(line)]
-        while len(self._rest) > MAX_LINE:
-            lines.append(self._rest[:MAX_LINE])
-            self._rest = self._rest[MAX_LINE:]
+        lines = [piece for line in whole for piece in _pieces(line, self._longest)]
+        while len(self._rest) > self._longest:
+            lines.append(self._rest[: self._longest])
+            self._rest = self._rest[self._longest :]
         return [clean(line) for line in lines]
 
     def flush(self) -> list[str]:
@@ -41,8 +45,8 @@ class LineSplitter:
         return [clean(rest)] if rest else []
 
 
-def _pieces(line: bytes) -> list[bytes]:
-    return [line[at : at + MAX_LINE] for at in range(0, max(1, len(line)), MAX_LINE)]
+def _pieces(line: bytes, longest: int) -> list[bytes]:
+    return [line[at : at + longest] for at in range(0, max(1, len(line)), longest)]
 
 
 def clean(line: bytes) -> str:
@@ -110,7 +114,8 @@ class SerialLine:
         self.name = name
         self.last_heard = time.monotonic()
         self._socket = ours
-        self._splitter = LineSplitter()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
+        self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
         self._lock = threading.Lock()  # order of lines, and the list of subscribers
         self._subscribers: list[LineSubscriber] = []
         self._watches: list[Watch] = []
@@ -144,9 +149,11 @@ class SerialLine:
                     hear(t_ns, text)
 
     def write(self, data: bytes) -> None:
-        """Sends bytes into the guest. Raises GuestDied when the line is gone."""
+        """Sends bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
         try:
             self._socket.sendall(data)
+        except BlockingIOError:
+            raise DeadlinePassed(f"nobody reads the {self.name} line in the guest") from None
         except OSError as error:
             raise GuestDied(f"the {self.name} line is gone: {error}") from error
 

@@ -108,8 +108,10 @@ static void print_address(const ADDRESS *address, char *text)
 static NTSTATUS do_addresses(CONNECTION *connection, const WSKLAB_COMMAND *command)
 {
     OPERATION *local = operation_create(connection, OP_LOCAL, command, TRUE);
-    OPERATION *remote = operation_create(connection, OP_REMOTE, command, TRUE);
-    NTSTATUS status[2] = {STATUS_INSUFFICIENT_RESOURCES, STATUS_INSUFFICIENT_RESOURCES};
+    OPERATION *remote = NULL;
+    if (connection->kind == WSKLAB_KIND_CONNECTION) /* a listener has no such function */
+        remote = operation_create(connection, OP_REMOTE, command, TRUE);
+    NTSTATUS status[2] = {STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED};
     char text[2][33] = {"", ""};
     uint32_t port[2] = {0, 0};
     OPERATION *both[2] = {local, remote};
@@ -141,7 +143,7 @@ static NTSTATUS do_release(CONNECTION *connection)
 }
 
 /* Publishes what the callbacks in `mask` do from now on (for ACCEPT_EVENTS: what the listener gives out). */
-NTSTATUS give_program(CONNECTION *connection, const WSKLAB_COMMAND *command)
+static NTSTATUS give_program(CONNECTION *connection, const WSKLAB_COMMAND *command)
 {
     static const uint32_t masks[CALLBACKS] = {
         [CALLBACK_DISCONNECT] = WSK_EVENT_DISCONNECT,

@@ -65,7 +65,7 @@ enum wsklab_op {
                                      listener: enable mask */
     WSKLAB_OP_ACCEPT = 7,         /* conn = listener, target = new conn, cookie options, mask count length flags as in OPEN */
     WSKLAB_OP_ACCEPT_EVENTS = 8,  /* conn = listener: what WskAcceptEvent gives out. target = first new conn,
-                                     cookie = first cookie, count = refuse every nth (0 = none), options */
+                                     cookie = first cookie, count = refuse every nth (0 = none), options, hold_us */
     WSKLAB_OP_ENABLE = 9,         /* conn mask options */
     WSKLAB_OP_DISABLE = 10,       /* conn mask options */
     WSKLAB_OP_STATIC_EVENTS = 11, /* mask options */

@@ -188,7 +188,6 @@ NTSTATUS start_receives(CONNECTION *connection, const WSKLAB_COMMAND *command);
 NTSTATUS start_sends(CONNECTION *connection, const WSKLAB_COMMAND *command);
 NTSTATUS start_disconnect(CONNECTION *connection, const WSKLAB_COMMAND *command);
 void close_all(uint32_t id);
-NTSTATUS give_program(CONNECTION *connection, const WSKLAB_COMMAND *command);
 void sweep(uint32_t id);
 
 /* events.c, accept.c */
