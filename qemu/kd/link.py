@@ -1,0 +1,324 @@
+"""The reliable link under the session: packet numbers, ACKs, repeats, and finding the common number again.
+
+The rules are those of reference/kd.md 1.3 to 1.6 and 3.2. Header fields are outside the checksum, so a header that
+contradicts what is known is believed only when it comes three times ("suspect" below). Whenever the numbers of the two
+sides may differ, a RESET settles it: a Continue with the wrong number is ACKed and ignored by the target, which then
+stands still for ever (kd.md 1.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from wsklab.qemu.kd.messages import api_number, needs_answer, plausible
+from wsklab.qemu.kd.packet import INITIAL_ID, SYNC, Kind, Packet, encode
+
+_RETRANSMIT: Final = 0.25  # s, doubled each time up to _RETRANSMIT_MAX (kd.md 3.2 rule 8)
+_RETRANSMIT_MAX: Final = 5.0
+_RESET_GAP: Final = 0.01  # s between RESETs; a target under TCG gives up after 0.28 s (kd.md 1.5)
+_STUCK: Final = 1.0  # s without progress while the target waits for us, doubled each time up to _STUCK_MAX
+_STUCK_MAX: Final = 10.0
+_DOUBTS: Final = 4  # RESETs to a target that has gone on, as far as the ACK of a noisy line can be believed
+_NOISY: Final = 10.0  # s for which a line that was damaged is distrusted
+_QUIET: Final = 0.005  # s of silence after which a RESEND is repeated; a try of a target under TCG is 14 ms (kd.md 1.5)
+_QUICK_RESENDS: Final = 16
+_SLOW_RESENDS: Final = 4  # at most one a second (kd.md 3.2 rule 4), then no more
+_SLOW: Final = 1.0
+_SIGHTINGS: Final = 3  # of a header that contradicts what is known
+
+
+class _Resends:
+    """When to ask for a packet again."""
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self._count = 0
+        self._at = 0.0
+
+    def want(self) -> None:
+        self._wanted = True
+
+    def good(self) -> None:
+        """A packet came."""
+        self._wanted = False
+        self._count = 0
+
+    def sent(self, now: float) -> None:
+        self._wanted = True
+        self._count += 1
+        self._at = now
+
+    @property
+    def quick(self) -> bool:
+        return self._count < _QUICK_RESENDS
+
+    def due(self, heard: float) -> float | None:
+        if not self._wanted or self._count >= _QUICK_RESENDS + _SLOW_RESENDS:
+            return None
+        return max(heard + _QUIET, self._at + _QUIET if self.quick else self._at + _SLOW)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A data packet of ours that is not ACKed. `final`: the target goes on when it has it."""
+
+    packet: Packet
+    final: bool
+    at: float
+    wait: float = _RETRANSMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A data packet to be dealt with. Not `fresh`: it was dealt with, but the target did not get the answers.
+
+    `restarted`: the target began to number anew.
+    """
+
+    packet: Packet
+    fresh: bool = True
+    restarted: bool = False
+
+
+class Link:
+    """Packets in, deliveries out. What is to be sent gathers in `out`. Times are seconds of any steady clock."""
+
+    def __init__(self) -> None:
+        self.out = bytearray()
+        self.resync()
+
+    def resync(self) -> None:
+        """Know nothing of the target any more (kd.md 3.2 rule 10)."""
+        self.resynced = False  # the target followed our RESET; whoever reads this sets it back
+        self._tx = INITIAL_ID
+        self._pending: _Sent | None = None
+        self._last: Packet | None = None
+        self._open: Packet | None = None  # the target waits for the answer to this
+        self._suspect: Packet | None = None
+        self._sightings = 0
+        self._synced = False
+        self._renumbered = False  # a RESET came: the next packet is numbered anew
+        self._resets = 0  # of ours, not answered
+        self._reset_at = float("-inf")
+        self._noisy_until = float("-inf")
+        self._heard = 0.0
+        self._asked = False  # for a RESEND, since bytes came
+        self._acked: Packet | None = None  # since bytes came
+        self._progress = 0.0
+        self._stuck = _STUCK
+        self._doubt_at: float | None = None
+        self._doubts = 0
+        self._resends = _Resends()
+        self.out.clear()
+
+    # --- what the decoder found
+
+    def heard(self, now: float) -> None:
+        """Bytes came, of whatever kind."""
+        self._heard = now
+        self._asked = False
+        self._acked = None
+
+    def noise(self, now: float, resend: bool) -> None:
+        """Damage without a header. `resend`: it may have been a data packet: ask for it after a silence."""
+        self._noisy_until = now + _NOISY
+        if resend:
+            self._resends.want()
+
+    def broken(self, now: float) -> None:
+        """A data packet with a false body: ask for it at once. It shows that the target hears us, so count anew."""
+        self._noisy_until = now + _NOISY
+        self._resends.good()
+        self._ask_again(now)
+
+    def receive(self, packet: Packet, now: float) -> Delivery | None:
+        """Deal with a whole packet; what the session must deal with comes back."""
+        self._resends.good()
+        if packet.control:
+            self._control(packet, now)
+            return None
+        return self._data(packet, now)
+
+    # --- what the session says
+
+    def send(self, kind: Kind, payload: bytes, now: float, final: bool = True) -> None:
+        """Send a data packet, and again until the target has it. `final`: then the target goes on."""
+        self._pending = _Sent(Packet(kind, self._tx, payload), final, now)
+        self.out += encode(self._pending.packet)
+
+    # --- time
+
+    def due(self, waiting: bool) -> float | None:
+        """When `tick` has something to do. `waiting`: half a packet is there; a RESEND comes after that."""
+        times = [None if waiting else self._resends.due(self._heard), self._doubt_at]
+        if self._pending:
+            times.append(self._pending.at + self._pending.wait)
+        if self._open:
+            times.append(self._progress + self._stuck)
+        return min((time for time in times if time is not None), default=None)
+
+    def tick(self, now: float, waiting: bool) -> None:
+        resend = None if waiting else self._resends.due(self._heard)
+        if resend is not None and now >= resend:
+            self._resend(now)
+        if self._pending and now >= self._pending.at + self._pending.wait:
+            self._repeat(self._pending, now)
+            self._pending.wait = min(2 * self._pending.wait, _RETRANSMIT_MAX)
+        if self._open and now >= self._progress + self._stuck:
+            self._progress = now
+            self._stuck = min(2 * self._stuck, _STUCK_MAX)
+            self._ask_reset(now)
+        if self._doubt_at is not None and now >= self._doubt_at:
+            self._ask_reset(now)
+            self._doubts -= 1
+            self._doubt_at = now + _STUCK if self._doubts else None
+
+    # --- packets
+
+    def _control(self, packet: Packet, now: float) -> None:
+        pending = self._pending
+        if packet.kind is Kind.ACKNOWLEDGE:
+            if pending and packet.id == pending.packet.id:
+                self._accepted(now)
+                if pending.final:
+                    self._open = None
+                    if now < self._noisy_until:  # this ACK may be an old one with a damaged number
+                        self._doubt_at, self._doubts = now + _STUCK, _DOUBTS
+        elif packet.kind is Kind.RESEND:
+            if pending:
+                self._repeat(pending, now)
+        else:
+            self._reset(now)
+
+    def _reset(self, now: float) -> None:
+        """The target says that it numbers anew. Never answered: it answers every RESET itself (kd.md 3.2 rule 7)."""
+        self._renumbered = True
+        if not self._resets:
+            self._synced = False  # an ACK with a damaged type, or of ours: settled when the target next needs us
+            return
+        self._resets -= 1
+        self._tx = INITIAL_ID
+        self._pending = self._suspect = None
+        self._synced = self.resynced = True
+        self._advance(now)
+
+    def _data(self, packet: Packet, now: float) -> Delivery | None:
+        last = self._last
+        if packet == last and not self._renumbered:
+            if needs_answer(packet) and self._open is None:
+                self._ask_reset(now)  # we hold it to be answered, the target does not
+            else:
+                self._ack(packet)
+            return None
+        if self._doubtful(packet, now) and not self._confirmed(packet):
+            self._ask_again(now)
+            return None
+        self._suspect = None
+        restarted = bool(packet.id & SYNC)
+        if not restarted and needs_answer(packet) and (not self._synced or self._same_stop(packet)):
+            self._ask_reset(now)
+            return None
+        return self._accept(packet, restarted, now)
+
+    def _accept(self, packet: Packet, restarted: bool, now: float) -> Delivery | None:
+        """A new packet, or one that comes again because of a RESET."""
+        again = not restarted and self._again(packet)
+        if restarted:
+            self._tx = INITIAL_ID
+            self._pending = None
+            self._synced = True
+        elif self._pending and (packet.kind is not Kind.MANIPULATE or self._replies(packet)):
+            self._accepted(now)  # the target went on: it has our packet, though its ACK did not come
+        if packet.kind is not Kind.MANIPULATE:
+            self._open = packet if needs_answer(packet) else None
+        if not again:
+            self._resets = 0
+        self._renumbered = False
+        self._doubt_at = None
+        self._last = packet
+        self._advance(now)
+        self._ack(packet)
+        if (again or not self._synced) and packet.kind is Kind.MANIPULATE:
+            return None
+        return Delivery(packet, not again, restarted) if not again or needs_answer(packet) else None
+
+    def _doubtful(self, packet: Packet, now: float) -> bool:
+        """The header contradicts what is known, or may do so on a noisy line: it is not covered by the checksum."""
+        noisy = now < self._noisy_until
+        last = self._last
+        if not plausible(packet):
+            return True
+        if packet.id & SYNC:
+            return bool(packet.id & 1) or last is not None or noisy
+        if self._renumbered:
+            return packet.id != INITIAL_ID
+        if last is None:
+            return False
+        if (packet.id ^ last.id) & 1 == 0:
+            return True  # the number of the last packet, with other content
+        return noisy and packet.payload == last.payload and not self._same_stop(packet)
+
+    def _confirmed(self, packet: Packet) -> bool:
+        """It was asked for again, and came as it was, often enough."""
+        self._sightings = self._sightings + 1 if packet == self._suspect else 1
+        self._suspect = packet
+        return self._sightings >= _SIGHTINGS
+
+    def _same_stop(self, packet: Packet) -> bool:
+        """The stop that we are still answering, under a new number: some RESEND of ours came late."""
+        return self._open is not None and not self._renumbered and packet.payload == self._open.payload
+
+    def _again(self, packet: Packet) -> bool:
+        """A RESET made the target repeat a packet that we had."""
+        if not self._renumbered and not (self._resets and packet.id == INITIAL_ID):
+            return False
+        known = (self._last, self._open)
+        return any(one is not None and (one.kind, one.payload) == (packet.kind, packet.payload) for one in known)
+
+    def _replies(self, packet: Packet) -> bool:
+        return self._pending is not None and api_number(packet.payload) == api_number(self._pending.packet.payload)
+
+    # --- sending
+
+    def _accepted(self, now: float) -> None:
+        """The target has our pending packet."""
+        self._tx ^= 1
+        self._pending = None
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
+        self._progress = now
+        self._stuck = _STUCK
+
+    def _ack(self, packet: Packet) -> None:
+        """Once for copies that came together: an ACK too many can be taken for that of the packet after next."""
+        if packet == self._acked:
+            return
+        self._acked = packet
+        self.out += encode(Packet(Kind.ACKNOWLEDGE, packet.id & ~SYNC))
+
+    def _repeat(self, sent: _Sent, now: float) -> None:
+        sent.at = now
+        self.out += encode(sent.packet)
+
+    def _ask_again(self, now: float) -> None:
+        """At once, but only once for what came together."""
+        if self._asked:
+            self._resends.want()
+        else:
+            self._asked = True
+            self._resend(now)
+
+    def _resend(self, now: float) -> None:
+        self._resends.sent(now)
+        self.out += encode(Packet(Kind.RESEND, 0))
+
+    def _ask_reset(self, now: float) -> None:
+        """Make the target number anew, and repeat what it waits for an answer to."""
+        self._synced = False
+        self._pending = None
+        if now - self._reset_at >= _RESET_GAP:
+            self._reset_at = now
+            self._resets += 1
+            self.out += encode(Packet(Kind.RESET, 0))
