@@ -1,4 +1,4 @@
-"""Builds wsklab.sys, its twins, netio.sys and wskagent.exe with mingw-w64.
+"""Builds wsklab.sys, its twins, the sample drivers, netio.sys and wskagent.exe with mingw-w64.
 
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
 the same key gives the same bytes, and a second call does nothing. Flags: reference/wsk.md section 6.
@@ -82,6 +82,12 @@ _NETIO = _Recipe(
     "netio.sys", "standin", ("include",), _KERNEL_COMPILE, (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry"),
     ("netio.def",), ("-lntoskrnl", "-lhal"),
 )  # fmt: skip
+_SAMPLES = {
+    name: _Recipe(
+        f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries
+    )
+    for name in ("echo", "pinger")
+}
 _AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",))
 
 
@@ -93,6 +99,17 @@ def build_driver(twin: str | None, cache: Path, progress: Progress | None = None
     """
     defines = (f"-DWSKLAB_TWIN={find_twin(twin).define}",) if twin else ()
     return _build(_DRIVER, twin, defines, cache, progress)
+
+
+def build_sample(name: str, cache: Path, progress: Progress | None = None) -> BuiltDriver:
+    """One of the drivers in drivers/samples, which know nothing of this lab.
+
+    Raises:
+        DriverError: there is no such sample, a tool is missing, or the sources do not compile.
+    """
+    if name not in _SAMPLES:
+        raise DriverError(f"There is no sample driver {name!r}; there are {', '.join(_SAMPLES)}.")
+    return _build(_SAMPLES[name], None, (), cache, progress)
 
 
 def build_standin(cache: Path, progress: Progress | None = None) -> BuiltStandin:
@@ -179,7 +196,7 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
     includes = [f"-Isrc/{folder}" for folder in recipe.includes]
     if recipe.compile is _KERNEL_COMPILE:
         includes.append(f"-I{DDK}")
-    stems = [path.stem for path in files if path.suffix == ".c" and path.parent.name == recipe.folder]
+    stems = [path.stem for path in files if path.suffix == ".c" and path.parent == HOME / recipe.folder]
 
     def compile_one(stem: str) -> str:
         flags = (*recipe.compile, *defines, *includes, f"-ffile-prefix-map={work}=build")

@@ -6,16 +6,42 @@ Built-in profiles are in drivers/profiles; a user's own is any YAML file of the 
 from __future__ import annotations
 
 from pathlib import Path, PureWindowsPath
-from typing import Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .build import Progress, build_driver
+from .build import Progress, build_driver, build_sample
 from .errors import DriverError
+from .patterns import Pattern, problems
 from .twins import twins
 
 PROFILES = Path(__file__).with_name("profiles")
+
+
+ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+ValueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+Number = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
+Text = Annotated[str, Field(strict=True, pattern=r"^[ -~]{0,512}$")]
+
+
+class Provoke(BaseModel):
+    """How a connection of the driver comes about, and the TCP port that is listened on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["peer", "start", "command"] = Field(
+        description="peer: the driver listens, the peer connects; start: it connects when its service starts; "
+        "command: it connects when a program is run in the target"
+    )
+    port: int = Field(ge=1, le=65535)
+    command: str = Field(default="", description="the program and its arguments, for `by: command`")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.by == "command") != bool(self.command):
+            raise ValueError("`command` goes with `by: command`, and only with it")
+        return self
 
 
 class DriverProfile(BaseModel):
@@ -25,10 +51,16 @@ class DriverProfile(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     title: str = ""
-    service: str = Field(pattern=r"^[A-Za-z0-9_]{1,64}$", description="name of the kernel service")
+    service: ServiceName = Field(description="name of the kernel service")
+    after: tuple[ServiceName, ...] = Field(default=(), description="services that are started before it, in this order")
+    parameters: dict[ValueName, Number | Text] = Field(
+        default_factory=dict, description="values under the service's Parameters key: numbers REG_DWORD, texts REG_SZ"
+    )
+    provoke: Provoke | None = Field(default=None, description="how a connection comes about")
+    patterns: tuple[Pattern, ...] = Field(default=(), description="what its debug text means; the first match wins")
     device: str = Field(default="", description="device to open, empty when the driver has none")
     target_path: str = Field(description="where the .sys is put in the target, a Windows path on drive C")
-    build: str | None = Field(default=None, pattern=r"^wsklab$", description="a driver of this project")
+    build: str | None = Field(default=None, pattern=r"^(wsklab|echo|pinger)$", description="a driver of this project")
     twin: str | None = Field(default=None, description="a deliberately wrong build of it")
     path: Path | None = Field(default=None, description="a .sys file; relative to the profile")
     files: dict[str, Path] = Field(default_factory=dict, description="more files: Windows path -> local file")
@@ -39,12 +71,16 @@ class DriverProfile(BaseModel):
             raise ValueError("say either build or path")
         if self.twin is not None and self.build is None:
             raise ValueError("twin needs build")
+        if self.twin is not None and self.build != "wsklab":
+            raise ValueError(f"there are twins of wsklab, not of {self.build}")
         if self.twin is not None and self.twin not in twins():
             raise ValueError(f"there is no twin {self.twin!r}; there are {', '.join(twins())}")
         for path in (self.target_path, *self.files):
             windows = PureWindowsPath(path)
             if windows.drive.upper() != "C:" or not windows.root or ".." in windows.parts:
                 raise ValueError(f"{path!r} is not an absolute path on drive C")
+        if found := problems(self.patterns):
+            raise ValueError("; ".join(found))
         return self
 
     def resolve(self, cache: Path, progress: Progress | None = None) -> Path:
@@ -53,11 +89,26 @@ class DriverProfile(BaseModel):
         Raises:
             DriverError: it cannot be built, or does not exist.
         """
-        if self.path is None:
+        if self.build == "wsklab":
             return build_driver(self.twin, cache, progress).path
+        if self.path is None:
+            return build_sample(str(self.build), cache, progress).path
         if not self.path.is_file():
             raise DriverError(f"The driver {self.path} of profile {self.name} does not exist.")
         return self.path
+
+
+def registry_file(profile: DriverProfile) -> str:
+    """The service's parameters as a file for `reg import` (the Parameters key is emptied first)."""
+    key = rf"HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\{profile.service}\Parameters"
+    lines = ["REGEDIT4", "", f"[-{key}]", "", f"[{key}]"]
+    for name, value in profile.parameters.items():
+        if isinstance(value, int):
+            lines.append(f'"{name}"=dword:{value:08x}')
+        else:
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'"{name}"="{escaped}"')
+    return "\r\n".join([*lines, "", ""])
 
 
 def load_profile(name_or_path: str) -> DriverProfile:

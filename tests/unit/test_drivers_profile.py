@@ -21,7 +21,7 @@ def test_the_built_in_profile_and_its_twins() -> None:
     assert load_profile("wsklab:silent").twin == "silent"
     with pytest.raises(DriverError, match="no twin 'loud'"):
         load_profile("wsklab:loud")
-    with pytest.raises(DriverError, match="built in: wsklab"):
+    with pytest.raises(DriverError, match="built in: echo, pinger, wsklab"):
         load_profile("unknown")
 
 

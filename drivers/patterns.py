@@ -1,0 +1,126 @@
+"""What the debug text of somebody's driver means: regular expressions from its profile. Pure.
+
+A profile's author cannot see whether an expression does what it should, so every pattern carries sample lines with the
+values that they must give, and a profile whose samples do not come out is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = bool | int | str
+Kind = Literal["load", "unload", "open", "refused", "recv", "sent", "disc", "close", "note"]
+
+LONGEST = 1000
+"""Characters of a debug line that are looked at: the text comes from the target and is not trusted."""
+
+ABORTIVE = 0x1
+
+
+class Pattern(BaseModel):
+    """One kind of line. Named groups become data: digits a number, `conn` the connection that the line is about."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind = Field(description="the observation that such a line is; `disc` is WskDisconnectEvent")
+    line: str = Field(max_length=500, description="regular expression, searched in the line")
+    hex: tuple[str, ...] = Field(default=(), description="groups that are hexadecimal numbers")
+    set: dict[str, Value] = Field(default_factory=dict, description="data that the line says by its wording")
+    samples: dict[str, dict[str, Value]] = Field(min_length=1, description="line -> the data it must give")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A line that a pattern has matched."""
+
+    kind: Kind
+    conn: int | None
+    data: Mapping[str, Value] = field(default_factory=dict)
+
+
+def read(patterns: Sequence[Pattern], text: str) -> Reading | None:
+    """The meaning of a line by the first pattern that matches it, None when there is none."""
+    text = text[:LONGEST]
+    for pattern in patterns:
+        if match := _compiled(pattern.line).search(text):
+            try:
+                return _reading(pattern, match)
+            except ValueError:
+                return None  # a damaged line
+    return None
+
+
+def problems(patterns: Sequence[Pattern]) -> list[str]:
+    """What is wrong with a profile's patterns, a sentence each; empty when every sample comes out as it says."""
+    found = []
+    for number, pattern in enumerate(patterns, 1):
+        if wrong := _wrong(pattern) or _samples_wrong(patterns, pattern):
+            found.append(f"pattern {number} ({pattern.kind}) {wrong}")
+    return found
+
+
+@cache
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression)
+
+
+def _wrong(pattern: Pattern) -> str | None:
+    """What is wrong with the expression itself."""
+    try:
+        expression = _compiled(pattern.line)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"is no regular expression: {error}"
+    groups = set(expression.groupindex)
+    if expression.search(""):
+        return "matches the empty line, hence every line"
+    if unknown := sorted({*pattern.hex} - groups):
+        return f"says that {', '.join(unknown)} is hexadecimal, but has no group of that name"
+    if twice := sorted(groups & set(pattern.set)):
+        return f"gives {', '.join(twice)} both by a group and by `set`"
+    if pattern.kind == "disc" and not {"flags", "abortive"} & (groups | set(pattern.set)):
+        return "does not tell graceful from abortive: it needs a group `flags`, or `abortive` in `set`"
+    return None
+
+
+def _samples_wrong(patterns: Sequence[Pattern], pattern: Pattern) -> str | None:
+    """What is wrong with the first sample that does not come out."""
+    for sample, wanted in pattern.samples.items():
+        match = _compiled(pattern.line).search(sample[:LONGEST])
+        if match is None:
+            return f"does not match its sample {sample!r}"
+        for earlier, other in enumerate(patterns, 1):
+            if other is pattern:
+                break
+            if _wrong(other) is None and _compiled(other.line).search(sample[:LONGEST]):
+                return f"never sees its sample {sample!r}: pattern {earlier} ({other.kind}) takes it"
+        try:
+            reading = _reading(pattern, match)
+        except ValueError as error:
+            return f"cannot read its sample {sample!r}: {error}"
+        given = dict(reading.data) | ({} if reading.conn is None else {"conn": reading.conn})
+        if different := [f"{key} is {given.get(key)!r}, not {value!r}"
+                         for key, value in wanted.items() if given.get(key) != value]:
+            return f"reads its sample {sample!r} otherwise: {', '.join(different)}"
+    return None
+
+
+def _reading(pattern: Pattern, match: re.Match[str]) -> Reading:
+    """Raises ValueError for a group that is not the number it has to be."""
+    data: dict[str, Value] = dict(pattern.set)
+    for name, text in match.groupdict().items():
+        if text is None:
+            continue
+        data[name] = int(text, 16) if name in pattern.hex else int(text) if text.isdecimal() else text
+    flags = data.get("flags")
+    if pattern.kind == "disc" and isinstance(flags, int):
+        data.setdefault("abortive", bool(flags & ABORTIVE))
+    conn = data.pop("conn", None)
+    if conn is not None and not isinstance(conn, int):
+        raise ValueError(f"conn is {conn!r}, not a number")
+    return Reading(pattern.kind, conn, data)
