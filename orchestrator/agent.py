@@ -11,6 +11,9 @@ from typing import Any
 from wsklab.orchestrator.errors import LabError
 from wsklab.qemu.serial import SerialLine
 
+PATIENCE = 20.0
+"""Seconds for an answer; a driver that keeps a call longer than that hangs, on the slowest host too."""
+
 CHUNK = 24 * 1024
 """Bytes of a file per request: a line stays far below the agent's limit and the UART's patience."""
 
@@ -67,7 +70,7 @@ class Agent:
         with self._changed:
             self._changed.notify_all()
 
-    def ask(self, op: str, timeout: float = 10.0, **words: Any) -> dict[str, Any]:
+    def ask(self, op: str, timeout: float = PATIENCE, **words: Any) -> dict[str, Any]:
         """Send one request and wait for its answer. Raises AgentError (refused) and AgentSilent (no answer)."""
         with self._changed:
             number, self._next = self._next, self._next + 1
@@ -90,7 +93,7 @@ class Agent:
                 raise AgentSilent(f"the agent did not {what} within the time allowed")
             self._changed.wait(left)
 
-    def ioctl(self, device: str, code: int, data: bytes, out: int, timeout: float = 10.0) -> bytes:
+    def ioctl(self, device: str, code: int, data: bytes, out: int, timeout: float = PATIENCE) -> bytes:
         """DeviceIoControl on `device` with `data`, room for `out` bytes of answer."""
         answer = self.ask("ioctl", timeout, device=device, code=code, out=out, **{"in": data.hex()})
         return bytes.fromhex(answer["out"])

@@ -2,146 +2,250 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from wsklab.drivers.protocol import (
-    Command,
-    Event,
-    Kind,
-    Op,
-    Option,
-    sockaddr,
-)
+from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
 from wsklab.orchestrator import steps
 from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.facts import LINES, PENDING
+from wsklab.orchestrator.journal import Matches
+from wsklab.orchestrator.listening import ANY, FEW, Listening
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.stage import Connection, Stage
 from wsklab.qemu.wire.frames import ADDRESSES
 
 EVENTS = {"disconnect": Event.DISCONNECT, "receive": Event.RECEIVE, "accept": Event.ACCEPT}
-RECEIVE_FLAGS = {"waitall": 0x2, "drain": 0x4}  # WSK_FLAG_WAITALL, WSK_FLAG_DRAIN
-WSK_FLAG_ABORTIVE = 0x1
+FLAGS = {"waitall": Flag.WAITALL, "drain": Flag.DRAIN}
 CLOSED_PORT = 9  # discard: nothing listens there in the peer image
 PEER = {"ipv4": ADDRESSES["peer"], "ipv6": "fd77::20"}
-ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}
 NOBODY = {"ipv4": "10.77.0.99", "ipv6": "fd77::99"}  # an address of the segment that no machine has
 
-AWAITED = {
-    "disconnect": ("disc", None),
-    "indication": ("recv", None),
-    "accept": ("accept", None),
-    "receive": ("done", "receive"),
-    "send": ("done", "send"),
-    "connect": ("done", "connect"),
-    "close": ("done", "close"),
-    "local-disconnect": ("done", "disconnect"),
+# Socket options and controls, as (level, code); values of wsk.md section 2 and the Windows headers.
+SOL_SOCKET, IPPROTO_TCP = 0xFFFF, 6
+SO_KEEPALIVE = (SOL_SOCKET, 0x0008)
+TCP_KEEPIDLE, TCP_MAXRT, TCP_KEEPCNT, TCP_KEEPINTVL = ((IPPROTO_TCP, code) for code in (3, 5, 16, 17))
+SIO_WSK_SET_TCP_SILENT_MODE = (0, 0x2F000007)  # R87
+
+ACTIONS = {
+    None: (Action.NONE, 0),
+    "receive": (Action.RECEIVE, 0),
+    "send": (Action.SEND, 0),
+    "disconnect": (Action.DISCONNECT, 0),
+    "abort": (Action.DISCONNECT, Flag.ABORTIVE),
+    "close": (Action.CLOSE, 0),
 }
 
+TAKES = {"accept": Take.ALL, "part": Take.PART, "refuse": Take.REFUSE, "retain": Take.RETAIN}
 
-class DriverSteps:
+
+def returns(number: int) -> Matches:
+    """The line that tells that the call of operation `number` has returned."""
+    return lambda o: o.kind == "call" and o.data["id"] == number
+
+
+class DriverSteps(Listening):
     """The driver as an actor; a method for each verb of `steps.DriverStep`."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+        super().__init__(stage)
         self._target = stage.lab.target
 
-    def connect(self, step: steps.DriverStep, args: steps.Connect) -> range:
-        """Open a socket and connect it to the peer, whose accept runs meanwhile."""
-        stage, connection = self._stage, self._stage.connection(step.conn)
+    # --- opening --------------------------------------------------------------------------------------------------
+
+    def socket(self, step: steps.DriverStep, args: steps.Nothing) -> Sequence[int]:
+        """WskSocket and WskBind, and no connection yet."""
+        connections, family = self._stage.chosen(step.conn), self._stage.scenario.socket.family
+        made = self._start(Op.SOCKET, connections, "socket", kind=Kind.CONNECTION, local=sockaddr(ANY[family], 0))
+        self._stage.await_operations(made, "WskSocket", self._stage.deadline(step.within))
+        bound = self._start(Op.BIND, connections, "bind", local=sockaddr(ANY[family], 0))
+        self._stage.await_operations(bound, "WskBind", self._stage.deadline(step.within))
+        return made
+
+    def connect(self, step: steps.DriverStep, args: steps.Connect) -> Sequence[int]:
+        """Open sockets and connect them to the peer, whose accepts run meanwhile."""
+        stage, connections = self._stage, self._stage.chosen(step.conn)
         family = stage.scenario.socket.family
+        host, port = NOBODY[family] if args.to == "nowhere" else PEER[family], CLOSED_PORT
         accepting = None
-        host, port = PEER[family], CLOSED_PORT
         if args.to == "peer":
             port = stage.listen(stage.deadline(step.within))
             if args.accept:
-                accepting = stage.peer.tell("accept", sock=step.conn, **{"from": "listener"})
-        elif args.to == "nowhere":
-            host = NOBODY[family]
-        connection.peer_port = port
-        stage.flow_known(connection)
-        operation = self._target.operations()
-        op = Op.OPEN if stage.scenario.socket.create == "connect" else Op.SOCKET_CONNECT
-        self._target.command(Command(
-            op, id=operation[0], conn=connection.raw, cookie=connection.cookie, kind=Kind.CONNECTION,
-            local=sockaddr(ANY[family], 0), remote=sockaddr(host, port)))
+                accepting = self._peer_accepts(connections, step)
+        local = 0 if args.port_of is None else stage.connection(args.port_of).target_port or 0
+        op = Op.SOCKET_CONNECT if stage.scenario.socket.create == "socket-connect" else Op.OPEN
+        if all("socket" in connection.operations for connection in connections):
+            op = Op.CONNECT
+        numbers = self._start(
+            op, connections, "connect", kind=Kind.CONNECTION, local=sockaddr(ANY[family], local),
+            remote=sockaddr(host, port))
+        for connection in connections:
+            connection.peer_port = port
+            stage.flow_known(connection)
         if not args.wait:
-            return operation
+            return numbers
         deadline = stage.deadline(step.within)
-        done = self._connected(operation[0], deadline)
-        if args.to == "peer" and done.data["status"] != 0 and step.expect is None:
-            raise StepError(f"the connect completed with {done.data['status']:08x}")
-        if done.data.get("lport"):
-            self._learn_port(connection, done)
-        if accepting is not None and done.data["status"] == 0:
-            stage.peer.answer(accepting, deadline)
-        return operation
+        connected = self._connected(numbers, connections, deadline)
+        failed = [o for o in connected if o.data["status"] != 0]
+        if failed and step.expect is None:
+            raise StepError(f"the connect completed with {failed[0].data['status']:08x}")
+        if accepting is not None and not failed:
+            self._match_ends(connections, stage.peer.answer(accepting, deadline))
+        return numbers
 
-    def _connected(self, operation: int, deadline: float) -> Observation:
-        return self._stage.await_line(
-            "the connect did not complete",
-            lambda o: o.kind == "done" and o.data["id"] == operation
-            and (o.data["op"] in ("connect", "socket_connect") or o.data["status"] != 0),
-            deadline)
+    def _peer_accepts(self, connections: Sequence[Connection], step: steps.DriverStep) -> int:
+        """Have the peer program take the connections as they come; returns the request's number."""
+        timeout = round(1000 * max(1.0, self._stage.deadline(step.within) - self._stage.deadline(0)))
+        words: dict[str, Any] = {"from": "listener", "timeout_ms": timeout}
+        if len(connections) == 1:
+            return self._stage.peer.tell("accept", sock=connections[0].sock, **words)
+        return self._stage.peer.tell("accept_many", into="", count=len(connections), **words)
 
-    def _learn_port(self, connection: Connection, done: Observation) -> None:
-        connection.target_port = int(done.data["lport"])
-        self._stage.flow_known(connection)
+    def _connected(self, numbers: Sequence[int], connections: Sequence[Connection],
+                   deadline: float) -> list[Observation]:
+        """The completions of the connects (or of what failed before them); the local ports are learnt from them."""
+        pending, found = set(numbers), dict[int, Observation]()
+        ports: dict[int, int] = {}
 
-    def enable(self, step: steps.DriverStep, args: steps.Events) -> range:
+        def matches(o: Observation) -> bool:
+            if o.kind in ("done", "addr") and o.data.get("id") in pending:
+                number = o.data["id"]
+                ports[number] = o.data.get("lport") or ports.get(number, 0)
+                if o.kind == "done" and (o.data["op"] in ("connect", "socket_connect") or o.data["status"] != 0):
+                    pending.discard(number)
+                    found[number] = o
+            return not pending
+
+        self._stage.await_line("the connect did not complete", matches, deadline)
+        for number, connection in zip(numbers, connections, strict=True):
+            if found[number].data["status"] == 0:
+                connection.target_port = ports[number] or self._local_port(connection, deadline)
+                self._stage.flow_known(connection)
+        return [found[number] for number in numbers]
+
+    def _match_ends(self, connections: Sequence[Connection], accepted: dict[str, Any]) -> None:
+        """Many were accepted in whatever order: the ports tell which of the peer's sockets belongs to which."""
+        by_port = {port: str(index) for index, port in enumerate(accepted.get("ports", []))}
+        for connection in connections:
+            connection.sock = by_port.get(connection.target_port, connection.sock)
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def enable(self, step: steps.DriverStep, args: steps.Events) -> Sequence[int]:
         """Switch event callbacks on (R23, R27)."""
         return self._events(Op.ENABLE, step, args)
 
-    def disable(self, step: steps.DriverStep, args: steps.Events) -> range:
+    def disable(self, step: steps.DriverStep, args: steps.Events) -> Sequence[int]:
         """Switch event callbacks off (R28-R31)."""
         return self._events(Op.DISABLE, step, args)
 
-    def _events(self, op: Op, step: steps.DriverStep, args: steps.Events) -> range:
+    def _events(self, op: Op, step: steps.DriverStep, args: steps.Events) -> Sequence[int]:
         options = Option.IRP if args.irp else Option.NONE
         if args.guid == "wrong":
             options |= Option.WRONG_NPI
-        mask = 0
-        for name in args.events:
-            mask |= EVENTS[name]
-        operation = self._start(op, step, mask=mask, options=options)
-        self._stage.await_line(
-            "the control call did not return", lambda o: o.kind == "call" and o.data["id"] == operation[0],
-            self._stage.deadline(step.within))
-        return operation
+        mask = sum({EVENTS[name] for name in args.events})
+        connections = self._stage.chosen(step.conn)
+        numbers = self._start(op, connections, "control", mask=mask, options=options)
+        if len(connections) > FEW:
+            return ()  # only a failure is printed, and the driver has returned from all of them
+        pending = set(numbers)
 
-    def receive(self, step: steps.DriverStep, args: steps.Receive) -> range:
+        def matches(o: Observation) -> bool:
+            if o.kind == "call" and o.data["id"] in pending:
+                pending.discard(o.data["id"])
+            return not pending
+
+        self._stage.await_line("the control call did not return", matches, self._stage.deadline(step.within))
+        return numbers
+
+    def callback(self, step: steps.DriverStep, args: steps.Callback) -> None:
+        """Program what the connection's callbacks do."""
+        connections = self._stage.chosen(step.conn)
+        if args.disconnect is not None:
+            action, flags = ACTIONS[args.disconnect.then]
+            self._start(Op.CALLBACK, connections, "callback", mask=Event.DISCONNECT, action=action, flags=flags,
+                        hold_us=args.disconnect.hold_us, length=4, count=1)
+        if args.receive is not None:
+            self._start(Op.CALLBACK, connections, "callback", mask=Event.RECEIVE, take=TAKES[args.receive.answer],
+                        take_length=args.receive.part, hold_us=args.receive.hold_us)
+
+    # --- transfer and end -----------------------------------------------------------------------------------------
+
+    def receive(self, step: steps.DriverStep, args: steps.Receive) -> Sequence[int]:
         """Post receives; they complete when they do."""
-        flags = sum(RECEIVE_FLAGS[flag] for flag in args.flags)
-        return self._start(Op.RECEIVE, step, args.count, length=args.length, count=args.count, flags=flags)
+        flags = sum({FLAGS[flag] for flag in args.flags})
+        return self._start(Op.RECEIVE, self._stage.chosen(step.conn), "receive", length=args.length,
+                           count=args.count, flags=flags)
 
-    def send(self, step: steps.DriverStep, args: steps.Send) -> range:
+    def send(self, step: steps.DriverStep, args: steps.Send) -> Sequence[int]:
         """Send, and wait until the IRPs are back unless told otherwise."""
-        operations = self._start(Op.SEND, step, args.count, length=args.length, count=args.count)
-        return self._finish(operations, "the send", step, args.wait)
+        numbers = self._start(Op.SEND, self._stage.chosen(step.conn), "send", length=args.length, count=args.count)
+        return self._finish(numbers, "the send", step, args.wait)
 
-    def disconnect(self, step: steps.DriverStep, args: steps.Disconnect) -> range:
+    def disconnect(self, step: steps.DriverStep, args: steps.Disconnect) -> Sequence[int]:
         """WskDisconnect (R60-R66)."""
-        flags = WSK_FLAG_ABORTIVE if args.how == "abortive" else 0
-        return self._finish(self._start(Op.DISCONNECT, step, flags=flags, length=args.length),
-                            "WskDisconnect", step, args.wait)
+        flags = Flag.ABORTIVE if args.how == "abortive" else 0
+        numbers = self._start(Op.DISCONNECT, self._stage.chosen(step.conn), "disconnect", flags=flags,
+                              length=args.length)
+        return self._finish(numbers, "WskDisconnect", step, args.wait)
 
-    def close(self, step: steps.DriverStep, args: steps.Close) -> range:
+    def close(self, step: steps.DriverStep, args: steps.Close) -> Sequence[int]:
         """WskCloseSocket (R68-R74)."""
-        return self._finish(self._start(Op.CLOSE, step), "WskCloseSocket", step, args.wait)
+        numbers = self._start(Op.CLOSE, self._stage.chosen(step.conn), "close")
+        return self._finish(numbers, "WskCloseSocket", step, args.wait)
 
-    def _start(self, op: Op, step: steps.DriverStep, numbers: int = 1, **words: Any) -> range:
-        operations = self._target.operations(numbers)
-        self._target.command(Command(op, id=operations[0], conn=self._stage.connection(step.conn).raw, **words))
-        return operations
+    def cancel(self, step: steps.DriverStep, args: steps.Cancel) -> None:
+        """IoCancelIrp; an IRP that is already back takes no notice."""
+        for connection in self._stage.chosen(step.conn):
+            for number in connection.operations.get(args.what, ()):
+                self._start(Op.CANCEL, [connection], "cancel", target=number)
 
-    def _finish(self, operations: range, what: str, step: steps.DriverStep, wait: bool) -> range:
-        if wait:
-            self._stage.await_operations(operations, what, self._stage.deadline(step.within))
-        return operations
+    def release(self, step: steps.DriverStep, args: steps.Nothing) -> None:
+        """Give retained indications back (R54)."""
+        self._start(Op.RELEASE, self._stage.chosen(step.conn), "release")
 
-    def await_(self, step: steps.DriverStep, args: steps.DriverAwait) -> range:
+    # --- options --------------------------------------------------------------------------------------------------
+
+    def keepalive(self, step: steps.DriverStep, args: steps.Keepalive) -> None:
+        """SO_KEEPALIVE with its timers."""
+        for option, value in ((TCP_KEEPIDLE, args.idle), (TCP_KEEPINTVL, args.interval), (TCP_KEEPCNT, args.count),
+                              (SO_KEEPALIVE, 1)):
+            self._set(step, option, value)
+
+    def max_retransmit(self, step: steps.DriverStep, args: steps.MaxRetransmit) -> None:
+        """TCP_MAXRT."""
+        self._set(step, TCP_MAXRT, args.seconds)
+
+    def _set(self, step: steps.DriverStep, option: tuple[int, int], value: int) -> None:
+        self._control(step, Control.SET_OPTION, option, value.to_bytes(4, "little"))
+
+    def silent(self, step: steps.DriverStep, args: steps.Nothing) -> None:
+        """SIO_WSK_SET_TCP_SILENT_MODE (R87)."""
+        self._control(step, Control.IOCTL, SIO_WSK_SET_TCP_SILENT_MODE, b"")
+
+    def _control(self, step: steps.DriverStep, kind: Control, code: tuple[int, int], data: bytes) -> None:
+        numbers = self._start(Op.CONTROL, self._stage.chosen(step.conn), "control", kind=kind, level=code[0],
+                              code=code[1], data=data, length=len(data))
+        deadline = self._stage.deadline(step.within)
+        for number in numbers:
+            returned = self._stage.await_line("WskControlSocket did not return", returns(number), deadline)
+            status = returned.data["ret"]
+            if status == PENDING:
+                status = self._stage.await_operations([number], "WskControlSocket", deadline)[number].data["status"]
+            if status != 0:
+                raise StepError(f"WskControlSocket ended with {status:08x}")
+
+    # --- waiting --------------------------------------------------------------------------------------------------
+
+    def await_(self, step: steps.DriverStep, args: steps.DriverAwait) -> None:
         """Wait for what the driver reports."""
-        kind, op = AWAITED[args.what]
+        kind, op = LINES[args.what]
         self._stage.await_next(
-            args.what, lambda o: o.kind == kind and (op is None or o.data["op"] == op), step.conn, args.count,
+            args.what, lambda o: o.kind == kind and (op is None or o.data["op"] == op),
+            [self._stage.open_listener()] if args.what == "accept" else self._stage.chosen(step.conn), args.count,
             self._stage.deadline(step.within))
-        return range(0)
+
+    def _finish(self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool) -> Sequence[int]:
+        if wait:
+            self._stage.await_operations(numbers, what, self._stage.deadline(step.within))
+        return numbers

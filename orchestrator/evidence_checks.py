@@ -6,23 +6,31 @@ from collections.abc import Iterator
 from typing import Literal
 
 from wsklab.orchestrator.facts import Facts
-from wsklab.orchestrator.observation import FATAL, describe_loss
+from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
 
 Verdict = Literal["pass", "fail", "inconclusive", "infra"]
 Finding = tuple[Verdict, str]
 """Whom a sentence blames, and the sentence."""
 
 
+def blame(loss: Observation) -> Verdict:
+    """Whose fault it is that a machine went away: QEMU's own end is the lab's, what the target does is its own."""
+    return "fail" if loss.data.get("machine") == "target" and loss.kind != "died" else "infra"
+
+
 def crashes(facts: Facts) -> Iterator[Finding]:
-    """The target or the driver's host is gone, or the driver no longer returns."""
+    """The target or the driver's host is gone, or the driver no longer returns, or the lab itself failed."""
     for observation in facts.all:
-        if observation.source == "machine" and observation.kind in FATAL:
-            if observation.data.get("wanted"):
-                continue
-            blame: Verdict = "fail" if observation.data.get("machine") == "target" else "infra"
-            yield blame, describe_loss(observation)
+        if observation.source == "machine" and observation.kind in FATAL and not observation.data.get("wanted"):
+            yield blame(observation), describe_loss(observation)
     for hang in facts.everywhere("lab", "hang"):
         yield "fail", f"the driver hangs: {hang.data['detail']}"
+    for refusal in facts.everywhere("lab", "refusal"):
+        yield "fail", f"the driver refuses a call: {refusal.data['detail']}"
+    for silent in facts.everywhere("lab", "silent"):
+        yield "infra", f"the agent is gone: {silent.data['detail']}"
+    for failure in facts.everywhere("lab", "failure"):
+        yield "infra", f"the lab failed: {failure.data['detail']}"
     for rule in facts.everywhere("driver", "rule"):
         yield "fail", f"the driver breaks {rule.data['rule']}: {rule.data['text']}"
 

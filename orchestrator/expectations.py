@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from wsklab.orchestrator.evidence_checks import Finding, Verdict
@@ -11,6 +12,7 @@ from wsklab.orchestrator.facts import (
     AT_DISPATCH_LEVEL,
     DEFINED_FLAGS,
     DISPATCH_LEVEL,
+    LINES,
     Facts,
     outcome_matches,
     succeeded,
@@ -63,16 +65,15 @@ def _failed(facts: Facts) -> Iterator[tuple[dict[str, Any], str]]:
             yield step, step["detail"]
             continue
         for op in step.get("ops", ()):
-            wanted = step.get("expect")
-            if wanted is None:
-                continue
-            done = facts.outcomes.get(op)
-            returned = facts.returns.get(op)
+            done, returned = facts.outcomes.get(op), facts.returns.get(op)
             status = done.data["status"] if done else None
-            if status is None and returned is not None and step.get("synchronous"):
-                status = returned.data["ret"]
-            if not outcome_matches(wanted, status):
-                yield step, f"should end in {wanted}, ended in {_status(status)}"
+            own = returned.data["ret"] if returned else None
+            if status is None and step.get("synchronous"):
+                status = own
+            if step.get("expect") is not None and not outcome_matches(step["expect"], status):
+                yield step, f"should end in {step['expect']}, ended in {_status(status)}"
+            if step.get("returns") is not None and not outcome_matches(step["returns"], own):
+                yield step, f"should return {step['returns']}, returned {_status(own)}"
 
 
 def disconnects(facts: Facts) -> Iterator[Finding]:
@@ -84,7 +85,7 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
             yield from _flag_rules(where, call)
         if facts.scenario.expect.characterise:
             continue
-        wanted = [e for e in facts.scenario.expect.disconnect if e.conn == conn or facts.scenario.connections == 1]
+        wanted = [e for e in facts.scenario.expect.disconnect if e.conn in (None, conn)]
         if len(seen) < len(wanted):
             yield "fail", f"{where}WskDisconnectEvent was called {_times(len(seen))}, expected {_times(len(wanted))}"
         if len(seen) > len(wanted):
@@ -142,6 +143,26 @@ def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Obs
             yield "fail", f"{name} {number} completed with {_status(status)}, expected {expected.status}"
         if expected.length is not None and length != expected.length:
             yield "fail", f"{name} {number} carried {length} bytes, expected {expected.length}"
+
+
+def order(facts: Facts) -> Iterator[Finding]:
+    """What the scenario lists under `order` came in that order, by the driver's own numbers."""
+    words = facts.scenario.expect.order
+    for conn in facts.connections:
+        seen = [(word, _first(facts, conn, word)) for word in words]
+        for (word, at), (following, then) in pairwise(seen):
+            if at is None or then is None:
+                missing = word if at is None else following
+                yield "fail", f"{_conn(facts, conn)}'{missing}' did not come; expected was {', '.join(words)}"
+            elif at > then:
+                yield "fail", f"{_conn(facts, conn)}'{following}' came before '{word}'"
+
+
+def _first(facts: Facts, conn: int, word: str) -> int | None:
+    """The number of the first line that tells of `word` on this connection."""
+    kind, op = LINES[word]
+    numbers = [o.data["seq"] for o in facts.of("driver", kind, conn) if op is None or o.data["op"] == op]
+    return min(numbers, default=None)
 
 
 def peer(facts: Facts) -> Iterator[Finding]:

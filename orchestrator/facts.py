@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,19 @@ AT_DISPATCH_LEVEL = 0x8
 DEFINED_FLAGS = ABORTIVE | AT_DISPATCH_LEVEL  # R9: no other flag is defined for WskDisconnectEvent
 DISPATCH_LEVEL = 2
 PENDING = 0x103
+
+# A scenario's word for something that the driver reports -> (kind of line, operation).
+LINES: dict[str, tuple[str, str | None]] = {
+    "disconnect": ("disc", None),
+    "indication": ("recv", None),
+    "accept": ("accept", None),
+    "callback-end": ("cbout", None),
+    "receive": ("done", "receive"),
+    "send": ("done", "send"),
+    "connect": ("done", "connect"),
+    "close": ("done", "close"),
+    "local-disconnect": ("done", "disconnect"),
+}
 
 
 def succeeded(status: int) -> bool:
@@ -43,11 +57,18 @@ class Facts:
         self.story = self.all[:end]
         # Lines of the driver and frames of the wire arrive by different roads; the end counts by the clock too.
         self.end = self.all[end].t if end < len(self.all) else None
+        # Looked up once for each of perhaps a thousand connections.
+        self._by_kind: defaultdict[tuple[str, str], list[Observation]] = defaultdict(list)
+        self._by_conn: defaultdict[tuple[str, str, int | None], list[Observation]] = defaultdict(list)
+        for o in self.story:
+            self._by_kind[o.source, o.kind].append(o)
+            self._by_conn[o.source, o.kind, o.conn].append(o)
 
     def of(self, source: str, kind: str, conn: int | None = None) -> list[Observation]:
         """The story's observations of one kind, optionally of one connection."""
-        return [o for o in self.story
-                if o.source == source and o.kind == kind and (conn is None or o.conn == conn)]
+        if conn is None:
+            return self._by_kind.get((source, kind), [])
+        return self._by_conn.get((source, kind, conn), [])
 
     def everywhere(self, source: str, kind: str) -> list[Observation]:
         """The same over the whole run, cleaning up included."""
@@ -88,6 +109,14 @@ class Facts:
         return Flow(known[-1].data["target_port"], known[-1].data["peer_port"]) if known else None
 
     @cached_property
+    def _frames_by_port(self) -> dict[int, list[Observation]]:
+        """The frames by the target's port, which is a connection's own."""
+        ports: defaultdict[int, list[Observation]] = defaultdict(list)
+        for frame in self.frames:
+            ports[frame.data["sport" if frame.data["sender"] == "target" else "dport"]].append(frame)
+        return dict(ports)
+
+    @cached_property
     def frames(self) -> list[Observation]:
         """Recorded frames of the story (the recording is marked where the story ends)."""
         return frames_of(self.story)
@@ -95,7 +124,10 @@ class Facts:
     def ending(self, conn: int, side: str) -> Ending:
         """How `side` ended the connection on the wire."""
         flow = self.flow(conn)
-        return ending(self.frames, flow, side) if flow else Ending((), None)
+        if flow is None:
+            return Ending((), None)
+        frames = self.frames if flow.target_port is None else self._frames_by_port.get(flow.target_port, [])
+        return ending(frames, flow, side)
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """What became of each step that was started."""

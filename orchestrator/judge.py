@@ -21,6 +21,9 @@ from wsklab.orchestrator.facts import Facts
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import Scenario
 
+MOST = 12
+"""Reasons that are listed; a thousand connections may fail for one cause."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -50,12 +53,15 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         expectations.steps,
         expectations.disconnects,
         expectations.transfers,
+        expectations.order,
         expectations.peer,
         evidence_checks.leftovers,
     ):
         reasons += [Reason(verdict, text) for verdict, text in check(facts)]
     verdict = _decide(reasons)
     texts = tuple(dict.fromkeys(reason.text for reason in reasons))
+    if len(texts) > MOST:
+        texts = (*texts[:MOST], f"and {len(texts) - MOST} more")
     if scenario.self_check:
         verdict, texts = _on_trial(scenario.expect.verdict, verdict, texts)
     return Judgement(verdict, texts, facts.summary())

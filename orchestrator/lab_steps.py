@@ -6,6 +6,7 @@ import time
 
 from wsklab.orchestrator import steps
 from wsklab.orchestrator.stage import Stage
+from wsklab.qemu.wire.frames import ADDRESSES
 
 
 class LabSteps:
@@ -28,9 +29,32 @@ class LabSteps:
             return
 
     def pause(self, step: steps.LabStep, args: steps.MachineStep) -> None:
-        """Stop a machine's CPUs."""
-        self._lab.machine(args.machine).pause()
+        """Stop a machine's CPUs; they run again at the latest when the scenario is over."""
+        self._lab.peer.machine.pause()
+        self._stage.undo.append(self._lab.peer.machine.resume)
 
     def resume(self, step: steps.LabStep, args: steps.MachineStep) -> None:
         """Let them run again."""
-        self._lab.machine(args.machine).resume()
+        self._lab.peer.machine.resume()
+
+    def reset(self, step: steps.LabStep, args: steps.MachineStep) -> None:
+        """The reset button; the step is done when the peer is up again and knows of nothing."""
+        self._lab.reset_peer()
+
+    def power_off(self, step: steps.LabStep, args: steps.MachineStep) -> None:
+        """The plug; the peer is booted again when the scenario is over."""
+        self._lab.cut_peer()
+        self._stage.undo.append(self._lab.boot_peer)
+
+    def address(self, step: steps.LabStep, args: steps.Address) -> None:
+        """Take the address on the wire from a machine, or give it back (at the latest when the scenario is over)."""
+        give = f"ip addr replace {ADDRESSES[args.machine]}/24 dev {WIRE_NIC}"
+        if args.state == "back":
+            self._lab.shell(args.machine, give)
+            return
+        self._lab.shell(args.machine, f"ip addr del {ADDRESSES[args.machine]}/24 dev {WIRE_NIC}")
+        self._stage.undo.append(lambda: self._lab.shell(args.machine, give))
+
+
+WIRE_NIC = "eth0"
+"""The wire's NIC is the first on the bus, and the guests keep the kernel's names."""

@@ -49,6 +49,21 @@ class Ssh:
         with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
             file.write(content)
 
+    def run(self, command: str, timeout: float = 30.0) -> None:
+        """Run a command to its end. Raises LabError when it failed."""
+        channel = self.transport.open_session(timeout=timeout)
+        channel.settimeout(timeout)
+        channel.set_combine_stderr(True)
+        channel.exec_command(command)
+        said = b""
+        try:
+            while data := channel.recv(65536):
+                said += data
+        except OSError:
+            raise LabError(f"'{command}' did not end within {timeout:g} s in the {self._name}.") from None
+        if status := channel.recv_exit_status():
+            raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said.decode(errors='replace')}")
+
     def close(self) -> None:
         """Hang up."""
         self.client.close()
@@ -103,12 +118,11 @@ class PeerProcess:
                 self._changed.notify_all()
             self._journal.add(Observation(time.time_ns(), "peer", "reply", conn, {"do": do, **message}))
 
-    def tell(self, do: str, **words: Any) -> int:
-        """Send one request without waiting; returns its number."""
+    def tell(self, do: str, conn: int | None = None, **words: Any) -> int:
+        """Send one request (about connection `conn` of the scenario) without waiting; returns its number."""
         with self._changed:
             number, self._next = self._next, self._next + 1
-            sock = words.get("sock")
-            self._asked[number] = (do, sock if isinstance(sock, int) else None)
+            self._asked[number] = (do, conn)
         request = json.dumps({"id": number, "do": do, **words}, separators=(",", ":")) + "\n"
         try:
             self._channel.sendall(request.encode())
@@ -131,9 +145,9 @@ class PeerProcess:
             raise StepError(f"the peer could not {self._asked[number][0]}: {message.get('error', 'refused')}")
         return message
 
-    def ask(self, do: str, deadline: float, **words: Any) -> dict[str, Any]:
+    def ask(self, do: str, deadline: float, conn: int | None = None, **words: Any) -> dict[str, Any]:
         """`tell`, then `answer`."""
-        return self.answer(self.tell(do, **words), deadline)
+        return self.answer(self.tell(do, conn, **words), deadline)
 
     def await_gone(self, deadline: float) -> None:
         """Wait until the program has ended. Raises TimeoutError."""

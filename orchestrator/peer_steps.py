@@ -7,7 +7,14 @@ from typing import Any
 
 from wsklab.orchestrator import steps
 from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.peer import PeerProcess
 from wsklab.orchestrator.stage import Stage
+from wsklab.qemu.wire.frames import ADDRESSES
+
+TARGET = {"ipv4": ADDRESSES["target"], "ipv6": "fd77::10"}
+
+FILL = 64 * 1024 * 1024
+"""Bytes: more than any window and buffer hold."""
 
 WAITS = frozenset({"accept", "connect", "send", "receive", "await"})
 """Requests that the peer program itself bounds in time, and answers with what it has by then."""
@@ -28,9 +35,21 @@ class PeerSteps:
         if do in WAITS:
             words["timeout_ms"] = max(1, round((deadline - time.monotonic()) * 1000))
         try:
-            return self._stage.peer.ask(do, deadline + ANSWER, sock=step.conn, **words)
+            return self._stage.peer.ask(do, deadline + ANSWER, step.conn, sock=self._sock(step), **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
+
+    def _sock(self, step: steps.PeerStep) -> str:
+        """The peer program's name for its end of the step's connection."""
+        return self._stage.connection(step.conn).sock
+
+    def connect(self, step: steps.PeerStep, args: steps.PeerConnect) -> None:
+        """Connect to the driver's listener."""
+        connection, listener = self._stage.connection(step.conn), self._stage.open_listener()
+        host = TARGET[self._stage.scenario.socket.family]
+        answer = self._ask(step, "connect", host=host, port=listener.target_port)
+        connection.target_port, connection.peer_port = listener.target_port, int(answer["port"])
+        self._stage.flow_known(connection)
 
     def accept(self, step: steps.PeerStep, args: steps.Nothing) -> None:
         """Take a waiting connection from the listener."""
@@ -43,7 +62,11 @@ class PeerSteps:
         if args.wait:
             self._ask(step, "send", bytes=args.length)
         else:
-            self._stage.peer.tell("send", sock=step.conn, bytes=args.length)
+            self._stage.peer.tell("send", step.conn, sock=self._sock(step), bytes=args.length)
+
+    def fill(self, step: steps.PeerStep, args: steps.Fill) -> None:
+        """Send until nothing more fits."""
+        self._ask(step, "send", bytes=FILL, full=True)
 
     def receive(self, step: steps.PeerStep, args: steps.PeerReceive) -> None:
         """Read what the driver sent."""
@@ -62,7 +85,7 @@ class PeerSteps:
 
     def close_listener(self, step: steps.PeerStep, args: steps.Nothing) -> None:
         """Close the listening socket; what is in its accept queue is reset (C24)."""
-        self._stage.peer.ask("close", self._stage.deadline(step.within), sock="listener")
+        self._stage.peer.ask("close", self._stage.deadline(step.within), None, sock="listener")
 
     def option(self, step: steps.PeerStep, args: steps.PeerOption) -> None:
         """Socket options."""
@@ -109,7 +132,18 @@ class PeerSteps:
 
     def sysctl(self, step: steps.PeerStep, args: steps.Sysctl) -> None:
         """A setting of the peer's kernel, put back after the scenario."""
-        self._ask(step, "sysctl", name=args.name, value=args.value)
+        was = self._setting(self._stage.peer, step, args.name, args.value)
+        self._stage.undo.append(lambda: self._put_back(step, args.name, was))
+
+    def _put_back(self, step: steps.PeerStep, name: str, value: int) -> None:
+        """By a program of its own: the scenario's may have been killed, or be stopped."""
+        process = self._stage.lab.peer.process()
+        self._setting(process, step, name, value)
+        process.end()
+
+    def _setting(self, process: PeerProcess, step: steps.PeerStep, name: str, value: int) -> int:
+        answer = process.ask("sysctl", self._stage.deadline(step.within), None, name=name, value=value)
+        return int(answer["was"])
 
     def await_(self, step: steps.PeerStep, args: steps.PeerAwait) -> None:
         """Wait for what the peer's kernel reports."""

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator.agent import AgentError, AgentSilent
+from wsklab.orchestrator import crash
+from wsklab.orchestrator.agent import AgentSilent
 from wsklab.orchestrator.driver_steps import DriverSteps
 from wsklab.orchestrator.errors import LabError, StepError
-from wsklab.orchestrator.journal import MachineLost
+from wsklab.orchestrator.evidence_checks import Verdict, blame
+from wsklab.orchestrator.journal import MachineLost, Matches
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lab_steps import LabSteps
 from wsklab.orchestrator.observation import Observation
@@ -17,6 +19,7 @@ from wsklab.orchestrator.peer_steps import PeerSteps
 from wsklab.orchestrator.scenario import Action, Scenario
 from wsklab.orchestrator.stage import Stage
 from wsklab.orchestrator.wire_steps import WireSteps, observe_recording
+from wsklab.qemu.errors import DeadlinePassed, MachineError
 
 LATE = 5.0
 """Seconds in which what the scenario expects may still come after its last step."""
@@ -30,28 +33,27 @@ def play(lab: Lab, scenario: Scenario, recording: Path) -> list[Observation]:
 
     A step that fails ends the story, not the run: what was observed is complete and goes to the judge.
     """
+    lab.prepare(scenario)
     began = lab.journal.mark
     lost_before = sum(side["lost"] for side in lab.wire.counters().values())
     lab.wire.record(recording)
     stage = Stage(lab, scenario, lab.peer.process())
+    evidence = crash.Collector(lab, recording.parent / "crash")
     try:
-        _perform(lab, scenario, stage)
-    except MachineLost:
-        pass  # the journal holds which and why; the judge blames
-    except (AgentSilent, AgentError) as error:
-        stage.note("hang", detail=str(error))
+        _perform(lab, scenario, stage, evidence)
+    except (LabError, MachineError, TimeoutError) as error:
+        if happened := crash.name_it(lab, error):
+            lab.journal.add(happened)
+        lab.doubt = crash.why_of(lab, happened)
+        evidence.collect(lab.doubt)
     finally:
-        lab.wire.clear()
-        stage.peer.end()
-        lab.wire.stop_recording()
+        _put_back(lab, stage, lost_before)
         lab.target.forget_connections()
-    lost = sum(side["lost"] for side in lab.wire.counters().values())
-    stage.note("counters", lost=lost - lost_before)
     observations = lab.journal.since(began) + observe_recording(recording)
     return sorted(observations, key=lambda o: o.t)
 
 
-def _perform(lab: Lab, scenario: Scenario, stage: Stage) -> None:
+def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
     first = lab.target.state().next_seq
     stage.canary("before")
     actors = {"driver": DriverSteps(stage), "peer": PeerSteps(stage), "wire": WireSteps(stage), "lab": LabSteps(stage)}
@@ -60,9 +62,22 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage) -> None:
         _await_expected(stage)
     stage.settle()
     stage.note("end")
-    _clean(lab, stage)
+    _clean(lab, stage, evidence)
     last = lab.target.state().next_seq - 1
     stage.note("ring", first=first, last=last, records=lab.target.ring(first, last))
+
+
+def _put_back(lab: Lab, stage: Stage, lost_before: int) -> None:
+    """Leave the lab as it was found; what cannot be put back makes it doubtful, and the next scenario gets another."""
+
+    def count() -> None:
+        stage.note("counters", lost=sum(side["lost"] for side in lab.wire.counters().values()) - lost_before)
+
+    for undo in (lab.wire.clear, stage.peer.end, *reversed(stage.undo), lab.wire.stop_recording, count):
+        try:
+            undo()
+        except (LabError, MachineError, TimeoutError) as error:
+            lab.doubt = lab.doubt or f"something could not be put back ({error})"
 
 
 def _step(stage: Stage, actors: dict[str, object], index: int, action: Action) -> bool:
@@ -73,11 +88,12 @@ def _step(stage: Stage, actors: dict[str, object], index: int, action: Action) -
         operations = getattr(actors[action.actor], step.verb)(step, step.arguments) or range(0)
     except StepError as error:
         outcome, detail = "failed", str(error)
-    except TimeoutError:
+    except (TimeoutError, DeadlinePassed):
         outcome, detail = "failed", "not done within the time allowed"
     finally:
         stage.note("step", index=index, actor=action.actor, verb=step.verb, text=str(action), began=began,
                    outcome=outcome, detail=detail, ops=list(operations), expect=getattr(step, "expect", None),
+                   returns=getattr(step, "returns", None),
                    synchronous=step.verb in ("enable", "disable"))
     return outcome == "done"
 
@@ -85,37 +101,44 @@ def _step(stage: Stage, actors: dict[str, object], index: int, action: Action) -
 def _await_expected(stage: Stage) -> None:
     """What the scenario expects may still be on its way; what never comes is the judge's business, not an error."""
     expect, deadline = stage.scenario.expect, stage.deadline(LATE)
+    connections = list(stage.connections.values())
     try:
-        for conn in stage.connections:
-            events = [e for e in expect.disconnect if e.conn == conn or stage.scenario.connections == 1]
-            stage.await_lines("disc", conn, len(events), deadline)
-            for op, transfers in (("receive", expect.receive), ("send", expect.send)):
-                completed = [t for t in transfers or () if t.status != "pending"]
-                stage.await_lines("done", conn, len(completed), deadline, op)
+        for conn in {e.conn for e in expect.disconnect}:
+            mine = connections if conn is None else [c for c in connections if c.number == conn]
+            count = sum(e.conn in (None, conn) for e in expect.disconnect)
+            stage.await_total(lambda o: o.kind == "disc", count, mine, deadline)
+        for op, transfers in (("receive", expect.receive), ("send", expect.send)):
+            count = sum(t.status != "pending" for t in transfers or ())
+            stage.await_total(completed(op), count, connections, deadline)
     except TimeoutError:
         pass
 
 
-def _clean(lab: Lab, stage: Stage) -> None:
+def completed(op: str) -> Matches:
+    """Lines that tell of a completed IRP of one WSK function."""
+    return lambda o: o.kind == "done" and o.data["op"] == op
+
+
+def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
     """Close whatever is open; the driver says when all of it is back."""
     mark = lab.journal.mark
-    lab.wire.clear()
     lab.target.command(Command(Op.CLOSE_ALL, id=lab.target.operations()[0]))
     try:
         lab.journal.wait(lambda o: o.source == "driver" and o.kind == "clean", stage.deadline(CLEAN), mark)
     except TimeoutError:
         lab.doubt = "the driver did not finish cleaning up"
+        evidence.collect(lab.doubt)
 
 
-def unload(lab: Lab) -> tuple[str, list[str]]:
+def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
     try:
         last = lab.target.unload(20 * lab.slowness)
     except MachineLost as error:
-        return "fail", [f"unload: {error}"]
+        return blame(lab.journal.lost) if lab.journal.lost else "infra", [f"unload: {error}"]
     except (TimeoutError, AgentSilent):
         return "fail", ["the driver does not unload: its service was told to stop and never ended (R80, R82)"]
-    except (AgentError, LabError) as error:
+    except (LabError, MachineError) as error:
         return "fail", [f"the driver does not unload: {error}"]
     left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
     return ("fail", [f"the driver leaks at unload: {', '.join(left)}"]) if left else ("pass", [])

@@ -14,6 +14,11 @@ SCHEMA = 1
 # Exit codes of the command line (a contract: scripts rely on them).
 ALL_PASS, SOME_FAIL, WRONG_USAGE, NOT_PROVEN, INTERRUPTED = 0, 1, 2, 3, 130
 
+UNLOAD = "driver-unload"
+"""The last row of every run: the driver unloads and leaves nothing behind."""
+
+UNLOAD_COVERS = ("R80", "R82", "BF71")
+
 
 @dataclass
 class ScenarioResult:
@@ -29,6 +34,8 @@ class ScenarioResult:
     observed: dict[str, Any]
     timing: dict[str, float]
     evidence: str
+    findings: list[str] = field(default_factory=list)
+    """Where the target's undocumented behaviour is not as recorded; no verdict depends on it."""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from wsklab.orchestrator.steps import (
     Length,
     Outcome,
     PeerStep,
+    Reported,
     Step,
     WireStep,
 )
@@ -85,7 +86,7 @@ class ExpectedDisconnect(Strict):
     abortive: Tri = "any"
     at_dispatch: Tri = "any"
     context: Literal["own", "any"] = "own"
-    conn: int = Field(0, ge=0, lt=2000)
+    conn: int | None = Field(None, ge=0, lt=2000)  # None: on every connection
 
 
 class ExpectedTransfer(Strict):
@@ -124,6 +125,7 @@ class Expect(Strict):
     disconnect: list[ExpectedDisconnect] = []
     receive: list[ExpectedTransfer] | None = None
     send: list[ExpectedTransfer] | None = None
+    order: list[Reported] = []
     peer: ExpectedPeer = ExpectedPeer()
     verdict: Literal["pass", "fail", "inconclusive", "infra"] = "pass"
     characterise: bool = False  # mark X of the reference: record what happens instead of judging the event

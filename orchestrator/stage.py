@@ -1,10 +1,11 @@
-"""The stage of one scenario: its connections, its deadlines, and the record of what each step came to."""
+"""The stage of one scenario: its connections, its deadlines, and the waits that its actors share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.journal import Matches
@@ -22,21 +23,25 @@ PATIENCE = 10.0
 
 FIRST_COOKIE = 0xC0010000
 
+LISTENER = -1
+"""The number of the driver's listening socket, which is no connection of the scenario."""
+
 
 @dataclass
 class Connection:
-    """One connection of the scenario: the driver's number for it, its context cookie, and its ports once known."""
+    """One connection of the scenario.
+
+    `raw` is the driver's number for it, `cookie` its context, `sock` the peer program's name for its end; the ports
+    are known once it is open. `operations` lists what was started on it, by WSK function.
+    """
 
     number: int
     raw: int
     cookie: int
+    sock: str
     target_port: int | None = None
     peer_port: int | None = None
-
-
-def completion(number: int) -> Matches:
-    """The line that tells that the IRP of operation `number` is back."""
-    return lambda o: o.kind == "done" and o.data["id"] == number
+    operations: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Stage:
@@ -47,26 +52,72 @@ class Stage:
         self.scenario = scenario
         self.peer = peer
         self.began = lab.journal.mark
-        self.listeners: dict[str, int] = {}
         self.connections: dict[int, Connection] = {}
-        self._seen: dict[tuple[str, int], int] = {}
+        self.undo: list[Callable[[], None]] = []
+        self._listener: Connection | None = None
+        self._peer_listener: int | None = None
+        self._used: Counter[tuple[str, int]] = Counter()
+
+    # --- connections ----------------------------------------------------------------------------------------------
 
     def connection(self, number: int) -> Connection:
         """The scenario's connection `number`, made on first mention."""
         if number not in self.connections:
             raw = self.lab.target.connection(number)
-            connection = Connection(number, raw, FIRST_COOKIE + raw)
+            connection = Connection(number, raw, FIRST_COOKIE + raw, str(number))
             self.connections[number] = connection
             self.note("opened", number, id=raw, cookie=connection.cookie)
         return self.connections[number]
 
+    def chosen(self, conn: int | str) -> list[Connection]:
+        """The connections that a step names: one, or all of the scenario's."""
+        numbers = range(self.scenario.connections) if conn == "all" else [int(conn)]
+        return [self.connection(number) for number in numbers]
+
+    def open_listener(self) -> Connection:
+        """The driver's listening socket, under a number of its own."""
+        if self._listener is None:
+            raw = self.lab.target.connection(LISTENER)
+            self._listener = Connection(LISTENER, raw, FIRST_COOKIE + raw, "")
+        return self._listener
+
     def flow_known(self, connection: Connection) -> None:
-        """Tell judge and wire which ports are this connection's."""
+        """Tell the judge which ports are this connection's."""
         self.note("flow", connection.number, target_port=connection.target_port, peer_port=connection.peer_port)
+
+    def listen(self, deadline: float) -> int:
+        """The port of the peer's listener, opened on first use."""
+        if self._peer_listener is None:
+            backlog = max(8, self.scenario.connections)
+            answer = self.peer.ask("listen", deadline, sock="listener", family=self.scenario.socket.family, port=0,
+                                   backlog=backlog)
+            self._peer_listener = int(answer["port"])
+        return self._peer_listener
+
+    # --- notes ----------------------------------------------------------------------------------------------------
 
     def note(self, kind: str, conn: int | None = None, **data: object) -> None:
         """An observation of the lab itself."""
         self.lab.journal.add(Observation(time.time_ns(), "lab", kind, conn, data))
+
+    def canary(self, when: str) -> None:
+        """Note whether a token of ours comes through on the debug line, before or after the scenario."""
+        self.note("canary", when=when, seen=self.lab.target.canary(self.deadline(SETTLE)))
+
+    def settle(self) -> None:
+        """Everything sent before now is recorded, everything printed before now is read.
+
+        The barrier pings both machines over the wire: their queues are first in, first out, so an answer proves that
+        all earlier frames have passed. The canary does the same for the debug line.
+        """
+        try:
+            self.lab.wire.barrier(self.deadline(SETTLE), self.lab.reachable)
+            self.note("barrier", complete=True)
+        except DeadlinePassed as error:
+            self.note("barrier", complete=False, detail=str(error))
+        self.canary("after")
+
+    # --- waits ----------------------------------------------------------------------------------------------------
 
     def deadline(self, within: float | None) -> float:
         """On the monotonic clock, slower machines given more."""
@@ -80,52 +131,45 @@ class Stage:
             raise StepError(f"{what} within the time allowed") from None
         return found
 
-    def await_operations(self, operations: Iterable[int], what: str, deadline: float) -> list[Observation]:
-        """The completions of `operations`: every IRP comes back (R86). Raises StepError when one does not."""
-        return [self.await_line(f"{what} did not complete", completion(number), deadline) for number in operations]
+    def await_operations(self, numbers: Iterable[int], what: str, deadline: float) -> dict[int, Observation]:
+        """The completions of operations, by number: every IRP comes back (R86). Raises StepError if one does not."""
+        pending, done = set(numbers), dict[int, Observation]()
 
-    def await_next(self, what: str, matches: Matches, conn: int, count: int,
+        def matches(o: Observation) -> bool:
+            if o.kind == "done" and o.data["id"] in pending:
+                pending.discard(o.data["id"])
+                done[o.data["id"]] = o
+            return not pending
+
+        if pending:
+            self.await_line(f"{what} did not complete", matches, deadline)
+        return done
+
+    def await_next(self, what: str, matches: Matches, connections: Sequence[Connection], count: int,
                    deadline: float) -> None:
-        """`count` more lines on connection `conn` than earlier waits for `what` have used up."""
-        key = (what, conn)
-        position = self._seen.get(key, self.began)
-        for number in range(count):
-            try:
-                _, position = self.lab.journal.wait(
-                    lambda o: o.source == "driver" and o.conn == conn and matches(o), deadline, position)
-            except TimeoutError:
-                missing = f" (got {number} of {count})" if count > 1 else ""
-                raise StepError(f"no {what} was reported within the time allowed{missing}") from None
-            self._seen[key] = position
-
-    def await_lines(self, kind: str, conn: int, count: int, deadline: float, op: str | None = None) -> None:
-        """Wait until `count` such lines of connection `conn` are there in all. Raises TimeoutError."""
-        position = self.began
-        for _ in range(count):
-            _, position = self.lab.journal.wait(
-                lambda o: o.source == "driver" and o.kind == kind and o.conn == conn
-                and (op is None or o.data["op"] == op), deadline, position)
-
-    def listen(self, deadline: float) -> int:
-        """The port of the peer's listener, opened on first use."""
-        if "listener" not in self.listeners:
-            answer = self.peer.ask("listen", deadline, sock="listener", family=self.scenario.socket.family, port=0)
-            self.listeners["listener"] = answer["port"]
-        return self.listeners["listener"]
-
-    def settle(self) -> None:
-        """Everything sent before now is recorded, everything printed before now is read.
-
-        The barrier pings both machines over the wire: their queues are first in, first out, so an answer proves that
-        all earlier frames have passed. The canary does the same for the debug line.
-        """
+        """On each connection, `count` more lines than earlier waits for `what` have used up. Raises StepError."""
+        wanted = {c.number: self._used[what, c.number] + count for c in connections}
         try:
-            self.lab.wire.barrier(self.deadline(SETTLE))
-            self.note("barrier", complete=True)
-        except DeadlinePassed as error:
-            self.note("barrier", complete=False, detail=str(error))
-        self.canary("after")
+            self._await_counts(matches, dict(wanted), deadline)
+        except TimeoutError:
+            raise StepError(f"{what} was not reported within the time allowed") from None
+        for number, total in wanted.items():
+            self._used[what, number] = total
 
-    def canary(self, when: str) -> None:
-        """Note whether a token of ours comes through on the debug line, before or after the scenario."""
-        self.note("canary", when=when, seen=self.lab.target.canary(self.deadline(SETTLE)))
+    def await_total(self, matches: Matches, count: int, connections: Iterable[Connection], deadline: float) -> None:
+        """On each connection, `count` such lines since the scenario began. Raises TimeoutError."""
+        self._await_counts(matches, {c.number: count for c in connections}, deadline)
+
+    def _await_counts(self, matches: Matches, missing: dict[int, int], deadline: float) -> None:
+        """One pass over the journal, however many connections: `missing` counts down by connection."""
+        missing = {number: count for number, count in missing.items() if count > 0}
+
+        def complete(o: Observation) -> bool:
+            if o.source == "driver" and o.conn in missing and matches(o):
+                missing[o.conn] -= 1
+                if missing[o.conn] == 0:
+                    del missing[o.conn]
+            return not missing
+
+        if missing:
+            self.lab.journal.wait(complete, deadline, self.began)

@@ -28,7 +28,14 @@ def _outcome(text: str) -> str:
     return text
 
 
+Reported = Literal["disconnect", "indication", "accept", "callback-end", "connect", "receive", "send", "close",
+                   "local-disconnect"]
+"""What the driver reports, as scenarios call it; `facts.LINES` says which lines tell of it."""
+
 Outcome = Annotated[str, AfterValidator(_outcome)]
+
+
+ConnectionNumber = Annotated[int, Field(ge=0, lt=2000)]
 
 
 class Nothing(Strict):
@@ -44,13 +51,13 @@ class Connect(Strict):
     shorthand: ClassVar[str | None] = "to"
     to: Literal["peer", "closed-port", "nowhere"] = "peer"
     accept: bool = True  # false leaves the connection in the listener's accept queue (C24)
+    port_of: ConnectionNumber | None = Field(None, alias="port-of")  # bind to that connection's local port (C27)
     wait: bool = True
 
 
 class Listen(Strict):
     """A listening socket; `accept` says how connections are taken from it (WskAcceptEvent or WskAccept)."""
 
-    backlog: Count = 8
     reject_every: int = Field(0, ge=0, alias="reject-every")  # STATUS_REQUEST_NOT_ACCEPTED for each nth (R40)
 
 
@@ -106,8 +113,8 @@ class Cancel(Strict):
 class OnDisconnect(Strict):
     """What the driver does inside WskDisconnectEvent (R16, R30)."""
 
-    hold_us: int = Field(0, ge=0, le=100_000, alias="hold-us")
-    then: list[Literal["send", "receive", "disconnect", "abort", "close"]] = []
+    hold_us: int = Field(0, ge=0, le=1_000_000, alias="hold-us")
+    then: Literal["send", "receive", "disconnect", "abort", "close"] | None = None
 
 
 class OnReceive(Strict):
@@ -116,7 +123,7 @@ class OnReceive(Strict):
     shorthand: ClassVar[str | None] = "answer"
     answer: Literal["accept", "refuse", "retain", "part"] = "accept"
     part: Length = 0
-    hold_us: int = Field(0, ge=0, le=100_000, alias="hold-us")
+    hold_us: int = Field(0, ge=0, le=1_000_000, alias="hold-us")
 
 
 class Callback(Strict):
@@ -134,11 +141,18 @@ class Keepalive(Strict):
     count: int = Field(2, ge=1, le=20)
 
 
+class MaxRetransmit(Strict):
+    """TCP_MAXRT: how long unacknowledged data is sent again."""
+
+    shorthand: ClassVar[str | None] = "seconds"
+    seconds: int = Field(ge=1, le=600)
+
+
 class DriverAwait(Strict):
     """Wait until the driver has reported `what`, `count` times since the last such wait."""
 
     shorthand: ClassVar[str | None] = "what"
-    what: Literal["disconnect", "indication", "accept", "connect", "receive", "send", "close", "local-disconnect"]
+    what: Reported
     count: Count = 1
 
 
@@ -152,6 +166,10 @@ class PeerSend(Strict):
     length: Length
     cork: bool = False
     wait: bool = True
+
+
+class Fill(Strict):
+    """Send until nothing more fits: the driver's window and the peer's own buffer are full (C47)."""
 
 
 class PeerReceive(Strict):
@@ -200,8 +218,6 @@ class Sysctl(Strict):
 
 class PeerConnect(Strict):
     """The peer connects to the driver's listener."""
-
-    count: Count = 1
 
 
 # --- wire ---------------------------------------------------------------------------------------------------------
@@ -277,10 +293,17 @@ class Wait(Strict):
 
 
 class MachineStep(Strict):
-    """Which machine."""
+    """Which machine: only the peer goes on purpose; a target that goes is a verdict."""
 
     shorthand: ClassVar[str | None] = "machine"
-    machine: Literal["peer", "target"] = "peer"
+    machine: Literal["peer"] = "peer"
+
+
+class Address(Strict):
+    """A machine's address on the wire goes, or comes back (C38, C39)."""
+
+    machine: Literal["peer", "target"] = "target"
+    state: Literal["gone", "back"]
 
 
 # --- the four actors ----------------------------------------------------------------------------------------------
@@ -323,13 +346,15 @@ class Step(Strict):
 
 
 class DriverStep(Step):
-    """The driver under test; `conn` names one of several connections, `expect` the outcome of the operation."""
+    """The driver under test; `conn` names one of several connections, `expect` the outcome of the operation's IRP."""
 
-    options: ClassVar[tuple[str, ...]] = ("conn", "expect", "within")
-    conn: int = Field(0, ge=0, lt=2000)
+    options: ClassVar[tuple[str, ...]] = ("conn", "expect", "returns", "within")
+    conn: ConnectionNumber | Literal["all"] = 0
     expect: Outcome | None = None
+    returns: Outcome | None = None  # what the function itself returns, as against its IRP (R30, R31)
     within: Seconds | None = None
 
+    socket: Nothing | None = None
     connect: Connect | None = None
     listen: Listen | None = None
     accept: Nothing | None = None
@@ -343,6 +368,7 @@ class DriverStep(Step):
     release: Nothing | None = None
     callback: Callback | None = None
     keepalive: Keepalive | None = None
+    max_retransmit: MaxRetransmit | None = Field(None, alias="max-retransmit")
     silent: Nothing | None = None
     await_: DriverAwait | None = Field(None, alias="await")
 
@@ -351,12 +377,13 @@ class PeerStep(Step):
     """The peer program at the other end of connection `conn`."""
 
     options: ClassVar[tuple[str, ...]] = ("conn", "within")
-    conn: int = Field(0, ge=0, lt=2000)
+    conn: ConnectionNumber = 0
     within: Seconds | None = None
 
     connect: PeerConnect | None = None
     accept: Nothing | None = None
     send: PeerSend | None = None
+    fill: Fill | None = None
     receive: PeerReceive | None = None
     shutdown: Shutdown | None = None
     close: PeerClose | None = None
@@ -375,7 +402,7 @@ class WireStep(Step):
     """The cable between the machines."""
 
     options: ClassVar[tuple[str, ...]] = ("conn", "within")
-    conn: int = Field(0, ge=0, lt=2000)
+    conn: ConnectionNumber = 0
     within: Seconds | None = None
 
     drop: Match | None = None
@@ -402,3 +429,4 @@ class LabStep(Step):
     resume: MachineStep | None = None
     reset: MachineStep | None = None
     power_off: MachineStep | None = Field(None, alias="power-off")
+    address: Address | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from wsklab.orchestrator.errors import UsageError
@@ -12,9 +13,10 @@ from wsklab.orchestrator.scenario import Scenario, load
 BUILT_IN = Path(__file__).parent / "scenarios"
 
 
-def built_in() -> list[Scenario]:
+@cache
+def built_in() -> tuple[Scenario, ...]:
     """Every scenario that comes with the product, by file name."""
-    return [load(path) for path in sorted(BUILT_IN.glob("*.yaml"))]
+    return tuple(load(path) for path in sorted(BUILT_IN.glob("*.yaml")))
 
 
 def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Scenario]:
@@ -22,15 +24,12 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
 
     Every file is read and checked before anything is booted. Raises UsageError.
     """
-    catalogue = built_in()
-    chosen: list[Scenario] = []
-    for word in words:
-        chosen += _resolve(word, catalogue)
-    chosen += [] if words else catalogue
-    known = {tag for scenario in [*catalogue, *chosen] for tag in scenario.tags}
-    for tag in (*tags, *exclude):
-        if tag not in known:
-            raise UsageError(f"no scenario has the tag '{tag}'; there are {', '.join(sorted(known))}.")
+    chosen = [scenario for word in words for scenario in _resolve(word)] if words else list(built_in())
+    if tags or exclude:
+        known = {tag for scenario in (*built_in(), *chosen) for tag in scenario.tags}
+        for tag in (*tags, *exclude):
+            if tag not in known:
+                raise UsageError(f"no scenario has the tag '{tag}'; there are {', '.join(sorted(known))}.")
     if tags:
         chosen = [s for s in chosen if set(tags) & set(s.tags)]
     chosen = [s for s in chosen if not set(exclude) & set(s.tags)]
@@ -40,14 +39,17 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
     return unique
 
 
-def _resolve(word: str, catalogue: Sequence[Scenario]) -> list[Scenario]:
+def _resolve(word: str) -> list[Scenario]:
     path = Path(word)
     if path.suffix in (".yaml", ".yml") or "/" in word:
         return [load(file) for file in files([path])]
-    found = [s for s in catalogue if s.name == word] or [s for s in catalogue if word in s.tags]
-    if found:
-        return found
-    names = [s.name for s in catalogue] + sorted({tag for s in catalogue for tag in s.tags})
+    named = BUILT_IN / f"{word}.yaml"
+    if named.exists():
+        return [load(named)]  # a single name does not make the whole catalogue be read
+    tagged = [s for s in built_in() if word in s.tags]
+    if tagged:
+        return tagged
+    names = [s.name for s in built_in()] + sorted({tag for s in built_in() for tag in s.tags})
     close = difflib.get_close_matches(word, names, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`wsklab scenario list` shows names and tags."
     raise UsageError(f"no scenario, tag or file '{word}'; {hint}")

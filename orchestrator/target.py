@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import time
 
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
-from wsklab.drivers.protocol import Command, DriverRecord, Op
+from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
 from wsklab.orchestrator.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import Journal
@@ -16,6 +17,10 @@ from wsklab.orchestrator.observation import Observation
 from wsklab.qemu.machine import Machine
 
 SERVICE = "wsklab"
+BATCH = 64
+"""Commands in one call: what they print must be through the debug line before the agent's patience ends."""
+
+_WINE_CRASH = re.compile(r"wine: (Unhandled .*|Call from \S+ to unimplemented function .*)")
 _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
 """Room for one answer of the driver's ring; hex doubles it on the agent's line."""
@@ -40,6 +45,10 @@ class Target:
         if record is not None:
             conn = self._connections.get(record.conn)
             self.journal.add(Observation(t, "driver", record.ev, conn, driver_data(record, text)))
+            return
+        if crashed := crash_text(text):
+            self.journal.add(Observation(t, "machine", "crash", None, {"machine": "target", "detail": crashed}))
+            self.agent.wake()
             return
         broken = protocol.parse_provider_line(text)
         if broken is not None:
@@ -68,6 +77,16 @@ class Target:
         self.agent.service("delete", SERVICE, timeout=timeout)
         return last
 
+    def set_static_events(self) -> None:
+        """WSK_SET_STATIC_EVENT_CALLBACKS, before the first socket (R36, R37). Raises LabError."""
+        (number,) = self.operations()
+        mark = self.journal.mark
+        self.command(Command(Op.STATIC_EVENTS, id=number, mask=Event.DISCONNECT | Event.ACCEPT))
+        line, _ = self.journal.wait(
+            lambda o: o.kind == "call" and o.data["id"] == number, time.monotonic() + 10, mark)
+        if line.data["ret"] != 0:
+            raise LabError(f"static event callbacks were refused with {line.data['ret']:08x}.")
+
     def connection(self, conn: int) -> int:
         """A fresh number of the driver for connection `conn` of the scenario."""
         raw = next(self._raw)
@@ -87,8 +106,8 @@ class Target:
 
     def command(self, *commands: Command) -> None:
         """Hand commands to the driver; they are started when this returns, and what happens is printed."""
-        for start in range(0, len(commands), protocol.BATCH):
-            batch = commands[start : start + protocol.BATCH]
+        for start in range(0, len(commands), BATCH):
+            batch = commands[start : start + BATCH]
             self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch))
 
     def state(self) -> protocol.State:
@@ -130,3 +149,9 @@ def driver_data(record: DriverRecord, text: str) -> dict[str, object]:
     if "abortive" in data:
         data["abortive"] = bool(data["abortive"])
     return data
+
+
+def crash_text(text: str) -> str | None:
+    """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
+    match = _WINE_CRASH.match(text)
+    return match[1].removesuffix(", starting debugger...") if match else None

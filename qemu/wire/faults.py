@@ -236,6 +236,9 @@ class Engine:
                 first = [Delivery(to, frame.data)] if passes else []
                 self._out(first)  # forgeries begin where the frame ended, if it passes
                 flow = self.flows.of(frame, frame.sender)
+                if flow is None:  # a connection's first segment, which goes no further: who answers must know it
+                    self.flows.learn(frame, frame.sender)
+                    flow = self.flows.of(frame, frame.sender)
                 forged = _forged(flow, fault.forgeries, name) if flow else []
                 return (name if passes else kept), [*first, *forged]
             case _:

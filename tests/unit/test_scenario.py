@@ -48,7 +48,7 @@ def test_a_scenario_reads_as_it_is_told() -> None:
                                        "Allowed: driver, peer, wire, lab."),
     ("peer: close\n", "peer: clsoe\n", "f.yaml:10: steps[4].peer.clsoe: unknown key 'clsoe'; did you mean 'close'?"),
     ("expect: failure", "receive: 1", "f.yaml:11: steps[5].driver: one verb a step, but here are 2: send, receive."),
-    ("send: 4, ", "", "f.yaml:11: steps[5].driver: a verb is missing; there are connect, "),
+    ("send: 4, ", "", "f.yaml:11: steps[5].driver: a verb is missing; there are socket, connect, "),
     ("from: peer", "from: pear", "f.yaml:12: steps[6].wire.hold.from: input should be 'peer' or 'driver', not 'pear'"),
     ("status: failure", "status: bad", "f.yaml:16: expect.receive[1].status: should be success, failure, pending, any,"
                                        " or an NTSTATUS of eight hex digits (c000020d), not 'bad'."),
@@ -115,7 +115,7 @@ def test_scenarios_are_chosen_by_name_tag_and_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "tags", "message"), [
-    (["linger-zreo"], [], "no scenario, tag or file 'linger-zreo'; did you mean linger-zero?"),
+    (["linger-zreo"], [], "no scenario, tag or file 'linger-zreo'; did you mean linger-zero"),
     (["nowhere/x.yaml"], [], "nowhere/x.yaml: no such file."),
     ([], ["fats"], "no scenario has the tag 'fats'; there are "),
     (["linger-zero"], ["local"], "these choices leave no scenario to run"),
