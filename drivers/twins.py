@@ -25,6 +25,8 @@ class Twin(BaseModel):
     rules: tuple[str, ...]
     verdict: Literal["fail", "inconclusive"]
     shows: str
+    says: str = ""
+    only_windows: str = ""
 
 
 @cache

@@ -40,7 +40,9 @@ def build(recipe: Recipe, inputs: Mapping[str, Path], store: Store, partial: Pat
     client, host = KeyPair.generate(), KeyPair.generate()
     root = partial / "root"
     with tarfile.open(stage.root) as archive:
-        archive.extractall(root, filter="tar")
+        # Debian 12's Python 3.11.2 has no filters yet; the archive is of our own making either way.
+        archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+        archive.extractall(root)
     for path in recipe.folders:
         (root / path).mkdir(parents=True, exist_ok=True)
     for path, put in recipe.files.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from wsklab.images.errors import ImageError
 
 HERE = Path(__file__).resolve().parent

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
 from wsklab.images.errors import ImageError
 
 _KEPT_PER_NAME = 3
@@ -82,6 +83,12 @@ class Image:
     def initrd(self) -> Path:
         """Initial RAM disk."""
         return self.folder / "initrd.img"
+
+    @property
+    def variables(self) -> Path | None:
+        """UEFI variables (qcow2) of an image that boots by itself."""
+        path = self.folder / "variables.qcow2"
+        return path if path.name in self.manifest.files else None
 
     @property
     def ssh_key(self) -> Path:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
-from wsklab.drivers.check import check_file
+from wsklab.drivers.check import Report, check_file
+from wsklab.drivers.errors import DriverError
+from wsklab.drivers.sign import sign as sign_file
+from wsklab.drivers.sign import signing_key
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import SOME_FAIL
 
 
@@ -30,9 +36,25 @@ def build(twin: str | None, as_json: bool) -> None:
         click.echo(f"{row['name']}{' twin ' + row['twin'] if row['twin'] else ''}  {row['sha256']}  {row['path']}")
 
 
+def sign(file: Path, out: Path) -> None:
+    """Write a copy of a driver, signed with this host's own test certificate (test signing must be on in the guest)."""
+    _inspected(file)
+    pair = signing_key(images.cache_folder(), datetime.now(UTC))
+    sign_file(file, out, pair)
+    click.echo(f"{out}: signed with {pair.certificate}")
+
+
+def _inspected(file: Path) -> Report:
+    """A file that is no driver is the user's mistake."""
+    try:
+        return check_file(file)
+    except DriverError as error:
+        raise UsageError(f"{file}: {error}") from None
+
+
 def check(file: Path, as_json: bool) -> int:
     """Print what was found in a .sys file; exit code 1 when something would keep it from loading."""
-    findings = check_file(file).findings
+    findings = _inspected(file).findings
     if as_json:
         click.echo(json.dumps([{"severity": f.severity, "sentence": f.sentence} for f in findings], indent=1))
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
-from wsklab.orchestrator import steps
+from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.facts import LINES, PENDING
 from wsklab.orchestrator.journal import Matches
@@ -53,7 +53,7 @@ class DriverSteps(Listening):
 
     # --- opening --------------------------------------------------------------------------------------------------
 
-    def socket(self, step: steps.DriverStep, args: steps.Nothing) -> Sequence[int]:
+    def socket(self, step: steps.DriverStep, args: verbs.Nothing) -> Sequence[int]:
         """WskSocket and WskBind, and no connection yet."""
         connections, family = self._stage.chosen(step.conn), self._stage.scenario.socket.family
         made = self._start(Op.SOCKET, connections, "socket", kind=Kind.CONNECTION, local=sockaddr(ANY[family], 0))
@@ -62,7 +62,7 @@ class DriverSteps(Listening):
         self._stage.await_operations(bound, "WskBind", self._stage.deadline(step.within))
         return made
 
-    def connect(self, step: steps.DriverStep, args: steps.Connect) -> Sequence[int]:
+    def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
         """Open sockets and connect them to the peer, whose accepts run meanwhile."""
         stage, connections = self._stage, self._stage.chosen(step.conn)
         family = stage.scenario.socket.family
@@ -131,15 +131,15 @@ class DriverSteps(Listening):
 
     # --- events ---------------------------------------------------------------------------------------------------
 
-    def enable(self, step: steps.DriverStep, args: steps.Events) -> Sequence[int]:
+    def enable(self, step: steps.DriverStep, args: verbs.Events) -> Sequence[int]:
         """Switch event callbacks on (R23, R27)."""
         return self._events(Op.ENABLE, step, args)
 
-    def disable(self, step: steps.DriverStep, args: steps.Events) -> Sequence[int]:
+    def disable(self, step: steps.DriverStep, args: verbs.Events) -> Sequence[int]:
         """Switch event callbacks off (R28-R31)."""
         return self._events(Op.DISABLE, step, args)
 
-    def _events(self, op: Op, step: steps.DriverStep, args: steps.Events) -> Sequence[int]:
+    def _events(self, op: Op, step: steps.DriverStep, args: verbs.Events) -> Sequence[int]:
         options = Option.IRP if args.irp else Option.NONE
         if args.guid == "wrong":
             options |= Option.WRONG_NPI
@@ -158,68 +158,70 @@ class DriverSteps(Listening):
         self._stage.await_line("the control call did not return", matches, self._stage.deadline(step.within))
         return numbers
 
-    def callback(self, step: steps.DriverStep, args: steps.Callback) -> None:
-        """Program what the connection's callbacks do."""
-        connections = self._stage.chosen(step.conn)
+    def callback(self, step: steps.DriverStep, args: verbs.Callback) -> Sequence[int]:
+        """Program what the connection's callbacks do; what they start has the numbers of these commands."""
+        connections, numbers = self._stage.chosen(step.conn), list[int]()
         if args.disconnect is not None:
             action, flags = ACTIONS[args.disconnect.then]
-            self._start(Op.CALLBACK, connections, "callback", mask=Event.DISCONNECT, action=action, flags=flags,
-                        hold_us=args.disconnect.hold_us, length=4, count=1)
+            numbers += self._start(Op.CALLBACK, connections, "callback", mask=Event.DISCONNECT, action=action,
+                                   flags=flags, hold_us=args.disconnect.hold_us, length=4, count=1)
         if args.receive is not None:
-            self._start(Op.CALLBACK, connections, "callback", mask=Event.RECEIVE, take=TAKES[args.receive.answer],
-                        take_length=args.receive.part, hold_us=args.receive.hold_us)
+            numbers += self._start(Op.CALLBACK, connections, "callback", mask=Event.RECEIVE,
+                                   take=TAKES[args.receive.answer], take_length=args.receive.part,
+                                   hold_us=args.receive.hold_us)
+        return numbers
 
     # --- transfer and end -----------------------------------------------------------------------------------------
 
-    def receive(self, step: steps.DriverStep, args: steps.Receive) -> Sequence[int]:
+    def receive(self, step: steps.DriverStep, args: verbs.Receive) -> Sequence[int]:
         """Post receives; they complete when they do."""
         flags = sum({FLAGS[flag] for flag in args.flags})
         return self._start(Op.RECEIVE, self._stage.chosen(step.conn), "receive", length=args.length,
                            count=args.count, flags=flags)
 
-    def send(self, step: steps.DriverStep, args: steps.Send) -> Sequence[int]:
+    def send(self, step: steps.DriverStep, args: verbs.Send) -> Sequence[int]:
         """Send, and wait until the IRPs are back unless told otherwise."""
         numbers = self._start(Op.SEND, self._stage.chosen(step.conn), "send", length=args.length, count=args.count)
         return self._finish(numbers, "the send", step, args.wait)
 
-    def disconnect(self, step: steps.DriverStep, args: steps.Disconnect) -> Sequence[int]:
+    def disconnect(self, step: steps.DriverStep, args: verbs.Disconnect) -> Sequence[int]:
         """WskDisconnect (R60-R66)."""
         flags = Flag.ABORTIVE if args.how == "abortive" else 0
         numbers = self._start(Op.DISCONNECT, self._stage.chosen(step.conn), "disconnect", flags=flags,
                               length=args.length)
         return self._finish(numbers, "WskDisconnect", step, args.wait)
 
-    def close(self, step: steps.DriverStep, args: steps.Close) -> Sequence[int]:
+    def close(self, step: steps.DriverStep, args: verbs.Close) -> Sequence[int]:
         """WskCloseSocket (R68-R74)."""
         numbers = self._start(Op.CLOSE, self._stage.chosen(step.conn), "close")
         return self._finish(numbers, "WskCloseSocket", step, args.wait)
 
-    def cancel(self, step: steps.DriverStep, args: steps.Cancel) -> None:
+    def cancel(self, step: steps.DriverStep, args: verbs.Cancel) -> None:
         """IoCancelIrp; an IRP that is already back takes no notice."""
         for connection in self._stage.chosen(step.conn):
             for number in connection.operations.get(args.what, ()):
                 self._start(Op.CANCEL, [connection], "cancel", target=number)
 
-    def release(self, step: steps.DriverStep, args: steps.Nothing) -> None:
+    def release(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
         """Give retained indications back (R54)."""
         self._start(Op.RELEASE, self._stage.chosen(step.conn), "release")
 
     # --- options --------------------------------------------------------------------------------------------------
 
-    def keepalive(self, step: steps.DriverStep, args: steps.Keepalive) -> None:
+    def keepalive(self, step: steps.DriverStep, args: verbs.Keepalive) -> None:
         """SO_KEEPALIVE with its timers."""
         for option, value in ((TCP_KEEPIDLE, args.idle), (TCP_KEEPINTVL, args.interval), (TCP_KEEPCNT, args.count),
                               (SO_KEEPALIVE, 1)):
             self._set(step, option, value)
 
-    def max_retransmit(self, step: steps.DriverStep, args: steps.MaxRetransmit) -> None:
+    def max_retransmit(self, step: steps.DriverStep, args: verbs.MaxRetransmit) -> None:
         """TCP_MAXRT."""
         self._set(step, TCP_MAXRT, args.seconds)
 
     def _set(self, step: steps.DriverStep, option: tuple[int, int], value: int) -> None:
         self._control(step, Control.SET_OPTION, option, value.to_bytes(4, "little"))
 
-    def silent(self, step: steps.DriverStep, args: steps.Nothing) -> None:
+    def silent(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
         """SIO_WSK_SET_TCP_SILENT_MODE (R87)."""
         self._control(step, Control.IOCTL, SIO_WSK_SET_TCP_SILENT_MODE, b"")
 
@@ -237,7 +239,7 @@ class DriverSteps(Listening):
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    def await_(self, step: steps.DriverStep, args: steps.DriverAwait) -> None:
+    def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
         """Wait for what the driver reports."""
         kind, op = LINES[args.what]
         self._stage.await_next(

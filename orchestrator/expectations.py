@@ -24,6 +24,10 @@ PEER_WAITS = frozenset({"receive", "await_", "accept"})
 """Peer steps that wait for the driver to do something: when they run out of time, the driver is asked first."""
 
 
+ASKED_FOR = frozenset({"receive", "send", "disconnect", "close"})
+"""Operations that only a step starts."""
+
+
 def wire(facts: Facts) -> Iterator[Finding]:
     """The wire is the first oracle: did each side end the connection as the scenario intends?"""
     wanted = facts.scenario.expect.wire
@@ -76,8 +80,21 @@ def _failed(facts: Facts) -> Iterator[tuple[dict[str, Any], str]]:
                 yield step, f"should return {step['returns']}, returned {_status(own)}"
 
 
+def unasked(facts: Facts) -> Iterator[Finding]:
+    """The driver did nothing that no step asked for; where a step failed, its operations are not known."""
+    if any(step["outcome"] != "done" for step in facts.steps()):
+        return
+    known = {number for step in facts.steps() for number in step.get("ops", ())}
+    for done in facts.of("driver", "done"):
+        if done.data["op"] in ASKED_FOR and done.data["id"] not in known:
+            where = "" if done.conn is None else _conn(facts, done.conn)
+            yield "fail", f"{where}the driver did a {done.data['op']} that no step asked for"
+
+
 def disconnects(facts: Facts) -> Iterator[Finding]:
     """WskDisconnectEvent: as often as expected, each call flag by flag (R4-R9)."""
+    if any(call.conn is None for call in facts.of("driver", "disc")):
+        yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
     for conn in facts.connections:
         seen = facts.disconnects(conn)
         where = _conn(facts, conn)

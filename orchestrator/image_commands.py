@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+
 from wsklab import images
 from wsklab.drivers.build import build_standin
+from wsklab.images import windows
 from wsklab.images.errors import ImageError
+from wsklab.images.windows import Media
+from wsklab.orchestrator import windows_commands
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import NOT_PROVEN
 
 
@@ -31,22 +36,33 @@ def listing(as_json: bool) -> None:
     ]
     unbuilt = [name for name in images.names() if name not in {image.name for image in stored}]
     if as_json:
-        click.echo(json.dumps({"images": rows, "not_built": unbuilt}, indent=1))
+        click.echo(json.dumps({"images": rows, "not_built": unbuilt, "windows": windows_commands.known()}, indent=1))
         return
     for row in rows:
         click.echo(f"{row['name']:10} {int(str(row['size_bytes'])) >> 20:5} MiB  built {row['built']}  "
                    f"{str(row['key'])[:12]}  {row['folder']}")
     for name in unbuilt:
         click.echo(f"{name:10}     not built; `wsklab image build {name}` makes it")
+    windows_commands.list_known({image.name for image in stored})
 
 
-def build(names: Sequence[str], force: bool) -> None:
+def build(names: Sequence[str], force: bool, media: Media) -> None:
     """Build by recipe name; what the store has is not built again unless forced."""
     console = Console()
+    known = [*images.names(), *windows.names()]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"there is no image {unknown[0]!r}; there are: {', '.join(known)}")
+    strangers = [name for name in names if name not in windows.names()]
+    if strangers and media != Media():
+        raise UsageError(f"{strangers[0]} is not made from media: --iso, --virtio-win and --openssh are for "
+                         f"{', '.join(windows.names())}")  # fmt: skip
     for name in names:
         with console.step(f"image {name}"):
-            make = images.build if force else images.ensure
-            image = make(name, inputs(console), console.progress)
+            if name in windows.names():
+                image = windows_commands.build(name, media, force, console)
+            else:
+                make = images.build if force else images.ensure
+                image = make(name, inputs(console), console.progress)
         console.line(f"          {image.folder}")
 
 

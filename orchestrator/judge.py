@@ -52,6 +52,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         expectations.wire,
         expectations.steps,
         expectations.disconnects,
+        expectations.unasked,
         expectations.transfers,
         expectations.order,
         expectations.peer,

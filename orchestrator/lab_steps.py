@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from wsklab.orchestrator import steps
+from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.stage import Stage
 from wsklab.qemu.wire.frames import ADDRESSES
 
@@ -16,11 +16,11 @@ class LabSteps:
         self._stage = stage
         self._lab = stage.lab
 
-    def settle(self, step: steps.LabStep, args: steps.Nothing) -> None:
+    def settle(self, step: steps.LabStep, args: verbs.Nothing) -> None:
         """Everything sent so far has arrived, everything printed so far is read."""
         self._stage.settle()
 
-    def wait(self, step: steps.LabStep, args: steps.Wait) -> None:
+    def wait(self, step: steps.LabStep, args: verbs.Wait) -> None:
         """Let time pass, but notice at once when a machine goes."""
         deadline = time.monotonic() + args.seconds
         try:
@@ -28,25 +28,25 @@ class LabSteps:
         except TimeoutError:
             return
 
-    def pause(self, step: steps.LabStep, args: steps.MachineStep) -> None:
+    def pause(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """Stop a machine's CPUs; they run again at the latest when the scenario is over."""
         self._lab.peer.machine.pause()
         self._stage.undo.append(self._lab.peer.machine.resume)
 
-    def resume(self, step: steps.LabStep, args: steps.MachineStep) -> None:
+    def resume(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """Let them run again."""
         self._lab.peer.machine.resume()
 
-    def reset(self, step: steps.LabStep, args: steps.MachineStep) -> None:
+    def reset(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """The reset button; the step is done when the peer is up again and knows of nothing."""
         self._lab.reset_peer()
 
-    def power_off(self, step: steps.LabStep, args: steps.MachineStep) -> None:
+    def power_off(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """The plug; the peer is booted again when the scenario is over."""
         self._lab.cut_peer()
         self._stage.undo.append(self._lab.boot_peer)
 
-    def address(self, step: steps.LabStep, args: steps.Address) -> None:
+    def address(self, step: steps.LabStep, args: verbs.Address) -> None:
         """Take the address on the wire from a machine, or give it back (at the latest when the scenario is over)."""
         give = f"ip addr replace {ADDRESSES[args.machine]}/24 dev {WIRE_NIC}"
         if args.state == "back":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
-from wsklab.orchestrator import steps
+from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.stage import Connection, Stage
 
 FEW = 8
@@ -37,7 +37,7 @@ class Listening:
         self._target.command(*commands)
         return numbers
 
-    def listen(self, step: steps.DriverStep, args: steps.Listen) -> list[int]:
+    def listen(self, step: steps.DriverStep, args: verbs.Listen) -> list[int]:
         """Open a listening socket. With `create: accept-event` its events are on, also for what it accepts (R38)."""
         stage, deadline = self._stage, self._stage.deadline(step.within)
         family, by_event = stage.scenario.socket.family, stage.scenario.socket.create == "accept-event"
@@ -59,7 +59,7 @@ class Listening:
                 cookie=connections[0].cookie, count=args.reject_every))
         return [number]
 
-    def accept(self, step: steps.DriverStep, args: steps.Nothing) -> list[int]:
+    def accept(self, step: steps.DriverStep, args: verbs.Nothing) -> list[int]:
         """WskAccept: take the next connection from the listener."""
         connection = self._stage.connection(int(step.conn))
         listener = self._stage.open_listener()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from wsklab.orchestrator import steps
+from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.peer import PeerProcess
 from wsklab.orchestrator.stage import Stage
@@ -43,7 +43,7 @@ class PeerSteps:
         """The peer program's name for its end of the step's connection."""
         return self._stage.connection(step.conn).sock
 
-    def connect(self, step: steps.PeerStep, args: steps.PeerConnect) -> None:
+    def connect(self, step: steps.PeerStep, args: verbs.PeerConnect) -> None:
         """Connect to the driver's listener."""
         connection, listener = self._stage.connection(step.conn), self._stage.open_listener()
         host = TARGET[self._stage.scenario.socket.family]
@@ -51,11 +51,11 @@ class PeerSteps:
         connection.target_port, connection.peer_port = listener.target_port, int(answer["port"])
         self._stage.flow_known(connection)
 
-    def accept(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def accept(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Take a waiting connection from the listener."""
         self._ask(step, "accept", **{"from": "listener"})
 
-    def send(self, step: steps.PeerStep, args: steps.PeerSend) -> None:
+    def send(self, step: steps.PeerStep, args: verbs.PeerSend) -> None:
         """Send bytes of the known pattern."""
         if args.cork:
             self._ask(step, "option", cork=1)
@@ -64,30 +64,30 @@ class PeerSteps:
         else:
             self._stage.peer.tell("send", step.conn, sock=self._sock(step), bytes=args.length)
 
-    def fill(self, step: steps.PeerStep, args: steps.Fill) -> None:
+    def fill(self, step: steps.PeerStep, args: verbs.Fill) -> None:
         """Send until nothing more fits."""
         self._ask(step, "send", bytes=FILL, full=True)
 
-    def receive(self, step: steps.PeerStep, args: steps.PeerReceive) -> None:
+    def receive(self, step: steps.PeerStep, args: verbs.PeerReceive) -> None:
         """Read what the driver sent."""
         if args.length == "all":
             self._ask(step, "receive", until="eof")
         else:
             self._ask(step, "receive", bytes=args.length)
 
-    def shutdown(self, step: steps.PeerStep, args: steps.Shutdown) -> None:
+    def shutdown(self, step: steps.PeerStep, args: verbs.Shutdown) -> None:
         """shutdown(2)."""
         self._ask(step, "shutdown", how=args.how)
 
-    def close(self, step: steps.PeerStep, args: steps.PeerClose) -> None:
+    def close(self, step: steps.PeerStep, args: verbs.PeerClose) -> None:
         """close(2), after SO_LINGER where asked."""
         self._ask(step, "close", **({"linger": args.linger} if args.linger is not None else {}))
 
-    def close_listener(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def close_listener(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Close the listening socket; what is in its accept queue is reset (C24)."""
         self._stage.peer.ask("close", self._stage.deadline(step.within), None, sock="listener")
 
-    def option(self, step: steps.PeerStep, args: steps.PeerOption) -> None:
+    def option(self, step: steps.PeerStep, args: verbs.PeerOption) -> None:
         """Socket options."""
         words: dict[str, Any] = {}
         if args.linger is not None:
@@ -103,11 +103,11 @@ class PeerSteps:
             words["sndbuf"] = args.send_buffer
         self._ask(step, "option", **words)
 
-    def kill(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def kill(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """SIGKILL to the peer program: the kernel closes its sockets."""
         self._ends(step, "kill")
 
-    def exit(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def exit(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """The peer program exits without closing anything."""
         self._ends(step, "exit")
 
@@ -118,19 +118,19 @@ class PeerSteps:
         except TimeoutError:
             raise StepError(f"the peer program is still there after {do}") from None
 
-    def destroy(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def destroy(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """SOCK_DESTROY, as `ss -K` does (C19)."""
         self._ask(step, "destroy")
 
-    def vanish(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def vanish(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Close under TCP_REPAIR: the kernel forgets the connection and says nothing (C33)."""
         self._ask(step, "repair_close")
 
-    def freeze(self, step: steps.PeerStep, args: steps.Nothing) -> None:
+    def freeze(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """SIGSTOP: the program neither reads nor writes any more, its kernel goes on (C50)."""
         self._stage.peer.tell("stop")
 
-    def sysctl(self, step: steps.PeerStep, args: steps.Sysctl) -> None:
+    def sysctl(self, step: steps.PeerStep, args: verbs.Sysctl) -> None:
         """A setting of the peer's kernel, put back after the scenario."""
         was = self._setting(self._stage.peer, step, args.name, args.value)
         self._stage.undo.append(lambda: self._put_back(step, args.name, was))
@@ -145,6 +145,6 @@ class PeerSteps:
         answer = process.ask("sysctl", self._stage.deadline(step.within), None, name=name, value=value)
         return int(answer["was"])
 
-    def await_(self, step: steps.PeerStep, args: steps.PeerAwait) -> None:
+    def await_(self, step: steps.PeerStep, args: verbs.PeerAwait) -> None:
         """Wait for what the peer's kernel reports."""
         self._ask(step, "await", **{"for": args.what})

@@ -6,19 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+
 from wsklab.orchestrator import source
-from wsklab.orchestrator.steps import (
-    Count,
-    DriverStep,
-    LabStep,
-    Length,
-    Outcome,
-    PeerStep,
-    Reported,
-    Step,
-    WireStep,
-)
+from wsklab.orchestrator.steps import DriverStep, LabStep, PeerStep, Step, WireStep
 from wsklab.orchestrator.strict import Strict
+from wsklab.orchestrator.verbs import Count, Length, Outcome, Reported
 
 Tri = Literal["set", "clear", "any"]
 Ending = Literal["fin", "rst", "none"]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+
 from wsklab.orchestrator.errors import UsageError
 
 MAX_BYTES = 256 * 1024

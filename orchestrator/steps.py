@@ -1,312 +1,18 @@
-"""The verbs of a scenario: what driver, peer, wire and lab can be told to do, and with which words.
+"""The steps of a scenario: an actor, one of its verbs, and the options that go with any verb of that actor.
 
 A step is one mapping `actor: {verb: arguments}` or `actor: verb`. The actor's model has one optional field per verb;
-exactly one is given. `docs/scenarios.md` shows each with an example.
+exactly one is given.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
+
+from wsklab.orchestrator import verbs
 from wsklab.orchestrator.strict import Strict
-
-Event = Literal["disconnect", "receive", "accept"]
-Flag = Literal["waitall", "drain"]
-Side = Literal["peer", "driver"]
-Segment = Literal["fin", "rst", "syn", "data", "ack"]
-Seconds = Annotated[float, Field(ge=0, le=600)]
-Length = Annotated[int, Field(ge=0, le=16 * 1024 * 1024)]
-Count = Annotated[int, Field(ge=1, le=2000)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _outcome(text: str) -> str:
-    if not re.fullmatch("success|failure|pending|any|[0-9a-f]{8}", text):
-        raise ValueError("should be success, failure, pending, any, or an NTSTATUS of eight hex digits (c000020d)")
-    return text
-
-
-Reported = Literal["disconnect", "indication", "accept", "callback-end", "connect", "receive", "send", "close",
-                   "local-disconnect"]
-"""What the driver reports, as scenarios call it; `facts.LINES` says which lines tell of it."""
-
-Outcome = Annotated[str, AfterValidator(_outcome)]
-
-
-ConnectionNumber = Annotated[int, Field(ge=0, lt=2000)]
-
-
-class Nothing(Strict):
-    """A verb without arguments."""
-
-
-# --- driver -------------------------------------------------------------------------------------------------------
-
-
-class Connect(Strict):
-    """WskSocket, WskBind, WskConnect (or WskSocketConnect, as `socket.create` says)."""
-
-    shorthand: ClassVar[str | None] = "to"
-    to: Literal["peer", "closed-port", "nowhere"] = "peer"
-    accept: bool = True  # false leaves the connection in the listener's accept queue (C24)
-    port_of: ConnectionNumber | None = Field(None, alias="port-of")  # bind to that connection's local port (C27)
-    wait: bool = True
-
-
-class Listen(Strict):
-    """A listening socket; `accept` says how connections are taken from it (WskAcceptEvent or WskAccept)."""
-
-    reject_every: int = Field(0, ge=0, alias="reject-every")  # STATUS_REQUEST_NOT_ACCEPTED for each nth (R40)
-
-
-class Events(Strict):
-    """SO_WSK_EVENT_CALLBACK; `irp` gives one where the documentation asks for none, or the reverse (R24, R31)."""
-
-    shorthand: ClassVar[str | None] = "events"
-    events: Annotated[list[Event], Field(min_length=1)]
-    irp: bool | None = None
-    guid: Literal["right", "wrong"] = "right"  # R34
-
-
-class Receive(Strict):
-    """WskReceive, `count` of them outstanding; completions are awaited by a later step."""
-
-    shorthand: ClassVar[str | None] = "count"
-    count: Count = 1
-    length: Length = 2048
-    flags: list[Flag] = []
-
-
-class Send(Strict):
-    """WskSend of `length` bytes of the known pattern."""
-
-    shorthand: ClassVar[str | None] = "length"
-    length: Length
-    count: Count = 1
-    wait: bool = True
-
-
-class Disconnect(Strict):
-    """WskDisconnect; graceful sends `length` bytes and then FIN, abortive sends RST."""
-
-    shorthand: ClassVar[str | None] = "how"
-    how: Literal["graceful", "abortive"] = "graceful"
-    length: Length = 0
-    wait: bool = True
-
-
-class Close(Strict):
-    """WskCloseSocket."""
-
-    wait: bool = True
-
-
-class Cancel(Strict):
-    """IoCancelIrp on every outstanding IRP of one kind."""
-
-    shorthand: ClassVar[str | None] = "what"
-    what: Literal["receive", "send", "connect", "disconnect", "accept"]
-
-
-class OnDisconnect(Strict):
-    """What the driver does inside WskDisconnectEvent (R16, R30)."""
-
-    hold_us: int = Field(0, ge=0, le=1_000_000, alias="hold-us")
-    then: Literal["send", "receive", "disconnect", "abort", "close"] | None = None
-
-
-class OnReceive(Strict):
-    """What the driver answers in WskReceiveEvent (R51-R54); `part` accepts that many bytes of each indication."""
-
-    shorthand: ClassVar[str | None] = "answer"
-    answer: Literal["accept", "refuse", "retain", "part"] = "accept"
-    part: Length = 0
-    hold_us: int = Field(0, ge=0, le=1_000_000, alias="hold-us")
-
-
-class Callback(Strict):
-    """The program of a connection's callbacks."""
-
-    disconnect: OnDisconnect | None = None
-    receive: OnReceive | None = None
-
-
-class Keepalive(Strict):
-    """SO_KEEPALIVE and its timers through WskControlSocket."""
-
-    idle: int = Field(1, ge=1, le=7200)
-    interval: int = Field(1, ge=1, le=600)
-    count: int = Field(2, ge=1, le=20)
-
-
-class MaxRetransmit(Strict):
-    """TCP_MAXRT: how long unacknowledged data is sent again."""
-
-    shorthand: ClassVar[str | None] = "seconds"
-    seconds: int = Field(ge=1, le=600)
-
-
-class DriverAwait(Strict):
-    """Wait until the driver has reported `what`, `count` times since the last such wait."""
-
-    shorthand: ClassVar[str | None] = "what"
-    what: Reported
-    count: Count = 1
-
-
-# --- peer ---------------------------------------------------------------------------------------------------------
-
-
-class PeerSend(Strict):
-    """Send `length` bytes of the known pattern; `cork` keeps them back until the close (C08)."""
-
-    shorthand: ClassVar[str | None] = "length"
-    length: Length
-    cork: bool = False
-    wait: bool = True
-
-
-class Fill(Strict):
-    """Send until nothing more fits: the driver's window and the peer's own buffer are full (C47)."""
-
-
-class PeerReceive(Strict):
-    """Read exactly `length` bytes, or all there is until the end of the stream."""
-
-    shorthand: ClassVar[str | None] = "length"
-    length: Length | Literal["all"] = "all"
-
-
-class PeerClose(Strict):
-    """close(2); `linger` sets SO_LINGER before it: 0 makes the close abortive (C05)."""
-
-    linger: int | None = Field(None, ge=0, le=60)
-
-
-class Shutdown(Strict):
-    """shutdown(2)."""
-
-    shorthand: ClassVar[str | None] = "how"
-    how: Literal["read", "write", "both"]
-
-
-class PeerOption(Strict):
-    """Socket options of the peer's connection."""
-
-    linger: int | None = Field(None, ge=0, le=60)
-    keepalive: Keepalive | None = None
-    user_timeout_ms: int | None = Field(None, ge=0, le=600_000, alias="user-timeout-ms")
-    receive_buffer: int | None = Field(None, ge=0, alias="receive-buffer")
-    send_buffer: int | None = Field(None, ge=0, alias="send-buffer")
-
-
-class PeerAwait(Strict):
-    """Wait for something the peer's kernel reports on its socket."""
-
-    shorthand: ClassVar[str | None] = "what"
-    what: Literal["eof", "reset", "readable"]
-
-
-class Sysctl(Strict):
-    """A network setting of the peer's kernel, put back after the scenario."""
-
-    name: Annotated[str, Field(pattern=r"^net\.[a-z0-9_.]+$")]
-    value: int
-
-
-class PeerConnect(Strict):
-    """The peer connects to the driver's listener."""
-
-
-# --- wire ---------------------------------------------------------------------------------------------------------
-
-
-class Match(Strict):
-    """Frames of the scenario's connection: sent by `sender`, carrying `segment`, from the nth on, `count` of them."""
-
-    sender: Side | None = Field(None, alias="from")
-    segment: Segment | None = None
-    nth: Count = 1
-    count: Count | Literal["every"] = 1
-
-
-class Hold(Match):
-    """Keep matching frames back for `seconds`, or until `release`."""
-
-    seconds: Seconds | None = None
-
-
-class Forge(Strict):
-    """A TCP segment invented in the name of `sender`, placed relative to what the receiver expects next."""
-
-    shorthand: ClassVar[str | None] = "segment"
-    segment: Literal["rst", "rst-ack", "fin", "syn"]
-    sender: Side = Field("peer", alias="from")
-    offset: int = Field(0, ge=-(2**31), lt=2**31)  # added to the exact sequence number (C58-C61)
-
-
-class Blackhole(Strict):
-    """Swallow every frame sent by one side or by both, until `heal`."""
-
-    shorthand: ClassVar[str | None] = "sender"
-    sender: Side | Literal["both"] = Field("both", alias="from")
-
-
-class Cable(Strict):
-    """Pull the cable at one machine (its NIC sees the carrier go), or plug it in again."""
-
-    at: Literal["peer", "target"] = "target"
-    state: Literal["out", "in"]
-
-
-class Icmp(Strict):
-    """ICMP destination unreachable towards one side, quoting its own last segment."""
-
-    code: Literal["port", "host", "network", "admin"] = "host"
-    to: Side = "driver"
-    answer: Segment | None = None  # in place of this side's next such segment, instead of at once (C23)
-
-
-class Firewall(Strict):
-    """A firewall in the middle that answers the connection's next segment with tcp-reset (C41)."""
-
-    to: Side | Literal["both"] = "driver"
-
-
-class WireAwait(Strict):
-    """Wait until a frame has passed."""
-
-    sender: Side | None = Field(None, alias="from")
-    segment: Segment
-
-
-# --- lab ----------------------------------------------------------------------------------------------------------
-
-
-class Wait(Strict):
-    """Let time pass: only where the story itself is about time (a retransmission limit, a keepalive)."""
-
-    shorthand: ClassVar[str | None] = "seconds"
-    seconds: Seconds
-
-
-class MachineStep(Strict):
-    """Which machine: only the peer goes on purpose; a target that goes is a verdict."""
-
-    shorthand: ClassVar[str | None] = "machine"
-    machine: Literal["peer"] = "peer"
-
-
-class Address(Strict):
-    """A machine's address on the wire goes, or comes back (C38, C39)."""
-
-    machine: Literal["peer", "target"] = "target"
-    state: Literal["gone", "back"]
-
-
-# --- the four actors ----------------------------------------------------------------------------------------------
+from wsklab.orchestrator.verbs import ConnectionNumber, Outcome, Seconds
 
 
 class Step(Strict):
@@ -354,23 +60,23 @@ class DriverStep(Step):
     returns: Outcome | None = None  # what the function itself returns, as against its IRP (R30, R31)
     within: Seconds | None = None
 
-    socket: Nothing | None = None
-    connect: Connect | None = None
-    listen: Listen | None = None
-    accept: Nothing | None = None
-    enable: Events | None = None
-    disable: Events | None = None
-    receive: Receive | None = None
-    send: Send | None = None
-    disconnect: Disconnect | None = None
-    close: Close | None = None
-    cancel: Cancel | None = None
-    release: Nothing | None = None
-    callback: Callback | None = None
-    keepalive: Keepalive | None = None
-    max_retransmit: MaxRetransmit | None = Field(None, alias="max-retransmit")
-    silent: Nothing | None = None
-    await_: DriverAwait | None = Field(None, alias="await")
+    socket: verbs.Nothing | None = None
+    connect: verbs.Connect | None = None
+    listen: verbs.Listen | None = None
+    accept: verbs.Nothing | None = None
+    enable: verbs.Events | None = None
+    disable: verbs.Events | None = None
+    receive: verbs.Receive | None = None
+    send: verbs.Send | None = None
+    disconnect: verbs.Disconnect | None = None
+    close: verbs.Close | None = None
+    cancel: verbs.Cancel | None = None
+    release: verbs.Nothing | None = None
+    callback: verbs.Callback | None = None
+    keepalive: verbs.Keepalive | None = None
+    max_retransmit: verbs.MaxRetransmit | None = Field(None, alias="max-retransmit")
+    silent: verbs.Nothing | None = None
+    await_: verbs.DriverAwait | None = Field(None, alias="await")
 
 
 class PeerStep(Step):
@@ -380,22 +86,22 @@ class PeerStep(Step):
     conn: ConnectionNumber = 0
     within: Seconds | None = None
 
-    connect: PeerConnect | None = None
-    accept: Nothing | None = None
-    send: PeerSend | None = None
-    fill: Fill | None = None
-    receive: PeerReceive | None = None
-    shutdown: Shutdown | None = None
-    close: PeerClose | None = None
-    close_listener: Nothing | None = Field(None, alias="close-listener")
-    option: PeerOption | None = None
-    kill: Nothing | None = None
-    exit: Nothing | None = None
-    destroy: Nothing | None = None
-    vanish: Nothing | None = None
-    freeze: Nothing | None = None
-    sysctl: Sysctl | None = None
-    await_: PeerAwait | None = Field(None, alias="await")
+    connect: verbs.PeerConnect | None = None
+    accept: verbs.Nothing | None = None
+    send: verbs.PeerSend | None = None
+    fill: verbs.Fill | None = None
+    receive: verbs.PeerReceive | None = None
+    shutdown: verbs.Shutdown | None = None
+    close: verbs.PeerClose | None = None
+    close_listener: verbs.Nothing | None = Field(None, alias="close-listener")
+    option: verbs.PeerOption | None = None
+    kill: verbs.Nothing | None = None
+    exit: verbs.Nothing | None = None
+    destroy: verbs.Nothing | None = None
+    vanish: verbs.Nothing | None = None
+    freeze: verbs.Nothing | None = None
+    sysctl: verbs.Sysctl | None = None
+    await_: verbs.PeerAwait | None = Field(None, alias="await")
 
 
 class WireStep(Step):
@@ -405,28 +111,28 @@ class WireStep(Step):
     conn: ConnectionNumber = 0
     within: Seconds | None = None
 
-    drop: Match | None = None
-    hold: Hold | None = None
-    duplicate: Match | None = None
-    reorder: Match | None = None
-    corrupt: Match | None = None
-    forge: Forge | None = None
-    blackhole: Blackhole | None = None
-    cable: Cable | None = None
-    icmp: Icmp | None = None
-    firewall: Firewall | None = None
-    release: Nothing | None = None
-    heal: Nothing | None = None
-    await_: WireAwait | None = Field(None, alias="await")
+    drop: verbs.Match | None = None
+    hold: verbs.Hold | None = None
+    duplicate: verbs.Match | None = None
+    reorder: verbs.Match | None = None
+    corrupt: verbs.Match | None = None
+    forge: verbs.Forge | None = None
+    blackhole: verbs.Blackhole | None = None
+    cable: verbs.Cable | None = None
+    icmp: verbs.Icmp | None = None
+    firewall: verbs.Firewall | None = None
+    release: verbs.Nothing | None = None
+    heal: verbs.Nothing | None = None
+    await_: verbs.WireAwait | None = Field(None, alias="await")
 
 
 class LabStep(Step):
     """The lab itself: machines as a whole, and time."""
 
-    settle: Nothing | None = None
-    wait: Wait | None = None
-    pause: MachineStep | None = None
-    resume: MachineStep | None = None
-    reset: MachineStep | None = None
-    power_off: MachineStep | None = Field(None, alias="power-off")
-    address: Address | None = None
+    settle: verbs.Nothing | None = None
+    wait: verbs.Wait | None = None
+    pause: verbs.MachineStep | None = None
+    resume: verbs.MachineStep | None = None
+    reset: verbs.MachineStep | None = None
+    power_off: verbs.MachineStep | None = Field(None, alias="power-off")
+    address: verbs.Address | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsklab.orchestrator import steps
+from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.stage import Stage
@@ -48,39 +48,39 @@ class WireSteps:
     def _peer_port(self, step: steps.WireStep) -> int:
         return self._stage.listen(self._stage.deadline(step.within))
 
-    def _fault(self, action: str, step: steps.WireStep, args: steps.Match, **words: Any) -> int:
+    def _fault(self, action: str, step: steps.WireStep, args: verbs.Match, **words: Any) -> int:
         match = self._match(step, args.sender, args.segment)
         count = 0 if args.count == "every" else args.count
         return self._wire.fault({"action": action, "match": match, "nth": args.nth, "count": count, **words})
 
-    def drop(self, step: steps.WireStep, args: steps.Match) -> None:
+    def drop(self, step: steps.WireStep, args: verbs.Match) -> None:
         """Swallow frames."""
         self._fault("drop", step, args)
 
-    def hold(self, step: steps.WireStep, args: steps.Hold) -> None:
+    def hold(self, step: steps.WireStep, args: verbs.Hold) -> None:
         """Keep frames back for a time, or until released."""
         words = {} if args.seconds is None else {"ms": round(args.seconds * 1000)}
         number = self._fault("hold", step, args, **words)
         if args.seconds is None:
             self._holds.append(number)
 
-    def duplicate(self, step: steps.WireStep, args: steps.Match) -> None:
+    def duplicate(self, step: steps.WireStep, args: verbs.Match) -> None:
         """Send frames twice."""
         self._fault("duplicate", step, args)
 
-    def reorder(self, step: steps.WireStep, args: steps.Match) -> None:
+    def reorder(self, step: steps.WireStep, args: verbs.Match) -> None:
         """Let the next frame of the same sender overtake."""
         self._fault("reorder", step, args)
 
-    def corrupt(self, step: steps.WireStep, args: steps.Match) -> None:
+    def corrupt(self, step: steps.WireStep, args: verbs.Match) -> None:
         """Pass frames on with a wrong TCP checksum."""
         self._fault("corrupt", step, args)
 
-    def forge(self, step: steps.WireStep, args: steps.Forge) -> None:
+    def forge(self, step: steps.WireStep, args: verbs.Forge) -> None:
         """Invent a segment (C58-C63)."""
         self._forge(step, {"segment": args.segment, "as": MACHINE[args.sender], "offset": args.offset})
 
-    def icmp(self, step: steps.WireStep, args: steps.Icmp) -> None:
+    def icmp(self, step: steps.WireStep, args: verbs.Icmp) -> None:
         """ICMP unreachable in the name of a router; with `answer`, in place of the next such segment."""
         forgery = {"segment": f"icmp-{ICMP[args.code]}", "as": OTHER_SIDE[MACHINE[args.to]]}
         if args.answer is None:
@@ -89,7 +89,7 @@ class WireSteps:
             match = self._match(step, args.to, args.answer)
             self._wire.fault({"action": "replace", "match": match, "count": 0, "by": [forgery]})
 
-    def firewall(self, step: steps.WireStep, args: steps.Firewall) -> None:
+    def firewall(self, step: steps.WireStep, args: verbs.Firewall) -> None:
         """tcp-reset in answer to the next data segment, which goes no further (C41)."""
         sides = ["driver", "peer"] if args.to == "both" else [args.to]
         sender = None if args.to == "both" else args.to
@@ -102,26 +102,26 @@ class WireSteps:
             raise StepError("there is no connection yet whose segment could be forged")
         self._wire.forge(connection.target_port, [forgery])
 
-    def blackhole(self, step: steps.WireStep, args: steps.Blackhole) -> None:
+    def blackhole(self, step: steps.WireStep, args: verbs.Blackhole) -> None:
         """Swallow everything from one side or both."""
         match = {} if args.sender == "both" else {"from": MACHINE[args.sender]}
         self._wire.fault({"action": "blackhole", "match": match})
 
-    def cable(self, step: steps.WireStep, args: steps.Cable) -> None:
+    def cable(self, step: steps.WireStep, args: verbs.Cable) -> None:
         """Pull the cable at a machine, or plug it in; the machine sees its carrier change."""
         self._stage.lab.machine(args.at).set_link(args.state == "in")
 
-    def release(self, step: steps.WireStep, args: steps.Nothing) -> None:
+    def release(self, step: steps.WireStep, args: verbs.Nothing) -> None:
         """Let go what is held."""
         for number in self._holds:
             self._wire.release(number)
         self._holds.clear()
 
-    def heal(self, step: steps.WireStep, args: steps.Nothing) -> None:
+    def heal(self, step: steps.WireStep, args: verbs.Nothing) -> None:
         """End every fault."""
         self._wire.clear()
 
-    def await_(self, step: steps.WireStep, args: steps.WireAwait) -> None:
+    def await_(self, step: steps.WireStep, args: verbs.WireAwait) -> None:
         """Wait until such a frame has reached the wire, at any time since the scenario began."""
         try:
             self._wire.await_frame(self._match(step, args.sender, args.segment), self._stage.deadline(step.within))

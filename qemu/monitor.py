@@ -14,11 +14,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsklab.qemu.deadline import left, within
-from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError, QmpError
-
 from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
 from qemu.qmp.protocol import StateError
+from wsklab.qemu.deadline import left, within
+from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError, QmpError
 
 T = TypeVar("T")
 Event = Mapping[str, Any]

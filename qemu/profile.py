@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from wsklab.qemu.errors import MachineError
+from wsklab.qemu.firmware import Uefi
 
 Accelerator = Literal["kvm", "tcg"]
 SerialRole = Literal["debug", "agent", "console"]
@@ -27,13 +29,20 @@ class Profile(BaseModel):
     machine: str = "q35"
     cpu: dict[Accelerator, str]
     serial: Annotated[tuple[SerialRole, ...], Field(max_length=4)] = ("debug", "agent", "console")  # COM1, COM2, COM3
-    disk: Literal["virtio-blk-pci", "ide-hd"] = "virtio-blk-pci"
+    debug: Literal["text", "kd"] = "text"  # what COM1 speaks: plain lines, or the protocol of Windows' kernel debugger
+    firmware: Literal["seabios", "ovmf"] = "seabios"
+    tpm: bool = False
+    hyperv: tuple[str, ...] = ()  # what Windows may use of Hyper-V; under KVM alone, elsewhere it would do nothing
+    disk: Literal["virtio-blk-pci", "virtio-scsi-pci", "ide-hd"] = "virtio-blk-pci"
     network: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
+    management: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
     wire_mac: str
     management_mac: str
     display: Literal["none", "VGA", "virtio-vga"] = "none"  # the device that `screenshot` reads
     reboot: Literal["pause", "reset"] = "pause"  # what a guest's own reboot does
+    panic: Literal["pause", "none"] = "pause"  # what QEMU does when the guest says it has crashed
     devices: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()  # of devices that come with the machine: `-global`
     kernel_args: str = ""  # with direct kernel boot, before those of the image
 
 
@@ -45,6 +54,9 @@ class ImageFiles:
     kernel: Path | None = None
     initrd: Path | None = None
     kernel_args: str = ""
+    variables: Path | None = None  # of the UEFI firmware; without them it starts with none
+    tpm_state: Path | None = None  # a folder; without it the TPM starts as new
+    cdroms: tuple[Path, ...] = ()  # the firmware tries the first one after the disk
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
@@ -71,6 +83,8 @@ def command_line(
     serial_fds: Mapping[SerialRole, int],
     qmp_fd: int,
     wire_fd: int | None = None,
+    uefi: Uefi | None = None,
+    tpm_fd: int | None = None,
     snapshot: str | None = None,
 ) -> list[str]:
     """The QEMU command of a machine which waits for `cont`; every channel to it is an inherited, connected socket."""
@@ -80,20 +94,25 @@ def command_line(
         "-nodefaults", "-no-user-config", "-display", "none", "-S",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-machine", f"{profile.machine},accel={accelerator}",
-        "-cpu", profile.cpu[accelerator],
+        "-cpu", ",".join([profile.cpu[accelerator], *(profile.hyperv if accelerator == "kvm" else ())]),
         "-smp", str(profile.cpus),
         "-m", str(profile.memory_mib),
         "-rtc", "base=utc",
         # After a panic or a power-off the machine stands still, for the evidence, until we end it.
-        "-action", f"panic=pause,shutdown=pause,reboot={'reset' if profile.reboot == 'reset' else 'shutdown'}",
+        "-action", f"panic={profile.panic},shutdown=pause,"
+                   f"reboot={'reset' if profile.reboot == 'reset' else 'shutdown'}",
         "-device", "pvpanic-pci",
         "-device", "virtio-rng-pci",
         *_monitor(qmp_fd),
         *_serial(profile, logs, serial_fds),
-        *_disk(profile, overlay),
+        *_disk(profile, files, overlay),
+        *_firmware(files, logs, uefi),
+        *_cdroms(files),
+        *_tpm(tpm_fd),
         *_network(profile, wire_fd),
         *([] if profile.display == "none" else ["-device", profile.display]),
         *(word for device in profile.devices for word in ("-device", device)),
+        *(word for value in profile.properties for word in ("-global", value)),
         *_kernel(profile, files),
         *([] if snapshot is None else ["-loadvm", snapshot]),
     ]  # fmt: skip
@@ -111,12 +130,52 @@ def _serial(profile: Profile, logs: Path, fds: Mapping[SerialRole, int]) -> list
     return words
 
 
-def _disk(profile: Profile, overlay: Path) -> list[str]:
+def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
     """A power cut of the *host* may lose the overlay, which dies with its run anyway: no flush ever waits."""
+    first = ",bootindex=0" if files.kernel is None else ""
+    device = {"virtio-scsi-pci": "scsi-hd,bus=scsi.0", "ide-hd": "ide-hd,bus=ide.0"}.get(profile.disk, profile.disk)
     return [
+        *(["-device", "virtio-scsi-pci,id=scsi"] if profile.disk == "virtio-scsi-pci" else []),
         "-drive", f"id=disk,if=none,format=qcow2,file={_escape(overlay)},cache=unsafe,discard=unmap",
-        "-device", f"{profile.disk},drive=disk",
+        "-device", f"{device},drive=disk{first}",
     ]  # fmt: skip
+
+
+def _firmware(files: ImageFiles, logs: Path, uefi: Uefi | None) -> list[str]:
+    """The firmware looks for a system on disk and CD alone. SeaBIOS says what it does on port 0x402, UEFI on COM1."""
+    if files.kernel is not None:
+        return []
+    words = [
+        "-boot", "strict=on,menu=off",
+        "-chardev", f"file,id=firmware,path={_escape(logs / 'firmware.log')}",
+        "-device", "isa-debugcon,iobase=0x402,chardev=firmware",
+    ]  # fmt: skip
+    if uefi:
+        words += [
+            "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escape(uefi.code)}",
+            "-drive", f"if=pflash,unit=1,format=qcow2,file={_escape(uefi.variables)}",
+            # Newer firmware protects memory in a way that upsets some loaders; older ones do not know the name.
+            "-fw_cfg", "name=opt/org.tianocore/UninstallMemAttrProtocol,string=y",
+        ]  # fmt: skip
+    return words
+
+
+def _cdroms(files: ImageFiles) -> list[str]:
+    """On the AHCI controller, the one bus where Windows Setup surely finds them; port 0 is left to an `ide-hd`."""
+    words: list[str] = []
+    for number, path in enumerate(files.cdroms, 1):
+        words += [
+            "-drive", f"id=cd{number},if=none,format=raw,readonly=on,media=cdrom,file={_escape(path)}",
+            "-device", f"ide-cd,drive=cd{number},bus=ide.{number},serial=CD{number}{',bootindex=1' * (number == 1)}",
+        ]  # fmt: skip
+    return words
+
+
+def _tpm(fd: int | None) -> list[str]:
+    if fd is None:
+        return []
+    return ["-chardev", f"socket,id=tpm,fd={fd}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
+            "-device", "tpm-crb,tpmdev=tpm0"]  # fmt: skip
 
 
 def _network(profile: Profile, wire_fd: int | None) -> list[str]:
@@ -128,7 +187,7 @@ def _network(profile: Profile, wire_fd: int | None) -> list[str]:
     return [
         *wire,
         "-netdev", "user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22",
-        "-device", f"{profile.network},netdev=management,mac={profile.management_mac}{NO_ROM}",
+        "-device", f"{profile.management},netdev=management,mac={profile.management_mac}{NO_ROM}",
     ]  # fmt: skip
 
 

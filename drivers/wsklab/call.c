@@ -38,8 +38,8 @@ static NTSTATUS call_events(OPERATION *operation, const WSK_PROVIDER_BASIC_DISPA
 {
     if (!operation->irp && (operation->verb == WSKLAB_OP_DISABLE ? TWIN(FORGETS_DISABLE) : TWIN(NEVER_ENABLES)))
         return STATUS_SUCCESS;
-    if (TWIN(ENABLES_LATE))
-        sleep_ms(1500);
+    if (TWIN(ENABLES_LATE) && operation->verb == WSKLAB_OP_ENABLE)
+        return STATUS_SUCCESS;
     return basic->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET,
                                    sizeof operation->control, &operation->control, 0, NULL, NULL, operation->irp);
 }
@@ -96,6 +96,11 @@ NTSTATUS call_wsk(OPERATION *operation, PWSK_SOCKET socket)
     case OP_REMOTE:
         return connected->WskGetRemoteAddress(socket, remote, irp);
     default: { /* WSKLAB_OP_CLOSE */
+        if (TWIN(ENABLES_LATE)) {
+            WSK_EVENT_CALLBACK_CONTROL late = {&NPI_WSK_INTERFACE_ID, WSK_EVENT_DISCONNECT};
+            (void)basic->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof late, &late,
+                                          0, NULL, NULL, NULL);
+        }
         NTSTATUS status = basic->WskCloseSocket(socket, irp);
         if (TWIN(USES_AFTER_CLOSE))
             (void)start_sends(operation->connection, &(WSKLAB_COMMAND){.length = 1, .count = 1});

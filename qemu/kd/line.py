@@ -1,4 +1,4 @@
-"""A machine's debug line when it speaks KD: bytes to the session, text to the line's hearers, the rest to the machine."""
+"""A debug line that speaks KD: bytes to the session, text to the hearers of the line, the rest to the machine."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kd_target import Run, Target
+
 from wsklab.qemu.kd.events import Event, TextLine
 from wsklab.qemu.kd.session import Session, Step
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 from recorded import RESET, Recording
+
 from wsklab.orchestrator import characterise
 from wsklab.orchestrator.judge import judge
 from wsklab.orchestrator.scenario import Scenario
@@ -19,7 +20,7 @@ expect: {wire: {peer: rst}, characterise: true}
 
 
 def seen(*flags: int) -> dict[str, object]:
-    recording = Recording().opened().step("driver", "connect").frame("peer", "RA")
+    recording = Recording().opened().step("driver", "receive", ops=[3]).frame("peer", "RA")
     for flag in flags:
         recording.disconnect(flag)
     judgement = judge(parse(STORY, Scenario, "x"), recording.done("receive", 3, RESET).ended())

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from wsklab.drivers import build
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.drivers.check import Report, check_bytes, check_file
 from wsklab.drivers.errors import DriverError
 

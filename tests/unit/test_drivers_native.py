@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from wsklab.drivers.build import HOME
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")

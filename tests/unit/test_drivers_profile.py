@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.profile import load_profile

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.drivers import protocol
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op, Option, parse_line, parse_provider_line, sockaddr

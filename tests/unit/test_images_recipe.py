@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from wsklab.images import elf, packages, recipe
 from wsklab.images.builder import require_space
 from wsklab.images.cpio import Archive

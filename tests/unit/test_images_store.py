@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from wsklab import images
 from wsklab.images import builder
 from wsklab.images.errors import ImageError

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from recorded import RESET, Recording
+
 from wsklab.orchestrator import observation
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.scenario import Scenario
@@ -36,6 +37,7 @@ def scenario(text: str = LINGER_ZERO, **bent: str) -> Scenario:
 def reset_by_peer(flags: int = 1, **event: object) -> Recording:
     """Connect, one receive pending, RST from the peer, the event, the failed receive."""
     recording = Recording().opened().step("driver", "connect")
+    recording.step("driver", "receive", ops=[3])
     recording.frame("peer", "RA").step("peer", "close").disconnect(flags, **event)  # type: ignore[arg-type]
     return recording.done("receive", 3, RESET).step("driver", "await_")
 
@@ -111,7 +113,7 @@ def test_the_driver_ending_otherwise_fails_the_driver() -> None:
 
 def test_retransmissions_and_dropped_frames_do_not_count() -> None:
     graceful = scenario(**{"peer: rst": "peer: fin", "abortive: set": "abortive: clear", "failure": "success"})
-    recording = Recording().opened().step("driver", "connect").frame("peer", "FA", fate="dropped")
+    recording = Recording().opened().step("driver", "receive", ops=[3]).frame("peer", "FA", fate="dropped")
     recording.frame("peer", "FA").frame("peer", "FA").step("peer", "close").disconnect(0).done("receive", 3, 0)
     assert verdict(judge(graceful, recording.step("driver", "await_").ended())) == ("pass", "")
 
@@ -170,6 +172,22 @@ def test_a_self_check_passes_only_with_the_verdict_it_provokes() -> None:
     assert judge(trial, reset_by_peer().ended()).verdict == "pass"
     got, why = verdict(judge(scenario(LINGER_ZERO + "  verdict: infra\n"), reset_by_peer().ended()))
     assert (got, why) == ("infra", "self-check: the verdict should have been infra, but was pass")
+
+
+def test_an_event_with_nobodys_context_and_a_send_that_nobody_asked_for_fail() -> None:
+    strange = reset_by_peer().line("disc", None, flags=1, irql=0, cookie=7, abortive=True)
+    assert "no connection's of this scenario (R4)" in verdict(judge(scenario(), strange.ended()))[1]
+    busy = reset_by_peer().done("send", 99, RESET)
+    assert verdict(judge(scenario(), busy.ended())) == ("fail", "the driver did a send that no step asked for")
+
+
+def test_what_comes_in_the_wrong_order_or_not_at_all_fails() -> None:
+    ordered = scenario(LINGER_ZERO + "  order: [disconnect, receive]\n")
+    assert judge(ordered, reset_by_peer().ended()).verdict == "pass"
+    turned = scenario(LINGER_ZERO + "  order: [receive, disconnect]\n")
+    assert verdict(judge(turned, reset_by_peer().ended())) == ("fail", "'disconnect' came before 'receive'")
+    absent = scenario(LINGER_ZERO + "  order: [disconnect, close]\n")
+    assert "'close' did not come" in verdict(judge(absent, reset_by_peer().ended()))[1]
 
 
 def test_what_happens_while_cleaning_up_is_not_the_story() -> None:

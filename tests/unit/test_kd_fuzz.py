@@ -10,6 +10,7 @@ import random
 import struct
 
 from kd_rig import Rig, vectors
+
 from wsklab.qemu.kd.packet import INITIAL_ID, SYNC, Kind, Packet, encode
 from wsklab.qemu.kd.session import Session
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pytest
 from kd_rig import Faults, Rig
+
 from wsklab.qemu.kd.events import Bugcheck, Damaged, ExceptionSeen, ModuleLoaded, TextLine
 from wsklab.qemu.kd.packet import Decoder, Kind, Packet, encode
 from wsklab.qemu.kd.session import Session

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from kd_rig import vectors
+
 from wsklab.qemu.kd import bugcheck, messages, requests
 from wsklab.qemu.kd.messages import Reply, State
 from wsklab.qemu.kd.packet import Decoder, Kind, Packet

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kd_rig import vectors
+
 from wsklab.qemu.kd.packet import BREAK_IN, Broken, Decoder, Kind, Packet, Text, encode
 
 VECTORS = vectors()

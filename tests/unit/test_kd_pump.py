@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from kd_rig import vectors
 from kd_target import Run, Target, serve
+
 from wsklab.qemu.kd.events import Attached, Bugcheck, Detached, Event, ExceptionSeen, TextLine
 from wsklab.qemu.kd.pump import Pump
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from kd_rig import Rig, vectors
 from kd_target import BREAK_WITH_STATUS, BUGCHECK_DATA, DATA_BLOCK, FIRST, PC, SYNC, Run, Target, Wait
+
 from wsklab.qemu.kd.events import (
     Answered,
     Attached,

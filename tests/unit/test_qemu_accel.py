@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from wsklab.qemu import accel
 from wsklab.qemu.errors import MachineError
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import ImageFiles, Profile, command_line, load_profile
 

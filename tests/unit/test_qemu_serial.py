@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
 from wsklab.qemu.serial import MAX_LINE, LineSplitter, SerialLine, clean

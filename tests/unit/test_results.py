@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from recorded import RESET, Recording
+
 from wsklab.orchestrator import report, results
 from wsklab.orchestrator.junit import junit
 from wsklab.orchestrator.results import Results, ScenarioResult

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.patterns import Pattern, Reading, problems, read
 from wsklab.drivers.profile import PROFILES, load_profile, registry_file

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.orchestrator import source, suite
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import Scenario, load

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from wsklab.drivers import build
 
 DRIVERS = Path(build.__file__).parent

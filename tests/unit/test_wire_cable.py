@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, WireError
 from wsklab.qemu.wire.control import Wire, read_recording

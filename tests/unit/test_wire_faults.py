@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.qemu.wire.faults import MS, Delivery, Engine, Fault, Match
 from wsklab.qemu.wire.flows import WrongSpec
 from wsklab.qemu.wire.frames import ACK, FIN, MACS, PSH, RST, SYN, Endpoint, Frame, decode, tcp_frame

@@ -5,6 +5,7 @@ import struct
 import dpkt
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.qemu.wire import frames
 from wsklab.qemu.wire.frames import ACK, FIN, MACS, PSH, SYN, Endpoint, decode, tcp_frame
 

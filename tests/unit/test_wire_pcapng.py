@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wsklab.qemu.wire import pcapng
 from wsklab.qemu.wire.frames import ACK, MACS, RST, Endpoint, decode, tcp_frame
 

@@ -1,0 +1,37 @@
+"""`wsklab scenario coverage`: the table on the screen, as JSON, or as the page of the documentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from wsklab.drivers.twins import twins
+from wsklab.orchestrator import coverage, results, suite
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.results import ALL_PASS, SOME_FAIL
+
+
+def show(files: Sequence[Path], as_json: bool, as_markdown: bool) -> int:
+    """Print the coverage; exit code 1 when a number is checked by nothing and nothing says why."""
+    documents = []
+    for file in files:
+        try:
+            documents.append(results.read(file))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file}: cannot be read as results.json: {error}") from None
+    known, scenarios = coverage.catalogue(), suite.built_in()
+    table = coverage.rows(known, scenarios, twins().values(), coverage.newest(documents))
+    wrong = list(coverage.problems(known, scenarios, table))
+    if as_json:
+        click.echo(json.dumps(coverage.as_document(table, wrong), indent=1))
+    elif as_markdown:
+        click.echo(coverage.markdown(table), nl=False)
+    else:
+        Console().coverage(table)
+    for problem in wrong if not as_json else []:
+        click.echo(problem, err=True)
+    return SOME_FAIL if wrong else ALL_PASS
