@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
 
@@ -36,24 +37,64 @@ def main() -> None:
 @click.option("--target", default="standin", show_default=True, metavar="standin|IMAGE", help="What runs the driver.")
 @click.option("--driver", "driver_name", default="wsklab", show_default=True, metavar="PROFILE",
               help="The driver under test: a profile's name or file.")
-@click.option("--twin", metavar="NAME", help="Run a deliberately wrong build of the driver instead.")
+@click.option("--twin", "twin_names", multiple=True, metavar="NAME",
+              help="Run a deliberately wrong build of the driver instead.")
+@click.option("--twins", is_flag=True,
+              help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
+                   "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
+@click.option("--isolate/--shared", default=True, show_default=True,
+              help="Take the target back to its snapshot before each scenario, or run all on one state of it.")
+@click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
-        twin: str | None, repeat: int, until_fail: bool, seed: int, out: Path | None, as_json: bool) -> None:
+        twin_names: tuple[str, ...], twins: bool, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int,
+        out: Path | None, as_json: bool) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
-    from wsklab.orchestrator import commands
+    from wsklab.orchestrator import commands, twin_commands
 
+    if twins:
+        if (target, driver_name, repeat, until_fail) != ("standin", "wsklab", 1, False):
+            raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
+        sys.exit(twin_commands.run(words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out,
+                                   as_json=as_json))
+    if len(twin_names) > 1:
+        raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     code = commands.run(
-        words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name, twin=twin,
-        repeat=repeat, until_fail=until_fail, seed=seed, out=out, as_json=as_json)
+        words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name,
+        twin=next(iter(twin_names), None),
+        repeat=repeat, until_fail=until_fail, isolate=isolate, cold=cold, seed=seed, out=out, as_json=as_json)
     sys.exit(code)
+
+
+@main.group(invoke_without_command=True)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder (must be empty).")
+@click.option("--quick", is_flag=True, help="Fewer repetitions: about two minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print bench.json on standard output, and nothing else.")
+@click.pass_context
+def bench(context: click.Context, out: Path | None, quick: bool, as_json: bool) -> None:
+    """Measure starts, restores, scenarios, the wire and the KD session; writes bench.json."""
+    from wsklab.orchestrator import bench_commands
+
+    if context.invoked_subcommand is None:
+        bench_commands.run(out, quick, as_json)
+
+
+@bench.command("compare")
+@click.argument("before", type=click.Path(path_type=Path), metavar="A")
+@click.argument("after", type=click.Path(path_type=Path), metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench_compare(before: Path, after: Path, as_json: bool) -> None:
+    """Compare two results (bench.json, or the folders that hold them)."""
+    from wsklab.orchestrator import bench_commands
+
+    bench_commands.compare(before, after, as_json)
 
 
 @main.group()
@@ -108,6 +149,18 @@ def scenario_schema() -> None:
     _print_json(Scenario.model_json_schema(by_alias=True))
 
 
+@scenario.command("coverage")
+@click.option("--results", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="A results.json of a real run (may be repeated): shows the newest verdicts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/coverage.md.")
+def scenario_coverage(files: tuple[Path, ...], as_json: bool, as_markdown: bool) -> None:
+    """Every requirement, ending and field bug: what checks it here, and why not where nothing does."""
+    from wsklab.orchestrator import coverage_commands
+
+    sys.exit(coverage_commands.show(files, as_json, as_markdown))
+
+
 @main.group()
 def image() -> None:
     """Guest images: built from recipes, kept in a store, verified before use."""
@@ -125,11 +178,16 @@ def image_list(as_json: bool) -> None:
 @image.command("build")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--force", is_flag=True, help="Build even if the store has it; looks for newer packages.")
-def image_build(names: tuple[str, ...], force: bool) -> None:
-    """Build images by recipe name."""
+@click.option("--iso", type=click.Path(path_type=Path), metavar="FILE", help="Windows: your own installation ISO.")
+@click.option("--virtio-win", type=click.Path(path_type=Path), metavar="FILE", help="Windows: the drivers' ISO.")
+@click.option("--openssh", type=click.Path(path_type=Path), metavar="FILE", help="Windows: OpenSSH-Win64.zip.")
+def image_build(names: tuple[str, ...], force: bool, iso: Path | None, virtio_win: Path | None,
+                openssh: Path | None) -> None:
+    """Build images by recipe name; windows-* from the media that you name."""
+    from wsklab.images.windows import Media
     from wsklab.orchestrator import image_commands
 
-    image_commands.build(names, force)
+    image_commands.build(names, force, Media(iso, virtio_win, openssh))
 
 
 @image.command("verify")
@@ -151,6 +209,17 @@ def image_remove(names: tuple[str, ...]) -> None:
     image_commands.remove(names)
 
 
+@main.command()
+@click.option("--target", metavar="standin", help="Also boot this target and examine it step by step.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder of doctor.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print doctor.json on standard output, and nothing else.")
+def doctor(target: str | None, out: Path | None, as_json: bool) -> None:
+    """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    from wsklab.orchestrator import doctor_commands
+
+    sys.exit(doctor_commands.run(target, out, as_json))
+
+
 @main.group()
 def driver() -> None:
     """The drivers: building ours, inspecting any."""
@@ -164,6 +233,16 @@ def driver_build(twin: str | None, as_json: bool) -> None:
     from wsklab.orchestrator import driver_commands
 
     driver_commands.build(twin, as_json)
+
+
+@driver.command("sign")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The signed copy.")
+def driver_sign(file: Path, out: Path) -> None:
+    """Sign a copy of any .sys file with a test certificate made for this host."""
+    from wsklab.orchestrator import driver_commands
+
+    driver_commands.sign(file, out)
 
 
 @driver.command("check")

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import click
+
 from wsklab import images
-from wsklab.drivers.build import build_driver, build_standin
+from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
 from wsklab.drivers.twins import twins
+from wsklab.images.store import sha256
 from wsklab.orchestrator import runner, suite
 from wsklab.orchestrator.console import Console
-from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.lab import PROFILES, Lab
 from wsklab.orchestrator.results import Results
-from wsklab.qemu import accel
+from wsklab.orchestrator.snapshots import Snapshots, key_of
+from wsklab.qemu import accel, profile
+from wsklab.qemu.errors import MachineError
+from wsklab.qemu.profile import Accelerator, load_profile
 
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
-        twin: str | None, repeat: int, until_fail: bool, seed: int, out: Path | None, as_json: bool) -> int:
+        twin: str | None, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int, out: Path | None,
+        as_json: bool) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     scenarios = suite.select(words, tags, exclude)
     if target != "standin":
@@ -35,29 +43,9 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     console = Console(quiet=as_json)
     with console.step("drivers"):
         driver = build_driver(twin, images.cache_folder(), console.progress)
-        standin_files = build_standin(images.cache_folder(), console.progress)
-    inputs = {"driver:netio.sys": standin_files.netio.path, "driver:wskagent.exe": standin_files.agent.path}
-    with console.step("image of the peer"):
-        peer = images.ensure("peer", inputs, console.progress)
-    with console.step("image of the stand-in"):
-        standin = images.ensure("standin", inputs, console.progress)
-    accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
-    console.progress(f"accelerator {accelerator}: {why}")
-
-    results = Results(
-        run=runner.describe(shlex.join(["wsklab", *sys.argv[1:]]), seed, accelerator, _versions(), folder),
-        target={"name": "standin", "kind": "standin", "qualifying": False, "version": _standin_version(standin),
-                "image_sha256": standin.manifest.files["disk.qcow2"]},
-        driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
-    started = 0
-
-    def boot() -> Lab:
-        nonlocal started
-        started += 1
-        with console.step("lab"):
-            return Lab(folder / f"lab-{started}", accelerator, standin, peer).boot(driver, console.progress)
-
-    current = runner.Run(folder, results, console, boot)
+    ground = Ground.prepare(folder, console, cold)
+    results = ground.results(driver, seed)
+    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
     current.scenarios(scenarios, repeat, until_fail)
     if as_json:
         click.echo((folder / "results.json").read_text(encoding="utf-8"))
@@ -67,6 +55,94 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         console.line(f"The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                      f"not qualify a driver.\nReport: {folder / 'report.html'}")
     return results.exit_code
+
+
+@dataclass
+class Ground:
+    """What every run stands on: the images, the accelerator, the run's folder, and the labs booted so far."""
+
+    folder: Path
+    console: Console
+    standin: images.Image
+    peer: images.Image
+    accelerator: Accelerator
+    cold: bool = False
+    labs: int = 0
+
+    @classmethod
+    def prepare(cls, folder: Path, console: Console, cold: bool = False) -> Ground:
+        """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
+
+        Raises DriverError, ImageError, MachineError.
+        """
+        standin_files = build_standin(images.cache_folder(), console.progress)
+        inputs = {"driver:netio.sys": standin_files.netio.path, "driver:wskagent.exe": standin_files.agent.path}
+        with console.step("image of the peer"):
+            peer = images.ensure("peer", inputs, console.progress)
+        with console.step("image of the stand-in"):
+            standin = images.ensure("standin", inputs, console.progress)
+        accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+        console.progress(f"accelerator {accelerator}: {why}")
+        return cls(folder, console, standin, peer, accelerator, cold)
+
+    def results(self, driver: BuiltDriver, seed: int) -> Results:
+        """Empty results for a run of `driver`."""
+        command = shlex.join(["wsklab", *sys.argv[1:]])
+        return Results(
+            run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
+            target={"name": "standin", "kind": "standin", "qualifying": False,
+                    "version": _standin_version(self.standin),
+                    "image_sha256": self.standin.manifest.files["disk.qcow2"]},
+            driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
+
+    def boot(self, driver: BuiltDriver) -> Lab:
+        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError."""
+        if self.cold:
+            with self.console.step("lab"):
+                return self._lab().boot(driver, self.console.progress)
+        snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver)
+        key = key_of(ingredients)
+        with self.console.step("lab"):
+            return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
+
+    def _lab(self) -> Lab:
+        self.labs += 1
+        return Lab(self.folder / f"lab-{self.labs}", self.accelerator, self.standin, self.peer)
+
+    def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
+        """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
+        try:
+            kept = snapshots.find(key)
+            if kept is None:
+                return None
+            lab = self._lab().resume(kept, driver)
+        except (LabError, MachineError, TimeoutError) as error:
+            snapshots.remove(key)
+            reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
+            self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")
+            return None
+        self.console.progress(f"from the kept snapshot {key[:12]}")
+        return lab
+
+    def _boot_and_keep(self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str],
+                       driver: BuiltDriver) -> Lab:
+        with snapshots.saving(key) as partial:
+            lab = self._lab().boot(driver, self.console.progress, partial)
+            if partial is not None:
+                try:
+                    snapshots.publish(partial, key, ingredients)
+                except OSError as error:
+                    self.console.line(f"          the snapshot is not kept: {error}", "yellow")
+        return lab
+
+    def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
+        """All that a saved lab depends on."""
+        machine = {name: load_profile(kind).model_dump_json() for name, kind in PROFILES.items()}
+        host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
+        return {"standin": self.standin.key, "peer": self.peer.key, "driver": driver.sha256,
+                "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
+                "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
+                "accelerator": self.accelerator, "host": host}
 
 
 def _versions() -> dict[str, str]:

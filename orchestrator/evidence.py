@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from wsklab.orchestrator import observation
 from wsklab.orchestrator.judge import Judgement
 from wsklab.orchestrator.observation import Observation

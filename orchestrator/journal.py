@@ -43,6 +43,11 @@ class Journal:
         """The first machine that went away unasked, if any."""
         return self._lost
 
+    def forgive(self) -> None:
+        """The machine that was lost is back, restored from a snapshot."""
+        with self._changed:
+            self._lost = None
+
     def check(self) -> None:
         """Raise MachineLost when a machine went away unasked."""
         if self._lost is not None:

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
+from wsklab.orchestrator.agent import AgentError
+from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer import PeerProcess, Ssh
+from wsklab.orchestrator.scenario import Scenario
+from wsklab.orchestrator.snapshots import MACHINES, TAG, Kept, Unfit, copy
 from wsklab.orchestrator.target import Target
+from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.machine import Machine, MachineEvent
 from wsklab.qemu.profile import Accelerator, ImageFiles, load_profile
 from wsklab.qemu.wire.control import Wire
 
 BOOT = 90.0
 """Seconds a guest may take to boot; on a slow host they are stretched by `slowness`."""
+
+LOAD = 30.0
+"""Seconds for a driver's service to start or stop."""
+
+PRIVILEGE_NOT_HELD = 1314
+"""ERROR_PRIVILEGE_NOT_HELD."""
+
+HEALTH = 5.0
+"""Seconds for each sign of life of a restored machine."""
+
+FIRST_PORT, PORTS = 10000, 10000
+"""Listeners of the peer: below the ports that its kernel gives out by itself."""
+
+READY = "WSKLAB-READY"
+"""What a guest of ours says on its console when its SSH server listens."""
+
+PROFILES = {"target": "standin", "peer": "peer"}
+
+_RESET_FIRST = ("shutdown", "internal-error")
+"""States in which QEMU lets a machine run again only after a reset."""
 
 # Where the target's system finds what SFTP puts there: the same folder in Linux's words and in Windows'.
 STANDIN_FOLDER = ("/wine/drive_c/wsklab", r"C:\wsklab")
@@ -28,13 +55,13 @@ STANDIN_FOLDER = ("/wine/drive_c/wsklab", r"C:\wsklab")
 class Peer:
     """The Linux machine at the other end; starts peer programs over one SSH transport."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, machine: Machine, ssh: Ssh, journal: Journal) -> None:
+        self.machine = machine
+        self.ssh = ssh
         self._journal = journal
-        self.ssh: Ssh | None = None
 
     def process(self) -> PeerProcess:
         """A fresh peer program. Raises StepError."""
-        assert self.ssh is not None, "the peer has not booted"
         return PeerProcess(self.ssh, self._journal)
 
 
@@ -47,12 +74,17 @@ class Lab:
         self.slowness = 1.0 if accelerator == "kvm" else 3.0
         self.last_restore_s = 0.0
         self.doubt: str | None = None
-        self._images = {"target": standin, "peer": peer}
         self.wire = Wire(folder / "wire")
-        self._machines: dict[str, Machine] = {}
         self._accelerator = accelerator
+        self._images = {"target": standin, "peer": peer}
+        self._machines: dict[str, Machine] = {}
         self._target: Target | None = None
-        self.peer = Peer(self.journal)
+        self._peer: Peer | None = None
+        self._going: str | None = None  # the machine that is taken down on purpose
+        self._ports = itertools.count()
+        self._driver: BuiltDriver | None = None
+        self._static_events = False
+        self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
 
     @property
     def target(self) -> Target:
@@ -60,56 +92,260 @@ class Lab:
         assert self._target is not None, "the lab has not booted"
         return self._target
 
-    def _start_machine(self, name: str, profile: str, wire_end: socket.socket) -> Machine:
-        """Start one machine; what happens to it as a whole is observed from its first instruction on."""
-        image = self._images[name]
-        files = ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
-        machine = Machine(name, load_profile(profile), files, self.folder / name, self._accelerator, wire_end)
-        machine.on_event(lambda event: self._on_machine(name, event))
-        self._machines[name] = machine
-        machine.start()
-        return machine
+    @property
+    def peer(self) -> Peer:
+        """The guest at the other end."""
+        assert self._peer is not None, "the peer has not booted"
+        return self._peer
 
-    def _on_machine(self, name: str, event: MachineEvent) -> None:
-        detail = {"machine": name, "detail": event.detail}
-        self.journal.add(Observation(event.t_ns, "machine", event.kind, None, detail))
-        if self._target is not None:
-            self._target.agent.wake()
+    @property
+    def reachable(self) -> list[str]:
+        """The machines that can answer on the wire."""
+        return ["target"] if self._going == "peer" else ["peer", "target"]
 
-    def boot(self, driver: BuiltDriver, step: Callable[[str], None]) -> Lab:
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def boot(self, driver: BuiltDriver, step: Callable[[str], None], keep: Path | None = None) -> Lab:
         """Start both machines side by side, put the driver into the target and load it.
 
-        Raises LabError or MachineError; nothing is left running then.
+        Into the folder `keep` goes what `resume` needs to be as far as this in another lab. Raises LabError or
+        MachineError; nothing is left running then.
         """
         try:
             self.wire.start()
-            self._target = Target(self._start_machine("target", "standin", self.wire.target_end), self.journal)
-            self._start_machine("peer", "peer", self.wire.peer_end)
+            self._target = Target(self._start("target"), self.journal)
+            self._start("peer")
             deadline = time.monotonic() + BOOT * self.slowness
             # Not waited for when something goes wrong: both end by themselves once the machines are stopped.
             pool = ThreadPoolExecutor(2)
-            peer = pool.submit(self._await_peer, deadline)
+            peer = pool.submit(self._await_peer, deadline, keep)
             target = pool.submit(self._await_target, driver, deadline)
             pool.shutdown(wait=False)
             peer.result()
             step("the peer answers over SSH")
             target.result()
             step("the agent answers, the driver is in place")
-            self.target.load(driver, STANDIN_FOLDER[1], 30 * self.slowness)
+            self._load(driver)
             self.wire.barrier(time.monotonic() + 10 * self.slowness)
+            if keep is not None:
+                self._check()  # after the canary's line the debug line is quiet, after the answer the agent idle
+                self._save("target", keep)
+                self._ready = driver
         except BaseException:
             self.stop()
             raise
         return self
 
-    def _await_peer(self, deadline: float) -> None:
-        machine = self._machines["peer"]
-        machine.console.expect("WSKLAB-READY", deadline)
-        self.peer.ssh = self._ssh("peer")
+    def resume(self, kept: Kept, driver: BuiltDriver) -> Lab:
+        """Start both machines from a kept snapshot, in which `driver` is loaded.
+
+        Raises LabError, MachineError or TimeoutError; nothing is left running then.
+        """
+        try:
+            with ThreadPoolExecutor(len(MACHINES)) as pool:
+                copies = [pool.submit(self._copy, kept, name) for name in MACHINES]
+                self.wire.start()
+                for done in copies:
+                    done.result()
+            self._target = Target(self._start("target", TAG), self.journal)
+            self._start("peer", TAG)
+            with ThreadPoolExecutor(2) as pool:
+                clocks = [pool.submit(self._wake_peer), pool.submit(self._set_clock)]
+                self._driver = self._ready = driver
+                self._check()
+                for done in clocks:
+                    done.result()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def save(self) -> None:
+        """Make the target's present state the one that `restore` goes back to. Raises MachineError."""
+        if self._ready is None:
+            self.target.machine.save(TAG)
+            self._ready = self._driver
+
+    def restore(self) -> None:
+        """Take the target back to its snapshot, whatever state it is in, and see that it is well.
+
+        Raises LabError, MachineError or TimeoutError: the lab is of no use then.
+        """
+        began, machine = time.monotonic(), self.target.machine
+        if self._going is not None or (self.journal.lost and self.journal.lost.data.get("machine") != machine.name):
+            raise LabError("the peer is not there")
+        if self.trusted:
+            with suppress(DeadlinePassed):  # what the last scenario sent is then behind us
+                self.wire.barrier(time.monotonic() + HEALTH * self.slowness)
+        self._going = machine.name
+        try:
+            status = machine.qmp.execute("query-status")
+            if status["status"] in _RESET_FIRST:
+                machine.reset()
+            machine.restore(TAG)
+            machine.set_link(up=True)
+            if not status["running"]:
+                machine.resume()
+        finally:
+            self._going = None
+        self.journal.forgive()
+        self._driver, self._static_events, self.doubt = self._ready, False, None
+        self._check()
+        self.last_restore_s = time.monotonic() - began
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the next scenario's verdict can rest on this lab as it is."""
+        return self.doubt is None and self.journal.lost is None
+
+    def stop(self) -> None:
+        """Stop everything, whatever state it is in; takes less than two seconds."""
+        self.journal.expect_loss(True)
+        if self._peer is not None:
+            self._peer.ssh.close()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda machine: machine.stop(), self._machines.values()))
+        self.wire.stop()
+        for name in MACHINES:  # no evidence, and with a snapshot in it large
+            (self.folder / name / "overlay.qcow2").unlink(missing_ok=True)
+
+    def prepare(self, scenario: Scenario) -> None:
+        """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""
+        wanted = scenario.socket.events == "static"
+        if wanted == self._static_events:
+            return
+        assert self._driver is not None, "the lab has not booted"
+        self.target.unload(LOAD * self.slowness)
+        self._load(self._driver)
+        if wanted:
+            self.target.set_static_events()
+        self._static_events = wanted
+
+    def load(self, driver: BuiltDriver) -> None:
+        """Put another build of the driver into the target, which has none loaded, and load it. Raises LabError."""
+        self.target.agent.put(rf"{STANDIN_FOLDER[1]}\{driver.path.name}", driver.path.read_bytes())
+        self._load(driver)
+
+    def _load(self, driver: BuiltDriver) -> None:
+        self.target.load(driver, STANDIN_FOLDER[1], LOAD * self.slowness)
+        self._driver, self._static_events = driver, False
+
+    # --- machines -------------------------------------------------------------------------------------------------
+
+    def machine(self, name: str) -> Machine:
+        """`target` or `peer`."""
+        return self._machines[name]
+
+    def fresh_port(self) -> int:
+        """A port for a listener of the peer, the same only after thousands of scenarios.
+
+        A target that goes back to its snapshot takes the same ports of its own again; with a listener at an earlier
+        scenario's port it would meet that connection's TIME_WAIT in the peer.
+        """
+        return FIRST_PORT + next(self._ports) % PORTS
+
+    def shell(self, machine: str, command: str) -> None:
+        """Run a command in a guest over the management network. Raises LabError."""
+        if machine == "peer":
+            self.peer.ssh.run(command)
+            return
+        ssh = self._ssh(machine)
+        try:
+            ssh.run(command)
+        finally:
+            ssh.close()
+
+    def reset_peer(self) -> None:
+        """The reset button: the peer boots anew and knows of no connection."""
+        self._going = "peer"
+        self.peer.ssh.close()
+        with self.peer.machine.console.watch() as console:
+            self.peer.machine.reset()
+            console.expect(READY, time.monotonic() + BOOT * self.slowness)
+        self._greet_peer()
+
+    def cut_peer(self) -> None:
+        """The plug: the peer vanishes without a word."""
+        self._going = "peer"
+        self.peer.machine.cut_power()
+        self.peer.ssh.close()
+
+    def boot_peer(self) -> None:
+        """Boot the peer again after `cut_peer`."""
+        self.peer.machine.start()
+        self._await_peer(time.monotonic() + BOOT * self.slowness)
+
+    def _start(self, name: str, snapshot: str | None = None) -> Machine:
+        """Start one machine; what happens to it as a whole is observed from its first instruction on."""
+        image, wire_end = self._images[name], self._wire_end(name)
+        files = ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
+        machine = Machine(name, load_profile(PROFILES[name]), files, self.folder / name, self._accelerator, wire_end)
+        machine.on_event(lambda event: self._on_machine(name, event))
+        self._machines[name] = machine
+        machine.start(snapshot)
+        return machine
+
+    def _wire_end(self, name: str) -> socket.socket:
+        return self.wire.target_end if name == "target" else self.wire.peer_end
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def _save(self, name: str, keep: Path) -> None:
+        """Save a machine and copy its disk; it stands still meanwhile, so that the copy is of one moment."""
+        machine = self._machines[name]
+        machine.pause()
+        machine.save(TAG)
+        with suppress(Unfit):  # a disk that is full costs the snapshot, not the run: what is not whole is not published
+            copy(machine.overlay, keep / f"{name}.qcow2")
+        machine.resume()
+
+    def _copy(self, kept: Kept, name: str) -> None:
+        (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy(kept.overlay(name), self.folder / name / "overlay.qcow2")
+
+    def _wake_peer(self) -> None:
+        """A peer from a snapshot has an old clock; no connection survives it, so SSH connects anew."""
+        self._greet_peer()
+        self.peer.ssh.run(f"date -s @{int(time.time())}")
+
+    def _set_clock(self) -> None:
+        self.shell("target", f"date -s @{int(time.time())}")
+
+    def _check(self) -> None:
+        """The signs of life: the agent answers (and sets the clock), the debug line works, frames pass."""
+        patience = HEALTH * self.slowness
+        try:
+            self.target.agent.ask("set_time", patience, unix_ms=time.time_ns() // 10**6)
+        except AgentError as error:
+            if error.code != PRIVILEGE_NOT_HELD:  # Wine sets no clock, whoever asks; `resume` sets it by another road
+                raise
+        if not self.target.canary(time.monotonic() + patience):
+            raise LabError("the canary does not come through on the debug line")
+        self.wire.barrier(time.monotonic() + patience)
+
+    def _on_machine(self, name: str, event: MachineEvent) -> None:
+        if self._going == name:
+            return
+        detail = {"machine": name, "detail": event.detail}
+        self.journal.add(Observation(event.t_ns, "machine", event.kind, None, detail))
+        if self._target is not None:
+            self._target.agent.wake()
+
+    def _await_peer(self, deadline: float, keep: Path | None = None) -> None:
+        self._machines["peer"].console.expect(READY, deadline)
+        self._greet_peer()
+        if keep is not None:
+            self.peer.ssh.run("true")  # what a login needs is in memory now
+            self.peer.ssh.close()
+            self._save("peer", keep)
+            self._greet_peer()
+
+    def _greet_peer(self) -> None:
+        self._peer = Peer(self._machines["peer"], self._ssh("peer"), self.journal)
+        self._going = None
 
     def _await_target(self, driver: BuiltDriver, deadline: float) -> None:
-        machine = self._machines["target"]
-        machine.console.expect("WSKLAB-READY", deadline)
+        self._machines["target"].console.expect(READY, deadline)
         ssh = self._ssh("target")
         ssh.put(f"{STANDIN_FOLDER[0]}/{driver.path.name}", driver.path.read_bytes())
         ssh.close()  # no connection may be open when the lab is ready
@@ -118,16 +354,3 @@ class Lab:
     def _ssh(self, name: str) -> Ssh:
         image = self._images[name]
         return Ssh(name, self._machines[name].ssh_port, image.ssh_key, image.known_hosts)
-
-    def machine(self, name: str) -> Machine:
-        """`target` or `peer`."""
-        return self._machines[name]
-
-    def stop(self) -> None:
-        """Stop everything, whatever state it is in; takes less than two seconds."""
-        self.journal.expect_loss(True)
-        if self.peer.ssh is not None:
-            self.peer.ssh.close()
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda machine: machine.stop(), self._machines.values()))
-        self.wire.stop()

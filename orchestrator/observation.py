@@ -11,7 +11,7 @@ from typing import Any, Literal
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
 
 
-FATAL = frozenset({"panic", "died", "crash", "shutdown", "reset"})
+FATAL = frozenset({"panic", "died", "crash", "bugcheck", "shutdown", "reset"})
 """Machine observations after which nothing that is waited for can come any more."""
 
 
@@ -24,7 +24,7 @@ class Observation:
              the stand-in provider; `data` holds the line's fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
-    machine  panic, shutdown, reset, died, crash
+    machine  panic, shutdown, reset, died, crash, bugcheck; exception and stops (of the kernel debugger's line)
     lab      opened, step, flow, canary, ring, end, note, ...
     """
 
@@ -60,7 +60,9 @@ def describe_loss(observation: Observation) -> str:
         "panic": f"the kernel of the {machine} panicked",
         "died": f"QEMU of the {machine} ended",
         "crash": f"the driver's host process in the {machine} crashed",
+        "bugcheck": f"Windows crashed on the {machine}, bugcheck",
         "shutdown": f"the {machine} shut down",
         "reset": f"the {machine} reset itself",
     }[observation.kind]
-    return f"{words}{': ' if detail else ''}{detail}"
+    between = "" if not detail else " " if observation.kind == "bugcheck" else ": "
+    return f"{words}{between}{detail}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
+
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
@@ -80,6 +81,7 @@ class PeerProcess:
         self._next = 1
         self.exit_status: int | None = None
         self.gone = False
+        self._dismissed = False
         try:
             self._channel = ssh.transport.open_session(timeout=20)
             self._channel.exec_command(PROGRAM)
@@ -104,7 +106,8 @@ class PeerProcess:
         with self._changed:
             self.gone, self.exit_status = True, status
             self._changed.notify_all()
-        self._journal.add(Observation(time.time_ns(), "peer", "exited", None, {"status": status}))
+        if not self._dismissed:  # at the end of a scenario its going is no observation
+            self._journal.add(Observation(time.time_ns(), "peer", "exited", None, {"status": status}))
 
     def _on_line(self, line: bytes) -> None:
         try:
@@ -160,5 +163,6 @@ class PeerProcess:
 
     def end(self) -> None:
         """Close the program's standard input, at which it ends; its sockets go with it."""
+        self._dismissed = True
         with contextlib.suppress(OSError, EOFError):
             self._channel.shutdown_write()

@@ -132,13 +132,18 @@ def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
 
 def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
+    mark = lab.journal.mark
     try:
         last = lab.target.unload(20 * lab.slowness)
-    except MachineLost as error:
+    except (MachineLost, MachineError) as error:
         return blame(lab.journal.lost) if lab.journal.lost else "infra", [f"unload: {error}"]
     except (TimeoutError, AgentSilent):
         return "fail", ["the driver does not unload: its service was told to stop and never ended (R80, R82)"]
-    except (LabError, MachineError) as error:
+    except LabError as error:
         return "fail", [f"the driver does not unload: {error}"]
+    reasons = [f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"
+               for o in lab.journal.since(mark) if o.source == "driver" and o.kind == "rule"]
     left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
-    return ("fail", [f"the driver leaks at unload: {', '.join(left)}"]) if left else ("pass", [])
+    if left:
+        reasons.append(f"the driver leaks at unload: {', '.join(left)}")
+    return ("fail" if reasons else "pass"), reasons

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+
 from wsklab.orchestrator.observation import Observation
 
 MAX_ROWS = 300

@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wsklab.orchestrator import evidence, observation, report
+from wsklab.orchestrator import characterise, evidence, observation, report
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.evidence import Slice
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.junit import junit
 from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.observation import describe_loss
 from wsklab.orchestrator.play import play, unload
-from wsklab.orchestrator.results import Results, ScenarioResult, write_atomically
+from wsklab.orchestrator.results import UNLOAD, UNLOAD_COVERS, Results, ScenarioResult, write_atomically
 from wsklab.orchestrator.scenario import Scenario
-
-UNLOAD = "driver-unload"
-"""The last row of every run: the driver unloads and leaves nothing behind."""
-
-UNLOAD_COVERS = ("R80", "R82", "BF71")
+from wsklab.qemu.errors import MachineError
 
 
 @dataclass
@@ -35,6 +32,7 @@ class Run:
     results: Results
     console: Console
     boot: Callable[[], Lab]
+    isolate: bool = False
 
     def scenarios(self, scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> None:
         """Run all of them, `repeat` times over, on one lab as long as it can be trusted.
@@ -44,11 +42,10 @@ class Run:
         lab: Lab | None = None
         try:
             for number, scenario in _order(scenarios, repeat, until_fail):
-                if lab is not None and lab.doubt is not None:
-                    self.console.line(f"          {lab.doubt}: the next scenario gets a fresh lab", "yellow")
+                if lab is not None and not self._again(lab):
                     lab.stop()
                     lab = None
-                lab = lab or self.boot()
+                lab = lab or self._fresh()
                 result = self.one(lab, scenario, number)
                 if until_fail and result.verdict != "pass":
                     break
@@ -58,6 +55,30 @@ class Run:
             if lab is not None:
                 lab.stop()
             self.write()
+
+    def _fresh(self) -> Lab:
+        lab = self.boot()
+        if self.isolate:
+            lab.save()
+        return lab
+
+    def _again(self, lab: Lab) -> bool:
+        """Make the lab fit for its next scenario, or say why it gets another one."""
+        reason = lab.doubt or (describe_loss(lab.journal.lost) if lab.journal.lost else None)
+        if self.isolate:
+            try:
+                lab.restore()
+                return True
+            except (LabError, MachineError, TimeoutError) as error:
+                reason = f"the lab could not be restored ({error})"
+        elif reason is None and self.results.scenarios[-1].verdict != "pass":
+            try:
+                lab.target.state()  # a driver that hangs must not be blamed on the next scenario
+            except LabError as error:
+                reason = str(error)
+        if reason is not None:
+            self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
+        return reason is None
 
     def one(self, lab: Lab, scenario: Scenario, number: int = 1) -> ScenarioResult:
         """One scenario, from canary to verdict."""
@@ -74,8 +95,18 @@ class Run:
         result = self._result(scenario, number, judgement, folder, {
             "restore_s": lab.last_restore_s, "run_s": played - began, "judge_s": judged - played,
             "total_s": time.monotonic() - began})
+        if scenario.expect.characterise and judgement.verdict == "pass":
+            self._characterise(result)
         self._add(result, report.story(observations))
         return result
+
+    def _characterise(self, result: ScenarioResult) -> None:
+        """Compare with the behaviour recorded for this target, and write this run's own record."""
+        seen = characterise.behaviour(result.observed)
+        known = characterise.recorded(str(self.results.target.get("name"))).get(result.name)
+        result.findings += characterise.compare(result.name, seen, known)
+        self._behaviours[result.name] = seen
+        write_atomically(self.folder / "characterisation.yaml", characterise.document(self._behaviours))
 
     def _result(self, scenario: Scenario, number: int, judgement: Judgement, folder: Path,
                 timing: dict[str, float]) -> ScenarioResult:
@@ -109,6 +140,7 @@ class Run:
         self.results.write(self.folder / "results.json")
 
     def __post_init__(self) -> None:
+        self._behaviours: dict[str, dict[str, object]] = {}
         self._stories: list[list[dict[str, object]]] = []
 
     def write(self) -> None:

@@ -89,8 +89,8 @@ class Stage:
         """The port of the peer's listener, opened on first use."""
         if self._peer_listener is None:
             backlog = max(8, self.scenario.connections)
-            answer = self.peer.ask("listen", deadline, sock="listener", family=self.scenario.socket.family, port=0,
-                                   backlog=backlog)
+            answer = self.peer.ask("listen", deadline, sock="listener", family=self.scenario.socket.family,
+                                   port=self.lab.fresh_port(), backlog=backlog)
             self._peer_listener = int(answer["port"])
         return self._peer_listener
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import time
@@ -12,18 +13,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from wsklab.qemu import firmware
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import LaunchError, MachineError
+from wsklab.qemu.firmware import Uefi
+from wsklab.qemu.kd.line import KdLine, Told
 from wsklab.qemu.monitor import Event, Qmp
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
+from wsklab.qemu.tpm import Tpm
 
 LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold disk
 SNAPSHOT_PATIENCE = 60.0
 SERIAL_BUFFER = 1 << 20  # bytes that a guest may say while our Python is busy
 
-EventKind = Literal["panic", "shutdown", "reset", "died"]
+EventKind = Literal["panic", "shutdown", "reset", "died", "bugcheck", "exception", "stops"]
 
 _LINUX_PANIC = re.compile(r"Kernel panic - not syncing")
 _QMP_KINDS: dict[str, EventKind] = {"GUEST_PANICKED": "panic", "SHUTDOWN": "shutdown", "RESET": "reset"}
@@ -41,7 +46,8 @@ class MachineEvent:
 class Machine:
     """A machine from its start to its stop; a context manager which stops it.
 
-    `folder` receives debug.log, agent.log, console.log (raw bytes), qmp.log, qemu.stderr, command.txt, overlay.qcow2.
+    `folder` receives debug.log, agent.log, console.log (raw bytes), qmp.log, qemu.stderr, command.txt, overlay.qcow2,
+    and kd.jsonl where the debug line speaks KD.
     `wire` is the machine's end of the wire (`Wire.target_end`, `Wire.peer_end`).
     Event and line subscribers run in the thread that noticed: they must be quick and not call the machine.
     """
@@ -65,10 +71,13 @@ class Machine:
         self.folder = folder
         self.accelerator = accelerator
         self.overlay = folder / "overlay.qcow2"
+        self.variables = folder / "variables.qcow2"
         self._wire = wire
         self._subscribers: list[Callable[[MachineEvent], None]] = []
         self._lines: dict[SerialRole, SerialLine] = {}
+        self._kd: KdLine | None = None
         self._child: Child | None = None
+        self._tpm: Tpm | None = None
         self._qmp: Qmp | None = None
         self._stopping = False
 
@@ -87,7 +96,7 @@ class Machine:
             raise MachineError(f"{self.name} has been started already: stop it first")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if snapshot is None:
-            create_overlay(self.files.disk, self.overlay)
+            self._make_disks()
         self._stopping = False
         try:
             self._launch(snapshot)
@@ -96,22 +105,25 @@ class Machine:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Ends the machine, softly if QEMU still listens, and frees all it held. Does nothing to a stopped one."""
-        if self._child is None:
-            return
+    def stop(self, patience: float = 0.8) -> None:
+        """Ends the machine, softly if QEMU still listens, and frees all it held. Does nothing to a stopped one.
+
+        `patience` is the time in seconds that QEMU has to finish its disks: more is needed where one is to be kept.
+        """
         self._stopping = True
-        child = self._child
-        for ask, patience in ((self._quit, 0.8), (child.terminate, 0.3), (child.kill, 5.0)):
-            if child.exit_code is None:
-                with suppress(MachineError, OSError):
-                    ask()
-                child.wait(within(patience))
+        if child := self._child:
+            for ask, seconds in ((self._quit, patience), (child.terminate, 0.3), (child.kill, 5.0)):
+                if child.exit_code is None:
+                    with suppress(MachineError, OSError):
+                        ask()
+                    child.wait(within(seconds))
         if self._qmp:
             self._qmp.close()
         for line in self._lines.values():
             line.close()
-        self._child, self._qmp = None, None
+        if self._tpm:
+            self._tpm.close()
+        self._child, self._qmp, self._tpm = None, None, None
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +154,8 @@ class Machine:
         """Presses the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
         self.qmp.execute("set-action", reboot="reset")
         self.qmp.execute("system_reset")
+        if self._kd:
+            self._kd.resync()
 
     def cut_power(self) -> None:
         """Pulls the plug: the machine vanishes without a word on the wire. `start` boots it anew, on a fresh disk."""
@@ -166,9 +180,17 @@ class Machine:
 
         After an error the machine stands still in an unknown state: start it anew.
         """
+        # A debugger must have forgotten what the target said before the target runs on (docs/kd.md).
+        resume = self._kd is not None and self.qmp.execute("query-status")["running"]
+        if resume:
+            self.pause()
         self._snapshot_command(f"loadvm {tag}")
         for line in self._lines.values():
             line.cut()
+        if self._kd:
+            self._kd.resync()
+        if resume:
+            self.resume()
 
     def _snapshot_command(self, command: str) -> None:
         if said := self.qmp.hmp(command, within(SNAPSHOT_PATIENCE)).strip():
@@ -211,7 +233,9 @@ class Machine:
         qmp_ours, qmp_theirs = socket.socketpair()
         serial = {role: _serial_pair() for role in self.profile.serial}
         self._lines = {role: SerialLine(role, ours) for role, (ours, _) in serial.items()}
-        theirs = [qmp_theirs, *(end for _, end in serial.values())]
+        if self.profile.tpm:
+            self._tpm = Tpm(self.folder / "tpm", self.files.tpm_state)
+        theirs = [qmp_theirs, *(end for _, end in serial.values()), *([self._tpm.qemu_end] if self._tpm else [])]
         command = command_line(
             self.profile,
             self.files,
@@ -222,11 +246,15 @@ class Machine:
             serial_fds={role: end.fileno() for role, (_, end) in serial.items()},
             qmp_fd=qmp_theirs.fileno(),
             wire_fd=self._wire.fileno() if self._wire else None,
+            uefi=self._uefi(),
+            tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
             snapshot=snapshot,
         )
         (self.folder / "command.txt").write_text(shlex.join(command) + "\n")
         inherited = [end.fileno() for end in (*theirs, *([self._wire] if self._wire else []))]
         self._qmp = Qmp(self.name, qmp_ours, self.folder / "qmp.log", self._hear_qmp)
+        if self.profile.debug == "kd":
+            self._kd = KdLine(self._lines["debug"], self.folder / "kd.jsonl", self._hear_kd)
         for role, line in self._lines.items():
             setattr(self, role, line)
             line.start()
@@ -237,6 +265,18 @@ class Machine:
         finally:
             _close(theirs)
         self._greet(self._child)
+
+    def _make_disks(self) -> None:
+        """A fresh overlay, fresh UEFI variables, and no TPM state of an earlier run."""
+        create_overlay(self.files.disk, self.overlay)
+        if self.profile.firmware == "ovmf":
+            firmware.make_variables(self.files.variables or firmware.find().variables, self.variables)
+        shutil.rmtree(self.folder / "tpm", ignore_errors=True)
+
+    def _uefi(self) -> Uefi | None:
+        if self.profile.firmware != "ovmf":
+            return None
+        return Uefi(firmware.find().code, self.variables)
 
     def _greet(self, child: Child) -> None:
         try:
@@ -263,9 +303,12 @@ class Machine:
         if _LINUX_PANIC.search(text):
             self._tell("panic", text, t_ns)
 
+    def _hear_kd(self, t_ns: int, told: Told) -> None:
+        self._tell(*told, t_ns)
+
     def _hear_exit(self, code: int) -> None:
         tail = (self.folder / "qemu.stderr").read_text(errors="replace")[-4096:]
-        self._tell("died", f"QEMU ended with code {code}: {tail.strip()}", time.time_ns())
+        self._tell("died", f"QEMU ended with code {code}: {tail.strip() or 'it said nothing'}", time.time_ns())
 
     def _tell(self, kind: EventKind, detail: str, t_ns: int) -> None:
         if self._stopping:

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import re
+import select
 import socket
 import struct
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
+
 from wsklab.qemu.deadline import left
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
 
@@ -117,6 +119,7 @@ class SerialLine:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
         self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
         self._lock = threading.Lock()  # order of lines, and the list of subscribers
+        self._intake = threading.Lock()  # from taking bytes off the socket until all of them have been dealt with
         self._subscribers: list[LineSubscriber] = []
         self._watches: list[Watch] = []
         self._raw: Callable[[bytes], None] | None = None
@@ -136,12 +139,15 @@ class SerialLine:
         return lambda: self._forget(subscriber)
 
     def on_bytes(self, receiver: Callable[[bytes], None]) -> None:
-        """Gives the raw bytes to `receiver` (a KD session) instead of splitting lines; it calls `say` with its text."""
+        """Gives the raw bytes to `receiver` (a KD session) instead of splitting lines; it calls `say` with its text.
+
+        Before `start`. At the end of the line it gets b"", and has said everything when it returns.
+        """
         self._raw = receiver
 
-    def say(self, lines: list[str]) -> None:
-        """Hands lines to all subscribers and watches."""
-        t_ns = time.time_ns()
+    def say(self, lines: list[str], t_ns: int | None = None) -> None:
+        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now."""
+        t_ns = t_ns or time.time_ns()
         with self._lock:
             hearers = [*self._subscribers, *(watch._hear for watch in self._watches)]
             for text in lines:
@@ -156,6 +162,11 @@ class SerialLine:
             raise DeadlinePassed(f"nobody reads the {self.name} line in the guest") from None
         except OSError as error:
             raise GuestDied(f"the {self.name} line is gone: {error}") from error
+
+    def offer(self, data: bytes) -> None:
+        """Sends what fits without waiting and drops the rest, for a protocol that repeats what was lost."""
+        with contextlib.suppress(OSError):
+            self._socket.send(data, socket.MSG_DONTWAIT)
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[Watch]:
@@ -179,8 +190,16 @@ class SerialLine:
             return watch.expect(pattern, deadline)
 
     def cut(self) -> None:
-        """Ends an unfinished line: what comes next comes from another time (a snapshot was restored)."""
-        self.say(self._splitter.flush())
+        """Ends an unfinished line: what comes next comes from another time (a snapshot was restored).
+
+        Raw bytes that nobody has read yet are thrown away: the machine must stand still meanwhile.
+        """
+        with self._intake:
+            if self._raw:
+                with contextlib.suppress(OSError):
+                    while self._socket.recv(65536, socket.MSG_DONTWAIT):
+                        pass
+            self.say(self._splitter.flush())
 
     def close(self) -> None:
         """Ends the line and its thread."""
@@ -190,18 +209,35 @@ class SerialLine:
         self._socket.close()
 
     def _drain(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := self._socket.recv(65536):
-                self.last_heard = time.monotonic()
-                if self._raw:
-                    self._raw(data)
-                else:
-                    self.say(self._splitter.feed(data))
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while self._take(poll):
+            pass
+        if self._raw:
+            self._raw(b"")
         self.say(self._splitter.flush())
         with self._lock:
             self._ended = True
             for watch in self._watches:
                 watch._end()
+
+    def _take(self, poll: select.poll) -> bool:
+        """Waits for bytes and deals with them; False at the end of the line."""
+        poll.poll()
+        with self._intake:
+            try:
+                data = self._socket.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True  # the line was cut
+            except OSError:
+                return False
+            if data:
+                self.last_heard = time.monotonic()
+                if self._raw:
+                    self._raw(data)
+                else:
+                    self.say(self._splitter.feed(data))
+            return bool(data)
 
     def _forget(self, subscriber: LineSubscriber) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from wsklab import images
 from wsklab.drivers.build import build_driver, build_standin
 from wsklab.drivers.patterns import read

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
+
 from wsklab import images
 
 pytestmark = pytest.mark.vm

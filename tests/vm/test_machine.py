@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from wsklab import images
 from wsklab.qemu.accel import choose
 from wsklab.qemu.deadline import left, within

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command import Finished, processes_of, read_until, run, send, start, wsklab
+
 from wsklab.orchestrator import observation
 from wsklab.orchestrator.judge import judge
 from wsklab.orchestrator.scenario import load

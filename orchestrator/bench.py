@@ -1,0 +1,233 @@
+"""What the lab costs, measured: series of figures, each with its spread, and the comparison of two results."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsklab.drivers.build import BuiltDriver
+from wsklab.orchestrator.commands import Ground
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.runner import Run
+from wsklab.orchestrator.scenario import Scenario
+from wsklab.qemu.kd import packet
+from wsklab.qemu.kd.messages import DEBUG_IO_HEADER
+from wsklab.qemu.kd.packet import Kind, Packet
+from wsklab.qemu.kd.session import Session
+from wsklab.qemu.wire.control import Wire
+from wsklab.qemu.wire.frames import ADDRESSES, MACS, Endpoint, tcp_frame
+
+SCHEMA = 1
+PRINT_STRING = 0x3230
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured thing: median, 95th percentile, least and most of `n` measurements."""
+
+    name: str
+    unit: str
+    n: int
+    median: float
+    p95: float
+    least: float
+    most: float
+
+
+def figure(name: str, unit: str, values: Iterable[float]) -> Figure:
+    """The figure of some measurements, of which there is at least one."""
+    ranked = sorted(values)
+    p95 = ranked[math.ceil(0.95 * len(ranked)) - 1]
+    rounded = [round(v, 4) for v in (statistics.median(ranked), p95, ranked[0], ranked[-1])]
+    return Figure(name, unit, len(ranked), *rounded)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure in two results. `real`: their ranges do not even touch."""
+
+    name: str
+    unit: str
+    before: float
+    after: float
+    percent: float | None
+    real: bool
+
+
+def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """The figures that both results have, in the order of the first."""
+    later = {f["name"]: f for f in after["figures"]}
+    changes = []
+    for old in before["figures"]:
+        new = later.get(old["name"])
+        if new is None:
+            continue
+        percent = 100 * (new["median"] / old["median"] - 1) if old["median"] else None
+        apart = new["least"] > old["most"] or new["most"] < old["least"]
+        changes.append(Change(old["name"], old["unit"], old["median"], new["median"],
+                              None if percent is None else round(percent, 1), apart))
+    return changes
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A bench.json, or the one in a folder. Raises UsageError."""
+    path = path / "bench.json" if path.is_dir() else path
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA or not isinstance(document["figures"], list):
+            raise ValueError
+        compare(document, document)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{path}: is not a bench.json of schema {SCHEMA}.") from None
+    assert isinstance(document, dict)
+    return document
+
+
+def document(about: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
+    """bench.json."""
+    return {"schema": SCHEMA, "about": dict(about), "figures": [asdict(f) for f in figures]}
+
+
+# --- without machines ---------------------------------------------------------------------------------------------
+
+
+def wire_figures(seconds: float) -> list[Figure]:
+    """The cable alone: frames in at one socket, out at the other."""
+    here, there = (Endpoint(MACS[side], ADDRESSES[side], 4000) for side in ("target", "peer"))
+    frame = tcp_frame(here, there, 1, 1, 0x10, 1000, bytes(1000))
+    latencies, rates = [], []
+    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"wsklab-bench-{os.getpid()}"
+    with Wire(folder) as wire:
+        wire.target_end.settimeout(5)
+        wire.peer_end.settimeout(5)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            began = time.perf_counter()
+            wire.target_end.send(frame)
+            wire.peer_end.recv(2048)
+            latencies.append((time.perf_counter() - began) * 1e6)
+        for _ in range(5):
+            rates.append(_rate(wire.target_end, wire.peer_end, frame, 2000))
+    (folder / "wire.stderr").unlink(missing_ok=True)
+    folder.rmdir()
+    return [figure("wire: added latency", "us", latencies), figure("wire: frames", "/s", rates)]
+
+
+def _rate(sender: socket.socket, receiver: socket.socket, frame: bytes, count: int) -> float:
+    """Frames per second with some under way."""
+    began, sent = time.perf_counter(), 0
+    for received in range(count):
+        while sent < min(count, received + 32):
+            sender.send(frame)
+            sent += 1
+        receiver.recv(2048)
+    return count / (time.perf_counter() - began)
+
+
+def kd_figure(repeats: int) -> Figure:
+    """Print packets of 80 characters through a KD session, acknowledgements made, nothing written."""
+    text = b"x" * 79 + b"\n"
+    payload = DEBUG_IO_HEADER.pack(PRINT_STRING, 6, 0, len(text), 0) + text
+    rates = []
+    for _ in range(repeats):
+        session, count = Session(), 2000
+        packets = [packet.encode(Packet(Kind.DEBUG_IO, packet.INITIAL_ID | (number & 1), payload))
+                   for number in range(count)]
+        began = time.perf_counter()
+        events = sum(len(session.feed(data, number * 1e-3).events) for number, data in enumerate(packets))
+        rates.append(count / (time.perf_counter() - began))
+        assert events >= count - 1, "every line is an event"
+    return figure("KD: print packets", "/s", rates)
+
+
+# --- with machines ------------------------------------------------------------------------------------------------
+
+
+class Labs:
+    """The figures that take a lab. Every scenario is judged, and a verdict other than pass ends the bench."""
+
+    def __init__(self, ground: Ground, driver: BuiltDriver, folder: Path) -> None:
+        self._ground = ground
+        self._driver = driver
+        self._run = Run(folder, ground.results(driver, 1), Console(quiet=True), lambda: self._lab(False))
+        self._number = 0
+
+    def _lab(self, cold: bool) -> Lab:
+        self._ground.cold = cold
+        return self._ground.boot(self._driver)
+
+    def one(self, lab: Lab, scenario: Scenario) -> float:
+        """Seconds of one scenario, evidence and verdict included."""
+        self._number += 1
+        result = self._run.one(lab, scenario, self._number)
+        if result.verdict != "pass":
+            raise UsageError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
+        return result.timing["total_s"]
+
+    def starts(self, scenario: Scenario, repeats: int, cold: bool) -> tuple[list[float], list[float]]:
+        """(until the lab is ready, until a scenario has been judged and the lab stopped), a lab for each scenario."""
+        ready, whole = [], []
+        for _ in range(repeats):
+            began = time.monotonic()
+            lab = self._lab(cold)
+            try:
+                ready.append(time.monotonic() - began)
+                self.one(lab, scenario)
+            finally:
+                lab.stop()
+            whole.append(time.monotonic() - began)
+        return ready, whole
+
+    def series(self, scenario: Scenario, many: Scenario, repeats: int) -> list[Figure]:
+        """One warm lab: shared scenarios, isolated ones, many connections at once, and what it all takes."""
+        lab = self._lab(False)
+        try:
+            lab.save()
+            self.one(lab, scenario)
+            cpu: list[float] = []
+            shared = [_with_cpu(cpu, lambda: self.one(lab, scenario)) for _ in range(repeats)]
+            restores, isolated = [], []
+            for _ in range(repeats):
+                lab.restore()
+                restores.append(lab.last_restore_s)
+                isolated.append(lab.last_restore_s + self.one(lab, scenario))
+            verdicts = [60 * many.connections / self.one(lab, many) for _ in range(max(2, repeats // 5))]
+            return [
+                figure("restore with health checks", "s", restores),
+                figure("isolated scenario", "s", isolated),
+                figure("shared scenario", "s", shared),
+                figure("our own Python per scenario", "ms", [1000 * value for value in cpu]),
+                figure(f"verdicts per minute, {many.connections} at once", "/min", verdicts),
+                *(figure(f"memory of the {name}'s QEMU", "MiB", [_resident(lab.machine(name).pid)])
+                  for name in ("target", "peer")),
+                figure("memory of ours", "MiB", [_resident(os.getpid())]),
+                figure("disk of a running lab", "MiB", [_blocks(lab.folder)]),
+            ]
+        finally:
+            lab.stop()
+
+
+def _with_cpu(cpu: list[float], act: Callable[[], float]) -> float:
+    began = time.process_time()
+    result = act()
+    cpu.append(time.process_time() - began)
+    return result
+
+
+def _resident(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _blocks(folder: Path) -> float:
+    return sum(path.stat().st_blocks for path in folder.rglob("*")) * 512 / 2**20

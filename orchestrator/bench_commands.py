@@ -1,0 +1,61 @@
+"""`wsklab bench`: measure, print, keep; compare two results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import click
+
+from wsklab import images
+from wsklab.drivers.build import build_driver
+from wsklab.orchestrator import bench, runner, suite
+from wsklab.orchestrator.bench import Figure
+from wsklab.orchestrator.commands import Ground
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.results import write_atomically
+
+
+def run(out: Path | None, quick: bool, as_json: bool) -> None:
+    """Measure everything; `quick` takes about two minutes on two cores without KVM."""
+    folder, console = runner.new_folder(out), Console(quiet=as_json)
+    driver = build_driver(None, images.cache_folder(), console.progress)
+    ground = Ground.prepare(folder, Console(quiet=True))
+    scenario, many = suite.select(["linger-zero"], [], [])[0], suite.select(["hundred-killed"], [], [])[0]
+    labs, figures = bench.Labs(ground, driver, folder), list[Figure]()
+    with console.step("the wire and the KD session"):
+        figures += bench.wire_figures(1.0 if quick else 5.0)
+        figures.append(bench.kd_figure(5 if quick else 20))
+    with console.step("cold starts: a boot for each scenario"):
+        ready, naive = labs.starts(scenario, 2 if quick else 5, cold=True)
+        figures += [bench.figure("cold start", "s", ready), bench.figure("naive: boot, scenario, stop", "s", naive)]
+    with console.step("warm starts: a kept snapshot for each scenario"):
+        labs.starts(scenario, 1, cold=False)  # it is kept now
+        ready, whole = labs.starts(scenario, 3 if quick else 10, cold=False)
+        figures += [bench.figure("warm start", "s", ready), bench.figure("warm start, scenario, stop", "s", whole)]
+    with console.step("one lab, many scenarios"):
+        figures += labs.series(scenario, many, 15 if quick else 100)
+    about = {"host": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "quick": quick,
+             **ground.results(driver, 1).run}
+    document = json.dumps(bench.document(about, figures), indent=1)
+    write_atomically(folder / "bench.json", document + "\n")
+    if as_json:
+        click.echo(document)
+        return
+    for f in figures:
+        click.echo(f"{f.name:34} {f.median:10.4g} {f.unit:5}  p95 {f.p95:<9.4g} {f.least:.4g} to {f.most:.4g}  n={f.n}")
+    click.echo(f"\n{folder / 'bench.json'}")
+
+
+def compare(before: Path, after: Path, as_json: bool) -> None:
+    """Print what changed from one result to the other."""
+    changes = bench.compare(bench.read(before), bench.read(after))
+    if as_json:
+        click.echo(json.dumps([vars(change) for change in changes], indent=1))
+        return
+    for c in changes:
+        percent = "" if c.percent is None else f"{c.percent:+.1f} %"
+        note = "" if c.real else "  (within the spread)"
+        click.echo(f"{c.name:34} {c.before:10.4g} -> {c.after:<10.4g} {c.unit:5} {percent:>9}{note}")

@@ -1,0 +1,174 @@
+"""When a scenario goes down: what happened is named, and evidence is kept before anything is torn down.
+
+A crash (the driver's host is gone), a hang (it does not answer), a driver that refuses, and a failure of the lab itself
+are different things; `name_it` tells them apart by asking, and the judge blames.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from wsklab.drivers import protocol
+from wsklab.orchestrator.agent import AgentError, AgentSilent
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.journal import MachineLost
+from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.observation import Observation, describe_loss
+from wsklab.orchestrator.target import SERVICE
+from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
+from wsklab.qemu.machine import Machine
+
+TIMED_OUT = frozenset({1053, 1460})
+"""Win32 errors with which the agent says that a call into the driver did not come back in time."""
+
+NEWS = 1.0
+"""Seconds in which the news of a machine's end follows the first call that fails for it."""
+
+ALIVE = 3.0
+"""Seconds for a healthy agent or machine to answer when it is asked only whether it lives."""
+
+COPIED = 4 << 20
+"""Bytes of a log that are copied, from its end."""
+
+LOGS = ("debug.log", "kd.jsonl", "console.log", "agent.log", "qmp.log", "qemu.stderr", "command.txt")
+
+
+def name_it(lab: Lab, error: Exception) -> Observation | None:
+    """What stopped a scenario, as an observation; None when the journal already says which machine went away."""
+    if isinstance(error, MachineLost) or _news(lab):
+        return None
+    if isinstance(error, AgentSilent):
+        return _silent(lab, error)
+    if isinstance(error, AgentError):
+        return _refused(lab, error)
+    return _note("failure", str(error) or "something did not happen in the time allowed")
+
+
+def _news(lab: Lab) -> bool:
+    """Whether it becomes known within a moment that a machine went away."""
+    try:
+        lab.journal.wait(lambda _: False, time.monotonic() + NEWS, lab.journal.mark)
+    except MachineLost:
+        return True
+    except TimeoutError:
+        pass
+    return False
+
+
+def _refused(lab: Lab, error: AgentError) -> Observation:
+    """The agent lives, and a call into the driver failed: it did not come back, or its device is gone."""
+    if error.code in TIMED_OUT:
+        return _note("hang", str(error))
+    agent, patience = lab.target.agent, ALIVE * lab.slowness
+    try:
+        state = f"its service, which nobody stopped, is {agent.service('query', SERVICE, timeout=patience)['state']}"
+        if state.endswith(" running"):  # Wine says so even when the process that ran the driver is gone
+            agent.ask("close_device", patience, device=protocol.DEVICE)
+            lab.target.state()
+            return _note("refusal", str(error))
+    except AgentError as again:
+        state = f"then {again}"
+    except (LabError, MachineError) as silence:
+        return _note("hang", f"{error}; then {silence}")
+    return Observation(time.time_ns(), "machine", "crash", None, {
+        "machine": "target", "detail": f"{error}; {state}"})
+
+
+def _silent(lab: Lab, error: AgentSilent) -> Observation:
+    """No answer: the driver's call hangs, the whole machine hangs, or the agent is gone while its machine lives."""
+    deadline = ALIVE * lab.slowness
+    try:
+        lab.target.agent.ask("ping", deadline)
+        return _note("hang", str(error))
+    except (LabError, MachineError):
+        pass
+    try:
+        lab.wire.barrier(time.monotonic() + deadline, ["target"])
+    except DeadlinePassed:
+        return _note("hang", f"{error}, and the whole machine no longer answers on the wire")
+    except MachineError as wire:
+        return _note("failure", str(wire))
+    return _note("silent", f"{error}; its machine still answers on the wire")
+
+
+def _note(kind: str, detail: str) -> Observation:
+    return Observation(time.time_ns(), "lab", kind, None, {"detail": detail})
+
+
+# --- evidence ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Collector:
+    """Keeps what a broken lab can still tell, once per scenario, in a folder `crash` of the scenario's evidence."""
+
+    lab: Lab
+    folder: Path
+    kept: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    done: bool = False
+
+    def collect(self, why: str) -> None:
+        """Registers, screen, logs and dump of both machines. Never raises: what cannot be had is named in the notes."""
+        if self.done:
+            return
+        self.done = True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("target", "peer"):
+            machine = self.lab.machine(name)
+            self._keep(f"{name}-registers.txt", partial(_write_registers, machine))
+            self._keep(f"{name}-screen.png", machine.screenshot)
+            for log in LOGS:
+                if _size(machine.folder / log):
+                    self._keep(f"{name}-{log}", partial(copy_tail, machine.folder / log))
+        if "vmcoreinfo" in self.lab.machine("target").profile.devices:
+            self._keep("target.dmp", partial(dump, self.lab.machine("target")))
+        notes = {"why": why, "t": time.time_ns(), "kept": self.kept, "missing": self.missing}
+        (self.folder / "crash.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+
+    def _keep(self, name: str, take: Callable[[Path], None]) -> None:
+        try:
+            take(self.folder / name)
+            self.kept.append(name)
+        except (MachineError, OSError) as error:
+            self.missing[name] = str(error)
+
+
+def _write_registers(machine: Machine, path: Path) -> None:
+    path.write_text(machine.registers(), encoding="utf-8")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def copy_tail(source: Path, path: Path) -> None:
+    """Copy the last `COPIED` bytes of a log that still grows."""
+    with source.open("rb") as file:
+        file.seek(max(0, source.stat().st_size - COPIED))
+        path.write_bytes(file.read(COPIED))
+
+
+def dump(machine: Machine, path: Path) -> None:
+    """The memory of a Windows machine in the format of its own dumps. Not yet run on Windows. Raises MachineError."""
+    needed, free = machine.profile.memory_mib << 20, shutil.disk_usage(path.parent).free
+    if free < 2 * needed:
+        raise MachineError(f"no dump: {free >> 20} MiB of disk are free, {2 * needed >> 20} are wanted")
+    try:
+        machine.qmp.execute("dump-guest-memory", paging=False, protocol=f"file:{path}", format="win-dmp")
+    except QmpError as error:
+        path.unlink(missing_ok=True)
+        raise MachineError(f"QEMU makes no dump: {error}") from None
+
+
+def why_of(lab: Lab, observation: Observation | None) -> str:
+    """One sentence for people: what happened."""
+    if observation is None:
+        return describe_loss(lab.journal.lost) if lab.journal.lost else "a machine went away"
+    return describe_loss(observation) if observation.source == "machine" else str(observation.data["detail"])

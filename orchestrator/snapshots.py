@@ -1,0 +1,149 @@
+"""Kept snapshots of ready labs: `<cache>/snapshots/<key>/`, so that a run need not boot what an earlier one booted.
+
+The key covers everything that a saved machine depends on; what does not fit any more has another key and is never
+even looked at. A folder is published by one rename and never written again. Its disks are compared by size,
+modification time and inode with those seen when they were published (the terms on which `images.store` trusts a
+file); what passes that and is wrong all the same shows in the health checks after the restore. The oldest go first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsklab.orchestrator.errors import LabError
+
+FORMAT = 1
+"""Counts up when what a snapshot holds, or what is done after its restore, changes."""
+
+TAG = "ready"
+"""The name of the snapshot inside a machine's overlay."""
+
+MACHINES = ("target", "peer")
+NEWEST = 4
+ROOM = 4 << 30
+
+_MANIFEST = "manifest.json"
+
+
+def key_of(ingredients: Mapping[str, str]) -> str:
+    """The key of a snapshot made from these: images, driver, profiles, QEMU, accelerator."""
+    return hashlib.sha256(json.dumps({"format": FORMAT, **ingredients}, sort_keys=True).encode()).hexdigest()
+
+
+class Unfit(LabError):
+    """A kept snapshot cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A published snapshot of a lab: one overlay for each machine."""
+
+    folder: Path
+
+    def overlay(self, machine: str) -> Path:
+        """The disk of `machine`, with the snapshot `TAG` in it. Only ever copied."""
+        return self.folder / f"{machine}.qcow2"
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_blocks * 512 for path in self.folder.iterdir())
+
+
+class Snapshots:
+    """The kept snapshots under one cache folder."""
+
+    def __init__(self, cache: Path, newest: int = NEWEST, room: int = ROOM) -> None:
+        self.folder = cache / "snapshots"
+        self._newest = newest
+        self._room = room
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def find(self, key: str) -> Kept | None:
+        """The snapshot of this key, if one is kept. Raises Unfit when it is not as it was published."""
+        kept = Kept(self.folder / key)
+        if not kept.folder.exists():
+            return None
+        try:
+            manifest: Any = json.loads((kept.folder / _MANIFEST).read_text())
+            intact = manifest["key"] == key and manifest["stamps"] == _stamps(kept)
+        except (OSError, ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            raise Unfit("it is not as it was saved")
+        os.utime(kept.folder)  # used now: others go before it
+        return kept
+
+    def listing(self) -> list[Kept]:
+        """All of them, the last used first."""
+        found = []
+        for path in self.folder.iterdir():
+            with suppress(OSError):
+                if path.is_dir() and path.suffix != ".partial":
+                    found.append((path.stat().st_mtime_ns, path.name, Kept(path)))
+        return [kept for _, _, kept in sorted(found, key=lambda entry: entry[:2], reverse=True)]
+
+    def remove(self, key: str) -> None:
+        """Delete one. A copy that is being made of it is complete or fails, as its files are open or not."""
+        (self.folder / key / _MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+
+    @contextmanager
+    def saving(self, key: str) -> Iterator[Path | None]:
+        """Be the only one who saves this key: yields an empty folder, or None while another process saves it."""
+        with (self.folder / f"{key}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            partial = self.folder / f"{key}.partial"
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+            partial.mkdir(mode=0o700)
+            try:
+                yield partial
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+    def publish(self, partial: Path, key: str, ingredients: Mapping[str, str]) -> Kept:
+        """Make a folder with every machine's overlay the snapshot of `key`, then delete what exceeds the limits."""
+        manifest = {"key": key, "format": FORMAT, "ingredients": dict(ingredients), "stamps": _stamps(Kept(partial))}
+        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        self.remove(key)
+        partial.rename(self.folder / key)
+        os.utime(self.folder / key)
+        self.prune()
+        return Kept(self.folder / key)
+
+    def prune(self) -> None:
+        """Keep the newest, as many as the limits allow; the very newest stays whatever its size."""
+        used = 0
+        for place, kept in enumerate(self.listing()):
+            with suppress(OSError):
+                used += kept.size
+            if place and (place >= self._newest or used > self._room):
+                self.remove(kept.folder.name)
+
+
+def copy(source: Path, to: Path) -> None:
+    """Copy a disk, sharing its blocks where the file system can. Raises Unfit."""
+    made = subprocess.run(["cp", "--reflink=auto", "--", str(source), str(to)], capture_output=True, text=True)
+    if made.returncode:
+        to.unlink(missing_ok=True)
+        raise Unfit(f"its disk cannot be copied: {made.stderr.strip()}")
+
+
+def _stamps(kept: Kept) -> dict[str, list[int]]:
+    """What tells an untouched disk; a rename changes none of it."""
+    status = {machine: kept.overlay(machine).stat() for machine in MACHINES}
+    return {machine: [s.st_size, s.st_mtime_ns, s.st_ino] for machine, s in status.items()}

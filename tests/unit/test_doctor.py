@@ -1,0 +1,73 @@
+"""The doctor: every finding that is not ok says what to do, and the exit code follows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from wsklab.orchestrator import doctor
+from wsklab.orchestrator.cli import main
+from wsklab.orchestrator.doctor import Finding
+from wsklab.qemu.errors import MachineError
+
+
+def no_qemu() -> str:
+    raise MachineError("qemu-system-x86_64 does not run")
+
+
+@pytest.mark.parametrize(("said", "verdict"), [
+    ("7.2.22 (Debian 1:7.2)", "ok"), ("10.0.2", "ok"), ("6.2.0", "fail"), ("unheard of", "warn"), ("", "warn")])
+def test_qemu(said: str, verdict: str) -> None:
+    assert doctor.qemu(lambda: said).verdict == verdict
+
+
+def test_no_qemu() -> None:
+    assert doctor.qemu(no_qemu) == Finding("QEMU", "fail", "qemu-system-x86_64 does not run",
+                                           "apt-get install qemu-system-x86")
+
+
+def test_commands_that_are_missing_are_named_with_their_packages() -> None:
+    needed, wanted = doctor.commands(lambda name: None if name in ("gcc", "mke2fs", "swtpm") else name)
+    assert needed == Finding("commands", "fail", "missing: gcc, mke2fs", "apt-get install e2fsprogs gcc")
+    assert (wanted.verdict, wanted.next) == ("warn", "apt-get install swtpm")
+    assert [one.verdict for one in doctor.commands(lambda name: name)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(100 << 20, "fail"), (2 << 30, "warn"), (100 << 30, "ok")])
+def test_disk(free: int, verdict: str) -> None:
+    assert doctor.disk("disk", Path("/"), free).verdict == verdict
+
+
+@pytest.mark.parametrize(("kib", "verdict"), [
+    ("600000", "fail"), ("2000000", "warn"), ("9000000", "ok"), ("x", "warn")])
+def test_memory(kib: str, verdict: str) -> None:
+    assert doctor.memory(f"MemTotal: 1 kB\nMemAvailable:  {kib} kB\n").verdict == verdict
+    assert doctor.memory("").verdict == "warn"
+
+
+def test_an_empty_cache_is_a_warning_that_says_what_happens_next(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.images, "listing", list)
+    assert doctor.stored().verdict == doctor.acceleration(tmp_path).verdict == "warn"
+    assert "wsklab image build peer standin" in doctor.stored().next
+
+
+def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for verdict, code in (("warn", 0), ("fail", 3)):
+        finding = Finding("x", verdict, "is so", "do so")  # type: ignore[arg-type]
+        monkeypatch.setattr(doctor, "host", lambda _cache, _folder, finding=finding: iter([finding]))
+        told = CliRunner().invoke(main, ["doctor", "--json"])
+        assert told.exit_code == code
+        assert json.loads(told.stdout)["host"] == [
+            {"what": "x", "verdict": verdict, "detail": "is so", "next": "do so"}]
+        assert "-> do so" in CliRunner().invoke(main, ["doctor"]).stdout
+
+
+def test_everything_that_is_found_here_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSKLAB_ACCEL", "tcg")  # nothing is booted here
+    findings = list(doctor.host(tmp_path / "not-there", tmp_path))
+    assert len({finding.what for finding in findings}) == len(findings) == 9
+    assert all(finding.next for finding in findings if finding.verdict != "ok")

@@ -1,0 +1,95 @@
+"""Kept snapshots on disk: keys, publishing, damage, limits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wsklab.orchestrator.snapshots import MACHINES, Snapshots, Unfit, copy, key_of
+
+PARTS = {"standin": "a", "peer": "b", "driver": "c", "profiles": "d", "qemu": "7.2", "accelerator": "tcg"}
+
+
+def keep(store: Snapshots, key: str, age: int = 0, size: int = 4096) -> None:
+    """Publish a snapshot, last used `age` seconds ago."""
+    with store.saving(key) as partial:
+        assert partial is not None
+        for machine in MACHINES:
+            (partial / f"{machine}.qcow2").write_bytes(b"x" * size)
+        kept = store.publish(partial, key, PARTS)
+    when = kept.folder.stat().st_mtime - age
+    os.utime(kept.folder, (when, when))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_whatever_changes_the_key_changes(part: str) -> None:
+    assert key_of(PARTS) == key_of(dict(reversed(PARTS.items())))
+    assert key_of(PARTS) != key_of(PARTS | {part: "other"})
+
+
+def test_what_was_published_is_found_and_nothing_else(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path)
+    keep(store, "one")
+    found = store.find("one")
+    assert found is not None
+    assert found.overlay("target").read_bytes() == b"x" * 4096
+    assert store.find("two") is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "gone", "no manifest", "manifest of another"])
+def test_a_damaged_snapshot_is_refused(tmp_path: Path, damage: str) -> None:
+    store = Snapshots(tmp_path)
+    keep(store, "one")
+    disk, manifest = tmp_path / "snapshots/one/peer.qcow2", tmp_path / "snapshots/one/manifest.json"
+    if damage == "truncated":
+        os.truncate(disk, 100)
+    elif damage == "overwritten":
+        disk.write_bytes(b"y" * 4096)
+        os.utime(disk, ns=(1, 1))
+    elif damage == "manifest of another":
+        manifest.write_text(manifest.read_text().replace('"one"', '"two"'))
+    else:
+        (disk if damage == "gone" else manifest).unlink()
+    with pytest.raises(Unfit):
+        store.find("one")
+
+
+def test_two_runs_do_not_save_the_same_key(tmp_path: Path) -> None:
+    with Snapshots(tmp_path).saving("one") as first, Snapshots(tmp_path).saving("one") as second:
+        assert first is not None
+        assert second is None
+    with Snapshots(tmp_path).saving("one") as third:
+        assert third is not None
+
+
+def test_nothing_of_an_unfinished_save_is_left_or_found(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path)
+    with pytest.raises(RuntimeError), store.saving("one") as partial:
+        assert partial is not None
+        (partial / "target.qcow2").write_bytes(b"half")
+        raise RuntimeError
+    assert store.find("one") is None
+    assert store.listing() == []
+
+
+def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path, newest=2)
+    keep(store, "old", age=300)
+    keep(store, "older", age=200)
+    store.find("old")  # used now
+    keep(store, "new")
+    assert {kept.folder.name for kept in store.listing()} == {"old", "new"}
+
+
+def test_the_limit_of_room_spares_the_newest(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path, room=10_000)
+    keep(store, "first", age=100, size=100_000)
+    keep(store, "second", size=100_000)
+    assert [kept.folder.name for kept in store.listing()] == ["second"]
+
+
+def test_a_copy_that_fails_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Unfit, match="cannot be copied"):
+        copy(tmp_path / "missing", tmp_path / "to")

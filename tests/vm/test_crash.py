@@ -1,0 +1,176 @@
+"""Deliberate faults on real machines: each is named, blamed rightly, and leaves its evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from command import run
+
+from wsklab import images
+from wsklab.drivers.build import build_driver
+from wsklab.orchestrator.commands import Ground
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.judge import Judgement, judge
+from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.peer import Ssh
+from wsklab.orchestrator.play import play, unload
+from wsklab.orchestrator.scenario import Scenario, load
+from wsklab.orchestrator.source import parse
+from wsklab.orchestrator.suite import BUILT_IN
+
+LONG = """
+name: long
+title: Goes on for longer than any fault needs to strike
+steps:
+  - driver: {connect: peer}
+""" + "  - driver: {send: 1, expect: success}\n" * 198 + """
+expect:
+  wire: {peer: none, driver: none}
+"""
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground.prepare(tmp_path_factory.mktemp("crash"), Console(quiet=True), cold=True)
+
+
+Fault = Callable[[Lab, Ssh], None]
+
+
+class Played:
+    """A scenario in whose midst, at the first connection, something was done to the lab."""
+
+    def __init__(self, ground: Ground, folder: Path, fault: Fault) -> None:
+        driver = build_driver(None, images.cache_folder(), lambda _text: None)
+        self.lab = ground.boot(driver)
+        self.folder = folder
+        self.ssh = self.lab._ssh("target")  # opened before: the fault shall strike at once
+
+        def listen(_t: int, text: str) -> None:
+            if "op=connect" in text and not struck:
+                struck.append(text)
+                threading.Thread(target=self._strike, args=(fault,), daemon=True).start()
+
+        struck: list[str] = []
+        self.lab.target.machine.debug.on_line(listen)
+        scenario = parse(LONG, Scenario, "test")
+        self.judgement: Judgement = judge(scenario, play(self.lab, scenario, folder / "wire.pcapng"))
+
+    def _strike(self, fault: Fault) -> None:
+        with suppress(LabError):
+            fault(self.lab, self.ssh)
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        return self.judgement.verdict, self.judgement.reasons[0]
+
+    def evidence(self) -> dict[str, object]:
+        document: dict[str, object] = json.loads((self.folder / "crash" / "crash.json").read_text())
+        return document
+
+
+Strike = Callable[[Fault], Played]
+
+
+@pytest.fixture
+def strike(ground: Ground, tmp_path: Path) -> Iterator[Strike]:
+    played: list[Played] = []
+
+    def one(fault: Fault) -> Played:
+        played.append(Played(ground, tmp_path, fault))
+        return played[-1]
+
+    yield one
+    for each in played:
+        each.ssh.close()
+        each.lab.stop()
+
+
+def test_a_crash_of_the_drivers_host_is_noticed_at_once_and_the_next_scenario_gets_a_clean_machine(
+        tmp_path: Path) -> None:
+    crashed = run(tmp_path / "run", "--twin", "crashes", "linger-zero", "close-graceful", "--cold")
+    assert crashed.code == 1
+    assert crashed.verdicts == {"linger-zero": "fail", "close-graceful": "fail", "driver-unload": "fail"}
+    for name in ("linger-zero", "close-graceful"):
+        result = crashed.scenario(name)
+        assert result["reasons"][0].startswith(
+            "the driver's host process in the target crashed: Unhandled page fault on write access to 0000000000000000")
+        assert result["timing"]["run_s"] < 15, "nothing is waited for that cannot come"
+        assert result["observed"]["disconnects"], "both came as far as the callback: on a machine that lived"
+        folder = crashed.folder / result["evidence"]
+        assert "RIP=" in (folder / "crash" / "target-registers.txt").read_text()
+        assert b"wine: Unhandled page fault" in (folder / "crash" / "target-debug.log").read_bytes()
+        assert b"wine: Unhandled page fault" in (folder / "debug.raw").read_bytes()
+        notes = json.loads((folder / "crash" / "crash.json").read_text())
+        assert "no screen" in notes["missing"]["target-screen.png"]
+
+
+def test_a_crash_without_a_word_is_noticed_by_the_next_call(
+        ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsklab.orchestrator.target.crash_text", lambda _text: None)
+    lab = ground.boot(build_driver("crashes", images.cache_folder(), lambda _text: None))
+    try:
+        scenario = load(BUILT_IN / "close-graceful.yaml")
+        judgement = judge(scenario, play(lab, scenario, tmp_path / "wire.pcapng"))
+        assert judgement.verdict == "fail"
+        assert judgement.reasons[0].startswith("the driver's host process in the target crashed: ioctl: ")
+        assert "RIP=" in (tmp_path / "crash" / "target-registers.txt").read_text()
+    finally:
+        lab.stop()
+
+
+def test_a_driver_that_waits_in_its_callback_leaves_registers_and_transcript(tmp_path: Path) -> None:
+    hung = run(tmp_path / "run", "--twin", "waits-in-callback", "close-graceful", "--cold")
+    assert hung.code == 1
+    assert hung.verdicts["close-graceful"] == "fail"
+    assert "a close never completed" in hung.scenario("close-graceful")["reasons"][0]
+    folder = hung.folder / "evidence" / "close-graceful" / "crash"
+    assert "RIP=" in (folder / "target-registers.txt").read_text()
+    assert b"ev=disc" in (folder / "target-debug.log").read_bytes()
+
+
+def test_a_killed_qemu_is_the_labs_fault(strike: Strike) -> None:
+    began = time.monotonic()
+    played = strike(lambda lab, _ssh: os.kill(lab.target.machine.pid, signal.SIGKILL))
+    assert played.verdict[0] == "infra"
+    assert played.verdict[1].startswith("QEMU of the target ended: QEMU ended with code -9")
+    assert played.lab.doubt
+    assert "target-debug.log" in str(played.evidence()["kept"])
+    assert "target-registers.txt" in str(played.evidence()["missing"])
+    assert unload(played.lab)[0] == "infra"
+    assert time.monotonic() - began < 120
+
+
+def test_a_killed_qemu_of_the_peer_is_the_labs_fault(strike: Strike) -> None:
+    played = strike(lambda lab, _ssh: os.kill(lab.peer.machine.pid, signal.SIGKILL))
+    assert played.verdict[0] == "infra"
+    assert played.verdict[1].startswith("QEMU of the peer ended")
+
+
+def test_a_panic_of_the_target_is_its_own(strike: Strike) -> None:
+    played = strike(lambda _lab, ssh: ssh.run("echo c > /proc/sysrq-trigger"))
+    assert played.verdict[0] == "fail"
+    assert played.verdict[1].startswith("the kernel of the target panicked")
+    assert "RIP=" in (played.folder / "crash" / "target-registers.txt").read_text()
+
+
+def test_a_killed_agent_is_told_from_a_driver_that_hangs(strike: Strike) -> None:
+    played = strike(lambda _lab, ssh: ssh.run("kill -9 $(pidof wskagent.exe)"))
+    assert played.verdict[0] == "infra", played.judgement
+    assert played.verdict[1].startswith("the agent is gone: ")
+
+
+def test_a_wire_that_dies_is_the_labs_fault(strike: Strike) -> None:
+    played = strike(lambda lab, _ssh: os.kill(lab.wire._child.pid, signal.SIGKILL))
+    assert played.verdict[0] == "infra", played.judgement

@@ -1,0 +1,52 @@
+"""Kept snapshots and isolated scenarios on real machines; with a cache of its own for the snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import run
+
+from wsklab import images
+
+pytestmark = pytest.mark.vm
+
+WARM = "from the kept snapshot"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache whose images and drivers are the usual ones, and whose snapshots are its own."""
+    folder, usual = tmp_path_factory.mktemp("cache"), images.cache_folder()
+    for name in ("images", "packages", "drivers", "signing", "accelerator.json"):
+        if (usual / name).exists():
+            (folder / name).symlink_to(usual / name)
+    return folder
+
+
+def test_second_run_is_warm_and_a_damaged_snapshot_costs_a_boot(cache: Path, tmp_path: Path) -> None:
+    first = run(tmp_path / "1", "linger-zero", WSKLAB_CACHE=str(cache))
+    assert first.code == 0, first.stdout + first.stderr
+    assert WARM not in first.stdout
+
+    second = run(tmp_path / "2", "linger-zero", "close-graceful", WSKLAB_CACHE=str(cache))
+    assert second.code == 0, second.stdout + second.stderr
+    assert WARM in second.stdout
+    assert set(second.verdicts.values()) == {"pass"}
+    assert second.scenario("close-graceful")["timing"]["restore_s"] > 0
+    assert not list((tmp_path / "2").rglob("*.qcow2"))
+
+    (disk,) = cache.glob("snapshots/*/target.qcow2")
+    with disk.open("r+b") as file:
+        file.truncate(disk.stat().st_size // 2)
+    third = run(tmp_path / "3", "linger-zero", WSKLAB_CACHE=str(cache))
+    assert third.code == 0, third.stdout + third.stderr
+    assert "the kept snapshot is removed, a cold boot follows" in third.stdout
+    assert set(third.verdicts.values()) == {"pass"}
+
+
+def test_after_a_crash_an_isolated_run_goes_on_in_the_same_lab(cache: Path, tmp_path: Path) -> None:
+    finished = run(tmp_path / "run", "--twin", "crashes", "linger-zero", "close-graceful", WSKLAB_CACHE=str(cache))
+    assert finished.code == 1, finished.stdout + finished.stderr
+    assert finished.verdicts["linger-zero"] == finished.verdicts["close-graceful"] == "fail"
+    assert not (tmp_path / "run/lab-2").exists()
