@@ -141,7 +141,7 @@ def test_two_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["linger-zreo"], "wsklab: no scenario, tag or file 'linger-zreo'; did you mean linger-zero?"),
+    (["linger-zreo"], "wsklab: no scenario, tag or file 'linger-zreo'; did you mean linger-zero"),
     (["--target", "windows-99"], "wsklab: there is no target 'windows-99'"),
     (["--twin", "nonesuch"], "wsklab: there is no twin 'nonesuch'"),
     (["--repeat", "0"], "wsklab: Invalid value for '--repeat'"),

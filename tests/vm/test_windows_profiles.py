@@ -2,6 +2,7 @@
 a program of ours (`windows_setup.c`) plays Setup from a disc that UEFI starts, so that a whole build runs but for it.
 """
 
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -113,7 +114,8 @@ def test_a_set_up_that_is_played_runs_through_to_the_verification_boot(tmp_path:
         assert stage in told, told
     assert "does not pass its verification boot" in failure and "nothing to start on the disk" in failure
     again, shown = build(iso, virtio, tmp_path / "cache")
-    assert again == failure
+    # The firmware's own text on COM1 comes in pieces: how many is chance.
+    assert re.sub(r"\d+ events", "", again) == re.sub(r"\d+ events", "", failure)
     assert "install: done by an earlier attempt" in shown and "pack: done by an earlier attempt" in shown
 
 
