@@ -60,6 +60,11 @@ class BuiltStandin:
     netio: BuiltDriver
     agent: BuiltDriver
 
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The same, by the names under which an image's recipe asks for them."""
+        return {"driver:netio.sys": self.netio.path, "driver:wskagent.exe": self.agent.path}
+
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:

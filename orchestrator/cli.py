@@ -57,11 +57,13 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
 
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
-    from wsklab.orchestrator import commands, twin_commands
+    from wsklab.orchestrator import commands
 
     if twins:
         if (target, driver_name, repeat, until_fail) != ("standin", "wsklab", 1, False):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
+        from wsklab.orchestrator import twin_commands
+
         sys.exit(twin_commands.run(words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out,
                                    as_json=as_json))
     if len(twin_names) > 1:

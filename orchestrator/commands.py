@@ -75,8 +75,7 @@ class Ground:
 
         Raises DriverError, ImageError, MachineError.
         """
-        standin_files = build_standin(images.cache_folder(), console.progress)
-        inputs = {"driver:netio.sys": standin_files.netio.path, "driver:wskagent.exe": standin_files.agent.path}
+        inputs = build_standin(images.cache_folder(), console.progress).inputs
         with console.step("image of the peer"):
             peer = images.ensure("peer", inputs, console.progress)
         with console.step("image of the stand-in"):

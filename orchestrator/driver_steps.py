@@ -9,10 +9,9 @@ from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Opti
 from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.facts import LINES, PENDING
-from wsklab.orchestrator.journal import Matches
 from wsklab.orchestrator.listening import ANY, FEW, Listening
 from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.stage import Connection, Stage
+from wsklab.orchestrator.stage import Connection
 from wsklab.qemu.wire.frames import ADDRESSES
 
 EVENTS = {"disconnect": Event.DISCONNECT, "receive": Event.RECEIVE, "accept": Event.ACCEPT}
@@ -39,17 +38,8 @@ ACTIONS = {
 TAKES = {"accept": Take.ALL, "part": Take.PART, "refuse": Take.REFUSE, "retain": Take.RETAIN}
 
 
-def returns(number: int) -> Matches:
-    """The line that tells that the call of operation `number` has returned."""
-    return lambda o: o.kind == "call" and o.data["id"] == number
-
-
 class DriverSteps(Listening):
     """The driver as an actor; a method for each verb of `steps.DriverStep`."""
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage)
-        self._target = stage.lab.target
 
     # --- opening --------------------------------------------------------------------------------------------------
 
@@ -148,14 +138,7 @@ class DriverSteps(Listening):
         numbers = self._start(op, connections, "control", mask=mask, options=options)
         if len(connections) > FEW:
             return ()  # only a failure is printed, and the driver has returned from all of them
-        pending = set(numbers)
-
-        def matches(o: Observation) -> bool:
-            if o.kind == "call" and o.data["id"] in pending:
-                pending.discard(o.data["id"])
-            return not pending
-
-        self._stage.await_line("the control call did not return", matches, self._stage.deadline(step.within))
+        self._stage.await_operations(numbers, "WskControlSocket", self._stage.deadline(step.within), "call")
         return numbers
 
     def callback(self, step: steps.DriverStep, args: verbs.Callback) -> Sequence[int]:
@@ -229,9 +212,9 @@ class DriverSteps(Listening):
         numbers = self._start(Op.CONTROL, self._stage.chosen(step.conn), "control", kind=kind, level=code[0],
                               code=code[1], data=data, length=len(data))
         deadline = self._stage.deadline(step.within)
+        returned = self._stage.await_operations(numbers, "WskControlSocket", deadline, "call")
         for number in numbers:
-            returned = self._stage.await_line("WskControlSocket did not return", returns(number), deadline)
-            status = returned.data["ret"]
+            status = returned[number].data["ret"]
             if status == PENDING:
                 status = self._stage.await_operations([number], "WskControlSocket", deadline)[number].data["status"]
             if status != 0:

@@ -55,8 +55,6 @@ class Facts:
         self.all = list(observations)
         end = next((i for i, o in enumerate(self.all) if o.source == "lab" and o.kind == "end"), len(self.all))
         self.story = self.all[:end]
-        # Lines of the driver and frames of the wire arrive by different roads; the end counts by the clock too.
-        self.end = self.all[end].t if end < len(self.all) else None
         # Looked up once for each of perhaps a thousand connections.
         self._by_kind: defaultdict[tuple[str, str], list[Observation]] = defaultdict(list)
         self._by_conn: defaultdict[tuple[str, str, int | None], list[Observation]] = defaultdict(list)

@@ -21,8 +21,7 @@ from wsklab.orchestrator.results import NOT_PROVEN
 
 def inputs(console: Console) -> Mapping[str, Path]:
     """The files of ours that recipes ask for by name."""
-    standin = build_standin(images.cache_folder(), console.progress)
-    return {"driver:netio.sys": standin.netio.path, "driver:wskagent.exe": standin.agent.path}
+    return build_standin(images.cache_folder(), console.progress).inputs
 
 
 def listing(as_json: bool) -> None:

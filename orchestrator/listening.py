@@ -27,7 +27,7 @@ class Listening:
         numbers: list[int] = []
         commands: list[Command] = []
         if len(connections) > FEW:
-            # The debug line carries some 15 KB/s under emulation; a success is then told by its result alone.
+            # Hundreds of lines take seconds under emulation; a success is then told by its result alone.
             words["options"] = words.get("options", Option.NONE) | Option.BRIEF
         for connection in connections:
             mine = self._target.operations(words.get("count") or 1)

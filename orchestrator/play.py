@@ -35,7 +35,7 @@ def play(lab: Lab, scenario: Scenario, recording: Path) -> list[Observation]:
     """
     lab.prepare(scenario)
     began = lab.journal.mark
-    lost_before = sum(side["lost"] for side in lab.wire.counters().values())
+    lost_before = _lost(lab)
     lab.wire.record(recording)
     stage = Stage(lab, scenario, lab.peer.process())
     evidence = crash.Collector(lab, recording.parent / "crash")
@@ -67,11 +67,16 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
     stage.note("ring", first=first, last=last, records=lab.target.ring(first, last))
 
 
+def _lost(lab: Lab) -> int:
+    """Frames that the wire itself has lost so far."""
+    return sum(side["lost"] for side in lab.wire.counters().values())
+
+
 def _put_back(lab: Lab, stage: Stage, lost_before: int) -> None:
     """Leave the lab as it was found; what cannot be put back makes it doubtful, and the next scenario gets another."""
 
     def count() -> None:
-        stage.note("counters", lost=sum(side["lost"] for side in lab.wire.counters().values()) - lost_before)
+        stage.note("counters", lost=_lost(lab) - lost_before)
 
     for undo in (lab.wire.clear, stage.peer.end, *reversed(stage.undo), lab.wire.stop_recording, count):
         try:

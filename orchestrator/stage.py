@@ -131,18 +131,23 @@ class Stage:
             raise StepError(f"{what} within the time allowed") from None
         return found
 
-    def await_operations(self, numbers: Iterable[int], what: str, deadline: float) -> dict[int, Observation]:
-        """The completions of operations, by number: every IRP comes back (R86). Raises StepError if one does not."""
+    def await_operations(self, numbers: Iterable[int], what: str, deadline: float,
+                         kind: str = "done") -> dict[int, Observation]:
+        """The completions of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
+
+        With `kind="call"` it is the return of the functions themselves.
+        """
         pending, done = set(numbers), dict[int, Observation]()
 
         def matches(o: Observation) -> bool:
-            if o.kind == "done" and o.data["id"] in pending:
+            if o.kind == kind and o.data["id"] in pending:
                 pending.discard(o.data["id"])
                 done[o.data["id"]] = o
             return not pending
 
         if pending:
-            self.await_line(f"{what} did not complete", matches, deadline)
+            verb = "complete" if kind == "done" else "return"
+            self.await_line(f"{what} did not {verb}", matches, deadline)
         return done
 
     def await_next(self, what: str, matches: Matches, connections: Sequence[Connection], count: int,
