@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pexpect
@@ -18,6 +19,7 @@ from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
 
 MAX_LINE = 4096  # bytes of debug and console text; a longer line is cut into pieces
 MAX_ANSWER = 1 << 20  # bytes of one answer of the agent, a whole JSON object
+REMEMBERED = 200  # lines that `expect` looks back on
 WRITE_PATIENCE = 10  # seconds for a guest to read what we write
 LineSubscriber = Callable[[int, str], None]
 
@@ -122,6 +124,7 @@ class SerialLine:
         self._intake = threading.Lock()  # from taking bytes off the socket until all of them have been dealt with
         self._subscribers: list[LineSubscriber] = []
         self._watches: list[Watch] = []
+        self._recent: deque[str] = deque(maxlen=REMEMBERED)
         self._raw: Callable[[bytes], None] | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._drain, name=f"serial-{name}", daemon=True)
@@ -151,6 +154,7 @@ class SerialLine:
         with self._lock:
             hearers = [*self._subscribers, *(watch._hear for watch in self._watches)]
             for text in lines:
+                self._recent.append(text[:MAX_LINE])
                 for hear in hearers:
                     hear(t_ns, text)
 
@@ -185,8 +189,16 @@ class SerialLine:
             watch._reader.close()
 
     def expect(self, pattern: str, deadline: float) -> re.Match[str]:
-        """Waits for a line yet to come; see `watch` for text that our own action causes."""
+        """The first match in the last lines said or in one yet to come; a guest may be quicker than who waits for it.
+
+        See `watch` for text that only our own action causes. Raises DeadlinePassed, or GuestDied.
+        """
         with self.watch() as watch:
+            with self._lock:
+                recent = list(self._recent)
+            for text in recent:
+                if match := re.search(pattern, text):
+                    return match
             return watch.expect(pattern, deadline)
 
     def cut(self) -> None:

@@ -83,6 +83,17 @@ def test_a_watch_keeps_what_came_before_it_was_asked(pair: Pair) -> None:
             watch.expect("never", within(0.01))
 
 
+def test_what_a_quick_guest_said_already_is_found(pair: Pair) -> None:
+    line, guest = pair
+    said = threading.Event()
+    line.on_line(lambda _t, _text: said.set())
+    guest.send(b"ready 7\n")
+    assert said.wait(5)
+    assert line.expect(r"ready (\d)", within(5))[1] == "7"
+    with line.watch() as watch, pytest.raises(DeadlinePassed):
+        watch.expect("ready", within(0.01))
+
+
 def test_the_end_of_the_machine_ends_the_wait(pair: Pair) -> None:
     line, guest = pair
     with line.watch() as watch:
