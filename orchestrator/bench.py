@@ -20,6 +20,7 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.runner import Run
 from wsklab.orchestrator.scenario import Scenario
+from wsklab.orchestrator.vitals import resident
 from wsklab.qemu.kd import packet
 from wsklab.qemu.kd.messages import DEBUG_IO_HEADER
 from wsklab.qemu.kd.packet import Kind, Packet
@@ -208,9 +209,9 @@ class Labs:
                 figure("shared scenario", "s", shared),
                 figure("our own Python per scenario", "ms", [1000 * value for value in cpu]),
                 figure(f"verdicts per minute, {many.connections} at once", "/min", verdicts),
-                *(figure(f"memory of the {name}'s QEMU", "MiB", [_resident(lab.machine(name).pid)])
+                *(figure(f"memory of the {name}'s QEMU", "MiB", [resident(lab.machine(name).pid)])
                   for name in ("target", "peer")),
-                figure("memory of ours", "MiB", [_resident(os.getpid())]),
+                figure("memory of ours", "MiB", [resident(os.getpid())]),
                 figure("disk of a running lab", "MiB", [_blocks(lab.folder)]),
             ]
         finally:
@@ -222,11 +223,6 @@ def _with_cpu(cpu: list[float], act: Callable[[], float]) -> float:
     result = act()
     cpu.append(time.process_time() - began)
     return result
-
-
-def _resident(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _blocks(folder: Path) -> float:

@@ -6,11 +6,12 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wsklab import images
-from wsklab.drivers.build import build_driver
+from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator import bench, runner, suite
 from wsklab.orchestrator.bench import Figure
 from wsklab.orchestrator.commands import Ground
@@ -37,9 +38,7 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
         figures += [bench.figure("warm start", "s", ready), bench.figure("warm start, scenario, stop", "s", whole)]
     with console.step("one lab, many scenarios"):
         figures += labs.series(scenario, many, 15 if quick else 100)
-    about = {"host": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "quick": quick,
-             **ground.results(driver, 1).run}
-    document = json.dumps(bench.document(about, figures), indent=1)
+    document = json.dumps(bench.document({**about(ground, driver), "quick": quick}, figures), indent=1)
     write_atomically(folder / "bench.json", document + "\n")
     if as_json:
         click.echo(document)
@@ -47,6 +46,12 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
     for f in figures:
         click.echo(f"{f.name:34} {f.median:10.4g} {f.unit:5}  p95 {f.p95:<9.4g} {f.least:.4g} to {f.most:.4g}  n={f.n}")
     click.echo(f"\n{folder / 'bench.json'}")
+
+
+def about(ground: Ground, driver: BuiltDriver) -> dict[str, Any]:
+    """On what, and with what, it was measured."""
+    return {"host": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0],
+            **ground.results(driver, 1).run}
 
 
 def compare(before: Path, after: Path, as_json: bool) -> None:

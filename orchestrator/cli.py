@@ -99,6 +99,20 @@ def bench_compare(before: Path, after: Path, as_json: bool) -> None:
     bench_commands.compare(before, after, as_json)
 
 
+@bench.command("endurance")
+@click.option("--disconnects", default=10_000, show_default=True, type=click.IntRange(0), metavar="N",
+              help="Endings on one shared lab: 100 side by side, half FIN, half RST, in an order drawn.")
+@click.option("--restores", default=500, show_default=True, type=click.IntRange(0), metavar="N",
+              help="Times back to the snapshot, with a scenario after each.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder (must be empty).")
+@click.option("--json", "as_json", is_flag=True, help="Print endurance.json on standard output, and nothing else.")
+def bench_endurance(disconnects: int, restores: int, out: Path | None, as_json: bool) -> None:
+    """Thousands of endings, hundreds of restores: what goes wrong, what grows. Writes endurance.json and plots."""
+    from wsklab.orchestrator import endurance_commands
+
+    sys.exit(endurance_commands.run(out, disconnects, restores, as_json))
+
+
 @main.group()
 def scenario() -> None:
     """The catalogue of scenarios, and checks of your own."""

@@ -244,14 +244,13 @@ class Lab:
         """
         return FIRST_PORT + next(self._ports) % PORTS
 
-    def shell(self, machine: str, command: str) -> None:
-        """Run a command in a guest over the management network. Raises LabError."""
+    def shell(self, machine: str, command: str) -> str:
+        """Run a command in a guest over the management network; returns what it said. Raises LabError."""
         if machine == "peer":
-            self.peer.ssh.run(command)
-            return
+            return self.peer.ssh.run(command)
         ssh = self._ssh(machine)
         try:
-            ssh.run(command)
+            return ssh.run(command)
         finally:
             ssh.close()
 

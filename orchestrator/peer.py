@@ -50,8 +50,8 @@ class Ssh:
         with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
             file.write(content)
 
-    def run(self, command: str, timeout: float = 30.0) -> None:
-        """Run a command to its end. Raises LabError when it failed."""
+    def run(self, command: str, timeout: float = 30.0) -> str:
+        """Run a command to its end; returns what it said. Raises LabError when it failed."""
         channel = self.transport.open_session(timeout=timeout)
         channel.settimeout(timeout)
         channel.set_combine_stderr(True)
@@ -64,6 +64,7 @@ class Ssh:
             raise LabError(f"'{command}' did not end within {timeout:g} s in the {self._name}.") from None
         if status := channel.recv_exit_status():
             raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said.decode(errors='replace')}")
+        return said.decode(errors="replace")
 
     def close(self) -> None:
         """Hang up."""

@@ -42,10 +42,7 @@ class Run:
         lab: Lab | None = None
         try:
             for number, scenario in _order(scenarios, repeat, until_fail):
-                if lab is not None and not self._again(lab):
-                    lab.stop()
-                    lab = None
-                lab = lab or self._fresh()
+                lab = self.next_lab(lab)
                 result = self.one(lab, scenario, number)
                 if until_fail and result.verdict != "pass":
                     break
@@ -56,7 +53,12 @@ class Run:
                 lab.stop()
             self.write()
 
-    def _fresh(self) -> Lab:
+    def next_lab(self, lab: Lab | None) -> Lab:
+        """`lab` made fit for its next scenario, or a fresh one in its place. Raises LabError, MachineError."""
+        if lab is not None:
+            if self._again(lab):
+                return lab
+            lab.stop()
         lab = self.boot()
         if self.isolate:
             lab.save()

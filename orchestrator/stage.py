@@ -56,7 +56,7 @@ class Stage:
         self.draw = draw
         self.began = lab.journal.mark
         self.connections: dict[int, Connection] = {}
-        self.undo: list[Callable[[], None]] = []
+        self.undo: list[Callable[[], object]] = []
         self._listener: Connection | None = None
         self._peer_listener: int | None = None
         self._used: Counter[tuple[str, int]] = Counter()
