@@ -30,6 +30,15 @@ def main() -> None:
     """
 
 
+def _jobs(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of labs; None for `auto`."""
+    if value == "auto":
+        return None
+    if value.isdecimal() and int(value):
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither a number of labs nor 'auto'")
+
+
 @main.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
@@ -44,6 +53,8 @@ def main() -> None:
                    "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
+@click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=_jobs,
+              help="Labs side by side; no more than the host has memory and cores for, and auto is that many.")
 @click.option("--isolate/--shared", default=True, show_default=True,
               help="Take the target back to its snapshot before each scenario, or run all on one state of it.")
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
@@ -51,8 +62,8 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
-        twin_names: tuple[str, ...], twins: bool, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int,
-        out: Path | None, as_json: bool) -> None:
+        twin_names: tuple[str, ...], twins: bool, repeat: int, until_fail: bool, jobs: int | None, isolate: bool,
+        cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
@@ -60,7 +71,7 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     from wsklab.orchestrator import commands
 
     if twins:
-        if (target, driver_name, repeat, until_fail) != ("standin", "wsklab", 1, False):
+        if (target, driver_name, repeat, until_fail, jobs) != ("standin", "wsklab", 1, False, 1):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator import twin_commands
 
@@ -70,8 +81,8 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     code = commands.run(
         words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name,
-        twin=next(iter(twin_names), None),
-        repeat=repeat, until_fail=until_fail, isolate=isolate, cold=cold, seed=seed, out=out, as_json=as_json)
+        twin=next(iter(twin_names), None), repeat=repeat, until_fail=until_fail, jobs=jobs, isolate=isolate, cold=cold,
+        seed=seed, out=out, as_json=as_json)
     sys.exit(code)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,20 +18,24 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
 from wsklab.drivers.twins import twins
 from wsklab.images.store import sha256
-from wsklab.orchestrator import runner, suite
+from wsklab.orchestrator import admission, runner, suite
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.lab import PROFILES, Lab
+from wsklab.orchestrator.lanes import Lanes, Work
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
 
+GUESTS_MIB = sum(load_profile(kind).memory_mib for kind in PROFILES.values())
+"""Memory of a lab's two guests."""
+
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
-        twin: str | None, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int, out: Path | None,
-        as_json: bool) -> int:
+        twin: str | None, repeat: int, until_fail: bool, jobs: int | None, isolate: bool, cold: bool, seed: int,
+        out: Path | None, as_json: bool) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     scenarios = suite.select(words, tags, exclude)
     if target != "standin":
@@ -46,7 +51,11 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     ground = Ground.prepare(folder, console, cold)
     results = ground.results(driver, seed)
     current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
-    current.scenarios(scenarios, repeat, until_fail)
+    lanes = Lanes(current, Work(runner.order(scenarios, repeat, until_fail)), until_fail)
+    try:
+        lanes.play(ground.admitted(jobs, len(scenarios) * repeat), ground.room)
+    finally:
+        current.write()
     if as_json:
         click.echo((folder / "results.json").read_text(encoding="utf-8"))
     else:
@@ -67,7 +76,7 @@ class Ground:
     peer: images.Image
     accelerator: Accelerator
     cold: bool = False
-    labs: int = 0
+    labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
     def prepare(cls, folder: Path, console: Console, cold: bool = False) -> Ground:
@@ -94,6 +103,20 @@ class Ground:
                     "image_sha256": self.standin.manifest.files["disk.qcow2"]},
             driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
 
+    def admitted(self, wanted: int | None, items: int) -> int:
+        """How many labs this host carries of those that are wanted (None: as many as it can) and of use."""
+        if wanted == 1 or items == 1:
+            return 1
+        count, why = admission.admit(wanted, GUESTS_MIB, admission.host())
+        if why:
+            self.console.line(f"          {min(count, items)} labs side by side: {why}")
+        return min(count, items)
+
+    @staticmethod
+    def room() -> str | None:
+        """Why there is no room for one more lab on this host now; None when there is."""
+        return admission.room(GUESTS_MIB, admission.host())
+
     def boot(self, driver: BuiltDriver) -> Lab:
         """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError."""
         if self.cold:
@@ -105,8 +128,7 @@ class Ground:
             return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
 
     def _lab(self) -> Lab:
-        self.labs += 1
-        return Lab(self.folder / f"lab-{self.labs}", self.accelerator, self.standin, self.peer)
+        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.standin, self.peer)
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""

@@ -47,7 +47,7 @@ class Results:
     driver: dict[str, Any] = field(default_factory=dict)
     scenarios: list[ScenarioResult] = field(default_factory=list)
     timing: dict[str, float] = field(default_factory=dict)
-    _rows: list[str] = field(default_factory=list, init=False, repr=False)
+    _rows: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def totals(self) -> dict[str, int]:
@@ -85,9 +85,12 @@ class Results:
 
         It is written after each of perhaps thousands of rows: what was turned into JSON once is not turned again.
         """
-        self._rows += [json.dumps(asdict(result)) for result in self.scenarios[len(self._rows) :]]
+        for result in self.scenarios:
+            if id(result) not in self._rows:
+                self._rows[id(result)] = json.dumps(asdict(result))
+        rows = [self._rows[id(result)] for result in self.scenarios]
         head = json.dumps(self._head(), indent=1).removesuffix("\n}")
-        write_atomically(path, head + ',\n "scenarios": [\n  ' + ",\n  ".join(self._rows) + "\n ]\n}\n")
+        write_atomically(path, head + ',\n "scenarios": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n")
 
 
 def read(path: Path) -> dict[str, Any]:

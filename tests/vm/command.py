@@ -60,7 +60,16 @@ def run(folder: Path, *words: str, **environment: str) -> Finished:
 
 def processes_of(folder: Path) -> list[str]:
     """Command lines of living processes that speak of `folder` (QEMU names its log files), ours excluded."""
-    found = []
+    return list(_processes(folder).values())
+
+
+def pids_of(folder: Path) -> list[int]:
+    """Their process numbers, of QEMU alone."""
+    return [pid for pid, line in _processes(folder).items() if line.startswith("qemu-system")]
+
+
+def _processes(folder: Path) -> dict[int, str]:
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -70,7 +79,7 @@ def processes_of(folder: Path) -> list[str]:
         except OSError:
             continue
         if str(folder) in line and state != "Z":
-            found.append(line)
+            found[int(entry.name)] = line
     return found
 
 
