@@ -12,7 +12,6 @@ from pathlib import Path
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
-from wsklab.orchestrator.agent import AgentError
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
@@ -30,9 +29,6 @@ BOOT = 90.0
 
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
-
-PRIVILEGE_NOT_HELD = 1314
-"""ERROR_PRIVILEGE_NOT_HELD."""
 
 HEALTH = 5.0
 """Seconds for each sign of life of a restored machine."""
@@ -149,12 +145,11 @@ class Lab:
                     done.result()
             self._target = Target(self._start("target", TAG), self.journal)
             self._start("peer", TAG)
-            with ThreadPoolExecutor(2) as pool:
-                clocks = [pool.submit(self._wake_peer), pool.submit(self._set_clock)]
+            with ThreadPoolExecutor(1) as pool:
+                peer = pool.submit(self._wake_peer)
                 self._driver = self._ready = driver
                 self._check()
-                for done in clocks:
-                    done.result()
+                peer.result()
         except BaseException:
             self.stop()
             raise
@@ -307,17 +302,13 @@ class Lab:
         self._greet_peer()
         self.peer.ssh.run(f"date -s @{int(time.time())}")
 
-    def _set_clock(self) -> None:
-        self.shell("target", f"date -s @{int(time.time())}")
-
     def _check(self) -> None:
-        """The signs of life: the agent answers (and sets the clock), the debug line works, frames pass."""
+        """The signs of life: the agent answers, the clock is right, the debug line works, frames pass."""
         patience = HEALTH * self.slowness
-        try:
-            self.target.agent.ask("set_time", patience, unix_ms=time.time_ns() // 10**6)
-        except AgentError as error:
-            if error.code != PRIVILEGE_NOT_HELD:  # Wine sets no clock, whoever asks; `resume` sets it by another road
-                raise
+        set_to = time.time_ns() // 10**6
+        told = self.target.agent.ask("set_time", patience, unix_ms=set_to)["time_ms"]
+        if not 0 <= told - set_to <= 1000 * patience:
+            raise LabError(f"the target's clock was set to {set_to} ms and says {told}")
         if not self.target.canary(time.monotonic() + patience):
             raise LabError("the canary does not come through on the debug line")
         self.wire.barrier(time.monotonic() + patience)
