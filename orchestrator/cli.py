@@ -296,7 +296,7 @@ def entry() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
-        main(standalone_mode=False)
+        main(prog_name="wsklab", standalone_mode=False)
         sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), WRONG_USAGE)
