@@ -6,17 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Finished, pids_of, processes_of, read_until, run, send, start, wsklab
+from command import Finished, deaths_of, pids_of, processes_of, read_until, run, send, start, wsklab
 
 from wsklab.orchestrator import observation
 from wsklab.orchestrator.judge import judge
 from wsklab.orchestrator.scenario import load
 from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.qemu.deadline import within
 
 pytestmark = pytest.mark.vm
 
@@ -126,11 +126,10 @@ def test_interrupted_it_stops_the_guests_and_keeps_the_results(
 def test_killed_it_leaves_no_process_and_valid_results(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
     assert any(line.startswith("qemu-system") for line in processes_of(folder))
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 5
-    while processes_of(folder) and time.monotonic() < deadline:
-        time.sleep(0.02)  # the kernel delivers the death signals; there is nothing to wait on
+    with deaths_of(folder, but=process.pid) as deaths:
+        process.kill()
+        process.wait()
+        deaths(within(10))
     assert processes_of(folder) == []
     assert json.loads((folder / "results.json").read_text())["scenarios"][0]["verdict"] == "pass"
 
