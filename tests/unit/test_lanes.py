@@ -160,7 +160,7 @@ def test_labs_are_admitted_by_cores_and_memory(wanted: int | None, cores: float,
     count, why = admission.admit(wanted, 1200, Host(cores, memory))
     assert count == labs
     assert says in why and bool(says) == bool(why)
-    assert (admission.room(1200, Host(cores, memory)) is None) == (memory >= 1200 + 260 + 512)
+    assert (admission.room(1200, Host(cores, memory)) is None) == (memory >= 1200 + 400 + 512)
 
 
 def test_this_host_has_cores_and_memory() -> None:

@@ -33,13 +33,14 @@ def test_the_stand_in_under_tcg() -> None:
     words = command(load_profile("standin"))
     assert "-S" in words and "-nodefaults" in words and "-no-user-config" in words
     assert values(words, "-cpu") == ["max,smap=off"]
-    assert values(words, "-machine")[0].endswith("accel=tcg")
+    assert values(words, "-accel") == ["tcg,tb-size=128"]
     assert values(words, "-append")[0].endswith(" root=/dev/vda")
     assert "-loadvm" not in words
 
 
 def test_the_accelerator_decides_the_cpu() -> None:
-    assert values(command(load_profile("standin"), accelerator="kvm"), "-cpu") == ["host"]
+    words = command(load_profile("standin"), accelerator="kvm")
+    assert (values(words, "-cpu"), values(words, "-accel")) == (["host"], ["kvm"])
 
 
 def test_serial_lines_are_com1_to_com3_and_share_no_interrupt() -> None:
