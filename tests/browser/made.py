@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from unit.recorded import Recording
@@ -38,6 +39,12 @@ def recording(flags: int = 1) -> Recording:
     return made.disconnect(flags).step("driver", "await")
 
 
+@cache
+def scenario() -> Scenario:
+    """The one that all rows are runs of."""
+    return parse(SCENARIO, Scenario, "test")
+
+
 class Run:
     """Rows are added one by one; `write` makes the page and returns its path."""
 
@@ -53,20 +60,19 @@ class Run:
 
     def add(self, name: str = "linger-zero", number: int = 1, flags: int = 1, loss: str = "", title: str = "") -> None:
         """One row: `flags` other than 1 fail; `loss` is a crash and what was said of it."""
-        scenario = parse(SCENARIO, Scenario, "test")
         made = recording(flags)
         if loss:
             made.add("machine", "crash", machine="target", detail=loss)
         observations = made.ended()
-        judgement = judge(scenario, observations)
+        judgement = judge(scenario(), observations)
         evidence = f"evidence/{name}" + (f"-{number}" if number > 1 else "")
         for file in ("wire.pcapng", "debug.txt", *(["crash/target-screen.png"] if loss else [])):
             path = self.folder / evidence / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         self.results.scenarios.append(ScenarioResult(
-            name=name, title=title or scenario.title, repeat=number, verdict=judgement.verdict,
-            reasons=list(judgement.reasons), covers=list(scenario.covers), expected={}, observed=judgement.observed,
+            name=name, title=title or scenario().title, repeat=number, verdict=judgement.verdict,
+            reasons=list(judgement.reasons), covers=list(scenario().covers), expected={}, observed=judgement.observed,
             timing={"total_s": 0.42}, evidence=evidence))
         self._stories.append(report.story(observations))
 
