@@ -46,10 +46,11 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
     try:
         _perform(lab, scenario, stage, evidence)
     except (LabError, MachineError, TimeoutError) as error:
-        if happened := crash.name_it(lab, error):
-            lab.journal.add(happened)
+        happened = crash.name_it(lab, error)
         lab.doubt = crash.why_of(lab, happened)
         evidence.collect(lab.doubt)
+        if happened:
+            lab.journal.add(happened)
     finally:
         _put_back(lab, stage, lost_before)
         lab.target.forget_connections()

@@ -176,7 +176,8 @@ class Run:
         """The three files that people and build servers read."""
         self.results.write(self.folder / "results.json")
         write_atomically(self.folder / "junit.xml", junit(self.results))
-        write_atomically(self.folder / "report.html", report.render(self.results.as_dict(), self._stories))
+        evidence = [report.files(self.folder, result.evidence) for result in self.results.scenarios]
+        write_atomically(self.folder / "report.html", report.render(self.results.as_dict(), self._stories, evidence))
 
 
 def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:

@@ -65,9 +65,11 @@ def test_the_wire_comes_before_management() -> None:
 
 
 def test_a_display_is_there_only_when_asked_for() -> None:
-    plain = load_profile("standin")
+    plain = load_profile("peer")
     assert not any("vga" in device.lower() for device in values(command(plain), "-device"))
-    assert "VGA" in values(command(plain.model_copy(update={"display": "VGA"})), "-device")
+    words = command(load_profile("standin"))
+    assert "VGA" in values(words, "-device")
+    assert values(words, "-global") == ["VGA.vgamem_mb=1"], "its memory is in every snapshot"
 
 
 def test_a_machine_may_start_from_a_snapshot() -> None:
