@@ -23,7 +23,7 @@ def ensure(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
     """The image of a recipe and these input files: from the store, or built now. Its files are as they were built.
 
     `inputs` are the files that the recipe names (`Recipe.inputs`); others are ignored. `progress` is told each step of
-    a build, and nothing when the image is in the store. Raises ImageError.
+    a build, and nothing when the image is in the store. While this process lives nobody removes it. Raises ImageError.
     """
     recipe, store = _recipe(name, inputs), Store(cache_folder())
     digest = recipe.digest(inputs)
@@ -32,6 +32,7 @@ def ensure(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
         with store.building(name, progress) as partial:
             # Another process may have built it while this one waited.
             image = store.find(digest) or builder.build(recipe, inputs, store, partial, progress, fresh=False)
+    store.hold(image)
     store.check(image)
     return image
 
@@ -57,10 +58,11 @@ def verify(name: str) -> list[Image]:
 
 
 def remove(name: str) -> list[Image]:
-    """Delete every image of this name; returns what there was. Raises ImageError when there is none."""
+    """Delete every image of this name; returns what there was. Raises ImageError for none, and for one in use."""
     store, images = Store(cache_folder()), _named(name)
-    for image in images:
-        store.remove(image)
+    used = [image for image in images if not store.remove(image)]
+    if used:
+        raise ImageError(f"the image {name!r} is in use ({used[0].key[:12]}); wait for the run's end and try again")
     return images
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -101,6 +102,10 @@ class Image:
         return self.folder / "known_hosts"
 
 
+_HELD: dict[Path, BinaryIO] = {}
+"""The manifests that this process keeps locked, shared, for as long as it lives (flock(2))."""
+
+
 class Store:
     """The images under one cache folder."""
 
@@ -149,13 +154,34 @@ class Store:
             self.remove(old)
         return Image(final, manifest)
 
-    def remove(self, image: Image) -> None:
-        """Delete an image. A guest that runs from it is not disturbed: its files stay open."""
-        (image.folder / _MANIFEST).unlink(missing_ok=True)
+    def hold(self, image: Image) -> None:
+        """Keep an image from being removed while this process lives. Raises ImageError when it is gone already."""
+        if image.folder in _HELD:
+            return
+        try:
+            manifest = (image.folder / _MANIFEST).open("rb")
+        except OSError:
+            raise ImageError(f"the image {image.name} was removed a moment ago; run the command again") from None
+        fcntl.flock(manifest, fcntl.LOCK_SH)
+        if not os.fstat(manifest.fileno()).st_nlink:
+            raise ImageError(f"the image {image.name} was removed a moment ago; run the command again")
+        _HELD[image.folder] = manifest
+
+    def remove(self, image: Image) -> bool:
+        """Delete an image, unless a process holds it; returns whether it is gone."""
+        try:
+            with (image.folder / _MANIFEST).open("rb") as manifest:
+                fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (image.folder / _MANIFEST).unlink()
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
+            pass
         shutil.rmtree(image.folder, ignore_errors=True)
         for ref in self._refs.iterdir():
             if ref.read_text() == image.key:
                 ref.unlink(missing_ok=True)
+        return True
 
     @contextmanager
     def building(self, name: str, progress: Callable[[str], None]) -> Iterator[Path]:

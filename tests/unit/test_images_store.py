@@ -4,11 +4,13 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from wsklab import images
 from wsklab.images import builder
+from wsklab.images import store as store_module
 from wsklab.images.errors import ImageError
 from wsklab.images.packages import Progress
 from wsklab.images.recipe import Recipe
@@ -89,6 +91,32 @@ def test_old_images_of_a_name_are_dropped(tmp_path: Path) -> None:
         build(store, f"0{number}", digest=f"d{number}")
     assert [image.key for image in store.listing()] == ["04", "03", "02"]
     assert store.find("d0") is None
+
+
+def test_an_image_that_a_run_holds_stays_whatever_is_built_or_removed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: dict[Path, BinaryIO] = {}
+    monkeypatch.setattr(store_module, "_HELD", held)
+    store = Store(cache)
+    store.hold(build(store, "00", digest="d0"))
+    for number in range(1, 6):
+        build(store, f"0{number}", digest=f"d{number}")
+    assert [image.key for image in store.listing()] == ["05", "04", "03", "00"]
+    with pytest.raises(ImageError, match="in use"):
+        images.remove("peer")
+    assert [image.key for image in store.listing()] == ["00"]
+    held.popitem()[1].close()  # the run has ended
+    images.remove("peer")
+    assert store.listing() == []
+
+
+def test_an_image_that_is_gone_cannot_be_held(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    assert store.remove(image)
+    with pytest.raises(ImageError, match="run the command again"):
+        store.hold(image)
 
 
 def test_a_damaged_manifest_is_no_image(tmp_path: Path) -> None:
