@@ -17,7 +17,7 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
 from wsklab.drivers.twins import twins
 from wsklab.images.store import sha256
-from wsklab.orchestrator import runner, suite
+from wsklab.orchestrator import fitting, foreign, runner, suite
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.lab import PROFILES, Lab
@@ -32,20 +32,37 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         twin: str | None, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int, out: Path | None,
         as_json: bool) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    scenarios = suite.select(words, tags, exclude)
+    profile = foreign.profile_of(driver_name)
+    own = profile.build == "wsklab"
+    scenarios = suite.select(words, tags, exclude, suite.built_in if own else suite.any_driver)
     if target != "standin":
         raise UsageError(f"there is no target '{target}'; there is: standin.")
-    if driver_name != "wsklab":
-        raise UsageError(f"there is no driver profile '{driver_name}'; there is: wsklab.")
+    console, guest = Console(quiet=as_json), None
+    if own:
+        twin = twin or profile.twin
+    else:
+        foreign.usable(profile, twin)
+        scenarios, left_out = fitting.playable(scenarios, profile, named=bool(words))
+        guest = foreign.find(driver_name, profile, images.cache_folder(), console.progress)
+        for sentence in left_out:
+            console.progress(sentence)
     if twin is not None and twin not in twins():
         raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
     folder = runner.new_folder(out)
-    console = Console(quiet=as_json)
     with console.step("drivers"):
         driver = build_driver(twin, images.cache_folder(), console.progress)
     ground = Ground.prepare(folder, console, cold)
     results = ground.results(driver, seed)
-    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
+    results.driver = {**results.driver, "profile": driver_name} if guest is None else guest.document()
+
+    def boot() -> Lab:
+        lab = ground.boot(driver)
+        if guest is None:
+            return lab
+        with console.step(f"driver {guest.profile.name}"):
+            return lab.invite(guest)
+
+    current = runner.Run(folder, results, console, boot, isolate)
     current.scenarios(scenarios, repeat, until_fail)
     if as_json:
         click.echo((folder / "results.json").read_text(encoding="utf-8"))
