@@ -151,7 +151,8 @@ def _read(path: Path, changes: dict[str, str]) -> DriverProfile:
         profile = DriverProfile.model_validate({**data, **changes})
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'profile'}: {problem['msg']}"
+            f"{'.'.join(str(part) for part in problem['loc']) or 'profile'}: "
+            + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         )
         raise DriverError(f"The driver profile {path} is wrong: {problems}.") from error

@@ -15,11 +15,11 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
-from wsklab.drivers.twins import twins
 from wsklab.images.store import sha256
-from wsklab.orchestrator import fitting, foreign, runner, suite
+from wsklab.orchestrator import casting, runner
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.foreign import Foreign
 from wsklab.orchestrator.lab import PROFILES, Lab
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
@@ -32,38 +32,18 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         twin: str | None, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int, out: Path | None,
         as_json: bool) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    profile = foreign.profile_of(driver_name)
-    own = profile.build == "wsklab"
-    scenarios = suite.select(words, tags, exclude, suite.built_in if own else suite.any_driver)
+    console = Console(quiet=as_json)
+    cast = casting.cast(words, tags, exclude, driver_name, twin, console.progress)
     if target != "standin":
         raise UsageError(f"there is no target '{target}'; there is: standin.")
-    console, guest = Console(quiet=as_json), None
-    if own:
-        twin = twin or profile.twin
-    else:
-        foreign.usable(profile, twin)
-        scenarios, left_out = fitting.playable(scenarios, profile, named=bool(words))
-        guest = foreign.find(driver_name, profile, images.cache_folder(), console.progress)
-        for sentence in left_out:
-            console.progress(sentence)
-    if twin is not None and twin not in twins():
-        raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
     folder = runner.new_folder(out)
     with console.step("drivers"):
-        driver = build_driver(twin, images.cache_folder(), console.progress)
+        driver = build_driver(cast.twin, images.cache_folder(), console.progress)
     ground = Ground.prepare(folder, console, cold)
+    ground.guest = cast.guest
     results = ground.results(driver, seed)
-    results.driver = {**results.driver, "profile": driver_name} if guest is None else guest.document()
-
-    def boot() -> Lab:
-        lab = ground.boot(driver)
-        if guest is None:
-            return lab
-        with console.step(f"driver {guest.profile.name}"):
-            return lab.invite(guest)
-
-    current = runner.Run(folder, results, console, boot, isolate)
-    current.scenarios(scenarios, repeat, until_fail)
+    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
+    current.scenarios(cast.scenarios, repeat, until_fail)
     if as_json:
         click.echo((folder / "results.json").read_text(encoding="utf-8"))
     else:
@@ -85,6 +65,7 @@ class Ground:
     accelerator: Accelerator
     cold: bool = False
     labs: int = 0
+    guest: Foreign | None = None  # the driver under test, when it is not ours
 
     @classmethod
     def prepare(cls, folder: Path, console: Console, cold: bool = False) -> Ground:
@@ -109,10 +90,21 @@ class Ground:
             target={"name": "standin", "kind": "standin", "qualifying": False,
                     "version": _standin_version(self.standin),
                     "image_sha256": self.standin.manifest.files["disk.qcow2"]},
-            driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
+            driver=self.guest.document() if self.guest else {
+                "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
 
     def boot(self, driver: BuiltDriver) -> Lab:
-        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError."""
+        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
+
+        A guest is put in afterwards: what is kept serves every driver.
+        """
+        lab = self._boot(driver)
+        if self.guest is not None:
+            with self.console.step(f"driver {self.guest.profile.name}"):
+                lab.invite(self.guest)
+        return lab
+
+    def _boot(self, driver: BuiltDriver) -> Lab:
         if self.cold:
             with self.console.step("lab"):
                 return self._lab().boot(driver, self.console.progress)

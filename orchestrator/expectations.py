@@ -150,7 +150,7 @@ def _told(call: Observation) -> str:
     if "flags" in call.data:
         return f"flags {call.data['flags']:08x}"
     told = told_abortive(call)
-    return "flags that are not told" if told is None else f"the driver says {'abortive' if told else 'graceful'}"
+    return "flags that are not told" if told is None else f"the driver's word '{'abortive' if told else 'graceful'}'"
 
 
 def transfers(facts: Facts) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from wsklab.drivers.profile import DriverProfile
 from wsklab.orchestrator import verbs
@@ -12,10 +12,11 @@ from wsklab.orchestrator.scenario import Scenario, Socket
 HELP = "`wsklab scenario list` marks with any-driver what every driver can play"
 
 
-def playable(scenarios: Sequence[Scenario], profile: DriverProfile, named: bool) -> tuple[list[Scenario], list[str]]:
+def playable(scenarios: Sequence[Scenario], profile: DriverProfile,
+             named: Collection[str]) -> tuple[list[Scenario], list[str]]:
     """(what `profile`'s driver can play, why the others are left out), a sentence for each.
 
-    Raises UsageError when the user has named one that it cannot play, or nothing is left.
+    Raises UsageError when one cannot be played and the user has `named` any by name or file, or when nothing is left.
     """
     kept, left_out = [], []
     for scenario in scenarios:
@@ -45,6 +46,9 @@ def misfits(scenario: Scenario, profile: DriverProfile) -> Iterator[str]:
         elif isinstance(arguments, verbs.PeerAwait) and arguments.what == "readable" and not _talks(profile):
             yield (f"in {here} the peer waits for bytes, and the profile does not say that the driver sends any; "
                    f"give `greeting` or `replies` under `provoke`")
+    if not scenario.expect.disconnect and all(pattern.kind == "disc" for pattern in profile.patterns):
+        yield ("it expects no event, and a driver of which only `disc` lines are known is silent for any reason; "
+               "give a pattern of kind `open` or `load`")
     for name in ("receive", "send", "order", "characterise"):
         if getattr(scenario.expect, name):
             yield f"it expects something under `{name}`, which only the lab's own driver reports; {HELP}"

@@ -156,7 +156,8 @@ class Visitor:
             for service in profile.after:
                 self._service("start", service, ALREADY_RUNNING)
         except AgentError as error:
-            raise LabError(f"the driver {profile.name} could not be put into the target: {error}") from None
+            raise LabError(f"the driver {profile.name} could not be put into the target: {error}; the folders of its "
+                           r"files must exist there, as C:\wsklab does, and so must the services of `after`.") from None
 
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""
@@ -195,6 +196,6 @@ class Visitor:
             self._target.agent.service(action, name, timeout=self._limit)
         except AgentError as error:
             if error.code != harmless:
-                raise
+                raise AgentError(f"{action} {name}: {error}", error.code) from None
             return False
         return True

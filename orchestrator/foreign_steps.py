@@ -50,6 +50,7 @@ class ForeignSteps:
 
     def _start(self) -> None:
         self._try("the driver does not load", self._visitor.start)
+        self._stage.note("visitor", name=self._profile.name)  # from now on it must be heard
 
     @staticmethod
     def _try(what: str, do: Callable[[], None]) -> None:

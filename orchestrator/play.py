@@ -73,7 +73,6 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
 def _driver(lab: Lab, scenario: Scenario, stage: Stage) -> object:
     """Who plays the driver's part."""
     if lab.visitor is not None:
-        stage.note("visitor", name=lab.visitor.foreign.profile.name)
         return ForeignSteps(stage, lab.visitor)
     return ByItself(stage) if scenario.for_any_driver else DriverSteps(stage)
 

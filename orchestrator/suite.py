@@ -35,7 +35,7 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
     """
     chosen = [scenario for word in words for scenario in _resolve(word, suite)] if words else list(suite())
     if tags or exclude:
-        known = {tag for scenario in (*suite(), *chosen) for tag in scenario.tags}
+        known = tags_of([*suite(), *chosen])
         for tag in (*tags, *exclude):
             if tag not in known:
                 raise UsageError(f"no scenario has the tag '{tag}'; there are {', '.join(sorted(known))}.")
@@ -48,6 +48,11 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
     return unique
 
 
+def tags_of(scenarios: Iterable[Scenario]) -> set[str]:
+    """Every tag that one of them has."""
+    return {tag for scenario in scenarios for tag in scenario.tags}
+
+
 def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenario]:
     path = Path(word)
     if path.suffix in (".yaml", ".yml") or "/" in word:
@@ -58,7 +63,7 @@ def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenari
     tagged = [s for s in (any_driver() if word == ANY_DRIVER else suite()) if word in s.tags]
     if tagged:
         return tagged
-    names = [s.name for s in suite()] + sorted({tag for s in suite() for tag in s.tags})
+    names = [s.name for s in suite()] + sorted(tags_of(suite()))
     close = difflib.get_close_matches(word, names, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`wsklab scenario list` shows names and tags."
     raise UsageError(f"no scenario, tag or file '{word}'; {hint}")
