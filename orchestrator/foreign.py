@@ -6,6 +6,7 @@ The lab's own driver stays loaded beside it: its canary vouches for the debug li
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ RUN = 30.0
 
 ALREADY_RUNNING, NOT_ACTIVE = 1056, 1062
 """ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_NOT_ACTIVE."""
+
+
+_WINE = re.compile(r"^[0-9a-f]{4}:\w+:debugstr:\w+ [0-9a-f]{8}:[0-9a-f]{8}: ")
+"""What Wine puts before a line of DbgPrintEx: thread, channel, function, component and level."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +123,19 @@ class Visitor:
         self._target = target
         self._patience = patience
         self._limit = LOAD * patience
-        self._numbers: dict[int | None, int] = {}
+        self._numbers: dict[int, int] = {}
         self._newest = 0
         target.machine.debug.on_line(self._on_line)
 
     # --- heard ----------------------------------------------------------------------------------------------------
 
     def _on_line(self, t: int, text: str) -> None:
+        text = _WINE.sub("", text, 1).strip()
         reading = read(self.foreign.profile.patterns, text)
         if reading is None:
             return
         conn = None if reading.kind in ("load", "unload", "note") else self._number(reading.kind, reading.conn)
-        self._target.journal.add(Observation(t, "driver", reading.kind, conn, {**reading.data, "text": text.strip()}))
+        self._target.journal.add(Observation(t, "driver", reading.kind, conn, {**reading.data, "text": text}))
 
     def _number(self, kind: str, told: int | None) -> int:
         """The scenario's number for a connection, by order of appearance; without one told, it is the newest."""
@@ -162,9 +168,10 @@ class Visitor:
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""
         self._numbers, self._newest = {}, 0
-        answer = self._target.agent.service("start", self.foreign.profile.service, timeout=self._limit)
-        if answer.get("state") != "running":
-            raise AgentError(f"its service is {answer.get('state')} after the start")
+        service = self.foreign.profile.service
+        state = self._target.agent.service("start", service, timeout=self._limit).get("state")
+        if state != "running":
+            raise AgentError(f"the service {service} was told to start and is {state}")
 
     def run(self, command: str) -> None:
         """Run a program in the target to its end. Raises AgentError, also when it fails."""
@@ -175,7 +182,10 @@ class Visitor:
     def stop(self) -> None:
         """Unload it, if it is loaded; a last line that its profile knows is read then. Raises LabError."""
         mark, profile = self._target.journal.mark, self.foreign.profile
-        if self._service("stop", profile.service, NOT_ACTIVE) and profile.tells("unload"):
+        state = self._service("stop", profile.service, NOT_ACTIVE)
+        if state not in (None, "stopped"):
+            raise AgentError(f"the service {profile.service} was told to stop and is {state}")
+        if state is not None and profile.tells("unload"):
             with suppress(TimeoutError):  # it is unloaded all the same
                 self._target.journal.wait(lambda o: o.source == "driver" and o.kind == "unload",
                                           time.monotonic() + LAST_WORDS * self._patience, mark)
@@ -183,19 +193,18 @@ class Visitor:
     def last_unload(self) -> Observation:
         """Load it once more and unload it, with nobody at the other end; then delete its service. Raises LabError."""
         try:
-            self.start()
+            self._service("start", self.foreign.profile.service, ALREADY_RUNNING)
         except AgentError as error:
             raise LabError(f"it cannot even be loaded once more: {error}") from None
         self.stop()
         self._target.agent.service("delete", self.foreign.profile.service, timeout=self._limit)
         return Observation(time.time_ns(), "driver", "unload")
 
-    def _service(self, action: str, name: str, harmless: int) -> bool:
-        """Whether there was anything to do. Raises AgentError."""
+    def _service(self, action: str, name: str, harmless: int) -> str | None:
+        """The state that it is in then, None when there was nothing to do. Raises AgentError."""
         try:
-            self._target.agent.service(action, name, timeout=self._limit)
+            return str(self._target.agent.service(action, name, timeout=self._limit).get("state"))
         except AgentError as error:
             if error.code != harmless:
                 raise AgentError(f"{action} {name}: {error}", error.code) from None
-            return False
-        return True
+            return None

@@ -167,6 +167,13 @@ def test_without_numbers_a_line_is_about_the_newest_connection() -> None:
         ("disc", 0), ("open", 0), ("disc", 0), ("disc", 0), ("open", 1), ("disc", 1)]
 
 
+def test_a_line_begins_where_the_driver_began_it() -> None:
+    anchored = changed(ECHO, patterns=[
+        {"kind": "disc", "line": "^bye$", "set": {"abortive": True}, "samples": {"bye": {"abortive": True}}}])
+    assert heard(anchored, "00f0:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000001: bye") == [("disc", 0)]
+    assert heard(anchored, "bye", "good bye", "00f0:bye") == [("disc", 0)]
+
+
 @given(st.lists(st.integers(0, 9)))
 def test_the_same_number_is_always_the_same_connection(numbers: list[int]) -> None:
     seen = heard(ECHO, *(f"echo[{number}] bye: flags=0 after 0 bytes" for number in numbers))
