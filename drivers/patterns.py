@@ -22,6 +22,12 @@ LONGEST = 1000
 
 ABORTIVE = 0x1
 
+NUMBERS = ("conn", "flags", "abortive", "irql")
+"""What is a number wherever it is told (true and false are, too): the judge compares it."""
+
+RESERVED = frozenset({"seq", "id", "op", "cookie", "text"})
+"""What the lines of the lab's own driver tell under these names is known to nobody else's."""
+
 
 class Pattern(BaseModel):
     """One kind of line. Named groups become data: digits a number, `conn` the connection that the line is about."""
@@ -81,6 +87,8 @@ def _wrong(pattern: Pattern) -> str | None:
         return "matches the empty line, hence every line"
     if unknown := sorted({*pattern.hex} - groups):
         return f"says that {', '.join(unknown)} is hexadecimal, but has no group of that name"
+    if taken := sorted((groups | set(pattern.set)) & RESERVED):
+        return f"calls something {', '.join(taken)}, a name that the lab keeps for itself"
     if twice := sorted(groups & set(pattern.set)):
         return f"gives {', '.join(twice)} both by a group and by `set`"
     if pattern.kind == "disc" and not {"flags", "abortive"} & (groups | set(pattern.set)):
@@ -115,12 +123,15 @@ def _reading(pattern: Pattern, match: re.Match[str]) -> Reading:
     data: dict[str, Value] = dict(pattern.set)
     for name, text in match.groupdict().items():
         if text is None:
-            continue
+            continue  # not told
         data[name] = int(text, 16) if name in pattern.hex else int(text) if text.isdecimal() else text
-    flags = data.get("flags")
-    if pattern.kind == "disc" and isinstance(flags, int):
-        data.setdefault("abortive", bool(flags & ABORTIVE))
+    for name in NUMBERS:
+        if isinstance(data.get(name, 0), str):
+            raise ValueError(f"{name} is {data[name]!r}, not a number")
+    if pattern.kind == "disc":
+        if "flags" in data:
+            data.setdefault("abortive", bool(int(data["flags"]) & ABORTIVE))
+        if "abortive" in data:
+            data["abortive"] = bool(data["abortive"])
     conn = data.pop("conn", None)
-    if conn is not None and not isinstance(conn, int):
-        raise ValueError(f"conn is {conn!r}, not a number")
-    return Reading(pattern.kind, conn, data)
+    return Reading(pattern.kind, None if conn is None else int(conn), data)

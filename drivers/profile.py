@@ -36,6 +36,13 @@ class Provoke(BaseModel):
     )
     port: int = Field(ge=1, le=65535)
     command: str = Field(default="", description="the program and its arguments, for `by: command`")
+    greeting: int = Field(default=0, ge=0, le=1 << 20, description="bytes it sends unasked as soon as it is connected")
+    replies: bool = Field(default=False, description="it sends something back when it gets data")
+
+    @property
+    def talks(self) -> bool:
+        """Whether a peer that does not read can have something unread."""
+        return self.greeting > 0 or self.replies
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,6 +89,10 @@ class DriverProfile(BaseModel):
         if found := problems(self.patterns):
             raise ValueError("; ".join(found))
         return self
+
+    def tells(self, kind: str) -> bool:
+        """Whether some line of its debug text is an observation of this kind."""
+        return any(pattern.kind == kind for pattern in self.patterns)
 
     def resolve(self, cache: Path, progress: Progress | None = None) -> Path:
         """The .sys file on this host, built when it has to be.
@@ -140,7 +151,8 @@ def _read(path: Path, changes: dict[str, str]) -> DriverProfile:
         profile = DriverProfile.model_validate({**data, **changes})
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'profile'}: {problem['msg']}"
+            f"{'.'.join(str(part) for part in problem['loc']) or 'profile'}: "
+            + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         )
         raise DriverError(f"The driver profile {path} is wrong: {problems}.") from error

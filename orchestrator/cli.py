@@ -45,7 +45,7 @@ def _jobs(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
 @click.option("--target", default="standin", show_default=True, metavar="standin|IMAGE", help="What runs the driver.")
 @click.option("--driver", "driver_name", default="wsklab", show_default=True, metavar="PROFILE",
-              help="The driver under test: a profile's name or file.")
+              help="The driver under test: a profile's name or file (docs/drivers.md).")
 @click.option("--twin", "twin_names", multiple=True, metavar="NAME",
               help="Run a deliberately wrong build of the driver instead.")
 @click.option("--twins", is_flag=True,
@@ -66,6 +66,7 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
         cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
+    With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     from wsklab.orchestrator import commands
@@ -133,9 +134,10 @@ def scenario() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def scenario_list(as_json: bool) -> None:
     """The built-in scenarios: name, tags, what each covers."""
-    from wsklab.orchestrator.suite import built_in
+    from wsklab.orchestrator.suite import any_driver, built_in
 
-    rows = [{"name": s.name, "title": s.title, "tags": s.tags, "covers": s.covers} for s in built_in()]
+    rows = [{"name": s.name, "title": s.title, "tags": s.tags, "covers": s.covers}
+            for s in (*built_in(), *any_driver())]
     if as_json:
         _print_json(rows)
         return

@@ -16,11 +16,11 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
-from wsklab.drivers.twins import twins
 from wsklab.images.store import sha256
-from wsklab.orchestrator import admission, runner, suite
+from wsklab.orchestrator import admission, casting, runner
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.foreign import Foreign
 from wsklab.orchestrator.lab import PROFILES, Lab
 from wsklab.orchestrator.lanes import Lanes, Work
 from wsklab.orchestrator.results import Results
@@ -37,23 +37,20 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         twin: str | None, repeat: int, until_fail: bool, jobs: int | None, isolate: bool, cold: bool, seed: int,
         out: Path | None, as_json: bool) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    scenarios = suite.select(words, tags, exclude)
+    console = Console(quiet=as_json)
+    cast = casting.cast(words, tags, exclude, driver_name, twin, console.progress)
     if target != "standin":
         raise UsageError(f"there is no target '{target}'; there is: standin.")
-    if driver_name != "wsklab":
-        raise UsageError(f"there is no driver profile '{driver_name}'; there is: wsklab.")
-    if twin is not None and twin not in twins():
-        raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
     folder = runner.new_folder(out)
-    console = Console(quiet=as_json)
     with console.step("drivers"):
-        driver = build_driver(twin, images.cache_folder(), console.progress)
+        driver = build_driver(cast.twin, images.cache_folder(), console.progress)
     ground = Ground.prepare(folder, console, cold)
+    ground.foreign = cast.foreign
     results = ground.results(driver, seed)
     current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
-    lanes = Lanes(current, Work(runner.order(scenarios, repeat, until_fail)), until_fail)
+    lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
     try:
-        lanes.play(ground.admitted(jobs, len(scenarios) * repeat), ground.room)
+        lanes.play(ground.admitted(jobs, len(cast.scenarios) * repeat), ground.room)
     finally:
         current.write()
     if as_json:
@@ -77,6 +74,7 @@ class Ground:
     accelerator: Accelerator
     cold: bool = False
     labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    foreign: Foreign | None = None  # the driver under test, when it is not ours
 
     @classmethod
     def prepare(cls, folder: Path, console: Console, cold: bool = False) -> Ground:
@@ -101,7 +99,8 @@ class Ground:
             target={"name": "standin", "kind": "standin", "qualifying": False,
                     "version": _standin_version(self.standin),
                     "image_sha256": self.standin.manifest.files["disk.qcow2"]},
-            driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
+            driver=self.foreign.document() if self.foreign else {
+                "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
 
     def admitted(self, wanted: int | None, items: int) -> int:
         """How many labs this host carries of those that are wanted (None: as many as it can) and of use."""
@@ -118,7 +117,17 @@ class Ground:
         return admission.room(GUESTS_MIB, admission.host())
 
     def boot(self, driver: BuiltDriver) -> Lab:
-        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError."""
+        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
+
+        A guest is put in afterwards: what is kept serves every driver.
+        """
+        lab = self._boot(driver)
+        if self.foreign is not None:
+            with self.console.step(f"driver {self.foreign.profile.name}"):
+                lab.invite(self.foreign)
+        return lab
+
+    def _boot(self, driver: BuiltDriver) -> Lab:
         if self.cold:
             with self.console.step("lab"):
                 return self._lab().boot(driver, self.console.progress)

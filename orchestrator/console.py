@@ -166,8 +166,9 @@ def _endings(sides: list[list[str]]) -> str:
     return ", ".join(shown)
 
 
-def _events(disconnects: list[dict[str, object]]) -> str:
-    return _folded([f"{'abortive' if d['abortive'] else 'graceful'} {d['flags']:#x}" for d in disconnects])
+def _events(disconnects: list[dict[str, Any]]) -> str:
+    words = {True: "abortive", False: "graceful", None: "not told"}
+    return _folded([words[d["abortive"]] + ("" if d["flags"] is None else f" {d['flags']:#x}") for d in disconnects])
 
 
 def _transfers(receives: list[dict[str, object]]) -> str:

@@ -49,7 +49,17 @@ def silence(facts: Facts) -> Iterator[Finding]:
     lost = sum(o.data.get("lost", 0) for o in facts.everywhere("lab", "counters"))
     if lost:
         yield "inconclusive", f"the wire lost {lost} frames of its own"
+    yield from _text(facts)
     yield from _numbers(facts)
+
+
+def _text(facts: Facts) -> Iterator[Finding]:
+    """The canary is the lab's own driver's; another driver's lines may be filtered, or match no pattern."""
+    heard = any(o.source == "driver" and o.kind != "rule" and "seq" not in o.data for o in facts.all)
+    for visitor in facts.everywhere("lab", "visitor"):
+        if not heard:
+            yield "inconclusive", (f"nothing of the debug text of {visitor.data['name']} was read: it printed nothing, "
+                                   "the target does not show it, or no pattern of its profile matches")
 
 
 def _numbers(facts: Facts) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from wsklab.orchestrator.facts import (
     Facts,
     outcome_matches,
     succeeded,
+    told_abortive,
 )
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import ExpectedDisconnect, ExpectedTransfer
@@ -113,17 +114,18 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
             yield "fail", f"{where}WskDisconnectEvent was called {_times(len(seen))}, expected {_times(len(wanted))}"
         if len(seen) > len(wanted):
             extra = seen[len(wanted)]
-            yield "fail", (f"{where}unexpected WskDisconnectEvent (call {len(wanted) + 1}) "
-                           f"with flags {extra.data['flags']:08x}")
+            yield "fail", f"{where}unexpected WskDisconnectEvent (call {len(wanted) + 1}) with {_told(extra)}"
         for expected, call in zip(wanted, seen, strict=False):
             yield from _flags(where, expected, call, facts.cookie(conn), facts.drawn(conn))
 
 
 def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
-    """What holds for any call, whatever the scenario says (R7, R8, R9)."""
-    flags, irql = call.data["flags"], call.data["irql"]
+    """What holds for any call, whatever the scenario says (R7, R8, R9), as far as the driver tells it."""
+    flags, irql = call.data.get("flags", 0), call.data.get("irql")
     if flags & ~DEFINED_FLAGS:
         yield "fail", f"{where}WskDisconnectEvent got flags {flags:08x}: {flags & ~DEFINED_FLAGS:#x} is undefined (R9)"
+    if irql is None:
+        return
     if flags & AT_DISPATCH_LEVEL and irql != DISPATCH_LEVEL:
         yield "fail", f"{where}WSK_FLAG_AT_DISPATCH_LEVEL is set, but the IRQL is {irql} (R7)"
     if irql > DISPATCH_LEVEL:
@@ -132,19 +134,31 @@ def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
 
 def _flags(where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None,
            drawn: str | None) -> Iterator[Finding]:
-    flags = call.data["flags"]
-    abortive = ("set" if drawn == "rst" else "clear") if expected.abortive == "drawn" else expected.abortive
-    for name, bit, wanted in (
-        ("WSK_FLAG_ABORTIVE", ABORTIVE, abortive),
-        ("WSK_FLAG_AT_DISPATCH_LEVEL", AT_DISPATCH_LEVEL, expected.at_dispatch),
+    flags, abortive = call.data.get("flags"), call.data.get("abortive")
+    ending = ("set" if drawn == "rst" else "clear") if expected.abortive == "drawn" else expected.abortive
+    for name, wanted, told in (
+        ("WSK_FLAG_ABORTIVE", ending, told_abortive(call)),
+        ("WSK_FLAG_AT_DISPATCH_LEVEL", expected.at_dispatch,
+         None if flags is None else bool(flags & AT_DISPATCH_LEVEL)),
     ):
-        if wanted != "any" and bool(flags & bit) != (wanted == "set"):
-            found = "set" if flags & bit else "clear"
-            yield "fail", f"{where}{name} is {found}, expected {wanted} (flags {flags:08x})"
-    if bool(call.data["abortive"]) != bool(flags & ABORTIVE):
-        yield "fail", f"{where}the driver takes flags {flags:08x} for {'' if call.data['abortive'] else 'not '}abortive"
-    if expected.context == "own" and call.data["cookie"] != cookie:
+        if wanted == "any" or told == (wanted == "set"):
+            continue
+        if told is None:
+            yield "inconclusive", f"{where}the driver's text does not tell {name}, expected {wanted}"
+        else:
+            yield "fail", f"{where}{name} is {'set' if told else 'clear'}, expected {wanted} ({_told(call)})"
+    if flags is not None and abortive is not None and bool(abortive) != bool(flags & ABORTIVE):
+        yield "fail", f"{where}the driver takes flags {flags:08x} for {'' if abortive else 'not '}abortive"
+    if expected.context == "own" and call.data.get("cookie", cookie) != cookie:
         yield "fail", f"{where}WskDisconnectEvent got another connection's context (R4)"
+
+
+def _told(call: Observation) -> str:
+    """What the driver tells of a call."""
+    if "flags" in call.data:
+        return f"flags {call.data['flags']:08x}"
+    told = told_abortive(call)
+    return "flags that are not told" if told is None else f"the driver's word '{'abortive' if told else 'graceful'}'"
 
 
 def transfers(facts: Facts) -> Iterator[Finding]:

@@ -47,6 +47,13 @@ def outcome_matches(wanted: str, status: int | None) -> bool:
     return status == int(wanted, 16)
 
 
+def told_abortive(call: Observation) -> bool | None:
+    """What WskDisconnectEvent told a driver: by its flags, or in the driver's own words; None when neither is told."""
+    flags = call.data.get("flags")
+    told: bool | None = call.data.get("abortive") if flags is None else bool(flags & ABORTIVE)
+    return told
+
+
 class Facts:
     """A reading of the observations. `story` is what happened before the scenario's end; cleaning up comes after it."""
 
@@ -79,7 +86,7 @@ class Facts:
 
     def disconnects(self, conn: int) -> list[Observation]:
         """Calls of WskDisconnectEvent on one connection, in the driver's order."""
-        return sorted(self.of("driver", "disc", conn), key=lambda o: o.data["seq"])
+        return sorted(self.of("driver", "disc", conn), key=lambda o: o.data.get("seq", 0))
 
     def completions(self, op: str, conn: int) -> list[Observation]:
         """Completed IRPs of one WSK function on one connection, in the driver's order."""
@@ -150,15 +157,15 @@ class Facts:
         }
 
     def _disconnect(self, o: Observation) -> dict[str, Any]:
-        flags = o.data["flags"]
+        flags, cookie = o.data.get("flags"), o.data.get("cookie")
         return {
             "conn": o.conn,
             "flags": flags,
-            "abortive": bool(flags & ABORTIVE),
-            "at_dispatch": bool(flags & AT_DISPATCH_LEVEL),
-            "irql": o.data["irql"],
-            "context_ok": o.data["cookie"] == self.cookie(o.conn or 0),
-            "order": o.data["seq"],
+            "abortive": told_abortive(o),
+            "at_dispatch": None if flags is None else bool(flags & AT_DISPATCH_LEVEL),
+            "irql": o.data.get("irql"),
+            "context_ok": None if cookie is None else cookie == self.cookie(o.conn or 0),
+            "order": o.data.get("seq"),
         }
 
     @staticmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.foreign import Foreign, Visitor
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer import PeerProcess, Ssh
@@ -70,6 +71,7 @@ class Lab:
         self.slowness = 1.0 if accelerator == "kvm" else 3.0
         self.last_restore_s = 0.0
         self.doubt: str | None = None
+        self.visitor: Visitor | None = None
         self.wire = Wire(folder / "wire")
         self._accelerator = accelerator
         self._images = {"target": standin, "peer": peer}
@@ -220,6 +222,19 @@ class Lab:
         """Put another build of the driver into the target, which has none loaded, and load it. Raises LabError."""
         self.target.agent.put(rf"{STANDIN_FOLDER[1]}\{driver.path.name}", driver.path.read_bytes())
         self._load(driver)
+
+    def invite(self, foreign: Foreign) -> Lab:
+        """Put somebody else's driver into the target, beside ours; the next `save` has it. Raises LabError.
+
+        Nothing is left running then.
+        """
+        self.visitor, self._ready = Visitor(foreign, self.target, self.slowness), None
+        try:
+            self.visitor.install()
+        except BaseException:
+            self.stop()
+            raise
+        return self
 
     def _load(self, driver: BuiltDriver) -> None:
         self.target.load(driver, STANDIN_FOLDER[1], LOAD * self.slowness)

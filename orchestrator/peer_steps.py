@@ -70,10 +70,11 @@ class PeerSteps:
 
     def receive(self, step: steps.PeerStep, args: verbs.PeerReceive) -> None:
         """Read what the driver sent."""
-        if args.length == "all":
+        length = self._stage.greeting if args.length == "greeting" else args.length
+        if length == "all":
             self._ask(step, "receive", until="eof")
-        else:
-            self._ask(step, "receive", bytes=args.length)
+        elif length or args.length != "greeting":
+            self._ask(step, "receive", bytes=length)
 
     def shutdown(self, step: steps.PeerStep, args: verbs.Shutdown) -> None:
         """shutdown(2)."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator import crash
 from wsklab.orchestrator.agent import AgentSilent
+from wsklab.orchestrator.by_itself import ByItself
 from wsklab.orchestrator.driver_steps import DriverSteps
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.evidence_checks import Verdict, blame
+from wsklab.orchestrator.foreign_steps import ForeignSteps
 from wsklab.orchestrator.journal import MachineLost, Matches
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lab_steps import LabSteps
@@ -61,7 +63,8 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
 def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
     first = lab.target.state().next_seq
     stage.canary("before")
-    actors = {"driver": DriverSteps(stage), "peer": PeerSteps(stage), "wire": WireSteps(stage), "lab": LabSteps(stage)}
+    actors = {"driver": _driver(lab, scenario, stage), "peer": PeerSteps(stage), "wire": WireSteps(stage),
+              "lab": LabSteps(stage)}
     complete = all(_step(stage, actors, index, action) for index, action in enumerate(scenario.steps))
     if complete:
         _await_expected(stage)
@@ -70,6 +73,13 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
     _clean(lab, stage, evidence)
     last = lab.target.state().next_seq - 1
     stage.note("ring", first=first, last=last, records=lab.target.ring(first, last))
+
+
+def _driver(lab: Lab, scenario: Scenario, stage: Stage) -> object:
+    """Who plays the driver's part."""
+    if lab.visitor is not None:
+        return ForeignSteps(stage, lab.visitor)
+    return ByItself(stage) if scenario.for_any_driver else DriverSteps(stage)
 
 
 def _lost(lab: Lab) -> int:
@@ -131,6 +141,8 @@ def completed(op: str) -> Matches:
 
 def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
     """Close whatever is open; the driver says when all of it is back."""
+    if lab.visitor is not None:
+        lab.visitor.stop()  # it cannot be told to close; unloaded it has to have closed everything
     mark = lab.journal.mark
     lab.target.command(Command(Op.CLOSE_ALL, id=lab.target.operations()[0]))
     try:
@@ -144,7 +156,7 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
     mark = lab.journal.mark
     try:
-        last = lab.target.unload(20 * lab.slowness)
+        last = lab.target.unload(20 * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
     except (MachineLost, MachineError) as error:
         return blame(lab.journal.lost) if lab.journal.lost else "infra", [f"unload: {error}"]
     except (TimeoutError, AgentSilent):

@@ -16,6 +16,9 @@ Tri = Literal["set", "clear", "any"]
 Ending = Literal["fin", "rst", "none", "drawn"]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 
+ANY_DRIVER = "any-driver"
+"""The tag of scenarios for drivers that cannot be steered."""
+
 # The numbers of the reference: requirements, endings, field bugs. Single-digit endings are written C01..C09.
 KNOWN = {f"R{n}" for n in range(1, 88)} | {f"C{n:02}" for n in range(1, 64)} | {f"BF{n}" for n in range(1, 80)}
 
@@ -142,6 +145,11 @@ class Scenario(Strict):
         if "drawn" in wants and not any(a.peer is not None and a.peer.close_all is not None for a in self.steps):
             raise ValueError("'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`")
         return self
+
+    @property
+    def for_any_driver(self) -> bool:
+        """Its driver is only connected and observed, so that it may be anybody's."""
+        return ANY_DRIVER in self.tags
 
     @property
     def self_check(self) -> bool:

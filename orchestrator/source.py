@@ -42,27 +42,33 @@ def parse(text: str, model: type[Model], name: str) -> Model:
         for event in yaml.parse(text, Loader=LOADER):
             if isinstance(event, yaml.AliasEvent):  # aliases nested in aliases grow without bound
                 line = event.start_mark.line + 1 if event.start_mark else 1
-                raise UsageError(f"{name}:{line}: aliases (*{event.anchor}) are not allowed; write it out.")
+                raise _refused(f"{name}:{line}: aliases (*{event.anchor}) are not allowed; write it out.")
         root = yaml.compose(text, Loader=LOADER)
         if root is None:
-            raise UsageError(f"{name}:1: the file is empty.")
+            raise _refused(f"{name}:1: the file is empty.")
         for node, key in _duplicate_keys(root):
-            raise UsageError(f"{name}:{_line(node)}: the key '{key}' stands here twice.")
+            raise _refused(f"{name}:{_line(node)}: the key '{key}' stands here twice.")
         data = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{name}:{line}: not YAML: {problem}.") from None
+        raise _refused(f"{name}:{line}: not YAML: {problem}.") from None
     except (RecursionError, ValueError) as error:
-        raise UsageError(f"{name}:1: not YAML: {error}.") from None
+        raise _refused(f"{name}:1: not YAML: {error}.") from None
     if not isinstance(data, dict):
-        raise UsageError(f"{name}:{_line(root)}: expected a mapping of keys at the top.")
+        raise _refused(f"{name}:{_line(root)}: expected a mapping of keys at the top.")
     try:
         return model.model_validate(data)
     except ValidationError as error:
         messages = dict.fromkeys(_explain(name, root, dict(item)) for item in error.errors())
-        raise UsageError("\n".join(messages)) from None
+        raise _refused(*messages) from None
+
+
+def _refused(*lines: str) -> UsageError:
+    """Printable, a line for each thing that is wrong, whatever the file holds."""
+    return UsageError("\n".join("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+                                for line in lines))
 
 
 def _explain(name: str, root: yaml.Node, item: dict[str, Any]) -> str:

@@ -24,6 +24,9 @@ PATIENCE = 10.0
 
 FIRST_COOKIE = 0xC0010000
 
+GREETING = 4
+"""Bytes of the lab's own driver, where it does unasked what any driver may do."""
+
 LISTENER = -1
 """The number of the driver's listening socket, which is no connection of the scenario."""
 
@@ -84,16 +87,21 @@ class Stage:
             self._listener = Connection(LISTENER, raw, FIRST_COOKIE + raw, "")
         return self._listener
 
+    @property
+    def greeting(self) -> int:
+        """Bytes that the driver sends unasked when it is connected."""
+        return GREETING if self.lab.visitor is None else self.lab.visitor.foreign.provoke.greeting
+
     def flow_known(self, connection: Connection) -> None:
         """Tell the judge which ports are this connection's."""
         self.note("flow", connection.number, target_port=connection.target_port, peer_port=connection.peer_port)
 
-    def listen(self, deadline: float) -> int:
-        """The port of the peer's listener, opened on first use."""
+    def listen(self, deadline: float, port: int | None = None) -> int:
+        """The port of the peer's listener, opened on first use, at a fresh `port` unless it must be a certain one."""
         if self._peer_listener is None:
             backlog = max(8, self.scenario.connections)
             answer = self.peer.ask("listen", deadline, sock="listener", family=self.scenario.socket.family,
-                                   port=self.lab.fresh_port(), backlog=backlog)
+                                   port=port or self.lab.fresh_port(), backlog=backlog)
             self._peer_listener = int(answer["port"])
         return self._peer_listener
 

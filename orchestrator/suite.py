@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.scenario import Scenario, load
+from wsklab.orchestrator.scenario import ANY_DRIVER, Scenario, load
 
 BUILT_IN = Path(__file__).parent / "scenarios"
+FOR_ANY_DRIVER = BUILT_IN / ANY_DRIVER
+"""Scenarios for drivers that can only be connected and observed, in a folder of their own."""
 
 
 @cache
 def built_in() -> tuple[Scenario, ...]:
-    """Every scenario that comes with the product, by file name."""
+    """The suite of the lab's own driver, by file name."""
     return tuple(load(path) for path in sorted(BUILT_IN.glob("*.yaml")))
 
 
-def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Scenario]:
-    """What the command line names: scenario names, tags, files or folders; nothing named is the built-in suite.
+@cache
+def any_driver() -> tuple[Scenario, ...]:
+    """The suite of everybody else's drivers, by file name."""
+    return tuple(load(path) for path in sorted(FOR_ANY_DRIVER.glob("*.yaml")))
+
+
+def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str] = (),
+           suite: Callable[[], Sequence[Scenario]] = built_in) -> list[Scenario]:
+    """What the command line names: scenario names, tags, files or folders; nothing named is the `suite`.
 
     Every file is read and checked before anything is booted. Raises UsageError.
     """
-    chosen = [scenario for word in words for scenario in _resolve(word)] if words else list(built_in())
+    chosen = [scenario for word in words for scenario in _resolve(word, suite)] if words else list(suite())
     if tags or exclude:
-        known = {tag for scenario in (*built_in(), *chosen) for tag in scenario.tags}
+        known = tags_of([*suite(), *chosen])
         for tag in (*tags, *exclude):
             if tag not in known:
                 raise UsageError(f"no scenario has the tag '{tag}'; there are {', '.join(sorted(known))}.")
@@ -39,17 +48,22 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
     return unique
 
 
-def _resolve(word: str) -> list[Scenario]:
+def tags_of(scenarios: Iterable[Scenario]) -> set[str]:
+    """Every tag that one of them has."""
+    return {tag for scenario in scenarios for tag in scenario.tags}
+
+
+def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenario]:
     path = Path(word)
     if path.suffix in (".yaml", ".yml") or "/" in word:
         return [load(file) for file in files([path])]
-    named = BUILT_IN / f"{word}.yaml"
-    if named.exists():
-        return [load(named)]  # a single name does not make the whole catalogue be read
-    tagged = [s for s in built_in() if word in s.tags]
+    for named in (BUILT_IN / f"{word}.yaml", FOR_ANY_DRIVER / f"{word}.yaml"):
+        if named.exists():
+            return [load(named)]  # a single name does not make the whole catalogue be read
+    tagged = [s for s in (any_driver() if word == ANY_DRIVER else suite()) if word in s.tags]
     if tagged:
         return tagged
-    names = [s.name for s in built_in()] + sorted({tag for s in built_in() for tag in s.tags})
+    names = [s.name for s in suite()] + sorted(tags_of(suite()))
     close = difflib.get_close_matches(word, names, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`wsklab scenario list` shows names and tags."
     raise UsageError(f"no scenario, tag or file '{word}'; {hint}")

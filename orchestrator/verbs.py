@@ -172,10 +172,10 @@ class Fill(Strict):
 
 
 class PeerReceive(Strict):
-    """Read exactly `length` bytes, or all there is until the end of the stream."""
+    """Read exactly `length` bytes, all there is until the end of the stream, or what the driver sends unasked."""
 
     shorthand: ClassVar[str | None] = "length"
-    length: Length | Literal["all"] = "all"
+    length: Length | Literal["all", "greeting"] = "all"
 
 
 class PeerClose(Strict):

@@ -7,7 +7,7 @@
 #define EXPORT
 #endif
 
-enum { LOWEST_VERSION = MAKE_WSK_VERSION(1, 0), HIGHEST_VERSION = MAKE_WSK_VERSION(1, 1), PATIENCE_MS = 5000 };
+enum { LOWEST_VERSION = MAKE_WSK_VERSION(1, 0), HIGHEST_VERSION = MAKE_WSK_VERSION(1, 1), PATIENCE_MS = 5000, WORK_ITEM_MS = 50 };
 
 struct provider provider;
 
@@ -92,6 +92,18 @@ EXPORT NTSTATUS NTAPI WskQueryProviderCharacteristics(PWSK_REGISTRATION registra
     return STATUS_SUCCESS;
 }
 
+/*
+ * Windows keeps a driver's image as long as one of its work items runs: IoQueueWorkItem refers to the device, and that to the
+ * driver. Wine unmaps it as soon as DriverUnload returns, while the work item that has closed the last socket and woken
+ * DriverUnload may still be on its way out. It gets a moment for it.
+ */
+static void let_work_items_return(void)
+{
+    LARGE_INTEGER moment = {.QuadPart = -10000LL * WORK_ITEM_MS};
+
+    (void)KeDelayExecutionThread(KernelMode, FALSE, &moment);
+}
+
 /* Blocks until the client has given everything back (R80); says every five seconds for what it waits. */
 EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
 {
@@ -128,6 +140,7 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
     events_free_retained(client);
     registration->ReservedRegistrationContext = NULL;
     ExFreePoolWithTag(client, POOL_TAG);
+    let_work_items_return();
 }
 
 #if !defined(WSKLAB_NATIVE)

@@ -34,7 +34,7 @@ def test_a_line_is_read_whatever_stands_before_it() -> None:
 def test_the_first_pattern_wins_and_wording_can_say_it_too() -> None:
     by_word = pattern(
         line=r"(?P<conn>\d+) was reset", set={"abortive": True}, samples={"4 was reset": {"abortive": True}})
-    other = pattern("note", r"(?P<text>.+ was .+)", samples={"it was late": {"text": "it was late"}})
+    other = pattern("note", r"(?P<remark>.+ was .+)", samples={"it was late": {"remark": "it was late"}})
     assert problems([by_word, other]) == []
     assert read([by_word, other], "4 was reset") == Reading("disc", 4, {"abortive": True})
     [problem] = problems([other, by_word])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsklab.orchestrator import source, suite
@@ -86,6 +86,8 @@ def test_files_that_are_no_scenario(tmp_path: Path, content: bytes, message: str
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
                         st.sampled_from(["name", "steps", "driver", "peer", "send", "expect", "wire", "x"]), inner,
                         max_size=4), max_leaves=12))
+@example({"name": "\x1e"})
+@example({"name": "two\nlines"})
 def test_any_document_is_read_or_refused_in_words(document: object) -> None:
     text = yaml.safe_dump(document)
     try:

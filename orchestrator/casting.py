@@ -1,0 +1,40 @@
+"""Who is under test and what is played: what `--driver`, `--twin` and the scenarios' words come to, before any boot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wsklab import images
+from wsklab.drivers.twins import twins
+from wsklab.orchestrator import fitting, foreign, suite
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.foreign import Foreign
+from wsklab.orchestrator.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The lab's own driver is in every lab: alone as the driver under test, or beside a `foreign` one."""
+
+    scenarios: list[Scenario]
+    twin: str | None
+    foreign: Foreign | None
+
+
+def cast(words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], driver: str, twin: str | None,
+         progress: Callable[[str], None]) -> Cast:
+    """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample."""
+    profile = foreign.profile_of(driver)
+    if profile.build == "wsklab":
+        twin = twin or profile.twin
+        if twin is not None and twin not in twins():
+            raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
+        return Cast(suite.select(words, tags, exclude), twin, None)
+    foreign.usable(profile, twin)
+    scenarios = suite.select(words, tags, exclude, suite.any_driver)
+    scenarios, left_out = fitting.playable(scenarios, profile, set(words) - suite.tags_of(scenarios))
+    found = foreign.find(driver, profile, images.cache_folder(), progress)
+    for sentence in left_out:
+        progress(sentence)
+    return Cast(scenarios, None, found)
