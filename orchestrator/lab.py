@@ -324,7 +324,7 @@ class Lab:
         told = self.target.agent.ask("set_time", patience, unix_ms=set_to)["time_ms"]
         if not 0 <= told - set_to <= 1000 * patience:
             raise LabError(f"the target's clock was set to {set_to} ms and says {told}")
-        if not self.target.canary(time.monotonic() + patience):
+        if self.target.canary(time.monotonic() + patience) is None:
             raise LabError("the canary does not come through on the debug line")
         self.wire.barrier(time.monotonic() + patience)
 

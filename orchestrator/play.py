@@ -61,8 +61,7 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
 
 
 def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
-    first = lab.target.state().next_seq
-    stage.canary("before")
+    first = stage.canary("before") or lab.target.state().next_seq
     actors = {"driver": _driver(lab, scenario, stage), "peer": PeerSteps(stage), "wire": WireSteps(stage),
               "lab": LabSteps(stage)}
     complete = all(_step(stage, actors, index, action) for index, action in enumerate(scenario.steps))
@@ -71,8 +70,8 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
     stage.settle()
     stage.note("end")
     _clean(lab, stage, evidence)
-    last = lab.target.state().next_seq - 1
-    stage.note("ring", first=first, last=last, records=lab.target.ring(first, last))
+    records, last = lab.target.ring(first)
+    stage.note("ring", first=first, last=last, records=records)
 
 
 def _driver(lab: Lab, scenario: Scenario, stage: Stage) -> object:

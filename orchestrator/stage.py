@@ -111,9 +111,11 @@ class Stage:
         """An observation of the lab itself."""
         self.lab.journal.add(Observation(time.time_ns(), "lab", kind, conn, data))
 
-    def canary(self, when: str) -> None:
-        """Note whether a token of ours comes through on the debug line, before or after the scenario."""
-        self.note("canary", when=when, seen=self.lab.target.canary(self.deadline(SETTLE)))
+    def canary(self, when: str) -> int | None:
+        """Note whether a token of ours comes through on the debug line; the number of its line if it does."""
+        number = self.lab.target.canary(self.deadline(SETTLE))
+        self.note("canary", when=when, seen=number is not None)
+        return number
 
     def settle(self) -> None:
         """Everything sent before now is recorded, everything printed before now is read.

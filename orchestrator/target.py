@@ -25,6 +25,9 @@ _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
 """Room for one answer of the driver's ring."""
 
+LINE_BYTES = 256
+"""No line of the driver is longer (drivers/wsklab/protocol.h)."""
+
 
 class Target:
     """One booted target. Connection and operation numbers are never used twice, so a late line finds its owner."""
@@ -114,30 +117,33 @@ class Target:
         """The driver's counters."""
         return protocol.unpack_state(self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES))
 
-    def ring(self, first: int, last: int) -> list[dict[str, object]]:
-        """The driver's own record of lines `first`..`last`: the second witness of the debug line."""
+    def ring(self, first: int) -> tuple[list[dict[str, object]], int]:
+        """The driver's own record of the lines from `first` on, and the number of the last of them.
+
+        It is the second witness of the debug line.
+        """
         records: list[dict[str, object]] = []
-        while first <= last:
-            request = protocol.pack_ring_request(first, last - first + 1)
-            ring = protocol.unpack_ring(self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES))
+        while True:
+            request = protocol.pack_ring_request(first, 0)
+            data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES)
+            ring = protocol.unpack_ring(data)
             for line in ring.lines:
                 record = protocol.parse_line(line)
-                if record is not None and record.seq <= last:
+                if record is not None:
                     records.append({"seq": record.seq, "text": line.strip()})
-            if ring.next_seq <= first:
-                break
+            if ring.next_seq <= first or len(data) + LINE_BYTES < RING_BYTES:  # there was room for more
+                return records, ring.next_seq - 1
             first = ring.next_seq
-        return records
 
-    def canary(self, deadline: float) -> bool:
-        """Have the driver print a token of ours; whether it came through on the debug line in time."""
+    def canary(self, deadline: float) -> int | None:
+        """Have the driver print a token of ours; the number of its line if that came through in time."""
         token, mark = secrets.randbits(32), self.journal.mark
         try:
             self.command(Command(Op.CANARY, token=token))
-            self.journal.wait(lambda o: o.kind == "canary" and o.data["token"] == token, deadline, mark)
+            seen, _ = self.journal.wait(lambda o: o.kind == "canary" and o.data["token"] == token, deadline, mark)
         except (TimeoutError, AgentSilent, AgentError):
-            return False
-        return True
+            return None
+        return int(seen.data["seq"])
 
 
 def driver_data(record: DriverRecord, text: str) -> dict[str, object]:
