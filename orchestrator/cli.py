@@ -42,6 +42,7 @@ def main() -> None:
 @click.option("--twins", is_flag=True,
               help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
                    "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.")
+@click.option("--verifier", "verify", metavar="standard", help="Windows: have Driver Verifier watch the driver.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option("--isolate/--shared", default=True, show_default=True,
@@ -51,8 +52,8 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
-        twin_names: tuple[str, ...], twins: bool, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int,
-        out: Path | None, as_json: bool) -> None:
+        twin_names: tuple[str, ...], twins: bool, verify: str | None, repeat: int, until_fail: bool, isolate: bool,
+        cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
@@ -60,7 +61,7 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     from wsklab.orchestrator import commands
 
     if twins:
-        if (target, driver_name, repeat, until_fail) != ("standin", "wsklab", 1, False):
+        if (target, driver_name, repeat, until_fail, verify) != ("standin", "wsklab", 1, False, None):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator import twin_commands
 
@@ -71,7 +72,8 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     code = commands.run(
         words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name,
         twin=next(iter(twin_names), None),
-        repeat=repeat, until_fail=until_fail, isolate=isolate, cold=cold, seed=seed, out=out, as_json=as_json)
+        repeat=repeat, until_fail=until_fail, isolate=isolate, cold=cold, seed=seed, out=out, as_json=as_json,
+        verify=verify)
     sys.exit(code)
 
 

@@ -17,10 +17,11 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
 from wsklab.drivers.twins import twins
 from wsklab.images.store import sha256
-from wsklab.orchestrator import runner, suite
+from wsklab.orchestrator import runner, suite, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.lab import PROFILES, Lab
+from wsklab.orchestrator.guest import Guest
+from wsklab.orchestrator.lab import PEER_PROFILE, Lab
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
 from wsklab.qemu import accel, profile
@@ -30,11 +31,10 @@ from wsklab.qemu.profile import Accelerator, load_profile
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
         twin: str | None, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int, out: Path | None,
-        as_json: bool) -> int:
+        as_json: bool, verify: str | None = None) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     scenarios = suite.select(words, tags, exclude)
-    if target != "standin":
-        raise UsageError(f"there is no target '{target}'; there is: standin.")
+    targets.check(target, verify)
     if driver_name != "wsklab":
         raise UsageError(f"there is no driver profile '{driver_name}'; there is: wsklab.")
     if twin is not None and twin not in twins():
@@ -43,17 +43,26 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     console = Console(quiet=as_json)
     with console.step("drivers"):
         driver = build_driver(twin, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, console, cold)
+    ground = Ground.prepare(folder, console, cold, target, verify)
+    driver = ground.guest.prepare(driver)
     results = ground.results(driver, seed)
-    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
+
+    def boot() -> Lab:
+        lab = ground.boot(driver)
+        results.target |= lab.settings
+        return lab
+
+    current = runner.Run(folder, results, console, boot, isolate)
     current.scenarios(scenarios, repeat, until_fail)
     if as_json:
         click.echo((folder / "results.json").read_text(encoding="utf-8"))
     else:
         console.table(results)
         console.totals(results)
-        console.line(f"The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
-                     f"not qualify a driver.\nReport: {folder / 'report.html'}")
+        if not ground.guest.qualifying:
+            console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
+                         "not qualify a driver.")
+        console.line(f"Report: {folder / 'report.html'}")
     return results.exit_code
 
 
@@ -63,14 +72,15 @@ class Ground:
 
     folder: Path
     console: Console
-    standin: images.Image
+    guest: Guest
     peer: images.Image
     accelerator: Accelerator
     cold: bool = False
     labs: int = 0
 
     @classmethod
-    def prepare(cls, folder: Path, console: Console, cold: bool = False) -> Ground:
+    def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
+                verify: str | None = None) -> Ground:
         """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
 
         Raises DriverError, ImageError, MachineError.
@@ -78,20 +88,18 @@ class Ground:
         inputs = build_standin(images.cache_folder(), console.progress).inputs
         with console.step("image of the peer"):
             peer = images.ensure("peer", inputs, console.progress)
-        with console.step("image of the stand-in"):
-            standin = images.ensure("standin", inputs, console.progress)
         accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+        with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}"):
+            guest = targets.find(target, accelerator, inputs, console.progress, verify)
         console.progress(f"accelerator {accelerator}: {why}")
-        return cls(folder, console, standin, peer, accelerator, cold)
+        return cls(folder, console, guest, peer, accelerator, cold)
 
     def results(self, driver: BuiltDriver, seed: int) -> Results:
         """Empty results for a run of `driver`."""
         command = shlex.join(["wsklab", *sys.argv[1:]])
         return Results(
             run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
-            target={"name": "standin", "kind": "standin", "qualifying": False,
-                    "version": _standin_version(self.standin),
-                    "image_sha256": self.standin.manifest.files["disk.qcow2"]},
+            target=self.guest.describe(),
             driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
 
     def boot(self, driver: BuiltDriver) -> Lab:
@@ -106,7 +114,7 @@ class Ground:
 
     def _lab(self) -> Lab:
         self.labs += 1
-        return Lab(self.folder / f"lab-{self.labs}", self.accelerator, self.standin, self.peer)
+        return Lab(self.folder / f"lab-{self.labs}", self.accelerator, self.guest, self.peer)
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
@@ -136,9 +144,9 @@ class Ground:
 
     def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
         """All that a saved lab depends on."""
-        machine = {name: load_profile(kind).model_dump_json() for name, kind in PROFILES.items()}
+        machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
         host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
-        return {"standin": self.standin.key, "peer": self.peer.key, "driver": driver.sha256,
+        return {**self.guest.ingredients(), "peer": self.peer.key, "driver": driver.sha256,
                 "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
                 "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
                 "accelerator": self.accelerator, "host": host}
@@ -146,8 +154,3 @@ class Ground:
 
 def _versions() -> dict[str, str]:
     return {"wsklab": version("wsklab"), "python": platform.python_version(), "qemu": accel.qemu_version()}
-
-
-def _standin_version(image: images.Image) -> str:
-    packages = image.manifest.packages
-    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-cloud-amd64', '?')}"

@@ -93,7 +93,7 @@ class Examination:
             self._document |= {"versions": results.run["versions"], "accelerator": ground.accelerator,
                                "image": results.target}
             done.append(f"accelerator {ground.accelerator}, {results.target['version']}")
-        lab = self._boot(Lab(self._folder / "lab-1", ground.accelerator, ground.standin, ground.peer), driver)
+        lab = self._boot(Lab(self._folder / "lab-1", ground.accelerator, ground.guest, ground.peer), driver)
         try:
             self._examine(lab)
         finally:

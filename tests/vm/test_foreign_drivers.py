@@ -13,6 +13,7 @@ from wsklab import images
 from wsklab.drivers.build import build_driver, build_standin
 from wsklab.drivers.patterns import read
 from wsklab.drivers.profile import DriverProfile, load_profile, registry_file
+from wsklab.orchestrator import targets
 from wsklab.orchestrator.ending import Flow, ending
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation
@@ -69,9 +70,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     cache = images.cache_folder()
     own, files = build_driver(None, cache), build_standin(cache)
     inputs = {"driver:netio.sys": files.netio.path, "driver:wskagent.exe": files.agent.path}
-    peer, standin = images.ensure("peer", inputs, quiet), images.ensure("standin", inputs, quiet)
+    peer = images.ensure("peer", inputs, quiet)
     accelerator, _ = accel.choose(peer.kernel, peer.initrd, cache)
-    booted = Lab(tmp_path_factory.mktemp("lab"), accelerator, standin, peer).boot(own, quiet)
+    guest = targets.find("standin", accelerator, inputs, quiet)
+    booted = Lab(tmp_path_factory.mktemp("lab"), accelerator, guest, peer).boot(own, quiet)
     yield booted
     booted.stop()
 
