@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from wsklab.qemu.kd.bugcheck import violation
 from wsklab.qemu.kd.events import Bugcheck, Event, ExceptionSeen, Looping, Shutdown, TextLine
 from wsklab.qemu.kd.pump import Pump
 from wsklab.qemu.serial import SerialLine, clean
@@ -57,7 +58,9 @@ def describe(event: Event) -> Told | None:
         case Bugcheck(code, parameters, name, source):
             words = ", ".join(f"{word:#018x}" for word in parameters)
             where = "kernel's memory" if source == "memory" else "text it printed"
-            return "bugcheck", f"{code:#010x} {name} ({words}), from the {where}"
+            found = violation(code, parameters[0])
+            verifier = f"; Driver Verifier stopped Windows: {found}" if found else ""
+            return "bugcheck", f"{code:#010x} {name} ({words}), from the {where}{verifier}"
         case Shutdown():
             return "shutdown", "the system goes down or reboots, it told its debugger"
         case ExceptionSeen(code, first_chance, pc, address, information):
