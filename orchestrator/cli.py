@@ -214,8 +214,9 @@ def image_remove(names: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--target", metavar="standin", help="Also boot this target and examine it step by step.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder of doctor.json.")
+@click.option("--target", metavar="standin|IMAGE", help="Also boot this target and examine it step by step.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json|DIR",
+              help="The report that can be sent (the same in words lies beside it), or the folder of everything.")
 @click.option("--json", "as_json", is_flag=True, help="Print doctor.json on standard output, and nothing else.")
 def doctor(target: str | None, out: Path | None, as_json: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""

@@ -45,6 +45,8 @@ class Guest(ABC):
     """How many times KVM's time everything may take."""
     restarts: ClassVar[bool] = False
     """Whether it may reset itself before it is ready."""
+    sets_clock: ClassVar[bool] = False
+    """Whether its agent may set the time."""
 
     def __init__(self, image: Image, profile: Profile, version: str) -> None:
         self.image = image
@@ -138,6 +140,7 @@ class WindowsGuest(Guest):
     boot = 600.0
     slow: ClassVar[dict[Accelerator, float]] = {"kvm": 1.0, "tcg": 12.0}
     restarts = True
+    sets_clock = True
 
     def __init__(self, image: Image, profile: Profile, version: str, verify: verifier.Choice | None = None) -> None:
         super().__init__(image, profile, version)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import processes_of, run
+from command import Finished, processes_of, run, wsklab
 from simulated.windows import Faults
 from windows_media import report
 
@@ -118,6 +118,35 @@ def test_without_ssh_the_driver_comes_on_a_disc_and_the_verifier_is_recorded(
     verifier = done.results["target"]["verifier"]
     assert (verifier["choice"], verifier["driver"], verifier["flags"]) == ("standard", "wsklab.sys", "0x209bb")
     assert "wsklab.sys" in verifier["settings"]
+
+
+def doctor(report: Path, windows: Played, **faults: Any) -> tuple[Finished, dict[str, str]]:
+    """`wsklab doctor`, and the verdict of each of the target's steps."""
+    done = wsklab("doctor", "--target", "windows-2022", "--out", str(report), cwd=report.parent,
+                  **windows.environment(**faults))
+    steps = json.loads(report.read_text())["target"]["steps"]
+    return done, {step["what"]: step["verdict"] for step in steps}
+
+
+def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    report = tmp_path / "first.json"
+    done, steps = doctor(report, played(True))
+    assert list(steps.items()) == [(what, "ok") for what in (
+        "images and drivers", "SSH", "agent", "boots", "kernel debugger", "SSH to Windows", "test signing",
+        "driver loads", "service", "canary", "wire", "one FIN", "one RST", "snapshot", "unload")], done.stdout
+    facts = json.loads(report.read_text())["target"]["facts"]
+    assert facts["code_integrity"] == 3 and "testsigning" in facts["bcdedit"] and facts["kd_events"]["Attached"] == 1
+    words = report.with_suffix(".txt").read_text()
+    assert "version: Made up, ServerStandardEval, build 20348.587" in words and "✓ ok    snapshot: " in words
+
+
+def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
+        played: Callable[[bool], Played], tmp_path: Path) -> None:
+    done, steps = doctor(tmp_path / "report.json", played(True), code_integrity=0x401)
+    assert done.code == 3
+    assert list(steps.items())[-2:] == [("test signing", "fail"), ("driver loads", "fail")]
+    words = (tmp_path / "report.txt").read_text()
+    assert "Secure Boot and Memory Integrity must be off" in words and "577 ERROR_INVALID_IMAGE_HASH" in words
 
 
 def test_a_wrong_driver_fails_and_a_refused_one_is_explained(played: Callable[[bool], Played], tmp_path: Path) -> None:
