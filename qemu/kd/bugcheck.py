@@ -119,6 +119,11 @@ def name(code: int) -> str:
     return NAMES.get(code & ~0x10000000, f"0x{code:08X}")
 
 
+def describe(code: int, parameters: tuple[int, int, int, int]) -> str:
+    """Code, name and parameters in one line."""
+    return f"{code:#010x} {name(code)} ({', '.join(f'{word:#018x}' for word in parameters)})"
+
+
 def violation(code: int, first: int) -> str | None:
     """What Driver Verifier found, from a bugcheck's code and first parameter; None for a bugcheck that is not its."""
     code &= ~0x10000000
