@@ -74,11 +74,15 @@ class Machine:
     def _kernel(self) -> Iterator[Run]:
         if not self.resumed:
             yield self.kd.load("\\SystemRoot\\system32\\ntoskrnl.exe")
-        while True:
+        while not self.windows.crashed:
             try:
                 yield self.kd.print(self.printed.get_nowait().encode() + b"\n")
             except queue.Empty:
                 yield self.kd.idle(0.003)
+        code, *parameters = self.windows.faults.bugcheck
+        yield self.kd.bugcheck(code, tuple(parameters))
+        while True:
+            yield self.kd.idle(0.1)
 
     def restart(self) -> None:
         """Windows starts itself anew: services stop, the debugger's link begins from its start, the agent greets."""
@@ -94,6 +98,8 @@ class Machine:
     def _serve_agent(self) -> None:
         for line in self.agent.makefile("rb"):
             answer = self.windows.answer(json.loads(line))
+            if self.windows.crashed:
+                return  # and never says anything again
             self.agent.sendall(json.dumps(answer).encode() + b"\n")
 
     # --- snapshots

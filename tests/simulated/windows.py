@@ -12,7 +12,7 @@ from typing import Any
 
 import pycdlib
 
-from simulated.driver import Driver
+from simulated.driver import OPEN, Driver
 
 
 @dataclass
@@ -26,6 +26,8 @@ class Faults:
     """Win32 errors by action of the service manager."""
     skew: int = 0
     """The disconnect flags are wrong by this."""
+    bugcheck: list[int] = field(default_factory=list)
+    """Code and four parameters of the stop that opening a connection ends in."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Windows:
     faults: Faults
     disc: Path | None = None
     driver: Driver | None = None
+    crashed: bool = False
     state: dict[str, Any] = field(default_factory=lambda: {
         "files": {}, "services": {"sshd": {"path": "", "state": "stopped"}}, "verified": "", "clock_ms": 0})
 
@@ -173,6 +176,8 @@ class Windows:
                 files[path] = base64.b64encode(old + bytes.fromhex(request["data"])).decode()
                 return said | {"size": len(old)}
             case "ioctl" if self.driver:
+                if self.faults.bugcheck and int.from_bytes(bytes.fromhex(request["in"])[6:8], "little") == OPEN:
+                    self.crashed = True
                 return said | {"out": self.driver.ioctl(request["code"], bytes.fromhex(request["in"])).hex()}
             case "close_device":
                 return said

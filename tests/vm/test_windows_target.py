@@ -150,10 +150,21 @@ def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
 
 
 def test_a_wrong_driver_fails_and_a_refused_one_is_explained(played: Callable[[bool], Played], tmp_path: Path) -> None:
-    wrong = run(tmp_path / "wrong", "linger-zero", "--cold", "--target", "windows-2022",
+    wrong = run(tmp_path / "wrong", "linger-zero", "--target", "windows-2022",
                 **played(True).environment(skew=1))
     assert wrong.verdicts["linger-zero"] == "fail" and wrong.code == 1
     refused = run(tmp_path / "refused", "linger-zero", "--cold", "--target", "windows-2022",
                   **played(True).environment(errors={"start": 1275}))
     assert refused.code == 3
     assert "1275 ERROR_DRIVER_BLOCKED" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    done = run(tmp_path / "run", "linger-zero", "--target", "windows-2022",
+               **played(True).environment(bugcheck=[0xC4, 0x62, 2, 3, 4]))
+    result = done.scenario("linger-zero")
+    assert (result["verdict"], done.code) == ("fail", 1), done.stdout
+    assert "Driver Verifier stopped Windows: the driver unloaded without freeing its pool" in result["reasons"][0]
+    notes = json.loads((done.folder / result["evidence"] / "crash" / "crash.json").read_text())
+    assert "invalid vmcoreinfo" in notes["missing"]["target.dmp"] and "screen" in notes["missing"]["dumps"]
+    assert "target-kd.jsonl" in notes["kept"]
