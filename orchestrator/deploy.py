@@ -26,6 +26,10 @@ from wsklab.orchestrator.peer import Ssh
 
 FOLDER = r"C:\wsklab"
 DISC_LABEL = "WSKDEPLOY"
+AGENT, NEW_AGENT, RENEW = "wskagent.exe", "wskagent.new", "renew.cmd"
+AGENT_TASK, RENEW_TASK = "wsklab-agent", "wsklab-renew"
+"""Scheduled tasks: the first is made with the image (images/windows/guest/provision.ps1)."""
+
 COPY = 60.0
 """Seconds for a file or two to be copied inside the guest."""
 
@@ -174,10 +178,48 @@ def from_disc(agent: Agent, files: Mapping[str, bytes]) -> None:
     find = rf"for %d in (D E F G H I J K) do @if exist %d:\{_tag(files)} ({names})"
     said = run(agent, f'cmd.exe /d /c "{find}"', COPY)
     for name, content in files.items():
-        hashed = run(agent, rf"certutil.exe -hashfile {FOLDER}\{name} SHA256", COPY)
-        if hashlib.sha256(content).hexdigest() not in hashed.replace(" ", "").lower():
+        if hashlib.sha256(content).hexdigest() not in _hash(agent, name):
             raise LabError(f"{name} did not come off the disc {DISC_LABEL} into {FOLDER} as it was written; the guest "
                            f"said: {said.strip()[-300:] or 'nothing, so it does not see the disc'}")
+
+
+# A task of its own, for what `schtasks /end` ends takes its children along. The pause lets the agent answer first.
+_RENEW = "\r\n".join((
+    "@echo off",
+    "ping.exe -n 2 127.0.0.1 >nul",
+    f"schtasks.exe /end /tn {AGENT_TASK}",
+    ":again",
+    rf"copy /y {FOLDER}\{NEW_AGENT} {FOLDER}\{AGENT} >nul && goto done",
+    "ping.exe -n 2 127.0.0.1 >nul",
+    "goto again",
+    ":done",
+    f"schtasks.exe /run /tn {AGENT_TASK}",
+    f"schtasks.exe /delete /tn {RENEW_TASK} /f",
+    "",
+)).encode("ascii")
+
+
+def agent_files(agent: bytes) -> dict[str, bytes]:
+    """What goes into the guest besides the driver, so that `renew_agent` finds it."""
+    return {NEW_AGENT: agent, RENEW: _RENEW}
+
+
+def agent_is(agent: Agent, sha256: str) -> bool:
+    """Whether the guest's agent is the one with this SHA-256. Raises LabError."""
+    return sha256 in _hash(agent, AGENT)
+
+
+def renew_agent(agent: Agent) -> None:
+    """Have the agent replaced by what `agent_files` brought; it goes, and the new one greets. Raises LabError."""
+    task = rf"schtasks.exe /create /f /tn {RENEW_TASK} /sc once /st 00:00 /ru SYSTEM /tr {FOLDER}\{RENEW}"
+    run(agent, task, COPY)
+    agent.hello = None
+    run(agent, f"schtasks.exe /run /tn {RENEW_TASK}", COPY)
+
+
+def _hash(agent: Agent, name: str) -> str:
+    """The SHA-256 of a file in the lab's folder, somewhere in what certutil says in its own language."""
+    return run(agent, rf"certutil.exe -hashfile {FOLDER}\{name} SHA256", COPY).replace(" ", "").lower()
 
 
 def run(agent: Agent, command: str, timeout: float, harmless: tuple[int, ...] | None = (0,)) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from wsklab import images
-from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.build import BuiltDriver, build_agent
 from wsklab.images.store import Image
 from wsklab.images.windows.settings import USER
 from wsklab.orchestrator import deploy, verifier
@@ -152,7 +152,7 @@ class WindowsGuest(Guest):
         return bool(self.image.known_hosts.read_text(encoding="ascii").strip())
 
     def ingredients(self) -> dict[str, str]:
-        return super().ingredients() | {"verifier": self.verify or ""}
+        return super().ingredients() | {"agent": self._agent().sha256, "verifier": self.verify or ""}
 
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
         return deploy.prepared(driver, images.cache_folder(), datetime.now(UTC))
@@ -166,7 +166,10 @@ class WindowsGuest(Guest):
 
     def await_ready(self, machine: Machine, agent: Agent, driver: BuiltDriver, deadline: float) -> None:
         self._greet(machine, agent, deadline)
-        self._deliver(machine, agent, driver, deadline)
+        self._deliver(machine, agent, driver)
+        if not deploy.agent_is(agent, self._agent().sha256):  # the image is older than this checkout
+            deploy.renew_agent(agent)
+            self._greet(machine, agent, deadline)
         if self.verify:
             verifier.enable(self._program(agent), driver.path.name)
             self.restart(machine, agent, deadline)
@@ -221,7 +224,7 @@ class WindowsGuest(Guest):
                            "`bcdedit /debug` must be on and `bcdedit /dbgsettings` serial, port 1, 115200; "
                            "build the image again")
 
-    def _deliver(self, machine: Machine, agent: Agent, driver: BuiltDriver, deadline: float) -> None:
+    def _deliver(self, machine: Machine, agent: Agent, driver: BuiltDriver) -> None:
         files = self._deployed(driver)
         if not self.has_ssh:
             deploy.from_disc(agent, files)
@@ -232,9 +235,12 @@ class WindowsGuest(Guest):
         finally:
             ssh.close()  # no connection may be open when the lab is ready
 
+    def _deployed(self, driver: BuiltDriver) -> dict[str, bytes]:
+        return {driver.path.name: driver.path.read_bytes(), **deploy.agent_files(self._agent().path.read_bytes())}
+
     @staticmethod
-    def _deployed(driver: BuiltDriver) -> dict[str, bytes]:
-        return {driver.path.name: driver.path.read_bytes()}
+    def _agent() -> BuiltDriver:
+        return build_agent(images.cache_folder())
 
     @staticmethod
     def _program(agent: Agent) -> Callable[[str], str]:

@@ -6,6 +6,7 @@ What a snapshot holds is written into the machine's variables.qcow2, so that one
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import os
@@ -50,9 +51,11 @@ class Machine:
         self.kd = Target(self.debug.sendall, endless=True)
         self.kd.debugger_data()
         faults = Faults(**wanted["faults"])
-        self.windows = Windows(lambda: Driver(self.nic, self.printed.put, faults.skew), self.restart, faults,
-                               Path(disc[1]) if disc else None)
+        self.windows = Windows(lambda: Driver(self.nic, self.printed.put, faults.skew), self.restart, self.greet,
+                               faults, Path(disc[1]) if disc else None)
         folder = Path(wanted["image"])
+        agent = (folder / "wskagent.exe").read_bytes()
+        self.windows.state["files"][r"c:\wsklab\wskagent.exe"] = base64.b64encode(agent).decode()
         self.port = ssh.serve(self.windows, paramiko.Ed25519Key.from_private_key_file(str(folder / "host_key")),
                               paramiko.Ed25519Key.from_private_key_file(str(folder / "ssh_key")))
         self.saved: dict[str, Any] = {}
@@ -91,9 +94,13 @@ class Machine:
             self.event("RESET", guest=True, reason="guest-reset")
             for service in self.windows.state["services"].values():
                 service["state"] = "stopped"
-            self.agent.sendall(json.dumps(HELLO).encode() + b"\n")
+            self.greet(0.0)
 
         threading.Thread(target=later, daemon=True).start()
+
+    def greet(self, after: float = 0.1) -> None:
+        """The agent's first words, when its predecessor has given its last answer."""
+        threading.Timer(after, lambda: self.agent.sendall(json.dumps(HELLO).encode() + b"\n")).start()
 
     def _serve_agent(self) -> None:
         for line in self.agent.makefile("rb"):

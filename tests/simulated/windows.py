@@ -36,6 +36,7 @@ class Windows:
 
     load: Callable[[], Driver]
     restart: Callable[[], None]
+    renew: Callable[[], None]
     faults: Faults
     disc: Path | None = None
     driver: Driver | None = None
@@ -124,6 +125,15 @@ class Windows:
             return self._copy(command)
         if command.startswith("verifier.exe"):
             return self._verifier(command)
+        if command.startswith("schtasks.exe /create "):
+            script = base64.b64decode(self.state["files"][command.split()[-1].lower()]).decode()
+            self.state["task"] = re.search(r"copy /y (\S+) (\S+) ", script).groups()  # type: ignore[union-attr]
+            return 0, "SUCCESS: The scheduled task has successfully been created.\r\n"
+        if command == "schtasks.exe /run /tn wsklab-renew":
+            source, target = self.state["task"]
+            self.state["files"][target.lower()] = self.state["files"][source.lower()]
+            self.renew()
+            return 0, "SUCCESS: Attempted to run the scheduled task.\r\n"
         if command.startswith("shutdown.exe /r"):
             self.restart()
             return 0, ""

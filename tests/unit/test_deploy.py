@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 from simulated import ssh as server
 from simulated.windows import Faults, Windows
 
+from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
@@ -29,10 +31,14 @@ from wsklab.orchestrator.peer import Ssh
 NOW = datetime.now(UTC)
 
 
+def unsigned() -> BuiltDriver:
+    return build_driver(None, images.cache_folder())
+
+
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> BuiltDriver:
     cache = tmp_path_factory.mktemp("cache")
-    return deploy.prepared(build_driver(None, cache), cache, NOW)
+    return deploy.prepared(unsigned(), cache, NOW)
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Guest:
 @pytest.fixture
 def guest(tmp_path: Path) -> Iterator[Guest]:
     loaded = SimpleNamespace(unload=lambda: None)
-    windows = Windows(lambda: loaded, lambda: None, Faults())  # type: ignore[arg-type, return-value]
+    windows = Windows(lambda: loaded, lambda: None, lambda: None, Faults())  # type: ignore[arg-type, return-value]
     login, host = KeyPair.generate(), KeyPair.generate()
     for name, text in (("ssh_key", login.private), ("host_key", host.private)):
         (tmp_path / name).write_bytes(text)
@@ -86,9 +92,8 @@ def test_a_driver_goes_in_by_sftp_and_its_service_through_sc(guest: Guest, signe
     assert error.value.code == sc.DOES_NOT_EXIST
 
 
-def test_what_windows_refuses_is_explained_whichever_road_was_taken(guest: Guest, tmp_path: Path) -> None:
-    unsigned = build_driver(None, tmp_path)
-    deploy.by_sftp(guest.ssh, {"wsklab.sys": unsigned.path.read_bytes()})
+def test_what_windows_refuses_is_explained_whichever_road_was_taken(guest: Guest) -> None:
+    deploy.by_sftp(guest.ssh, {"wsklab.sys": unsigned().path.read_bytes()})
     with pytest.raises(Refused, match=r"577 ERROR_INVALID_IMAGE_HASH.*wsklab driver sign"):
         deploy.load(deploy.SshServices(guest.ssh), "wsklab", r"C:\wsklab\wsklab.sys", 5)
     with pytest.raises(Refused, match=r"2 ERROR_FILE_NOT_FOUND.*compare the service's path"):
@@ -104,6 +109,16 @@ def test_a_disc_brings_the_same_bytes_and_no_other_disc_is_taken(guest: Guest, t
     deploy.disc(files, guest.windows.disc)
     deploy.from_disc(guest.agent, files)
     assert guest.file("wsklab.sys") == files["wsklab.sys"]
+
+
+def test_an_agent_of_another_time_is_replaced(guest: Guest) -> None:
+    fresh = b"MZ, the new one"
+    digest = hashlib.sha256(fresh).hexdigest()
+    deploy.by_sftp(guest.ssh, {"wskagent.exe": b"MZ, the old one", **deploy.agent_files(fresh)})
+    assert not deploy.agent_is(guest.agent, digest)
+    deploy.renew_agent(guest.agent)
+    assert deploy.agent_is(guest.agent, digest) and guest.file("wskagent.exe") == fresh
+    assert guest.file("renew.cmd").isascii() and b"\r\n" in guest.file("renew.cmd")
 
 
 class Manager:
@@ -142,7 +157,7 @@ def test_a_stop_that_hangs_is_an_error_that_says_so() -> None:
 
 def test_a_driver_is_signed_once_and_checked(signed: BuiltDriver, tmp_path: Path) -> None:
     cache = signed.path.parents[2]
-    again = deploy.prepared(build_driver(None, cache), cache, NOW)
+    again = deploy.prepared(unsigned(), cache, NOW)
     assert again == signed and check_file(signed.path).signed
     assert deploy.prepared(signed, cache, NOW) is signed
     broken = bytearray(signed.path.read_bytes())

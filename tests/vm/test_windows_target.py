@@ -21,6 +21,7 @@ from simulated.windows import Faults
 from windows_media import report
 
 from wsklab import images
+from wsklab.drivers.build import build_agent
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.store import Manifest, Store, sha256
 from wsklab.qemu import firmware
@@ -31,7 +32,10 @@ TESTS = Path(__file__).parents[1]
 
 
 def make_image(store: Store, ssh: bool) -> Path:
-    """An image as `wsklab image build windows-2022` publishes it, with nothing on its disk; returns its folder."""
+    """An image as `wsklab image build windows-2022` publishes it, with nothing on its disk; returns its folder.
+
+    The one without SSH is also old: its agent is not ours.
+    """
     login, host = KeyPair.generate(), KeyPair.generate()
     with store.building("windows-2022", print) as partial:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(partial / "disk.qcow2"), "64M"], check=True)
@@ -43,6 +47,8 @@ def make_image(store: Store, ssh: bool) -> Path:
         write_private(partial / "host_key", host.private)
         known = " ".join(host.public.decode().split()[:2])
         (partial / "known_hosts").write_text(f"{ADDRESS} {known}\n" if ssh else "")
+        agent = build_agent(images.cache_folder()).path.read_bytes()
+        (partial / "wskagent.exe").write_bytes(agent if ssh else b"MZ of another time")
         files = {name: sha256(partial / name) for name in ("disk.qcow2", "variables.qcow2", "windows.json")}
         key = hashlib.sha256(f"{ssh}{known}".encode()).hexdigest()
         image = store.publish(partial, Manifest(
