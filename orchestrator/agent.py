@@ -125,5 +125,5 @@ class Agent:
         except AgentError as error:
             if not error.code:
                 raise
-            raise AgentError(f"{action} {name}: {explain(error.code, action)}", error.code) from None
+            raise AgentError(f"{action} {name}: {explain(error.code, action, str(error))}", error.code) from None
 

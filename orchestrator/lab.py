@@ -20,7 +20,7 @@ from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer import PeerProcess, Ssh
 from wsklab.orchestrator.scenario import Scenario
-from wsklab.orchestrator.snapshots import MACHINES, TAG, Kept, Unfit, copy, kept_name
+from wsklab.orchestrator.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
 from wsklab.orchestrator.target import Target
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.machine import Machine, MachineEvent
@@ -212,9 +212,9 @@ class Lab:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda machine: machine.stop(), self._machines.values()))
         self.wire.stop()
-        for machine in self._machines.values():  # no evidence, and with a snapshot in it large
-            for disk in machine.disks:
-                disk.unlink(missing_ok=True)
+        for name in MACHINES:  # no evidence, and with a snapshot in them large
+            for disk in DISKS:
+                (self.folder / name / disk).unlink(missing_ok=True)
 
     def prepare(self, scenario: Scenario) -> None:
         """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""

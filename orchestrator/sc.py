@@ -110,10 +110,14 @@ _OTHERWISE: dict[tuple[Action, int], tuple[str, str]] = {
 """Where a code means something else for one action."""
 
 
-def explain(code: int, action: Action) -> str:
-    """One sentence for a failed action: the code, its name, what it means, what to do next."""
+def explain(code: int, action: Action, said: str = "") -> str:
+    """One sentence for a failed action: the code, its name, what it means, what to do next.
+
+    `said` are the system's own words, for a code that is not known here.
+    """
     if code not in _MEANINGS:
-        return f"Win32 error {code}, unknown here: `net helpmsg {code}` in the guest says what Windows calls it"
+        words = f" ({said})" if said else ""
+        return f"Win32 error {code}{words}, unknown here; `net helpmsg {code}` in the guest says what Windows calls it"
     name, meaning, do = _MEANINGS[code]
     meaning, do = _OTHERWISE.get((action, code), (meaning, do))
     return f"Win32 error {code} ERROR_{name}: {meaning}; {do}"

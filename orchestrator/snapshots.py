@@ -29,7 +29,9 @@ TAG = "ready"
 """The name of the snapshot inside a machine's overlay."""
 
 MACHINES = ("target", "peer")
-OVERLAY, VARIABLES = "overlay.qcow2", "variables.qcow2"
+DISKS = OVERLAY, VARIABLES = "overlay.qcow2", "variables.qcow2"
+"""The files that a machine writes to, in its folder."""
+
 NEWEST = 4
 ROOM = 4 << 30
 
@@ -57,7 +59,7 @@ class Kept:
 
     def disks(self, machine: str) -> dict[str, Path]:
         """By the names that a machine's folder has for them: the overlay, and UEFI variables where it has any."""
-        found = {name: self.folder / kept_name(machine, name) for name in (OVERLAY, VARIABLES)}
+        found = {name: self.folder / kept_name(machine, name) for name in DISKS}
         return {name: path for name, path in found.items() if name == OVERLAY or path.exists()}
 
     @property

@@ -57,6 +57,14 @@ def make_image(store: Store, ssh: bool) -> Path:
     return image.folder
 
 
+def share(source: str, to: str) -> None:
+    """A hard link where that can be: the files of an image are known by their inode, others are hashed once."""
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copy2(source, to)
+
+
 class Played:
     """A cache of its own with the peer's image and one of a played Windows, and QEMU's place taken."""
 
@@ -65,8 +73,8 @@ class Played:
         store = Store(self.cache)
         for part in ("images", "packages", "drivers", "signing", "accelerator.json"):
             source = images.cache_folder() / part
-            if source.is_dir():  # hard links: an image's files are known by their inode
-                shutil.copytree(source, self.cache / part, copy_function=os.link, dirs_exist_ok=True, symlinks=True,
+            if source.is_dir():
+                shutil.copytree(source, self.cache / part, copy_function=share, dirs_exist_ok=True, symlinks=True,
                                 ignore=shutil.ignore_patterns("*.lock", "*.partial"))
             elif source.exists():
                 shutil.copy2(source, self.cache / part)
