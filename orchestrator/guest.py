@@ -82,8 +82,12 @@ class Guest(ABC):
         """Until the agent answers and the driver's file is in place. Raises LabError or MachineError."""
 
     @abstractmethod
-    def set_clock(self, machine: Machine) -> None:
+    def set_clock(self, machine: Machine, agent: Agent) -> None:
         """After a resume, where the agent's own `set_time` does not do it."""
+
+    @abstractmethod
+    def ssh(self, machine: Machine, agent: Agent) -> Ssh:
+        """A connection to its SSH server. Raises LabError."""
 
     @abstractmethod
     def shell(self, machine: Machine, agent: Agent, command: str) -> None:
@@ -108,29 +112,26 @@ class StandinGuest(Guest):
 
     def await_ready(self, machine: Machine, agent: Agent, driver: BuiltDriver, deadline: float) -> None:
         machine.console.expect(READY, deadline)
-        ssh = self._ssh(machine)
+        ssh = self.ssh(machine, agent)
         ssh.put(f"{self.LINUX_FOLDER}/{driver.path.name}", driver.path.read_bytes())
         ssh.close()  # no connection may be open when the lab is ready
         agent.await_hello(deadline)
 
-    def set_clock(self, machine: Machine) -> None:
-        self._run(machine, f"date -s @{int(time.time())}")
+    def set_clock(self, machine: Machine, agent: Agent) -> None:
+        self.shell(machine, agent, f"date -s @{int(time.time())}")
+
+    def ssh(self, machine: Machine, agent: Agent) -> Ssh:
+        return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts)
 
     def shell(self, machine: Machine, agent: Agent, command: str) -> None:
-        self._run(machine, command)
-
-    def address(self, present: bool) -> str:
-        return linux_address("target", present)
-
-    def _run(self, machine: Machine, command: str) -> None:
-        ssh = self._ssh(machine)
+        ssh = self.ssh(machine, agent)
         try:
             ssh.run(command)
         finally:
             ssh.close()
 
-    def _ssh(self, machine: Machine) -> Ssh:
-        return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts)
+    def address(self, present: bool) -> str:
+        return linux_address("target", present)
 
 
 class WindowsGuest(Guest):
@@ -180,7 +181,7 @@ class WindowsGuest(Guest):
         deploy.run(agent, "shutdown.exe /r /t 0 /f /d p:4:2", 30)
         self._greet(machine, agent, deadline)
 
-    def set_clock(self, machine: Machine) -> None:
+    def set_clock(self, machine: Machine, agent: Agent) -> None:
         """The agent has done it: it is SYSTEM."""
 
     def shell(self, machine: Machine, agent: Agent, command: str) -> None:
@@ -199,7 +200,7 @@ class WindowsGuest(Guest):
         return {"verifier": verifier.settings(self._program(agent), self.verify, driver.path.name)}
 
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
-        """A connection; the server starts late by itself, so the agent starts it. Raises LabError."""
+        """The server starts late by itself, so the agent starts it."""
         try:
             agent.service("start", "sshd")
         except Refused as error:

@@ -155,7 +155,8 @@ class Lab:
             self._target = Target(self._start_target(driver, TAG), self.journal)
             self._start_peer(TAG)
             with ThreadPoolExecutor(2) as pool:
-                clocks = [pool.submit(self._wake_peer), pool.submit(self.guest.set_clock, self.target.machine)]
+                clocks = [pool.submit(self._wake_peer),
+                          pool.submit(self.guest.set_clock, self.target.machine, self.target.agent)]
                 self._driver = self._ready = driver
                 self._check()
                 for done in clocks:
