@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wsklab.drivers import dense
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.sc import Action, explain
 from wsklab.qemu.serial import SerialLine
@@ -100,20 +101,20 @@ class Agent:
 
     def ioctl(self, device: str, code: int, data: bytes, out: int, timeout: float = PATIENCE) -> bytes:
         """DeviceIoControl on `device` with `data`, room for `out` bytes of answer."""
-        answer = self.ask("ioctl", timeout, device=device, code=code, out=out, **{"in": data.hex()})
-        return bytes.fromhex(answer["out"])
+        answer = self.ask("ioctl", timeout, device=device, code=code, out=out, **{"in": dense.encode(data)})
+        return dense.decode(answer["out"])
 
     def put(self, path: str, content: bytes) -> None:
         """Write a file in the target, piece by piece."""
         for offset in range(0, max(len(content), 1), CHUNK):
-            self.ask("put", 30, path=path, offset=offset, data=content[offset : offset + CHUNK].hex())
+            self.ask("put", 30, path=path, offset=offset, data=dense.encode(content[offset : offset + CHUNK]))
 
     def get(self, path: str, limit: int = 64 * 1024 * 1024) -> bytes:
         """Read a file of the target, at most `limit` bytes of it."""
         content = bytearray()
         while True:
             answer = self.ask("get", 30, path=path, offset=len(content), length=CHUNK)
-            piece = bytes.fromhex(answer["data"])
+            piece = dense.decode(answer["data"])
             content += piece
             if not piece or len(content) >= min(answer["size"], limit):
                 return bytes(content[:limit])

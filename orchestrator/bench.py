@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.plot import Points
 from wsklab.orchestrator.runner import Run
 from wsklab.orchestrator.scenario import Scenario
+from wsklab.orchestrator.vitals import resident
 from wsklab.qemu.kd import packet
 from wsklab.qemu.kd.messages import DEBUG_IO_HEADER
 from wsklab.qemu.kd.packet import Kind, Packet
@@ -93,9 +97,10 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def document(about: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
-    """bench.json."""
-    return {"schema": SCHEMA, "about": dict(about), "figures": [asdict(f) for f in figures]}
+def document(about: Mapping[str, Any], figures: Sequence[Figure],
+             growth: Mapping[str, Points]) -> dict[str, Any]:
+    """bench.json; `growth` is name -> points (x, y)."""
+    return {"schema": SCHEMA, "about": dict(about), "figures": [asdict(f) for f in figures], "growth": dict(growth)}
 
 
 # --- without machines ---------------------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ class Labs:
         self._ground = ground
         self._driver = driver
         self._run = Run(folder, ground.results(driver, 1), Console(quiet=True), lambda: self._lab(False))
-        self._number = 0
+        self._numbers = itertools.count(1)
 
     def _lab(self, cold: bool) -> Lab:
         self._ground.cold = cold
@@ -168,8 +173,7 @@ class Labs:
 
     def one(self, lab: Lab, scenario: Scenario) -> float:
         """Seconds of one scenario, evidence and verdict included."""
-        self._number += 1
-        result = self._run.one(lab, scenario, self._number)
+        result = self._run.one(lab, scenario, next(self._numbers))
         if result.verdict != "pass":
             raise UsageError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
         return result.timing["total_s"]
@@ -208,13 +212,40 @@ class Labs:
                 figure("shared scenario", "s", shared),
                 figure("our own Python per scenario", "ms", [1000 * value for value in cpu]),
                 figure(f"verdicts per minute, {many.connections} at once", "/min", verdicts),
-                *(figure(f"memory of the {name}'s QEMU", "MiB", [_resident(lab.machine(name).pid)])
+                *(figure(f"memory of the {name}'s QEMU", "MiB", [resident(lab.machine(name).pid)])
                   for name in ("target", "peer")),
-                figure("memory of ours", "MiB", [_resident(os.getpid())]),
+                figure("memory of ours", "MiB", [resident(os.getpid())]),
                 figure("disk of a running lab", "MiB", [_blocks(lab.folder)]),
             ]
         finally:
             lab.stop()
+
+
+    def by_connections(self, many: Scenario, counts: Sequence[int], repeats: int) -> Points:
+        """(connections, seconds of a scenario with so many side by side: the median of `repeats`)."""
+        lab = self._lab(False)
+        try:
+            scenarios = [many.model_copy(update={"connections": count}) for count in counts]
+            return [(s.connections, statistics.median(self.one(lab, s) for _ in range(repeats))) for s in scenarios]
+        finally:
+            lab.stop()
+
+    def by_labs(self, scenario: Scenario, most: int, each: int) -> Points:
+        """(labs, scenarios per minute of all of them), `each` scenarios on every lab, the labs' starts not counted."""
+        labs: list[Lab] = []
+        points: list[tuple[float, float]] = []
+        try:
+            for count in range(1, most + 1):
+                labs.append(self._lab(False))
+                self.one(labs[-1], scenario)
+                began = time.monotonic()
+                with ThreadPoolExecutor(count) as pool:
+                    list(pool.map(lambda lab: [self.one(lab, scenario) for _ in range(each)], labs))
+                points.append((count, round(60 * count * each / (time.monotonic() - began), 1)))
+        finally:
+            for lab in labs:
+                lab.stop()
+        return points
 
 
 def _with_cpu(cpu: list[float], act: Callable[[], float]) -> float:
@@ -222,11 +253,6 @@ def _with_cpu(cpu: list[float], act: Callable[[], float]) -> float:
     result = act()
     cpu.append(time.process_time() - began)
     return result
-
-
-def _resident(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _blocks(folder: Path) -> float:

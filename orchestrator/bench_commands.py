@@ -6,47 +6,70 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wsklab import images
-from wsklab.drivers.build import build_driver
-from wsklab.orchestrator import bench, runner, suite
+from wsklab.drivers.build import BuiltDriver, build_driver
+from wsklab.orchestrator import admission, bench, runner, suite
 from wsklab.orchestrator.bench import Figure
 from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.plot import Points, line_chart
 from wsklab.orchestrator.results import write_atomically
+
+CONNECTIONS = (1, 10, 50, 100, 200, 400)
 
 
 def run(out: Path | None, quick: bool, as_json: bool) -> None:
-    """Measure everything; `quick` takes about two minutes on two cores without KVM."""
+    """Measure everything; `quick` takes about three minutes on two cores without KVM. What is measured is on disk."""
     folder, console = runner.new_folder(out), Console(quiet=as_json)
     driver = build_driver(None, images.cache_folder(), console.progress)
     ground = Ground.prepare(folder, Console(quiet=True))
-    scenario, many = suite.select(["linger-zero"], [], [])[0], suite.select(["hundred-killed"], [], [])[0]
-    labs, figures = bench.Labs(ground, driver, folder), list[Figure]()
+    scenario, many = suite.select(["linger-zero"], [], [])[0], suite.select(["hundred-mixed-endings"], [], [])[0]
+    labs, figures, growth = bench.Labs(ground, driver, folder), list[Figure](), dict[str, Points]()
+
+    def keep(*measured: Figure) -> str:
+        figures.extend(measured)
+        document = bench.document({**about(ground, driver), "quick": quick}, figures, growth)
+        write_atomically(folder / "bench.json", json.dumps(document, indent=1) + "\n")
+        return json.dumps(document, indent=1)
+
     with console.step("the wire and the KD session"):
-        figures += bench.wire_figures(1.0 if quick else 5.0)
-        figures.append(bench.kd_figure(5 if quick else 20))
+        keep(*bench.wire_figures(1.0 if quick else 5.0), bench.kd_figure(5 if quick else 20))
     with console.step("cold starts: a boot for each scenario"):
         ready, naive = labs.starts(scenario, 2 if quick else 5, cold=True)
-        figures += [bench.figure("cold start", "s", ready), bench.figure("naive: boot, scenario, stop", "s", naive)]
+        keep(bench.figure("cold start", "s", ready), bench.figure("naive: boot, scenario, stop", "s", naive))
     with console.step("warm starts: a kept snapshot for each scenario"):
         labs.starts(scenario, 1, cold=False)  # it is kept now
         ready, whole = labs.starts(scenario, 3 if quick else 10, cold=False)
-        figures += [bench.figure("warm start", "s", ready), bench.figure("warm start, scenario, stop", "s", whole)]
+        keep(bench.figure("warm start", "s", ready), bench.figure("warm start, scenario, stop", "s", whole))
     with console.step("one lab, many scenarios"):
-        figures += labs.series(scenario, many, 15 if quick else 100)
-    about = {"host": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "quick": quick,
-             **ground.results(driver, 1).run}
-    document = json.dumps(bench.document(about, figures), indent=1)
-    write_atomically(folder / "bench.json", document + "\n")
+        keep(*labs.series(scenario, many, 15 if quick else 100))
+    with console.step("more connections"):
+        growth["seconds by connections"] = labs.by_connections(many, CONNECTIONS, 1 if quick else 3)
+    with console.step("more labs"):
+        most, _ = admission.admit(None, ground.guests_mib, admission.host())
+        growth["scenarios per minute by labs"] = labs.by_labs(scenario, most + 1, 20 if quick else 60)
+    document = keep()
+    for name, points in growth.items():
+        up, _, across = name.partition(" by ")
+        write_atomically(folder / f"by-{across}.svg", line_chart(name.capitalize(), across, up, {"measured": points}))
     if as_json:
         click.echo(document)
         return
     for f in figures:
-        click.echo(f"{f.name:34} {f.median:10.4g} {f.unit:5}  p95 {f.p95:<9.4g} {f.least:.4g} to {f.most:.4g}  n={f.n}")
+        click.echo(f"{f.name:38} {f.median:10.4g} {f.unit:5}  p95 {f.p95:<9.4g} {f.least:.4g} to {f.most:.4g}  n={f.n}")
+    for name, points in growth.items():
+        click.echo(f"{name}: " + ", ".join(f"{x:g}: {y:.4g}" for x, y in points))
     click.echo(f"\n{folder / 'bench.json'}")
+
+
+def about(ground: Ground, driver: BuiltDriver) -> dict[str, Any]:
+    """On what, and with what, it was measured."""
+    return {"host": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0],
+            **ground.results(driver, 1).run}
 
 
 def compare(before: Path, after: Path, as_json: bool) -> None:

@@ -30,6 +30,15 @@ def main() -> None:
     """
 
 
+def _jobs(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of labs; None for `auto`."""
+    if value == "auto":
+        return None
+    if value.isdecimal() and int(value):
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither a number of labs nor 'auto'")
+
+
 @main.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
@@ -45,6 +54,8 @@ def main() -> None:
 @click.option("--verifier", "verify", metavar="standard", help="Windows: have Driver Verifier watch the driver.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
+@click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=_jobs,
+              help="Labs side by side; no more than the host has memory and cores for, and auto is that many.")
 @click.option("--isolate/--shared", default=True, show_default=True,
               help="Take the target back to its snapshot before each scenario, or run all on one state of it.")
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
@@ -52,8 +63,8 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
-        twin_names: tuple[str, ...], twins: bool, verify: str | None, repeat: int, until_fail: bool, isolate: bool,
-        cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
+        twin_names: tuple[str, ...], twins: bool, verify: str | None, repeat: int, until_fail: bool, jobs: int | None,
+        isolate: bool, cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
@@ -61,7 +72,7 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     from wsklab.orchestrator import commands
 
     if twins:
-        if (target, driver_name, repeat, until_fail, verify) != ("standin", "wsklab", 1, False, None):
+        if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator import twin_commands
 
@@ -71,9 +82,8 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     code = commands.run(
         words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name,
-        twin=next(iter(twin_names), None),
-        repeat=repeat, until_fail=until_fail, isolate=isolate, cold=cold, seed=seed, out=out, as_json=as_json,
-        verify=verify)
+        twin=next(iter(twin_names), None), repeat=repeat, until_fail=until_fail, jobs=jobs, isolate=isolate, cold=cold,
+        seed=seed, out=out, as_json=as_json, verify=verify)
     sys.exit(code)
 
 
@@ -99,6 +109,20 @@ def bench_compare(before: Path, after: Path, as_json: bool) -> None:
     from wsklab.orchestrator import bench_commands
 
     bench_commands.compare(before, after, as_json)
+
+
+@bench.command("endurance")
+@click.option("--disconnects", default=10_000, show_default=True, type=click.IntRange(0), metavar="N",
+              help="Endings on one shared lab: 100 side by side, half FIN, half RST, in an order drawn.")
+@click.option("--restores", default=500, show_default=True, type=click.IntRange(0), metavar="N",
+              help="Times back to the snapshot, with a scenario after each.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder (must be empty).")
+@click.option("--json", "as_json", is_flag=True, help="Print endurance.json on standard output, and nothing else.")
+def bench_endurance(disconnects: int, restores: int, out: Path | None, as_json: bool) -> None:
+    """Thousands of endings, hundreds of restores: what goes wrong, what grows. Writes endurance.json and plots."""
+    from wsklab.orchestrator import endurance_commands
+
+    sys.exit(endurance_commands.run(out, disconnects, restores, as_json))
 
 
 @main.group()
@@ -274,7 +298,7 @@ def entry() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
-        main(standalone_mode=False)
+        main(prog_name="wsklab", standalone_mode=False)
         sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), WRONG_USAGE)

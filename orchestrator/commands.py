@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
 from wsklab.drivers.twins import twins
 from wsklab.images.store import sha256
-from wsklab.orchestrator import runner, suite, targets
+from wsklab.orchestrator import admission, runner, suite, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import Guest
 from wsklab.orchestrator.lab import PEER_PROFILE, Lab
+from wsklab.orchestrator.lanes import Lanes, Work
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
 from wsklab.qemu import accel, profile
@@ -30,8 +32,8 @@ from wsklab.qemu.profile import Accelerator, load_profile
 
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
-        twin: str | None, repeat: int, until_fail: bool, isolate: bool, cold: bool, seed: int, out: Path | None,
-        as_json: bool, verify: str | None = None) -> int:
+        twin: str | None, repeat: int, until_fail: bool, jobs: int | None, isolate: bool, cold: bool, seed: int,
+        out: Path | None, as_json: bool, verify: str | None = None) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     scenarios = suite.select(words, tags, exclude)
     targets.check(target, verify)
@@ -53,7 +55,11 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         return lab
 
     current = runner.Run(folder, results, console, boot, isolate)
-    current.scenarios(scenarios, repeat, until_fail)
+    lanes = Lanes(current, Work(runner.order(scenarios, repeat, until_fail)), until_fail)
+    try:
+        lanes.play(ground.admitted(jobs, len(scenarios) * repeat), ground.room)
+    finally:
+        current.write()
     if as_json:
         click.echo((folder / "results.json").read_text(encoding="utf-8"))
     else:
@@ -76,7 +82,7 @@ class Ground:
     peer: images.Image
     accelerator: Accelerator
     cold: bool = False
-    labs: int = 0
+    labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
     def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
@@ -102,6 +108,24 @@ class Ground:
             target=self.guest.describe(),
             driver={"name": driver.name, "sha256": driver.sha256, "twin": driver.twin})
 
+    def admitted(self, wanted: int | None, items: int) -> int:
+        """How many labs this host carries of those that are wanted (None: as many as it can) and of use."""
+        if wanted == 1 or items == 1:
+            return 1
+        count, why = admission.admit(wanted, self.guests_mib, admission.host())
+        if why:
+            self.console.line(f"          {min(count, items)} labs side by side: {why}")
+        return min(count, items)
+
+    @property
+    def guests_mib(self) -> int:
+        """Memory of a lab's two guests."""
+        return self.guest.profile.memory_mib + load_profile(PEER_PROFILE).memory_mib
+
+    def room(self) -> str | None:
+        """Why there is no room for one more lab on this host now; None when there is."""
+        return admission.room(self.guests_mib, admission.host())
+
     def boot(self, driver: BuiltDriver) -> Lab:
         """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError."""
         if self.cold:
@@ -113,8 +137,7 @@ class Ground:
             return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
 
     def _lab(self) -> Lab:
-        self.labs += 1
-        return Lab(self.folder / f"lab-{self.labs}", self.accelerator, self.guest, self.peer)
+        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -28,6 +29,7 @@ class Console:
         # A file or a build server has no width; the table shall not be folded to 80 columns there.
         width = None if sys.stdout.isatty() else 140
         self._out = RichConsole(quiet=quiet, highlight=False, width=width)
+        self._spinner = threading.Lock()
 
     def line(self, text: str, style: str = "") -> None:
         """One line, as it is (no markup)."""
@@ -37,8 +39,13 @@ class Console:
     def step(self, title: str) -> Iterator[None]:
         """A piece of work that takes a moment: a spinner while it lasts, its time when it is done."""
         began = time.monotonic()
-        with self._out.status(Text(title)):
-            yield
+        spins = self._spinner.acquire(blocking=False)  # one at a time; of labs side by side only the first shows
+        try:
+            with self._out.status(Text(title)) if spins else nullcontext():
+                yield
+        finally:
+            if spins:
+                self._spinner.release()
         self._out.print(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), title))
 
     def progress(self, text: str) -> None:

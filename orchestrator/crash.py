@@ -1,7 +1,8 @@
 """When a scenario goes down: what happened is named, and evidence is kept before anything is torn down.
 
-A crash (the driver's host is gone), a hang (it does not answer), a driver that refuses, and a failure of the lab itself
-are different things; `name_it` tells them apart by asking, and the judge blames.
+A crash (the driver's host is gone), a hang (the driver does not return), silence (nothing is heard of the target at
+all), a driver that refuses, and a failure of the lab itself are different things; `name_it` tells them apart by asking,
+and the judge blames.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 
 from wsklab.drivers import protocol
 from wsklab.images.windows import dumps
+from wsklab.orchestrator import silence
 from wsklab.orchestrator.agent import AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import MachineLost
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation, describe_loss
+from wsklab.orchestrator.silence import note
 from wsklab.orchestrator.target import SERVICE
 from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
 from wsklab.qemu.kd import bugcheck
@@ -33,9 +36,6 @@ TIMED_OUT = frozenset({1053, 1460})
 NEWS = 1.0
 """Seconds in which the news of a machine's end follows the first call that fails for it."""
 
-ALIVE = 3.0
-"""Seconds for a healthy agent or machine to answer when it is asked only whether it lives."""
-
 COPIED = 4 << 20
 """Bytes of a log that are copied, from its end."""
 
@@ -46,11 +46,11 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
     """What stopped a scenario, as an observation; None when the journal already says which machine went away."""
     if isinstance(error, MachineLost) or _news(lab):
         return None
-    if isinstance(error, AgentSilent):
-        return _silent(lab, error)
     if isinstance(error, AgentError):
         return _refused(lab, error)
-    return _note("failure", str(error) or "something did not happen in the time allowed")
+    if isinstance(error, (AgentSilent, DeadlinePassed, TimeoutError)):
+        return silence.name_it(lab, error)
+    return note("failure", str(error) or silence.LATE)
 
 
 def _news(lab: Lab) -> bool:
@@ -64,44 +64,25 @@ def _news(lab: Lab) -> bool:
     return False
 
 
-def _refused(lab: Lab, error: AgentError) -> Observation:
+def _refused(lab: Lab, error: AgentError) -> Observation | None:
     """The agent lives, and a call into the driver failed: it did not come back, or its device is gone."""
     if error.code in TIMED_OUT:
-        return _note("hang", str(error))
-    agent, patience = lab.target.agent, ALIVE * lab.slowness
+        return note("hang", str(error))
+    agent, patience = lab.target.agent, silence.ALIVE * lab.slowness
     try:
         state = f"its service, which nobody stopped, is {agent.service('query', SERVICE, timeout=patience)['state']}"
         if state.endswith(" running"):  # Wine says so even when the process that ran the driver is gone
             agent.ask("close_device", patience, device=protocol.DEVICE)
             lab.target.state()
-            return _note("refusal", str(error))
+            return note("refusal", str(error))
     except AgentError as again:
         state = f"then {again}"
-    except (LabError, MachineError) as silence:
-        return _note("hang", f"{error}; then {silence}")
+    except AgentSilent as again:
+        return silence.name_it(lab, AgentSilent(f"{error}; then {again}"))
+    except (LabError, MachineError) as again:
+        return note("hang", f"{error}; then {again}")
     return Observation(time.time_ns(), "machine", "crash", None, {
         "machine": "target", "detail": f"{error}; {state}"})
-
-
-def _silent(lab: Lab, error: AgentSilent) -> Observation:
-    """No answer: the driver's call hangs, the whole machine hangs, or the agent is gone while its machine lives."""
-    deadline = ALIVE * lab.slowness
-    try:
-        lab.target.agent.ask("ping", deadline)
-        return _note("hang", str(error))
-    except (LabError, MachineError):
-        pass
-    try:
-        lab.wire.barrier(time.monotonic() + deadline, ["target"])
-    except DeadlinePassed:
-        return _note("hang", f"{error}, and the whole machine no longer answers on the wire")
-    except MachineError as wire:
-        return _note("failure", str(wire))
-    return _note("silent", f"{error}; its machine still answers on the wire")
-
-
-def _note(kind: str, detail: str) -> Observation:
-    return Observation(time.time_ns(), "lab", kind, None, {"detail": detail})
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------------
@@ -118,13 +99,17 @@ class Collector:
     done: bool = False
 
     def collect(self, why: str) -> None:
-        """Registers, screen, logs and dump of both machines. Never raises: what cannot be had is named in the notes."""
+        """Status, registers, screen, logs and dump of both machines; what cannot be had is named in the notes.
+
+        Never raises.
+        """
         if self.done:
             return
         self.done = True
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("target", "peer"):
             machine = self.lab.machine(name)
+            self._keep(f"{name}-status.json", partial(_write_status, machine))
             self._keep(f"{name}-registers.txt", partial(_write_registers, machine))
             self._keep(f"{name}-screen.png", machine.screenshot)
             for log in LOGS:
@@ -144,6 +129,12 @@ class Collector:
             self.kept.append(name)
         except (MachineError, OSError) as error:
             self.missing[name] = str(error)
+
+
+def _write_status(machine: Machine, path: Path) -> None:
+    """What QEMU says of the machine, and the seconds for which its serial lines have been quiet."""
+    quiet = {name: round(seconds, 3) for name, seconds in machine.quiet().items()}
+    path.write_text(json.dumps({"status": machine.status(), "quiet_s": quiet}, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_registers(machine: Machine, path: Path) -> None:

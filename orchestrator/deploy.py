@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from wsklab.drivers import dense
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
@@ -225,7 +226,7 @@ def _hash(agent: Agent, name: str) -> str:
 def run(agent: Agent, command: str, timeout: float, harmless: tuple[int, ...] | None = (0,)) -> str:
     """Run a program in the guest; returns what it printed. Raises LabError for a status not `harmless` (None: any)."""
     answer = agent.ask("run", timeout + 5, command=command, timeout_ms=int(timeout * 1000))
-    said = bytes.fromhex(answer["output"]).decode(errors="replace")
+    said = dense.decode(answer["output"]).decode(errors="replace")
     if harmless is not None and answer["exit"] not in harmless:
         raise LabError(f"'{command}' failed in the target (status {answer['exit']}): {said.strip()[-500:]}")
     return said

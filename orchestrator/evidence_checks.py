@@ -27,8 +27,10 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"the driver hangs: {hang.data['detail']}"
     for refusal in facts.everywhere("lab", "refusal"):
         yield "fail", f"the driver refuses a call: {refusal.data['detail']}"
-    for silent in facts.everywhere("lab", "silent"):
-        yield "infra", f"the agent is gone: {silent.data['detail']}"
+    for silence in facts.everywhere("lab", "silence"):
+        yield "fail", f"silence, nothing is heard of the target any more: {silence.data['detail']}"
+    for gone in facts.everywhere("lab", "agent-gone"):
+        yield "infra", f"the agent is gone: {gone.data['detail']}"
     for failure in facts.everywhere("lab", "failure"):
         yield "infra", f"the lab failed: {failure.data['detail']}"
     for rule in facts.everywhere("driver", "rule"):

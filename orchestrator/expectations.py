@@ -33,12 +33,18 @@ def wire(facts: Facts) -> Iterator[Finding]:
     wanted = facts.scenario.expect.wire
     for conn in facts.connections:
         peer, driver = facts.ending(conn, "peer"), facts.ending(conn, "driver")
-        if wanted.peer is not None and list(peer.sent) != wanted.peer:
+        from_peer, from_driver = _resolved(facts, conn, wanted.peer), _resolved(facts, conn, wanted.driver)
+        if from_peer is not None and list(peer.sent) != from_peer:
             blame: Verdict = "fail" if _driver_failed_before(facts, peer.t) else "infra"
-            yield blame, f"{_conn(facts, conn)}the peer should have sent {_words(wanted.peer)}, the wire shows {peer}"
-        if wanted.driver is not None and list(driver.sent) != wanted.driver:
-            yield "fail", (f"{_conn(facts, conn)}the driver should have sent {_words(wanted.driver)}, "
+            yield blame, f"{_conn(facts, conn)}the peer should have sent {_words(from_peer)}, the wire shows {peer}"
+        if from_driver is not None and list(driver.sent) != from_driver:
+            yield "fail", (f"{_conn(facts, conn)}the driver should have sent {_words(from_driver)}, "
                            f"the wire shows {driver}")
+
+
+def _resolved(facts: Facts, conn: int, wanted: Sequence[str] | None) -> list[str] | None:
+    """The endings wanted, with what was drawn in the place of `drawn`."""
+    return None if wanted is None else [facts.drawn(conn) or "none" if end == "drawn" else end for end in wanted]
 
 
 def _driver_failed_before(facts: Facts, t: int | None) -> bool:
@@ -110,7 +116,7 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
             yield "fail", (f"{where}unexpected WskDisconnectEvent (call {len(wanted) + 1}) "
                            f"with flags {extra.data['flags']:08x}")
         for expected, call in zip(wanted, seen, strict=False):
-            yield from _flags(where, expected, call, facts.cookie(conn))
+            yield from _flags(where, expected, call, facts.cookie(conn), facts.drawn(conn))
 
 
 def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
@@ -124,10 +130,12 @@ def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
         yield "fail", f"{where}WskDisconnectEvent was called at IRQL {irql}, above DISPATCH_LEVEL (R8)"
 
 
-def _flags(where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None) -> Iterator[Finding]:
+def _flags(where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None,
+           drawn: str | None) -> Iterator[Finding]:
     flags = call.data["flags"]
+    abortive = ("set" if drawn == "rst" else "clear") if expected.abortive == "drawn" else expected.abortive
     for name, bit, wanted in (
-        ("WSK_FLAG_ABORTIVE", ABORTIVE, expected.abortive),
+        ("WSK_FLAG_ABORTIVE", ABORTIVE, abortive),
         ("WSK_FLAG_AT_DISPATCH_LEVEL", AT_DISPATCH_LEVEL, expected.at_dispatch),
     ):
         if wanted != "any" and bool(flags & bit) != (wanted == "set"):

@@ -101,6 +101,11 @@ class Facts:
         opened = self.of("lab", "opened", conn)
         return opened[-1].data["cookie"] if opened else None
 
+    def drawn(self, conn: int) -> str | None:
+        """`fin` or `rst`: how the peer was to end this connection where the lab has drawn it."""
+        drawn = self.of("lab", "drawn", conn)
+        return str(drawn[-1].data["ending"]) if drawn else None
+
     def flow(self, conn: int) -> Flow | None:
         """The connection's ports, None if it never got as far."""
         known = self.of("lab", "flow", conn)

@@ -1,9 +1,8 @@
-"""What differs between the two kinds of target: how each comes up, is given its driver, told the time, and asked."""
+"""What differs between the two kinds of target: how each comes up, is given its driver, and asked."""
 
 from __future__ import annotations
 
 import json
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,8 +44,6 @@ class Guest(ABC):
     """How many times KVM's time everything may take."""
     restarts: ClassVar[bool] = False
     """Whether it may reset itself before it is ready."""
-    sets_clock: ClassVar[bool] = False
-    """Whether its agent may set the time."""
 
     def __init__(self, image: Image, profile: Profile, version: str) -> None:
         self.image = image
@@ -82,16 +79,12 @@ class Guest(ABC):
         """Until the agent answers and the driver's file is in place. Raises LabError or MachineError."""
 
     @abstractmethod
-    def set_clock(self, machine: Machine, agent: Agent) -> None:
-        """After a resume, where the agent's own `set_time` does not do it."""
-
-    @abstractmethod
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
         """A connection to its SSH server. Raises LabError."""
 
     @abstractmethod
-    def shell(self, machine: Machine, agent: Agent, command: str) -> None:
-        """Run a command line of the guest's own. Raises LabError."""
+    def shell(self, machine: Machine, agent: Agent, command: str) -> str:
+        """Run a command line of the guest's own; returns what it said. Raises LabError."""
 
     @abstractmethod
     def address(self, present: bool) -> str:
@@ -117,16 +110,13 @@ class StandinGuest(Guest):
         ssh.close()  # no connection may be open when the lab is ready
         agent.await_hello(deadline)
 
-    def set_clock(self, machine: Machine, agent: Agent) -> None:
-        self.shell(machine, agent, f"date -s @{int(time.time())}")
-
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
         return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts)
 
-    def shell(self, machine: Machine, agent: Agent, command: str) -> None:
+    def shell(self, machine: Machine, agent: Agent, command: str) -> str:
         ssh = self.ssh(machine, agent)
         try:
-            ssh.run(command)
+            return ssh.run(command)
         finally:
             ssh.close()
 
@@ -141,7 +131,6 @@ class WindowsGuest(Guest):
     boot = 600.0
     slow: ClassVar[dict[Accelerator, float]] = {"kvm": 1.0, "tcg": 12.0}
     restarts = True
-    sets_clock = True
 
     def __init__(self, image: Image, profile: Profile, version: str, verify: verifier.Choice | None = None) -> None:
         super().__init__(image, profile, version)
@@ -181,11 +170,8 @@ class WindowsGuest(Guest):
         deploy.run(agent, "shutdown.exe /r /t 0 /f /d p:4:2", 30)
         self._greet(machine, agent, deadline)
 
-    def set_clock(self, machine: Machine, agent: Agent) -> None:
-        """The agent has done it: it is SYSTEM."""
-
-    def shell(self, machine: Machine, agent: Agent, command: str) -> None:
-        deploy.run(agent, f"cmd.exe /d /c {command}", 30)
+    def shell(self, machine: Machine, agent: Agent, command: str) -> str:
+        return deploy.run(agent, f"cmd.exe /d /c {command}", 30)
 
     def address(self, present: bool) -> str:
         if present:

@@ -17,10 +17,14 @@ class MachineLost(LabError):
 
 
 class Journal:
-    """An append-only list of observations; threads add, one waits. No polling: every wait is woken by an addition."""
+    """A list of observations; threads add, one waits and, between its waits, forgets what is behind it.
+
+    No polling: every wait is woken by an addition.
+    """
 
     def __init__(self) -> None:
         self._entries: list[Observation] = []
+        self._forgotten = 0  # entries before the first that is kept; marks count them
         self._changed = threading.Condition()
         self._lost: Observation | None = None
         self._expecting_loss = False
@@ -57,25 +61,31 @@ class Journal:
     def mark(self) -> int:
         """The present end of the journal, for `after=` and `since`."""
         with self._changed:
-            return len(self._entries)
+            return self._forgotten + len(self._entries)
+
+    def forget(self) -> None:
+        """Let go of everything so far: thousands of scenarios pass through one journal. Marks stay good."""
+        with self._changed:
+            self._forgotten += len(self._entries)
+            self._entries.clear()
 
     def since(self, mark: int) -> list[Observation]:
         """A copy of everything from `mark` on."""
         with self._changed:
-            return self._entries[mark:]
+            return self._entries[max(0, mark - self._forgotten) :]
 
     def wait(self, matches: Matches, deadline: float, after: int = 0) -> tuple[Observation, int]:
         """The first observation from position `after` on that `matches`, and the position behind it.
 
         Raises TimeoutError at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
         """
-        position = after
         with self._changed:
+            position = max(0, after - self._forgotten)
             while True:
                 while position < len(self._entries):
                     position += 1
                     if matches(self._entries[position - 1]):
-                        return self._entries[position - 1], position
+                        return self._entries[position - 1], self._forgotten + position
                 self.check()
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):

@@ -53,11 +53,13 @@ class Ssh:
         except (OSError, paramiko.SSHException) as error:
             raise LabError(f"{path} could not be written in the {self._name} over SFTP: {error}") from None
 
-    def run(self, command: str, timeout: float = 30.0) -> None:
-        """Run a command to its end. Raises LabError when it failed."""
-        status, said = self.call(command, timeout)
+    def run(self, command: str, timeout: float = 30.0) -> str:
+        """Run a command to its end; returns what it said. Raises LabError when it failed."""
+        status, raw = self.call(command, timeout)
+        said = raw.decode(errors="replace")
         if status:
-            raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said.decode(errors='replace')}")
+            raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said}")
+        return said
 
     def call(self, command: str, timeout: float = 30.0) -> tuple[int, bytes]:
         """Run a command to its end: its status, and what it printed. Raises LabError when it does not end."""

@@ -83,6 +83,15 @@ class PeerSteps:
         """close(2), after SO_LINGER where asked."""
         self._ask(step, "close", **({"linger": args.linger} if args.linger is not None else {}))
 
+    def close_all(self, step: steps.PeerStep, args: verbs.CloseAll) -> None:
+        """Close every connection in an order drawn; what was drawn for each is noted for the judge."""
+        stage = self._stage
+        answer = stage.peer.ask("close_many", stage.deadline(step.within) + ANSWER, None, into="", how=args.how,
+                                count=stage.scenario.connections, seed=stage.draw.randrange(1, 2**32))
+        resets = dict(zip(map(str, answer["order"]), answer["resets"], strict=True))
+        for connection in stage.connections.values():
+            stage.note("drawn", connection.number, ending="rst" if resets.get(connection.sock) else "fin")
+
     def close_listener(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Close the listening socket; what is in its accept queue is reset (C24)."""
         self._stage.peer.ask("close", self._stage.deadline(step.within), None, sock="listener")

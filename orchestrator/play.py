@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 
@@ -28,24 +29,28 @@ CLEAN = 15.0
 """Seconds for every socket to close and every IRP to come back."""
 
 
-def play(lab: Lab, scenario: Scenario, recording: Path) -> list[Observation]:
+def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list[Observation]:
     """Run `scenario` and return everything observed, in time order; the wire's recording stays at `recording`.
+
+    Everything random is drawn from `seed`.
 
     A step that fails ends the story, not the run: what was observed is complete and goes to the judge.
     """
     lab.prepare(scenario)
+    lab.journal.forget()
     began = lab.journal.mark
     lost_before = _lost(lab)
     lab.wire.record(recording)
-    stage = Stage(lab, scenario, lab.peer.process())
+    stage = Stage(lab, scenario, lab.peer.process(), random.Random(seed))
     evidence = crash.Collector(lab, recording.parent / "crash")
     try:
         _perform(lab, scenario, stage, evidence)
     except (LabError, MachineError, TimeoutError) as error:
-        if happened := crash.name_it(lab, error):
-            lab.journal.add(happened)
+        happened = crash.name_it(lab, error)
         lab.doubt = crash.why_of(lab, happened)
         evidence.collect(lab.doubt)
+        if happened:
+            lab.journal.add(happened)
     finally:
         _put_back(lab, stage, lost_before)
         lab.target.forget_connections()

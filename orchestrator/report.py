@@ -1,17 +1,38 @@
-"""`report.html`: one file, no scripts from elsewhere; each scenario's verdict with the story as it was observed."""
+"""`report.html`: one file, nothing from elsewhere; each scenario's verdict with the story as it was observed.
+
+All text is escaped by the template, and a content security policy lets no script run but the page's own (`report.js`),
+which only hides rows and opens them: without it the page says the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from wsklab.orchestrator.observation import Observation
 
 MAX_ROWS = 300
 """Rows of one story; a bulk transfer would otherwise make the page unreadable. The evidence folder has all of it."""
+
+OPEN = 3
+"""Stories of scenarios that did not pass which are open from the start."""
+
+TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "failure"})
+"""What the lab notes when something went down."""
+
+VERDICTS = ("fail", "inconclusive", "infra", "pass")
+
+LINKED = ("crash/target-screen.png", "crash/crash.json", "crash/target-debug.log", "crash/target-registers.txt",
+          "wire.pcapng", "debug.txt", "observations.jsonl")
+"""What is looked at first; the rest of an evidence folder is behind the link to it."""
+
+HERE = Path(__file__).parent
 
 
 def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
@@ -42,7 +63,7 @@ def _kind(o: Observation) -> str:
     if o.source == "wire":
         flags = o.data.get("flags", "")
         return "rst" if "R" in flags else "fin" if "F" in flags else ""
-    return "event" if o.kind == "disc" else "bad" if o.source == "machine" else ""
+    return "event" if o.kind == "disc" else "bad" if o.source == "machine" or o.kind in TROUBLE else ""
 
 
 def _text(o: Observation) -> str | None:
@@ -60,15 +81,80 @@ def _text(o: Observation) -> str | None:
         return f"{data.get('do', o.kind)} {words}".strip()
     if o.source == "lab" and o.kind == "step":
         return f"{data['text']}: {data['outcome']}{' — ' + data['detail'] if data['detail'] else ''}"
-    if o.source == "lab" and o.kind in ("canary", "barrier", "end", "note", "hang"):
+    if o.source == "lab" and o.kind in ("canary", "barrier", "end", "note", *TROUBLE):
         return f"{o.kind} " + " ".join(f"{k}={v}" for k, v in data.items())
     return f"{o.kind} {data.get('detail', '')}" if o.source == "machine" else None
 
 
-def render(results: dict[str, Any], stories: Sequence[list[dict[str, Any]]]) -> str:
-    """The page, from the document of `results.json` and one story for each of its scenarios. All text is escaped."""
+def files(folder: Path, evidence: str) -> list[str]:
+    """The files of one scenario's evidence that the page links to, relative to `folder / evidence`."""
+    return [name for name in LINKED if (folder / evidence / name).exists()]
+
+
+def render(results: Mapping[str, Any], stories: Sequence[list[dict[str, Any]]],
+           evidence: Sequence[Sequence[str]] | None = None) -> str:
+    """The page, from the document of `results.json`; one story, and one list of evidence files, for each scenario.
+
+    A story is told once: repetitions with the same outcome refer to it, so that a long run stays a small page.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True)
-    template = environment.get_template("report.html.j2")
-    return template.render(results=results, pairs=list(zip(results["scenarios"], stories, strict=True)))
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    return environment.get_template("report.html.j2").render(
+        results=results, entries=_entries(results["scenarios"], stories, evidence), verdicts=VERDICTS,
+        headline=_headline(results["totals"]),
+        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode())
+
+
+def _headline(totals: Mapping[str, int]) -> tuple[str, str]:
+    """(verdict that colours it, the run in one sentence)."""
+    every = totals["all"]
+    if not every:
+        return "inconclusive", "Nothing was run"
+    if totals["fail"]:
+        return "fail", f"{totals['fail']} of {every} failed"
+    if totals["flaky"]:
+        return "fail", f"{totals['flaky']} flaky: not always the same verdict"
+    if totals["pass"] < every:
+        return "inconclusive", f"{every - totals['pass']} of {every} not proven"
+    return "pass", f"All {every} passed" if every > 1 else "Passed"
+
+
+def _entries(scenarios: Sequence[Mapping[str, Any]], stories: Sequence[list[dict[str, Any]]],
+             evidence: Sequence[Sequence[str]] | None) -> list[dict[str, Any]]:
+    """What the template needs of each row; `same_as` names the row that tells the same story."""
+    seen: dict[str, set[str]] = {}
+    for scenario in scenarios:
+        seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
+    told: dict[tuple[object, ...], str] = {}
+    entries, opened = [], 0
+    for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
+        anchor = f"{scenario['name']}-{scenario['repeat']}"
+        first = told.setdefault((scenario["name"], scenario["verdict"], *scenario["reasons"]), anchor)
+        bad = scenario["verdict"] != "pass"
+        opened += bad
+        wire = scenario["observed"].get("wire", {})
+        entries.append({
+            "scenario": scenario, "id": anchor, "flaky": len(seen[scenario["name"]]) > 1,
+            "open": bad and opened <= OPEN, "same_as": None if first == anchor else first,
+            "rows": story_rows if first == anchor else [],
+            "wire": " · ".join(f"{side} {ended}" for side in ("peer", "driver")
+                               if (ended := _endings(wire.get(side, [])))),
+            "told": _told(scenario["observed"]),
+            "files": evidence[number] if evidence else ()})
+    return entries
+
+
+def _endings(sides: Sequence[Sequence[str]]) -> str:
+    """The distinct endings of one side's connections; empty when it sent neither FIN nor RST."""
+    return ", ".join(dict.fromkeys(" ".join(end).upper() for end in sides if end))
+
+
+def _told(observed: Mapping[str, Any]) -> str:
+    """The distinct calls of WskDisconnectEvent."""
+    words = [f"{'abortive' if call['abortive'] else 'graceful'} {call['flags']:#x}"
+             for call in observed.get("disconnects", ())]
+    return ", ".join(f"{count}x {word}" if (count := words.count(word)) > 1 else word for word in dict.fromkeys(words))

@@ -47,6 +47,7 @@ class Results:
     driver: dict[str, Any] = field(default_factory=dict)
     scenarios: list[ScenarioResult] = field(default_factory=list)
     timing: dict[str, float] = field(default_factory=dict)
+    _rows: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def totals(self) -> dict[str, int]:
@@ -73,19 +74,23 @@ class Results:
 
     def as_dict(self) -> dict[str, Any]:
         """The document as it is written."""
-        return {
-            "schema": SCHEMA,
-            "run": self.run,
-            "target": self.target,
-            "driver": self.driver,
-            "scenarios": [asdict(result) for result in self.scenarios],
-            "totals": self.totals,
-            "timing": self.timing,
-        }
+        return self._head() | {"scenarios": [asdict(result) for result in self.scenarios]}
+
+    def _head(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, "run": self.run, "target": self.target, "driver": self.driver,
+                "totals": self.totals, "timing": self.timing}
 
     def write(self, path: Path) -> None:
-        """Replace `path` atomically: a reader, or a kill, never finds half a file."""
-        write_atomically(path, json.dumps(self.as_dict(), indent=1) + "\n")
+        """Replace `path` atomically: a reader, or a kill, never finds half a file.
+
+        It is written after each of perhaps thousands of rows: what was turned into JSON once is not turned again.
+        """
+        for result in self.scenarios:
+            if id(result) not in self._rows:
+                self._rows[id(result)] = json.dumps(asdict(result))
+        rows = [self._rows[id(result)] for result in self.scenarios]
+        head = json.dumps(self._head(), indent=1).removesuffix("\n}")
+        write_atomically(path, head + ',\n "scenarios": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""A run: scenarios one after another on a lab, each judged at once, results on disk after each of them."""
+"""A run: a lab for each scenario, each judged at once, results on disk after each of them."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import platform
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +26,31 @@ from wsklab.orchestrator.results import UNLOAD, UNLOAD_COVERS, Results, Scenario
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.qemu.errors import MachineError
 
+LAST = 1 << 30
+"""The unloads stand behind every scenario."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One run of one scenario; `place` is its row in the results, whoever is first to finish."""
+
+    place: int
+    number: int
+    scenario: Scenario
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of an item: its row, its story for the report, and what the target did where that is recorded."""
+
+    result: ScenarioResult
+    story: list[dict[str, object]]
+    behaviour: dict[str, object] | None = None
+
 
 @dataclass
 class Run:
-    """Everything that stays the same while scenarios pass."""
+    """Everything that stays the same while scenarios pass; several labs may add to it at once."""
 
     folder: Path
     results: Results
@@ -34,35 +58,27 @@ class Run:
     boot: Callable[[], Lab]
     isolate: bool = False
 
-    def scenarios(self, scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> None:
-        """Run all of them, `repeat` times over, on one lab as long as it can be trusted.
+    def __post_init__(self) -> None:
+        self._behaviours: dict[str, dict[str, object]] = {}
+        self._stories: list[list[dict[str, object]]] = []
+        self._places: list[int] = []
+        self._lock = threading.Lock()
 
-        Raises LabError when the lab cannot be booted. Results so far are on disk whatever happens.
+    def next_lab(self, lab: Lab | None, suspect: bool = False) -> Lab:
+        """`lab` made fit for its next scenario, or a fresh one in its place; `suspect` after anything but a pass.
+
+        Raises LabError, MachineError; `lab` is stopped then.
         """
-        lab: Lab | None = None
-        try:
-            for number, scenario in _order(scenarios, repeat, until_fail):
-                if lab is not None and not self._again(lab):
-                    lab.stop()
-                    lab = None
-                lab = lab or self._fresh()
-                result = self.one(lab, scenario, number)
-                if until_fail and result.verdict != "pass":
-                    break
-            if lab is not None:
-                self.unload(lab)
-        finally:
-            if lab is not None:
-                lab.stop()
-            self.write()
-
-    def _fresh(self) -> Lab:
+        if lab is not None:
+            if self._again(lab, suspect):
+                return lab
+            lab.stop()
         lab = self.boot()
         if self.isolate:
             lab.save()
         return lab
 
-    def _again(self, lab: Lab) -> bool:
+    def _again(self, lab: Lab, suspect: bool) -> bool:
         """Make the lab fit for its next scenario, or say why it gets another one."""
         reason = lab.doubt or (describe_loss(lab.journal.lost) if lab.journal.lost else None)
         if self.isolate:
@@ -71,7 +87,7 @@ class Run:
                 return True
             except (LabError, MachineError, TimeoutError) as error:
                 reason = f"the lab could not be restored ({error})"
-        elif reason is None and self.results.scenarios[-1].verdict != "pass":
+        elif reason is None and suspect:
             try:
                 lab.target.state()  # a driver that hangs must not be blamed on the next scenario
             except LabError as error:
@@ -81,13 +97,25 @@ class Run:
         return reason is None
 
     def one(self, lab: Lab, scenario: Scenario, number: int = 1) -> ScenarioResult:
-        """One scenario, from canary to verdict."""
-        began = time.monotonic()
-        folder = self.folder / "evidence" / (scenario.name if number == 1 else f"{scenario.name}-{number}")
+        """One scenario, from canary to verdict, as the next row."""
+        done = self.perform(lab, Item(len(self._places), number, scenario))
+        self.add(done, len(self._places))
+        return done.result
+
+    def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:
+        """One scenario, from canary to verdict, without adding it; a lab that fails under it is the verdict, too."""
+        scenario, number, began = item.scenario, item.number, time.monotonic()
+        folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
         folder.mkdir(parents=True)
         logs = {"debug.raw": Slice.begin(lab.target.machine.folder / "debug.log"),
                 "qmp.log": Slice.begin(lab.target.machine.folder / "qmp.log")}
-        observations = play(lab, scenario, folder / "wire.pcapng")
+        try:
+            seed = f"{self.results.run['seed']} {scenario.name} {number}"
+            observations = play(lab, scenario, folder / "wire.pcapng", seed)
+        except (LabError, MachineError, TimeoutError) as error:  # before the first step, or after the last
+            lab.doubt = lab.doubt or str(error) or "something did not happen in the time allowed"
+            judgement = Judgement("infra", (f"the lab failed: {lab.doubt}",), {})
+            return Done(self._result(scenario, number, judgement, folder, {"total_s": time.monotonic() - began}), [])
         played = time.monotonic()
         judgement = judge(scenario, observations)
         judged = time.monotonic()
@@ -95,14 +123,25 @@ class Run:
         result = self._result(scenario, number, judgement, folder, {
             "restore_s": lab.last_restore_s, "run_s": played - began, "judge_s": judged - played,
             "total_s": time.monotonic() - began})
-        if scenario.expect.characterise and judgement.verdict == "pass":
-            self._characterise(result)
-        self._add(result, report.story(observations))
-        return result
+        recorded = scenario.expect.characterise and judgement.verdict == "pass"
+        return Done(result, report.story(observations), characterise.behaviour(result.observed) if recorded else None)
 
-    def _characterise(self, result: ScenarioResult) -> None:
+    def add(self, done: Done, place: int) -> None:
+        """Put a row where it belongs, and everything that is known on disk."""
+        result = done.result
+        with self._lock:
+            if done.behaviour is not None:
+                self._characterise(result, done.behaviour)
+            at = bisect.bisect(self._places, place)
+            self._places.insert(at, place)
+            self.results.scenarios.insert(at, result)
+            # A thousandth pass has nothing to tell that its evidence folder does not.
+            self._stories.insert(at, done.story if result.verdict != "pass" or result.repeat == 1 else [])
+            self.console.verdict(result)
+            self.results.write(self.folder / "results.json")
+
+    def _characterise(self, result: ScenarioResult, seen: dict[str, object]) -> None:
         """Compare with the behaviour recorded for this target, and write this run's own record."""
-        seen = characterise.behaviour(result.observed)
         known = characterise.recorded(str(self.results.target.get("name"))).get(result.name)
         result.findings += characterise.compare(result.name, seen, known)
         self._behaviours[result.name] = seen
@@ -117,46 +156,36 @@ class Run:
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)))
 
-    def unload(self, lab: Lab) -> ScenarioResult:
+    def unload(self, lab: Lab, number: int = 1) -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
-        folder = self.folder / "evidence" / UNLOAD
+        folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
         folder.mkdir(parents=True, exist_ok=True)
         verdict, reasons = unload(lab)
         observations = lab.journal.since(mark)
         observation.write(folder / "observations.jsonl", observations)
         result = ScenarioResult(
-            name=UNLOAD, title="The driver unloads and leaves nothing behind", repeat=1, verdict=verdict,
+            name=UNLOAD, title="The driver unloads and leaves nothing behind", repeat=number, verdict=verdict,
             reasons=reasons, covers=list(UNLOAD_COVERS), expected={}, observed={},
             timing={"total_s": round(time.monotonic() - began, 4)},
             evidence=str(folder.relative_to(self.folder)))
-        self._add(result, report.story(observations))
+        self.add(Done(result, report.story(observations)), LAST + number)
         return result
-
-    def _add(self, result: ScenarioResult, rows: list[dict[str, object]]) -> None:
-        self.results.scenarios.append(result)
-        self._stories.append(rows)
-        self.console.verdict(result)
-        self.results.write(self.folder / "results.json")
-
-    def __post_init__(self) -> None:
-        self._behaviours: dict[str, dict[str, object]] = {}
-        self._stories: list[list[dict[str, object]]] = []
 
     def write(self) -> None:
         """The three files that people and build servers read."""
         self.results.write(self.folder / "results.json")
         write_atomically(self.folder / "junit.xml", junit(self.results))
-        write_atomically(self.folder / "report.html", report.render(self.results.as_dict(), self._stories))
+        evidence = [report.files(self.folder, result.evidence) for result in self.results.scenarios]
+        write_atomically(self.folder / "report.html", report.render(self.results.as_dict(), self._stories, evidence))
 
 
-def _order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[tuple[int, Scenario]]:
-    """(number of the repetition, scenario); `until_fail` without a number goes on for ever."""
-    number = 1
-    while number <= repeat or (until_fail and repeat == 1):
+def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
+    """All of them, `repeat` times over; `until_fail` without a number goes on for ever."""
+    places = itertools.count()
+    for number in itertools.count(1) if until_fail and repeat == 1 else range(1, repeat + 1):
         for scenario in scenarios:
-            yield number, scenario
-        number += 1
+            yield Item(next(places), number, scenario)
 
 
 def new_folder(out: Path | None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,7 +13,7 @@ from wsklab.orchestrator.strict import Strict
 from wsklab.orchestrator.verbs import Count, Length, Outcome, Reported
 
 Tri = Literal["set", "clear", "any"]
-Ending = Literal["fin", "rst", "none"]
+Ending = Literal["fin", "rst", "none", "drawn"]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 
 # The numbers of the reference: requirements, endings, field bugs. Single-digit endings are written C01..C09.
@@ -75,7 +75,7 @@ class ExpectedDisconnect(Strict):
     `at_dispatch: set` means "set, and then the IRQL is DISPATCH_LEVEL"; clear says nothing about the IRQL.
     """
 
-    abortive: Tri = "any"
+    abortive: Tri | Literal["drawn"] = "any"  # drawn: set where `close-all: mixed` has drawn a reset
     at_dispatch: Tri = "any"
     context: Literal["own", "any"] = "own"
     conn: int | None = Field(None, ge=0, lt=2000)  # None: on every connection
@@ -134,6 +134,14 @@ class Scenario(Strict):
     connections: Count = 1
     steps: Annotated[list[Action], Field(min_length=1, max_length=200)]
     expect: Expect = Expect()
+
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> Self:
+        wants = [*(self.expect.wire.peer or []), *(self.expect.wire.driver or []),
+                 *(e.abortive for e in self.expect.disconnect)]
+        if "drawn" in wants and not any(a.peer is not None and a.peer.close_all is not None for a in self.steps):
+            raise ValueError("'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`")
+        return self
 
     @property
     def self_check(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -47,13 +48,15 @@ class Connection:
 class Stage:
     """What the actors of one scenario share."""
 
-    def __init__(self, lab: Lab, scenario: Scenario, peer: PeerProcess) -> None:
+    def __init__(self, lab: Lab, scenario: Scenario, peer: PeerProcess, draw: random.Random) -> None:
+        """`draw` is where everything random in this scenario comes from, so that the same seed gives the same again."""
         self.lab = lab
         self.scenario = scenario
         self.peer = peer
+        self.draw = draw
         self.began = lab.journal.mark
         self.connections: dict[int, Connection] = {}
-        self.undo: list[Callable[[], None]] = []
+        self.undo: list[Callable[[], object]] = []
         self._listener: Connection | None = None
         self._peer_listener: int | None = None
         self._used: Counter[tuple[str, int]] = Counter()

@@ -93,6 +93,7 @@ class PeerStep(Step):
     receive: verbs.PeerReceive | None = None
     shutdown: verbs.Shutdown | None = None
     close: verbs.PeerClose | None = None
+    close_all: verbs.CloseAll | None = Field(None, alias="close-all")
     close_listener: verbs.Nothing | None = Field(None, alias="close-listener")
     option: verbs.PeerOption | None = None
     kill: verbs.Nothing | None = None

@@ -24,7 +24,7 @@ BATCH = 64
 _WINE_CRASH = re.compile(r"wine: (Unhandled .*|Call from \S+ to unimplemented function .*)")
 _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
-"""Room for one answer of the driver's ring; hex doubles it on the agent's line."""
+"""Room for one answer of the driver's ring."""
 
 
 class Target:

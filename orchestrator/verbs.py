@@ -184,6 +184,16 @@ class PeerClose(Strict):
     linger: int | None = Field(None, ge=0, le=60)
 
 
+class CloseAll(Strict):
+    """Close every connection of the scenario, in an order drawn from the run's seed.
+
+    `mixed`: half of them, drawn too, with SO_LINGER 0. What was drawn is expected by the word `drawn`.
+    """
+
+    shorthand: ClassVar[str | None] = "how"
+    how: Literal["close", "reset", "mixed"] = "close"
+
+
 class Shutdown(Strict):
     """shutdown(2)."""
 

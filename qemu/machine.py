@@ -203,6 +203,15 @@ class Machine:
 
     # -- evidence -----------------------------------------------------------------------------------------------
 
+    def status(self) -> str:
+        """What QEMU says of the CPUs (QMP's RunState): `running`, `paused`, `guest-panicked`, `internal-error`, ..."""
+        return str(self.qmp.execute("query-status")["status"])
+
+    def quiet(self) -> dict[str, float]:
+        """For how many seconds nothing has been heard on each serial line (since its start, if never)."""
+        now = time.monotonic()
+        return {role: now - line.last_heard for role, line in self._lines.items()}
+
     def registers(self) -> str:
         """The registers of all CPUs, as QEMU's monitor prints them."""
         return self.qmp.hmp("info registers -a")

@@ -16,6 +16,7 @@ SerialRole = Literal["debug", "agent", "console"]
 WIRE_LINK = "wire"  # the netdev that `set_link` cuts
 SERIAL_IRQS = (4, 3, 5, 7)  # COM3 and COM4 would share with COM1 and COM2, which QEMU's ISA bus does not do
 NO_ROM = ",romfile="  # nothing boots from the network: quicker firmware, smaller snapshots
+TRANSLATED_MIB = 128  # guest code translated by TCG; QEMU's own limit of 1 GiB would fill in a long run, to no use
 PROFILES = Path(__file__).parent / "profiles"
 
 
@@ -93,7 +94,8 @@ def command_line(
         "-name", name,
         "-nodefaults", "-no-user-config", "-display", "none", "-S",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-machine", f"{profile.machine},accel={accelerator}",
+        "-machine", profile.machine,
+        "-accel", "kvm" if accelerator == "kvm" else f"tcg,tb-size={TRANSLATED_MIB}",
         "-cpu", ",".join([profile.cpu[accelerator], *(profile.hyperv if accelerator == "kvm" else ())]),
         "-smp", str(profile.cpus),
         "-m", str(profile.memory_mib),

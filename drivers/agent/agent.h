@@ -29,7 +29,7 @@
 #define AGENT_VERSION 1
 #define LINE_BYTES (1024 * 1024)   /* the longest request */
 #define DATA_BYTES (256 * 1024)    /* the most bytes in one answer or one block of a file */
-#define REPLY_BYTES (2 * DATA_BYTES + 4096)
+#define REPLY_BYTES (3 * DATA_BYTES + 4096)
 
 typedef struct CALL {
     const JSON_OBJECT *request;

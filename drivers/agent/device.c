@@ -92,7 +92,7 @@ static DWORD transfer(CALL *call, HANDLE device, TRANSFER *transfer, DWORD code,
     }
     if (!GetOverlappedResult(device, &transfer->overlapped, &got, TRUE))
         return GetLastError();
-    json_put_hex(call->reply, "out", transfer->out, got);
+    json_put_data(call->reply, "out", transfer->out, got);
     return ERROR_SUCCESS;
 }
 
@@ -112,9 +112,9 @@ DWORD op_ioctl(CALL *call)
             return ERROR_NOT_ENOUGH_MEMORY;
         kept->overlapped.hEvent = CreateEventA(NULL, TRUE, FALSE, NULL);
     }
-    ptrdiff_t in = in_text ? hex_read(in_text, kept->in, sizeof kept->in) : 0;
+    ptrdiff_t in = in_text ? data_read(in_text, kept->in, sizeof kept->in) : 0;
     if (in < 0)
-        return refuse(call, ERROR_INVALID_PARAMETER, "in is not a hex string, or too long");
+        return refuse(call, ERROR_INVALID_PARAMETER, "in is no data, or too long");
     DEVICE *device;
     watch_begin(timeout_of(call, IOCTL_MS) + CANCEL_MS + STUCK_MS);
     DWORD error = open_device(call, name, &device);

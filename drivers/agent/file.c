@@ -1,7 +1,7 @@
 /*
  * file.c - get {path, offset, length} -> {data, size} and put {path, offset, data} -> {size}.
  *
- * Data is hex, at most DATA_BYTES at a time. put with offset 0 makes the file anew.
+ * Data (see json.h) is at most DATA_BYTES at a time. put with offset 0 makes the file anew.
  */
 #include "agent.h"
 
@@ -37,7 +37,7 @@ DWORD op_get(CALL *call)
     CloseHandle(file);
     if (!error) {
         json_put_number(call->reply, "size", size);
-        json_put_hex(call->reply, "data", block, got);
+        json_put_data(call->reply, "data", block, got);
     }
     return error;
 }
@@ -48,9 +48,9 @@ DWORD op_put(CALL *call)
     const char *data = json_text(call->request, "data");
     int64_t offset = 0, size = 0;
     (void)json_number(call->request, "offset", &offset);
-    ptrdiff_t count = data ? hex_read(data, block, sizeof block) : -1;
+    ptrdiff_t count = data ? data_read(data, block, sizeof block) : -1;
     if (!path || offset < 0 || count < 0)
-        return refuse(call, ERROR_INVALID_PARAMETER, "put needs a path, an offset and hex data that is not too long");
+        return refuse(call, ERROR_INVALID_PARAMETER, "put needs a path, an offset and data that is not too long");
     HANDLE file = CreateFileA(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, offset ? OPEN_ALWAYS : CREATE_ALWAYS, 0,
                               NULL);
     if (file == INVALID_HANDLE_VALUE)

@@ -246,14 +246,30 @@ void json_put_bool(JSON_WRITER *writer, const char *name, bool value)
     put(writer, value ? "true" : "false", value ? 4 : 5);
 }
 
-void json_put_hex(JSON_WRITER *writer, const char *name, const uint8_t *bytes, size_t count)
+/* What may stand for itself: printable, but for the characters that JSON or we use otherwise. */
+static bool stands_for_itself(uint8_t c)
+{
+    return c >= 0x20 && c <= 0x7d && c != '"' && c != '\\' && c != '%';
+}
+
+void json_put_data(JSON_WRITER *writer, const char *name, const uint8_t *bytes, size_t count)
 {
     static const char digits[] = "0123456789abcdef";
     put_name(writer, name);
     put_char(writer, '"');
-    for (size_t i = 0; i < count; i++) {
-        char pair[] = {digits[bytes[i] >> 4], digits[bytes[i] & 15]};
-        put(writer, pair, sizeof pair);
+    for (size_t i = 0, run; i < count; i += run) {
+        uint8_t value = bytes[i];
+        run = 1;
+        if (stands_for_itself(value)) {
+            put_char(writer, (char)value);
+            continue;
+        }
+        while (!bytes[i] && run < 0xff && i + run < count && !bytes[i + run])
+            run++;
+        if (!bytes[i])
+            value = (uint8_t)run;
+        char code[] = {bytes[i] ? '%' : '~', digits[value >> 4], digits[value & 15]};
+        put(writer, code, sizeof code);
     }
     put_char(writer, '"');
 }
@@ -263,15 +279,27 @@ void json_end(JSON_WRITER *writer)
     put(writer, "}\n", 2);
 }
 
-ptrdiff_t hex_read(const char *text, uint8_t *bytes, size_t size)
+ptrdiff_t data_read(const char *text, uint8_t *bytes, size_t size)
 {
     size_t count = 0;
-    for (; text[0]; text += 2) {
+    while (*text) {
+        char kind = *text++;
+        if (stands_for_itself((uint8_t)kind)) {
+            if (count == size)
+                return -1;
+            bytes[count++] = (uint8_t)kind;
+            continue;
+        }
         int high = hex_digit(text[0]);
         int low = high < 0 ? -1 : hex_digit(text[1]);
-        if (low < 0 || count == size)
+        if (low < 0 || (kind != '%' && kind != '~'))
             return -1;
-        bytes[count++] = (uint8_t)(high << 4 | low);
+        text += 2;
+        size_t value = (size_t)(high << 4 | low), run = kind == '~' ? value : 1;
+        if (run > size - count || run == 0)
+            return -1;
+        memset(bytes + count, kind == '~' ? 0 : (int)value, run);
+        count += run;
     }
     return (ptrdiff_t)count;
 }

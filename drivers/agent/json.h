@@ -46,10 +46,14 @@ void json_start(JSON_WRITER *writer, char *text, size_t size);
 void json_put_text(JSON_WRITER *writer, const char *name, const char *text);
 void json_put_number(JSON_WRITER *writer, const char *name, int64_t number);
 void json_put_bool(JSON_WRITER *writer, const char *name, bool value);
-void json_put_hex(JSON_WRITER *writer, const char *name, const uint8_t *bytes, size_t count);
+void json_put_data(JSON_WRITER *writer, const char *name, const uint8_t *bytes, size_t count);
 void json_end(JSON_WRITER *writer); /* closes the object and the line */
 
-/* Bytes of a hex string; -1 when it is not one, or longer than `size` bytes. */
-ptrdiff_t hex_read(const char *text, uint8_t *bytes, size_t size);
+/*
+ * Data in a string: a printable character stands for itself, ~NN for NN (hex, not 00) zero bytes, %NN for any one
+ * byte. The UART takes its time for each character, and most of our bytes are zeros or ASCII.
+ * Returns how many bytes; -1 when it is no such string, or more than `size` bytes.
+ */
+ptrdiff_t data_read(const char *text, uint8_t *bytes, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * program.c - run {command, timeout_ms} -> {exit, output}: output is the last 64 KiB of both streams, in hex.
+ * program.c - run {command, timeout_ms} -> {exit, output}: output (see json.h) is the last 64 KiB of both streams.
  */
 #include "agent.h"
 
@@ -47,7 +47,7 @@ static void put_output(CALL *call, OUTPUT *output)
     for (uint64_t i = 0; i < count; i++)
         tail[i] = output->ring[(output->total - count + i) % OUTPUT_BYTES];
     LeaveCriticalSection(&output->lock);
-    json_put_hex(call->reply, "output", tail, (size_t)count);
+    json_put_data(call->reply, "output", tail, (size_t)count);
 }
 
 /* Starts the program with `pipe` as its output. */

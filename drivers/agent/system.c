@@ -1,5 +1,5 @@
 /*
- * system.c - ping {token} -> {token, time_ms}, versions -> {system, agent}, set_time {unix_ms}.
+ * system.c - ping {token} -> {token, time_ms}, versions -> {system, agent}, set_time {unix_ms} -> {time_ms}.
  */
 #include "agent.h"
 
@@ -15,13 +15,20 @@ static int64_t now_ms(void)
     return units / 10000 - UNIX_EPOCH_MS;
 }
 
+typedef const char *(__cdecl * WINE_VERSION)(void);
+
+/* NULL on Windows. */
+static WINE_VERSION wine_version(void)
+{
+    return (WINE_VERSION)(void *)GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version");
+}
+
 /* "wine 8.0" or "windows 10.0.19045". */
 void system_text(char *text, size_t size)
 {
-    typedef const char *(__cdecl * WINE_VERSION)(void);
     typedef LONG(WINAPI * RTL_VERSION)(OSVERSIONINFOW *);
     HMODULE ntdll = GetModuleHandleA("ntdll.dll");
-    WINE_VERSION wine = (WINE_VERSION)(void *)GetProcAddress(ntdll, "wine_get_version");
+    WINE_VERSION wine = wine_version();
     RTL_VERSION windows = (RTL_VERSION)(void *)GetProcAddress(ntdll, "RtlGetVersion");
     OSVERSIONINFOW version = {.dwOSVersionInfoSize = sizeof version};
     if (wine)
@@ -50,6 +57,18 @@ DWORD op_versions(CALL *call)
     return ERROR_SUCCESS;
 }
 
+/* Wine sets no clock (ERROR_PRIVILEGE_NOT_HELD, whoever asks); the Linux under it does: clock_settime(2). */
+static bool set_linux_time(int64_t unix_ms)
+{
+    enum { SYS_clock_settime = 227, LX_CLOCK_REALTIME = 0 };
+    int64_t time[2] = {unix_ms / 1000, unix_ms % 1000 * 1000000}; /* struct timespec */
+    int64_t result;
+    __asm__ volatile("syscall" : "=a"(result)
+                     : "a"((int64_t)SYS_clock_settime), "D"((int64_t)LX_CLOCK_REALTIME), "S"(time)
+                     : "rcx", "r11", "memory");
+    return result == 0;
+}
+
 DWORD op_set_time(CALL *call)
 {
     int64_t unix_ms;
@@ -58,7 +77,9 @@ DWORD op_set_time(CALL *call)
     uint64_t units = (uint64_t)(unix_ms + UNIX_EPOCH_MS) * 10000;
     FILETIME time = {.dwLowDateTime = (DWORD)units, .dwHighDateTime = (DWORD)(units >> 32)};
     SYSTEMTIME system;
-    if (!FileTimeToSystemTime(&time, &system) || !SetSystemTime(&system))
-        return GetLastError();
+    bool set = wine_version() ? set_linux_time(unix_ms) : FileTimeToSystemTime(&time, &system) && SetSystemTime(&system);
+    if (!set)
+        return wine_version() ? refuse(call, ERROR_PRIVILEGE_NOT_HELD, "Linux did not set its clock") : GetLastError();
+    json_put_number(call->reply, "time_ms", now_ms());
     return ERROR_SUCCESS;
 }

@@ -90,7 +90,9 @@ NTSTATUS call_wsk(OPERATION *operation, PWSK_SOCKET socket)
     case WSKLAB_OP_SEND:
         return connected->WskSend(socket, buffer, flags, irp);
     case WSKLAB_OP_DISCONNECT: /* NULL, not an empty buffer (R63), unless data was asked for */
-        return connected->WskDisconnect(socket, buffer->Mdl ? buffer : NULL, flags, irp);
+        if (TWIN(ABORTS_INSTEAD))
+            return connected->WskDisconnect(socket, NULL, WSK_FLAG_ABORTIVE, irp);
+        return connected->WskDisconnect(socket, buffer->Mdl || TWIN(BUFFER_WITH_ABORT) ? buffer : NULL, flags, irp);
     case OP_LOCAL:
         return (listens ? listening->WskGetLocalAddress : connected->WskGetLocalAddress)(socket, local, irp);
     case OP_REMOTE:

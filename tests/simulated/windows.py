@@ -15,6 +15,19 @@ import pycdlib
 from simulated.driver import OPEN, Driver
 
 
+def put_data(data: bytes) -> str:
+    """Bytes as drivers/agent/json.h has them, without the shorter way to write zeros, which nobody must use."""
+    plain = set(range(0x20, 0x7E)) - set(b'"\\%')
+    return "".join(chr(byte) if byte in plain else f"%{byte:02x}" for byte in data)
+
+
+def get_data(text: str) -> bytes:
+    """The same, read: `%` and two digits are a byte, `~` and two digits so many zeros."""
+    found = re.findall(r"%(..)|~(..)|(.)", text, re.DOTALL)
+    return b"".join(bytes([int(byte, 16)]) if byte else bytes(int(zeros, 16)) if zeros else one.encode()
+                    for byte, zeros, one in found)
+
+
 @dataclass
 class Faults:
     """What a test has chosen to be wrong."""
@@ -173,22 +186,22 @@ class Windows:
                 return said | {"token": request.get("token", ""), "time_ms": self.state["clock_ms"]}
             case "set_time":
                 self.state["clock_ms"] = request["unix_ms"]
-                return said
+                return said | {"time_ms": self.state["clock_ms"]}
             case "service":
                 code, state = self.service(request["action"], request["name"], request.get("path", ""))
                 return {**said, "ok": False, "error": "words", "code": code} if code else said | {"state": state}
             case "run":
                 status, text = self.program(request["command"])
-                return said | {"exit": status, "output": text.encode().hex()}
+                return said | {"exit": status, "output": put_data(text.encode())}
             case "put":
                 files, path = self.state["files"], request["path"].lower()
                 old = base64.b64decode(files.get(path, "")) if request["offset"] else b""
-                files[path] = base64.b64encode(old + bytes.fromhex(request["data"])).decode()
+                files[path] = base64.b64encode(old + get_data(request["data"])).decode()
                 return said | {"size": len(old)}
             case "ioctl" if self.driver:
-                if self.faults.bugcheck and int.from_bytes(bytes.fromhex(request["in"])[6:8], "little") == OPEN:
+                if self.faults.bugcheck and int.from_bytes(get_data(request["in"])[6:8], "little") == OPEN:
                     self.crashed = True
-                return said | {"out": self.driver.ioctl(request["code"], bytes.fromhex(request["in"])).hex()}
+                return said | {"out": put_data(self.driver.ioctl(request["code"], get_data(request["in"])))}
             case "close_device":
                 return said
         return {**said, "ok": False, "error": "words", "code": 2}

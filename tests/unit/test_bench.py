@@ -12,7 +12,7 @@ from wsklab.orchestrator.errors import UsageError
 
 
 def result(**series: list[float]) -> dict[str, object]:
-    return bench.document({"host": "h"}, [bench.figure(name, "s", values) for name, values in series.items()])
+    return bench.document({"host": "h"}, [bench.figure(name, "s", values) for name, values in series.items()], {})
 
 
 def test_a_figure_has_its_spread() -> None:

@@ -32,7 +32,9 @@ class Lab:
         self.slowness = 0.01
         agent = SimpleNamespace(ask=lambda op, _timeout, **_words: self._say(answers.get(op)),
                                 service=lambda action, _name, timeout: self._say(answers[action]))
-        self.target = SimpleNamespace(agent=agent, state=lambda: self._say(answers.get("state")))
+        machine = SimpleNamespace(set_link=lambda up: None, status=lambda: self._say(answers.get("status", "running")),
+                                  quiet=lambda: {"debug": 9.0, "agent": 20.0, "console": answers.get("console", 60.0)})
+        self.target = SimpleNamespace(agent=agent, machine=machine, state=lambda: self._say(answers.get("state")))
         self.wire = SimpleNamespace(barrier=lambda _deadline, _sides: self._say(
             None if reaches else DeadlinePassed("no answer to the ping")))
 
@@ -62,8 +64,19 @@ def no_news_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     (Lab(query=SILENT), GONE, "hang", "fail", "the driver hangs: ioctl: Access denied."),
     (Lab(), LATE, "hang", "fail", "the driver hangs: ioctl: not in time"),
     (Lab(ping={}), SILENT, "hang", "fail", "the driver hangs: the agent did not answer"),
-    (Lab(ping=SILENT), SILENT, "silent", "infra", "the agent is gone: "),
-    (Lab(ping=SILENT, reaches=False), SILENT, "hang", "fail", "the whole machine no longer answers on the wire"),
+    (Lab(ping=SILENT), SILENT, "agent-gone", "infra", "the agent is gone: "),
+    (Lab(ping=SILENT, reaches=False), SILENT, "silence", "fail",
+     "the whole machine no longer answers on the wire; its serial lines have been quiet for 9 s, while QEMU calls it "),
+    (Lab(ping=SILENT, reaches=False), DeadlinePassed("no answer"), "silence", "fail", "nothing is heard of the target"),
+    (Lab(ping=SILENT, reaches=False), TimeoutError(), "silence", "fail", "nothing is heard of the target"),
+    (Lab(query=SILENT, ping=SILENT, reaches=False), GONE, "silence", "fail", "Access denied. (Win32 error 5); then"),
+    (Lab(ping=SILENT, reaches=False, console=0.0), SILENT, "hang", "fail", "it still speaks on its console line"),
+    (Lab(ping=SILENT, reaches=False, status="paused"), SILENT, "failure", "infra",
+     "it stands still, QEMU calls it 'paused', and nobody asked for that"),
+    (Lab(ping=SILENT, reaches=False, status=DeadlinePassed("QEMU did not answer")), SILENT, "failure", "infra",
+     "nor does its QEMU: QEMU did not answer"),
+    (Lab(), DeadlinePassed("no answer to the ping"), "failure", "infra", "the lab failed: no answer to the ping"),
+    (Lab(), TimeoutError(), "failure", "infra", "the lab failed: something did not happen in the time allowed"),
     (Lab(), MachineError("the wire's process is gone"), "failure", "infra", "the lab failed: the wire's process is"),
 ])
 def test_what_stopped_a_scenario_is_named_and_blamed(lab: Lab, error: Exception, kind: str, verdict: str,
@@ -111,6 +124,12 @@ class Machine:
         folder.mkdir()
         (folder / "debug.log").write_bytes(b"x" * (crash.COPIED + 5) + b"end")
 
+    def status(self) -> str:
+        return self.registers() and "running"
+
+    def quiet(self) -> dict[str, float]:
+        return {"debug": 1.23456}
+
     def registers(self) -> str:
         if not self.alive:
             raise MachineError("not running")
@@ -133,7 +152,10 @@ def test_evidence_is_kept_once_and_names_what_is_missing(tmp_path: Path) -> None
     collector.collect("its consequence")
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())
     assert notes["why"] == "a crash"
-    assert notes["kept"] == ["target-registers.txt", "target-screen.png", "target-debug.log", "peer-debug.log"]
+    assert notes["kept"] == ["target-status.json", "target-registers.txt", "target-screen.png", "target-debug.log",
+                             "peer-debug.log"]
+    status = json.loads((tmp_path / "crash" / "target-status.json").read_text())
+    assert status == {"status": "running", "quiet_s": {"debug": 1.235}}
     assert notes["missing"]["peer-registers.txt"] == "not running"
     assert "MiB of disk are free" in notes["missing"]["target.dmp"]
     assert notes["missing"]["dumps"]  # there is no disk either

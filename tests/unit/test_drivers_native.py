@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wsklab.drivers import dense
 from wsklab.drivers.build import HOME
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -20,15 +21,16 @@ READER = r"""
 #include <stdlib.h>
 #include <string.h>
 #include "json.h"
-/* Each line of hex on stdin is a request; the answer is what was understood, or the error. */
+/* Each line of data on stdin is a request; the answer is what was understood, or the error. */
 int main(void)
 {
-    static char hex[1 << 17];
+    static char data[1 << 18];
+    static uint8_t bytes[1 << 16];
     static uint8_t line[1 << 16];
     static char out[1 << 18];
-    while (fgets(hex, sizeof hex, stdin)) {
-        hex[strcspn(hex, "\n")] = 0;
-        ptrdiff_t length = hex_read(hex, line, sizeof line - 1);
+    while (fgets(data, sizeof data, stdin)) {
+        data[strcspn(data, "\n")] = 0;
+        ptrdiff_t length = data_read(data, line, sizeof line - 1);
         char *exact = malloc((size_t)length + 1); /* so that the sanitizer sees one byte too far */
         memcpy(exact, line, (size_t)length);
         exact[length] = 0;
@@ -40,8 +42,12 @@ int main(void)
             json_put_text(&writer, "error", error);
         for (size_t i = 0; !error && i < object.count; i++) {
             int64_t number;
-            if (json_text(&object, object.members[i].name))
-                json_put_text(&writer, object.members[i].name, json_text(&object, object.members[i].name));
+            const char *name = object.members[i].name, *given = json_text(&object, name);
+            ptrdiff_t count = given && !strcmp(name, "data") ? data_read(given, bytes, 4096) : -1;
+            if (count >= 0)
+                json_put_data(&writer, name, bytes, (size_t)count);
+            else if (given)
+                json_put_text(&writer, name, given);
             else if (json_number(&object, object.members[i].name, &number))
                 json_put_number(&writer, object.members[i].name, number);
             else
@@ -70,7 +76,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_all(reader: Path, lines: list[bytes]) -> list[dict[str, object]]:
-    text = "".join(line.hex() + "\n" for line in lines)
+    text = "".join(dense.encode(line) + "\n" for line in lines)
     done = subprocess.run([reader], input=text, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return [json.loads(answer) for answer in done.stdout.splitlines()]
@@ -102,6 +108,29 @@ def test_the_agent_survives_bad_requests(reader: Path, lines: list[bytes], at: s
     answers = read_all(reader, [*lines, *cuts, good])
     assert answers[-1] == {"id": 7, "op": "ioctl", "text": "aA\n", "n": -12, "b": True, "z": False}
     assert len(answers) == len(lines) + len(cuts) + 1
+
+
+_mostly_zeros = st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 600).map(bytes)), max_size=6).map(b"".join)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(blocks=st.lists(_mostly_zeros, min_size=20, max_size=40))
+def test_data_comes_through_both_ends_of_the_agents_line(reader: Path, blocks: list[bytes]) -> None:
+    texts = [dense.encode(block) for block in blocks]
+    assert [dense.decode(text) for text in texts] == blocks
+    answers = read_all(reader, [json.dumps({"data": text}).encode() for text in texts])
+    assert [answer["data"] for answer in answers] == texts
+
+
+def test_text_that_is_no_data_is_refused(reader: Path) -> None:
+    wrong = ["~", "~0", "%", "%4", "%gg", "a~zz", "é", '"', "~00x"]
+    for text in wrong:
+        with pytest.raises(ValueError, match="stands for no bytes"):
+            dense.decode(text)
+    too_long = "~ff" * 17  # the reader has room for 4096 bytes
+    asked = [*(text for text in wrong if text.isascii()), too_long]
+    answers = read_all(reader, [json.dumps({"data": text}).encode() for text in asked])
+    assert [answer["data"] for answer in answers] == asked, "given back as text, not read as data"
 
 
 def test_the_agent_says_what_is_wrong(reader: Path) -> None:

@@ -77,6 +77,30 @@ def test_at_dispatch_set_with_dispatch_level_is_right_and_clear_says_nothing_of_
     assert "WSK_FLAG_AT_DISPATCH_LEVEL is set, expected clear" in verdict(judge(wanted, at_dispatch))[1]
 
 
+DRAWN = """
+name: drawn
+title: Ends as the lab has drawn
+steps:
+  - driver: {connect: peer}
+  - peer: {close-all: mixed}
+  - driver: {await: disconnect}
+expect:
+  wire: {peer: drawn, driver: none}
+  disconnect: [{abortive: drawn}]
+"""
+
+
+@pytest.mark.parametrize(("drawn", "frame", "flags", "wanted"), [
+    ("rst", "RA", 1, "pass"), ("fin", "FA", 0, "pass"),
+    ("rst", "FA", 1, "infra"), ("fin", "RA", 0, "infra"),
+    ("rst", "RA", 0, "fail"), ("fin", "FA", 1, "fail"),
+])
+def test_what_was_drawn_is_what_must_be_seen(drawn: str, frame: str, flags: int, wanted: str) -> None:
+    recording = Recording().opened().step("driver", "connect").frame("peer", frame)
+    recording.add("lab", "drawn", 0, ending=drawn).step("peer", "close_all").disconnect(flags).step("driver", "await_")
+    assert judge(scenario(DRAWN), recording.ended()).verdict == wanted
+
+
 def test_no_event_and_one_too_many_both_fail() -> None:
     silent = Recording().opened().step("driver", "connect").frame("peer", "RA").step("peer", "close")
     silent.done("receive", 3, RESET).step("driver", "await_", outcome="timeout", detail="no disconnect within 5 s")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +118,5 @@ def test_kd_after_a_restored_snapshot_the_target_is_answered_at_once(kd: Kd) -> 
 
 
 def test_a_line_that_nobody_reads_never_waits(kd: Kd) -> None:
-    began = time.monotonic()
-    kd.line.offer(b"x" * (8 << 20))
-    assert time.monotonic() - began < 5
+    kd.line.offer(b"x" * (8 << 20))  # far more than the socket holds: a line that waits would do so for ever
+    assert kd.guest.recv(8 << 20, socket.MSG_DONTWAIT).strip(b"x") == b""

@@ -33,13 +33,14 @@ def test_the_stand_in_under_tcg() -> None:
     words = command(load_profile("standin"))
     assert "-S" in words and "-nodefaults" in words and "-no-user-config" in words
     assert values(words, "-cpu") == ["max,smap=off"]
-    assert values(words, "-machine")[0].endswith("accel=tcg")
+    assert values(words, "-accel") == ["tcg,tb-size=128"]
     assert values(words, "-append")[0].endswith(" root=/dev/vda")
     assert "-loadvm" not in words
 
 
 def test_the_accelerator_decides_the_cpu() -> None:
-    assert values(command(load_profile("standin"), accelerator="kvm"), "-cpu") == ["host"]
+    words = command(load_profile("standin"), accelerator="kvm")
+    assert (values(words, "-cpu"), values(words, "-accel")) == (["host"], ["kvm"])
 
 
 def test_serial_lines_are_com1_to_com3_and_share_no_interrupt() -> None:
@@ -64,9 +65,11 @@ def test_the_wire_comes_before_management() -> None:
 
 
 def test_a_display_is_there_only_when_asked_for() -> None:
-    plain = load_profile("standin")
+    plain = load_profile("peer")
     assert not any("vga" in device.lower() for device in values(command(plain), "-device"))
-    assert "VGA" in values(command(plain.model_copy(update={"display": "VGA"})), "-device")
+    words = command(load_profile("standin"))
+    assert "VGA" in values(words, "-device")
+    assert values(words, "-global") == ["VGA.vgamem_mb=1"], "its memory is in every snapshot"
 
 
 def test_a_machine_may_start_from_a_snapshot() -> None:

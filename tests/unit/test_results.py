@@ -71,7 +71,8 @@ def test_the_page_says_it_is_not_windows_and_escapes_what_guests_say() -> None:
     rows = report.story(recording.ended())
     page = report.render(some(result(verdict="fail", reasons=["<img src=x>"])).as_dict(), [rows])
     assert "not Windows" in page
-    assert "<script>" not in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
     assert "<img" not in page
     assert "RA seq 1" in page
     qualifying = some(result()).as_dict()
@@ -86,3 +87,34 @@ def test_a_long_story_is_cut_in_the_middle() -> None:
     rows = report.story(recording.observations)
     assert len(rows) == report.MAX_ROWS + 1
     assert any("700 rows left out" in row["text"] for row in rows)
+
+
+def test_a_story_is_told_once_for_all_repetitions_with_the_same_outcome() -> None:
+    rows = report.story(Recording().opened().frame("peer", "RA").ended())
+    scenarios = [result(repeat=number) for number in range(1, 11)]
+    scenarios.append(result(repeat=11, verdict="fail", reasons=["why"]))
+    page = report.render(some(*scenarios).as_dict(), [rows] * 11)
+    assert page.count("RA seq 1") == 2, "of the pass and of the fail"
+    assert page.count('<a href="#linger-zero-1">') == 9
+    assert page.count(">flaky<") == 11
+
+
+@pytest.mark.parametrize(("verdicts", "says"), [
+    (["pass", "pass"], "All 2 passed"), (["pass", "fail", "infra"], "1 of 3 failed"),
+    (["pass", "infra"], "1 of 2 not proven"), ([], "Nothing was run"),
+])
+def test_the_page_begins_with_what_came_of_the_run(verdicts: list[str], says: str) -> None:
+    scenarios = [result(str(n), verdict) for n, verdict in enumerate(verdicts)]
+    assert f">{says}</h1>" in report.render(some(*scenarios).as_dict(), [[]] * len(scenarios))
+
+
+def test_links_lead_to_the_files_that_are_there_what_matters_first(tmp_path: Path) -> None:
+    for name in ("debug.txt", "crash/crash.json", "qmp.log", "crash/target-screen.png", "wire.pcapng"):
+        path = tmp_path / "evidence" / "linger-zero-1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    there = report.files(tmp_path, "evidence/linger-zero-1")
+    assert there == ["crash/target-screen.png", "crash/crash.json", "wire.pcapng", "debug.txt"]
+    page = report.render(some(result()).as_dict(), [[]], [there])
+    assert '<a href="evidence/linger-zero-1/crash/target-screen.png">' in page
+    assert report.files(tmp_path, "evidence/nothing") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from wsklab.orchestrator import source, suite
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.scenario import Scenario, load
+from wsklab.orchestrator.scenario import Action, Scenario, load
 
 RIGHT = """\
 name: linger-zero
@@ -54,7 +55,8 @@ def test_a_scenario_reads_as_it_is_told() -> None:
     ("status: failure", "status: bad", "f.yaml:16: expect.receive[1].status: should be success, failure, pending, any,"
                                        " or an NTSTATUS of eight hex digits (c000020d), not 'bad'."),
     ("C05", "C64", "f.yaml:4: covers[1]: should be one of R1..R87, C01..C63, BF1..BF79, not 'C64'."),
-    ("peer: rst", "peer: reset", "f.yaml:14: expect.wire.peer[1]: input should be 'fin', 'rst' or 'none'"),
+    ("peer: rst", "peer: reset", "f.yaml:14: expect.wire.peer[1]: input should be 'fin', 'rst', 'none' or 'drawn'"),
+    ("abortive: set", "abortive: drawn", "'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`"),
     ("name: linger-zero\n", "", "f.yaml:1: the key 'name' is missing."),
     ("title:", "titel:", "f.yaml:2: titel: unknown key 'titel'; did you mean 'title'?"),
     ("tags: [abortive]", "tags: [abortive", "f.yaml:4: not YAML: "),
@@ -125,3 +127,15 @@ def test_a_choice_that_names_nothing_says_what_there_is(words: list[str], tags: 
     with pytest.raises(UsageError) as refusal:
         suite.select(words, tags)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("actor", ["driver", "peer", "wire", "lab"])
+def test_the_manual_has_a_true_example_of_every_verb(actor: str) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text()
+    rows = [line.split("|") for line in manual.splitlines() if f"| `{actor}: " in line]
+    examples = [yaml.safe_load(text) for row in rows for text in re.findall(r"`(\w+: [^`]*)`", row[2])]
+    shown = {Action.model_validate(example).step.verb.rstrip("_").replace("_", "-") for example in examples}
+    verbs = {verb for row in rows for verb in row[1].replace(",", " ").split()}
+    wanted = set(type(Action.model_validate(examples[0]).step).verbs())
+    assert verbs == wanted, "a row for every verb, and no other"
+    assert shown <= wanted and len(shown) == len(rows), "each row's example is of one of its own verbs"

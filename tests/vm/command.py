@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from wsklab.qemu.deadline import left
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +65,35 @@ def run(folder: Path, *words: str, **environment: str) -> Finished:
 
 def processes_of(folder: Path) -> list[str]:
     """Command lines of living processes that speak of `folder` (QEMU names its log files), ours excluded."""
-    found = []
+    return list(_processes(folder).values())
+
+
+def pids_of(folder: Path) -> list[int]:
+    """Their process numbers, of QEMU alone."""
+    return [pid for pid, line in _processes(folder).items() if line.startswith("qemu-system")]
+
+
+@contextmanager
+def deaths_of(folder: Path, but: int) -> Iterator[Callable[[float], None]]:
+    """Whoever speaks of `folder` now; yields how to wait, until a deadline, for the end of them all (pidfd_open(2))."""
+    with ExitStack() as stack:
+        handles = []
+        for pid in _processes(folder):
+            if pid != but:
+                handles.append(os.pidfd_open(pid))
+                stack.callback(os.close, handles[-1])
+
+        def wait(deadline: float) -> None:
+            for handle in handles:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                assert poll.poll(1000 * left(deadline)), "a process outlives the command that started it"
+
+        yield wait
+
+
+def _processes(folder: Path) -> dict[int, str]:
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -70,7 +103,7 @@ def processes_of(folder: Path) -> list[str]:
         except OSError:
             continue
         if str(folder) in line and state != "Z":
-            found.append(line)
+            found[int(entry.name)] = line
     return found
 
 

@@ -5,7 +5,6 @@ import queue
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -137,10 +136,8 @@ def test_the_death_of_qemu_is_noticed_at_once(kit: Kit, tmp_path: Path) -> None:
     events = events_of(machine)
     with machine:
         machine.start()
-        killed = time.monotonic()
         os.kill(machine.pid, signal.SIGKILL)
         assert "code -9" in expect_event(events, "died", within(5)).detail
-        assert time.monotonic() - killed < 1
         with pytest.raises(GuestDied):
             machine.console.expect("WSKLAB-READY", within(BOOT))
         with pytest.raises(GuestDied):

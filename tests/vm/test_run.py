@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Finished, processes_of, read_until, run, send, start, wsklab
+from command import Finished, deaths_of, pids_of, processes_of, read_until, run, send, start, wsklab
 
 from wsklab.orchestrator import observation
 from wsklab.orchestrator.judge import judge
 from wsklab.orchestrator.scenario import load
 from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.qemu.deadline import within
 
 pytestmark = pytest.mark.vm
 
@@ -125,11 +126,10 @@ def test_interrupted_it_stops_the_guests_and_keeps_the_results(
 def test_killed_it_leaves_no_process_and_valid_results(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
     assert any(line.startswith("qemu-system") for line in processes_of(folder))
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 5
-    while processes_of(folder) and time.monotonic() < deadline:
-        time.sleep(0.02)  # the kernel delivers the death signals; there is nothing to wait on
+    with deaths_of(folder, but=process.pid) as deaths:
+        process.kill()
+        process.wait()
+        deaths(within(10))
     assert processes_of(folder) == []
     assert json.loads((folder / "results.json").read_text())["scenarios"][0]["verdict"] == "pass"
 
@@ -138,6 +138,46 @@ def test_two_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None
     both = [start(tmp_path / str(n), "linger-zero", "close-graceful") for n in range(2)]
     outputs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
+
+
+WAITING = """
+name: waiting
+title: A story about time, long enough to be interrupted
+steps:
+  - driver: {connect: peer}
+  - driver: {enable: [disconnect]}
+  - lab: {wait: 3}
+  - peer: close
+  - driver: {await: disconnect}
+expect:
+  wire: {peer: fin, driver: none}
+  disconnect: [{abortive: clear}]
+"""
+
+
+def test_of_two_labs_one_dies_and_only_its_scenario_is_run_again(tmp_path: Path) -> None:
+    (tmp_path / "waiting.yaml").write_text(WAITING)
+    folder = tmp_path / "run"
+    others = ["linger-zero", "half-close", "close-graceful"]
+    process = start(folder, str(tmp_path / "waiting.yaml"), *others, "--jobs", "2")
+    read_until(process, "lab")  # the first has one, and begins with the first scenario
+    log = folder / "lab-1" / "target" / "debug.log"
+    with subprocess.Popen(["tail", "-n", "+1", "-F", str(log)], stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert any("op=connect" in line for line in tail.stdout)
+        tail.kill()
+    (target,) = pids_of(log.parent)
+    os.kill(target, signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    finished = Finished(process.returncode, said, "", folder)
+    assert {name: verdict for name, verdict in finished.verdicts.items() if verdict != "pass"} == {}
+    again = [row for row in finished.results["scenarios"] if row["findings"]]
+    assert [row["name"] for row in again] == ["waiting"]
+    assert "QEMU of the target ended" in again[0]["findings"][0]
+    assert (folder / "evidence" / "waiting" / "crash").is_dir(), "the evidence of the first attempt stays"
+    assert [row["name"] for row in finished.results["scenarios"][:4]] == ["waiting", *others]
+    assert processes_of(folder) == []
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import run
 
 from wsklab import images
+from wsklab.drivers.build import build_driver
+from wsklab.orchestrator.commands import Ground
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.snapshots import TAG
 
 pytestmark = pytest.mark.vm
 
@@ -50,3 +59,26 @@ def test_after_a_crash_an_isolated_run_goes_on_in_the_same_lab(cache: Path, tmp_
     assert finished.code == 1, finished.stdout + finished.stderr
     assert finished.verdicts["linger-zero"] == finished.verdicts["close-graceful"] == "fail"
     assert not (tmp_path / "run/lab-2").exists()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    booted = Ground.prepare(tmp_path, Console(quiet=True)).boot(build_driver(None, images.cache_folder()))
+    yield booted
+    booted.stop()
+
+
+def test_a_restore_sets_the_clock_and_sees_that_it_is_set(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.shell("target", "date -s @1000000000")
+    lab.target.machine.save(TAG)
+    lab.restore()
+    assert abs(int(lab.shell("target", "date +%s")) - time.time()) < 60
+
+    ask = lab.target.agent.ask
+
+    def a_day_late(op: str, *args: Any, **words: Any) -> dict[str, Any]:
+        return ask(op, *args, **words | ({"unix_ms": words["unix_ms"] - 86_400_000} if op == "set_time" else {}))
+
+    monkeypatch.setattr(lab.target.agent, "ask", a_day_late)
+    with pytest.raises(LabError, match="clock"):
+        lab.restore()

@@ -29,7 +29,8 @@
  *   destroy                                                               SOCK_DESTROY, what `ss -K` does
  *   accept_many  from, into, count; sockets INTO0, INTO1...               -> ports (of the other sides)
  *   connect_many host, port, into, count                                  -> ports (own)
- *   close_many   into, count, how: close|reset|mixed, seed: order         -> ports (of the other sides), resets (0|1 each)
+ *   close_many   into, count, how: close|reset|mixed, seed: order         -> order (which of INTO0...), ports (of the
+ *                                                                            other sides), resets (0|1): in that order
  *   sysctl       name, value                                              -> was
  *   exit         code       kill    stop                                  answered first; kill and stop are signals to itself
  */

@@ -76,7 +76,7 @@ void do_close_many(void)
     const char *into = text("into", "m"), *how = text("how", "close");
     uint32_t state = (uint32_t)number("seed", 0, 0, UINT32_MAX);
     bool shuffled = state != 0, mixed = !strcmp(how, "mixed"), reset = !strcmp(how, "reset");
-    int wanted = count(), done = 0;
+    int wanted = count(), done = 0, to_reset = wanted / 2;
     if (!mixed && !reset && strcmp(how, "close"))
         fail("how must be close, reset or mixed");
     else if (mixed && !shuffled)
@@ -90,13 +90,16 @@ void do_close_many(void)
         for (; done < wanted; done++) {
             const char *name = member(into, order[done]);
             int fd = named(name);
-            resets[done] = mixed ? next(&state) & 1 : reset;
+            /* Exactly half of them, in an order drawn: each is drawn from the resets and closes still to come. */
+            resets[done] = mixed ? (int)(next(&state) % (uint32_t)(wanted - done)) < to_reset : reset;
+            to_reset -= resets[done];
             if (fd < 0 || (resets[done] && !set_linger(fd, 0)))
                 break;
             ports[done] = peer_port(fd);
             forget(name);
             close(fd);
         }
+        put_array("order", order, (size_t)done);
         put_array("ports", ports, (size_t)done);
         put_array("resets", resets, (size_t)done);
     }

@@ -5,4 +5,6 @@ export WINEDLLOVERRIDES="netio.sys=n;mscoree,mshtml,winemenubuilder.exe="
 # The provider holds one Linux socket per connection inside a Wine process.
 ulimit -n 65536
 # Through a pipe: with a terminal as its stderr, Wine would start a console program and talk to it in escape sequences.
-/usr/lib/wine/wine64 'C:\wsklab\wskagent.exe' < /dev/null 2>&1 > /dev/null | cat > /dev/ttyS0
+# The text goes onto the screen too. tee writes to its output last; here that is COM1: whoever hears of a crash there
+# finds it on the screen already.
+/usr/lib/wine/wine64 'C:\wsklab\wskagent.exe' < /dev/null 2>&1 > /dev/null | tee /dev/tty1 > /dev/ttyS0
