@@ -76,3 +76,22 @@ def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
     )  # fmt: skip
     if done.returncode or not signed.exists():
         raise DriverError(f"osslsigncode cannot sign {driver}: {(done.stdout + done.stderr).strip()}")
+
+
+def verify(signed: Path, pair: SigningKey) -> None:
+    """Sees that `signed` is whole, and signed with this certificate, as Windows will.
+
+    Raises:
+        DriverError: it is not, or osslsigncode is missing.
+    """
+    try:
+        done = subprocess.run(
+            ["osslsigncode", "verify", "-CAfile", str(pair.certificate), "-in", str(signed)],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise DriverError("osslsigncode is missing: install the package osslsigncode.") from None
+    if done.returncode:
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        wrong = next((line for line in said if "MISMATCH" in line or "rror" in line), said[-1] if said else "no word")
+        raise DriverError(f"The signature of {signed} does not hold ({wrong}): use `wsklab driver sign` again.")

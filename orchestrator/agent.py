@@ -10,6 +10,7 @@ from typing import Any
 
 from wsklab.drivers import dense
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.sc import Action, explain
 from wsklab.qemu.serial import SerialLine
 
 PATIENCE = 20.0
@@ -19,13 +20,17 @@ CHUNK = 24 * 1024
 """Bytes of a file per request: a line stays far below the agent's limit and the UART's patience."""
 
 
-class AgentError(LabError):
-    """The agent answered that it could not do what was asked."""
+class Refused(LabError):
+    """Windows (or Wine) would not do what was asked, whoever asked it."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.code = code
         """The Win32 error code, 0 where there is none."""
+
+
+class AgentError(Refused):
+    """The agent answered that it could not do what was asked."""
 
 
 class AgentSilent(LabError):
@@ -43,7 +48,7 @@ class Agent:
         self._changed = threading.Condition()
         self._next = 1
         self.hello: dict[str, Any] | None = None
-        line.on_line(self._on_line)
+        line.on_line(self._on_line, look_back=True)  # its greeting may have come already
 
     def _on_line(self, t: int, text: str) -> None:
         try:
@@ -114,7 +119,12 @@ class Agent:
             if not piece or len(content) >= min(answer["size"], limit):
                 return bytes(content[:limit])
 
-    def service(self, action: str, name: str, path: str | None = None, timeout: float = 60.0) -> dict[str, Any]:
-        """create, start, stop, delete or query a kernel service by the service control manager."""
-        return self.ask("service", timeout, action=action, name=name, **({"path": path} if path else {}))
+    def service(self, action: Action, name: str, path: str | None = None, timeout: float = 60.0) -> dict[str, Any]:
+        """create, start, stop, delete or query a kernel service. Raises AgentError, which explains Windows' code."""
+        try:
+            return self.ask("service", timeout, action=action, name=name, **({"path": path} if path else {}))
+        except AgentError as error:
+            if not error.code:
+                raise
+            raise AgentError(f"{action} {name}: {explain(error.code, action, str(error))}", error.code) from None
 

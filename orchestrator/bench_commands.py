@@ -14,7 +14,7 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator import admission, bench, runner, suite
 from wsklab.orchestrator.bench import Figure
-from wsklab.orchestrator.commands import GUESTS_MIB, Ground
+from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.plot import Points, line_chart
 from wsklab.orchestrator.results import write_atomically
@@ -50,7 +50,7 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
     with console.step("more connections"):
         growth["seconds by connections"] = labs.by_connections(many, CONNECTIONS, 1 if quick else 3)
     with console.step("more labs"):
-        most, _ = admission.admit(None, GUESTS_MIB, admission.host())
+        most, _ = admission.admit(None, ground.guests_mib, admission.host())
         growth["scenarios per minute by labs"] = labs.by_labs(scenario, most + 1, 20 if quick else 60)
     document = keep()
     for name, points in growth.items():

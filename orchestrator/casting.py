@@ -23,7 +23,7 @@ class Cast:
 
 
 def cast(words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], driver: str, twin: str | None,
-         progress: Callable[[str], None]) -> Cast:
+         standin: bool, progress: Callable[[str], None]) -> Cast:
     """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample."""
     profile = foreign.profile_of(driver)
     if profile.build == "wsklab":
@@ -34,7 +34,7 @@ def cast(words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], driv
     foreign.usable(profile, twin)
     scenarios = suite.select(words, tags, exclude, suite.any_driver)
     scenarios, left_out = fitting.playable(scenarios, profile, set(words) - suite.tags_of(scenarios))
-    found = foreign.find(driver, profile, images.cache_folder(), progress)
+    found = foreign.find(driver, profile, standin, images.cache_folder(), progress)
     for sentence in left_out:
         progress(sentence)
     return Cast(scenarios, None, found)

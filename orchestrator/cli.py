@@ -51,6 +51,7 @@ def _jobs(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option("--twins", is_flag=True,
               help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
                    "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.")
+@click.option("--verifier", "verify", metavar="standard", help="Windows: have Driver Verifier watch the driver.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=_jobs,
@@ -62,8 +63,8 @@ def _jobs(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
-        twin_names: tuple[str, ...], twins: bool, repeat: int, until_fail: bool, jobs: int | None, isolate: bool,
-        cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
+        twin_names: tuple[str, ...], twins: bool, verify: str | None, repeat: int, until_fail: bool, jobs: int | None,
+        isolate: bool, cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
@@ -72,7 +73,7 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     from wsklab.orchestrator import commands
 
     if twins:
-        if (target, driver_name, repeat, until_fail, jobs) != ("standin", "wsklab", 1, False, 1):
+        if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator import twin_commands
 
@@ -83,7 +84,7 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     code = commands.run(
         words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name,
         twin=next(iter(twin_names), None), repeat=repeat, until_fail=until_fail, jobs=jobs, isolate=isolate, cold=cold,
-        seed=seed, out=out, as_json=as_json)
+        seed=seed, out=out, as_json=as_json, verify=verify)
     sys.exit(code)
 
 
@@ -239,8 +240,9 @@ def image_remove(names: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--target", metavar="standin", help="Also boot this target and examine it step by step.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder of doctor.json.")
+@click.option("--target", metavar="standin|IMAGE", help="Also boot this target and examine it step by step.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json|DIR",
+              help="The report that can be sent (the same in words lies beside it), or the folder of everything.")
 @click.option("--json", "as_json", is_flag=True, help="Print doctor.json on standard output, and nothing else.")
 def doctor(target: str | None, out: Path | None, as_json: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""

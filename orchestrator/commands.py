@@ -17,11 +17,12 @@ import click
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
 from wsklab.images.store import sha256
-from wsklab.orchestrator import admission, casting, runner
+from wsklab.orchestrator import admission, casting, runner, targets
 from wsklab.orchestrator.console import Console
-from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.foreign import Foreign
-from wsklab.orchestrator.lab import PROFILES, Lab
+from wsklab.orchestrator.guest import Guest
+from wsklab.orchestrator.lab import PEER_PROFILE, Lab
 from wsklab.orchestrator.lanes import Lanes, Work
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
@@ -29,25 +30,28 @@ from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
 
-GUESTS_MIB = sum(load_profile(kind).memory_mib for kind in PROFILES.values())
-"""Memory of a lab's two guests."""
-
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
         twin: str | None, repeat: int, until_fail: bool, jobs: int | None, isolate: bool, cold: bool, seed: int,
-        out: Path | None, as_json: bool) -> int:
+        out: Path | None, as_json: bool, verify: str | None = None) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
-    cast = casting.cast(words, tags, exclude, driver_name, twin, console.progress)
-    if target != "standin":
-        raise UsageError(f"there is no target '{target}'; there is: standin.")
+    targets.check(target, verify)
+    cast = casting.cast(words, tags, exclude, driver_name, twin, target == targets.STANDIN, console.progress)
     folder = runner.new_folder(out)
     with console.step("drivers"):
         driver = build_driver(cast.twin, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, console, cold)
-    ground.foreign = cast.foreign
+    ground = Ground.prepare(folder, console, cold, target, verify)
+    ground.foreign = cast.foreign and cast.foreign.prepared(ground.guest.prepare)
+    driver = ground.guest.prepare(driver)
     results = ground.results(driver, seed)
-    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate)
+
+    def boot() -> Lab:
+        lab = ground.boot(driver)
+        results.target |= lab.settings
+        return lab
+
+    current = runner.Run(folder, results, console, boot, isolate)
     lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
     try:
         lanes.play(ground.admitted(jobs, len(cast.scenarios) * repeat), ground.room)
@@ -58,8 +62,10 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     else:
         console.table(results)
         console.totals(results)
-        console.line(f"The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
-                     f"not qualify a driver.\nReport: {folder / 'report.html'}")
+        if not ground.guest.qualifying:
+            console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
+                         "not qualify a driver.")
+        console.line(f"Report: {folder / 'report.html'}")
     return results.exit_code
 
 
@@ -69,7 +75,7 @@ class Ground:
 
     folder: Path
     console: Console
-    standin: images.Image
+    guest: Guest
     peer: images.Image
     accelerator: Accelerator
     cold: bool = False
@@ -77,7 +83,8 @@ class Ground:
     foreign: Foreign | None = None  # the driver under test, when it is not ours
 
     @classmethod
-    def prepare(cls, folder: Path, console: Console, cold: bool = False) -> Ground:
+    def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
+                verify: str | None = None) -> Ground:
         """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
 
         Raises DriverError, ImageError, MachineError.
@@ -85,20 +92,18 @@ class Ground:
         inputs = build_standin(images.cache_folder(), console.progress).inputs
         with console.step("image of the peer"):
             peer = images.ensure("peer", inputs, console.progress)
-        with console.step("image of the stand-in"):
-            standin = images.ensure("standin", inputs, console.progress)
         accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+        with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}"):
+            guest = targets.find(target, accelerator, inputs, console.progress, verify)
         console.progress(f"accelerator {accelerator}: {why}")
-        return cls(folder, console, standin, peer, accelerator, cold)
+        return cls(folder, console, guest, peer, accelerator, cold)
 
     def results(self, driver: BuiltDriver, seed: int) -> Results:
         """Empty results for a run of `driver`."""
         command = shlex.join(["wsklab", *sys.argv[1:]])
         return Results(
             run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
-            target={"name": "standin", "kind": "standin", "qualifying": False,
-                    "version": _standin_version(self.standin),
-                    "image_sha256": self.standin.manifest.files["disk.qcow2"]},
+            target=self.guest.describe(),
             driver=self.foreign.document() if self.foreign else {
                 "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
 
@@ -106,15 +111,19 @@ class Ground:
         """How many labs this host carries of those that are wanted (None: as many as it can) and of use."""
         if wanted == 1 or items == 1:
             return 1
-        count, why = admission.admit(wanted, GUESTS_MIB, admission.host())
+        count, why = admission.admit(wanted, self.guests_mib, admission.host())
         if why:
             self.console.line(f"          {min(count, items)} labs side by side: {why}")
         return min(count, items)
 
-    @staticmethod
-    def room() -> str | None:
+    @property
+    def guests_mib(self) -> int:
+        """Memory of a lab's two guests."""
+        return self.guest.profile.memory_mib + load_profile(PEER_PROFILE).memory_mib
+
+    def room(self) -> str | None:
         """Why there is no room for one more lab on this host now; None when there is."""
-        return admission.room(GUESTS_MIB, admission.host())
+        return admission.room(self.guests_mib, admission.host())
 
     def boot(self, driver: BuiltDriver) -> Lab:
         """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
@@ -137,7 +146,7 @@ class Ground:
             return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
 
     def _lab(self) -> Lab:
-        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.standin, self.peer)
+        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
@@ -167,9 +176,9 @@ class Ground:
 
     def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
         """All that a saved lab depends on."""
-        machine = {name: load_profile(kind).model_dump_json() for name, kind in PROFILES.items()}
+        machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
         host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
-        return {"standin": self.standin.key, "peer": self.peer.key, "driver": driver.sha256,
+        return {**self.guest.ingredients(), "peer": self.peer.key, "driver": driver.sha256,
                 "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
                 "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
                 "accelerator": self.accelerator, "host": host}
@@ -177,8 +186,3 @@ class Ground:
 
 def _versions() -> dict[str, str]:
     return {"wsklab": version("wsklab"), "python": platform.python_version(), "qemu": accel.qemu_version()}
-
-
-def _standin_version(image: images.Image) -> str:
-    packages = image.manifest.packages
-    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-cloud-amd64', '?')}"

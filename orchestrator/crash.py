@@ -11,11 +11,13 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from wsklab.drivers import protocol
+from wsklab.images.windows import dumps
 from wsklab.orchestrator import silence
 from wsklab.orchestrator.agent import AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
@@ -25,6 +27,7 @@ from wsklab.orchestrator.observation import Observation, describe_loss
 from wsklab.orchestrator.silence import note
 from wsklab.orchestrator.target import SERVICE
 from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
+from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.machine import Machine
 
 TIMED_OUT = frozenset({1053, 1460})
@@ -112,8 +115,11 @@ class Collector:
             for log in LOGS:
                 if _size(machine.folder / log):
                     self._keep(f"{name}-{log}", partial(copy_tail, machine.folder / log))
-        if "vmcoreinfo" in self.lab.machine("target").profile.devices:
-            self._keep("target.dmp", partial(dump, self.lab.machine("target")))
+        target = self.lab.machine("target")
+        if "vmcoreinfo" in target.profile.devices:
+            self._keep("target.dmp", partial(dump, target))
+            if "target.dmp" in self.missing:
+                self._keep("dumps", partial(dumps_of_disk, target))
         notes = {"why": why, "t": time.time_ns(), "kept": self.kept, "missing": self.missing}
         (self.folder / "crash.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
@@ -156,6 +162,20 @@ def dump(machine: Machine, path: Path) -> None:
     except QmpError as error:
         path.unlink(missing_ok=True)
         raise MachineError(f"QEMU makes no dump: {error}") from None
+
+
+def dumps_of_disk(machine: Machine, folder: Path) -> None:
+    """What Windows itself has written down of its crash; the machine stands still from now on. Raises MachineError."""
+    with suppress(MachineError):
+        machine.pause()  # what QEMU has in its own memory of the disk goes into the file
+    folder.mkdir()
+    taken, said = dumps.take(machine.overlay, folder)
+    if not taken:
+        folder.rmdir()
+        raise MachineError(said)
+    lines = [f"{one.file.name}: {one.path}, {one.dump.kind} dump{'' if one.whole else ' (header only)'}, "
+             f"{bugcheck.describe(one.dump.code, one.dump.parameters)}\n" for one in taken]
+    (folder / "dumps.txt").write_text("".join(lines), encoding="utf-8")
 
 
 def why_of(lab: Lab, observation: Observation | None) -> str:

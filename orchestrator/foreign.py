@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wsklab.drivers.build import Progress
+from wsklab.drivers.build import BuiltDriver, Progress
 from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.patterns import read
@@ -21,6 +22,7 @@ from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, registr
 from wsklab.orchestrator.agent import AgentError
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.sc import Action
 from wsklab.orchestrator.target import Target
 
 PARAMETERS = r"C:\wsklab\parameters.reg"
@@ -57,8 +59,13 @@ class Foreign:
         assert self.profile.provoke is not None, "`usable` has seen to it"
         return self.profile.provoke
 
+    def prepared(self, prepare: Callable[[BuiltDriver], BuiltDriver]) -> Foreign:
+        """With its file as it goes into the target: signed where that needs it. Raises DriverError."""
+        built = prepare(BuiltDriver(self.file, self.sha256, self.profile.name, None, self.file))
+        return replace(self, file=built.path)
+
     def document(self) -> dict[str, Any]:
-        """The `driver` part of results.json."""
+        """The `driver` part of results.json; the hash is that of the file as it was given to us."""
         return {"name": self.profile.name, "sha256": self.sha256, "twin": None, "profile": self.name}
 
 
@@ -82,10 +89,10 @@ def usable(profile: DriverProfile, twin: str | None = None) -> None:
                          "WskDisconnectEvent told its driver; give one under `patterns` (docs/drivers.md).")
 
 
-def find(name: str, profile: DriverProfile, cache: Path, progress: Progress) -> Foreign:
-    """The driver of the profile `name`, built when it is one of ours.
+def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress: Progress) -> Foreign:
+    """The driver of the profile `name`, built when it is one of ours, for the stand-in or for Windows.
 
-    Raises UsageError when there is none, or none that the stand-in can load; DriverError when it cannot be built.
+    Raises UsageError when there is none, or none that the target can load; DriverError when it cannot be built.
     """
     if profile.path is not None and not profile.path.is_file():
         raise UsageError(f"the driver {profile.path} of the profile {profile.name} does not exist; "
@@ -94,13 +101,13 @@ def find(name: str, profile: DriverProfile, cache: Path, progress: Progress) -> 
         if not local.is_file():
             raise UsageError(f"the profile {profile.name} names the file {local}, which does not exist.")
     file = profile.resolve(cache, progress)
-    for remark in _inspect(file):
+    for remark in _inspect(file, standin):
         progress(f"{file.name}: {remark}")
     return Foreign(profile, file, hashlib.sha256(file.read_bytes()).hexdigest(), name)
 
 
-def _inspect(file: Path) -> list[str]:
-    """What Windows would not like about a driver's file. Raises UsageError for what the stand-in cannot load."""
+def _inspect(file: Path, standin: bool) -> list[str]:
+    """What Windows would not like about a driver's file. Raises UsageError for what the target cannot load."""
     try:
         report = check_file(file)
     except DriverError as error:
@@ -108,7 +115,7 @@ def _inspect(file: Path) -> list[str]:
     if report.machine != MACHINE_X64:
         raise UsageError(f"{file}: the machine type is {report.machine:#x}, and the target is x64; build it for x64.")
     imports = {name for module, names in report.imports.items() if module.lower() == "netio.sys" for name in names}
-    if missing := sorted(imports - WSK_EXPORTS):
+    if standin and (missing := sorted(imports - WSK_EXPORTS)):
         raise UsageError(f"{file}: it imports {', '.join(missing)} from netio.sys, which the stand-in does not have; "
                          f"`wsklab driver check {file}` shows more.")
     return [finding.sentence for finding in report.findings if finding.severity == "error"]
@@ -200,7 +207,7 @@ class Visitor:
         self._target.agent.service("delete", self.foreign.profile.service, timeout=self._limit)
         return Observation(time.time_ns(), "driver", "unload")
 
-    def _service(self, action: str, name: str, harmless: int) -> str | None:
+    def _service(self, action: Action, name: str, harmless: int) -> str | None:
         """The state that it is in then, None when there was nothing to do. Raises AgentError."""
         try:
             return str(self._target.agent.service(action, name, timeout=self._limit).get("state"))

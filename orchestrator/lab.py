@@ -9,24 +9,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.foreign import Foreign, Visitor
+from wsklab.orchestrator.guest import FOLDER, READY, Guest, linux_address
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer import PeerProcess, Ssh
 from wsklab.orchestrator.scenario import Scenario
-from wsklab.orchestrator.snapshots import MACHINES, TAG, Kept, Unfit, copy
+from wsklab.orchestrator.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
 from wsklab.orchestrator.target import Target
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.machine import Machine, MachineEvent
-from wsklab.qemu.profile import Accelerator, ImageFiles, load_profile
+from wsklab.qemu.profile import Accelerator, ImageFiles, Profile, load_profile
 from wsklab.qemu.wire.control import Wire
 
 BOOT = 90.0
-"""Seconds a guest may take to boot; on a slow host they are stretched by `slowness`."""
+"""Seconds the peer may take to boot; on a slow host they are stretched by `slowness`."""
 
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
@@ -37,17 +39,13 @@ HEALTH = 5.0
 FIRST_PORT, PORTS = 10000, 10000
 """Listeners of the peer: below the ports that its kernel gives out by itself."""
 
-READY = "WSKLAB-READY"
-"""What a guest of ours says on its console when its SSH server listens."""
-
-PROFILES = {"target": "standin", "peer": "peer"}
+PEER_PROFILE = "peer"
 
 _RESET_FIRST = ("shutdown", "internal-error")
 """States in which QEMU lets a machine run again only after a reset."""
 
-# Where the target's system finds what SFTP puts there: the same folder in Linux's words and in Windows'.
-STANDIN_FOLDER = ("/wine/drive_c/wsklab", r"C:\wsklab")
-
+_RESTARTS = ("reset", "shutdown")
+"""What a machine tells of when it starts itself anew."""
 
 class Peer:
     """The Linux machine at the other end; starts peer programs over one SSH transport."""
@@ -65,20 +63,23 @@ class Peer:
 class Lab:
     """Everything of one lab that runs; `folder` keeps what the machines and the wire leave behind."""
 
-    def __init__(self, folder: Path, accelerator: Accelerator, standin: images.Image, peer: images.Image) -> None:
+    def __init__(self, folder: Path, accelerator: Accelerator, guest: Guest, peer: images.Image) -> None:
         self.folder = folder
+        self.guest = guest
         self.journal = Journal()
-        self.slowness = 1.0 if accelerator == "kvm" else 3.0
+        self.slowness = guest.slow[accelerator]
+        self.settings: dict[str, Any] = {}
         self.last_restore_s = 0.0
         self.doubt: str | None = None
         self.visitor: Visitor | None = None
         self.wire = Wire(folder / "wire")
         self._accelerator = accelerator
-        self._images = {"target": standin, "peer": peer}
+        self._peer_image = peer
         self._machines: dict[str, Machine] = {}
         self._target: Target | None = None
         self._peer: Peer | None = None
         self._going: str | None = None  # the machine that is taken down on purpose
+        self._may_restart = False  # the target does, before it is ready
         self._ports = itertools.count()
         self._driver: BuiltDriver | None = None
         self._static_events = False
@@ -111,19 +112,23 @@ class Lab:
         """
         try:
             self.wire.start()
-            self._target = Target(self._start("target"), self.journal)
-            self._start("peer")
-            deadline = time.monotonic() + BOOT * self.slowness
+            self._may_restart = self.guest.restarts
+            self._target = Target(self._start_target(driver), self.journal)
+            self._start_peer()
+            now = time.monotonic()
             # Not waited for when something goes wrong: both end by themselves once the machines are stopped.
             pool = ThreadPoolExecutor(2)
-            peer = pool.submit(self._await_peer, deadline, keep)
-            target = pool.submit(self._await_target, driver, deadline)
+            peer = pool.submit(self._await_peer, now + BOOT * self.slowness, keep)
+            target = pool.submit(self.guest.await_ready, self.target.machine, self.target.agent, driver,
+                                 now + self.guest.boot * self.slowness)
             pool.shutdown(wait=False)
             peer.result()
             step("the peer answers over SSH")
             target.result()
+            self._may_restart = False
             step("the agent answers, the driver is in place")
             self._load(driver)
+            self.settings = self.guest.settings(self.target.agent, driver)
             self.wire.barrier(time.monotonic() + 10 * self.slowness)
             if keep is not None:
                 self._check()  # after the canary's line the debug line is quiet, after the answer the agent idle
@@ -145,13 +150,14 @@ class Lab:
                 self.wire.start()
                 for done in copies:
                     done.result()
-            self._target = Target(self._start("target", TAG), self.journal)
-            self._start("peer", TAG)
+            self._target = Target(self._start_target(driver, TAG), self.journal)
+            self._start_peer(TAG)
             with ThreadPoolExecutor(1) as pool:
                 peer = pool.submit(self._wake_peer)
                 self._driver = self._ready = driver
                 self._check()
                 peer.result()
+            self.settings = self.guest.settings(self.target.agent, driver)
         except BaseException:
             self.stop()
             raise
@@ -203,8 +209,9 @@ class Lab:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda machine: machine.stop(), self._machines.values()))
         self.wire.stop()
-        for name in MACHINES:  # no evidence, and with a snapshot in it large
-            (self.folder / name / "overlay.qcow2").unlink(missing_ok=True)
+        for name in MACHINES:  # no evidence, and with a snapshot in them large
+            for disk in DISKS:
+                (self.folder / name / disk).unlink(missing_ok=True)
 
     def prepare(self, scenario: Scenario) -> None:
         """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""
@@ -220,7 +227,7 @@ class Lab:
 
     def load(self, driver: BuiltDriver) -> None:
         """Put another build of the driver into the target, which has none loaded, and load it. Raises LabError."""
-        self.target.agent.put(rf"{STANDIN_FOLDER[1]}\{driver.path.name}", driver.path.read_bytes())
+        self.target.agent.put(rf"{FOLDER}\{driver.path.name}", driver.path.read_bytes())
         self._load(driver)
 
     def invite(self, foreign: Foreign) -> Lab:
@@ -237,7 +244,7 @@ class Lab:
         return self
 
     def _load(self, driver: BuiltDriver) -> None:
-        self.target.load(driver, STANDIN_FOLDER[1], LOAD * self.slowness)
+        self.target.load(driver, FOLDER, LOAD * self.slowness)
         self._driver, self._static_events = driver, False
 
     # --- machines -------------------------------------------------------------------------------------------------
@@ -255,14 +262,14 @@ class Lab:
         return FIRST_PORT + next(self._ports) % PORTS
 
     def shell(self, machine: str, command: str) -> str:
-        """Run a command in a guest over the management network; returns what it said. Raises LabError."""
+        """Run a command line of a guest's own in it; returns what it said. Raises LabError."""
         if machine == "peer":
             return self.peer.ssh.run(command)
-        ssh = self._ssh(machine)
-        try:
-            return ssh.run(command)
-        finally:
-            ssh.close()
+        return self.guest.shell(self.target.machine, self.target.agent, command)
+
+    def address(self, machine: str, present: bool) -> None:
+        """Give a machine its address on the wire, or take it. Raises LabError."""
+        self.shell(machine, linux_address(machine, present) if machine == "peer" else self.guest.address(present))
 
     def reset_peer(self) -> None:
         """The reset button: the peer boots anew and knows of no connection."""
@@ -284,18 +291,23 @@ class Lab:
         self.peer.machine.start()
         self._await_peer(time.monotonic() + BOOT * self.slowness)
 
-    def _start(self, name: str, snapshot: str | None = None) -> Machine:
-        """Start one machine; what happens to it as a whole is observed from its first instruction on."""
-        image, wire_end = self._images[name], self._wire_end(name)
+    def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
+        files = self.guest.files(driver, self.folder / "target")
+        return self._start("target", self.guest.profile, files, self.wire.target_end, snapshot)
+
+    def _start_peer(self, snapshot: str | None = None) -> Machine:
+        image = self._peer_image
         files = ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
-        machine = Machine(name, load_profile(PROFILES[name]), files, self.folder / name, self._accelerator, wire_end)
+        return self._start("peer", load_profile(PEER_PROFILE), files, self.wire.peer_end, snapshot)
+
+    def _start(self, name: str, profile: Profile, files: ImageFiles, wire_end: socket.socket,
+               snapshot: str | None) -> Machine:
+        """Start one machine; what happens to it as a whole is observed from its first instruction on."""
+        machine = Machine(name, profile, files, self.folder / name, self._accelerator, wire_end)
         machine.on_event(lambda event: self._on_machine(name, event))
         self._machines[name] = machine
         machine.start(snapshot)
         return machine
-
-    def _wire_end(self, name: str) -> socket.socket:
-        return self.wire.target_end if name == "target" else self.wire.peer_end
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 
@@ -305,12 +317,14 @@ class Lab:
         machine.pause()
         machine.save(TAG)
         with suppress(Unfit):  # a disk that is full costs the snapshot, not the run: what is not whole is not published
-            copy(machine.overlay, keep / f"{name}.qcow2")
+            for disk in machine.disks:
+                copy(disk, keep / kept_name(name, disk.name))
         machine.resume()
 
     def _copy(self, kept: Kept, name: str) -> None:
         (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy(kept.overlay(name), self.folder / name / "overlay.qcow2")
+        for file, disk in kept.disks(name).items():
+            copy(disk, self.folder / name / file)
 
     def _wake_peer(self) -> None:
         """A peer from a snapshot has an old clock; no connection survives it, so SSH connects anew."""
@@ -329,7 +343,7 @@ class Lab:
         self.wire.barrier(time.monotonic() + patience)
 
     def _on_machine(self, name: str, event: MachineEvent) -> None:
-        if self._going == name:
+        if self._going == name or (name == "target" and self._may_restart and event.kind in _RESTARTS):
             return
         detail = {"machine": name, "detail": event.detail}
         self.journal.add(Observation(event.t_ns, "machine", event.kind, None, detail))
@@ -346,16 +360,9 @@ class Lab:
             self._greet_peer()
 
     def _greet_peer(self) -> None:
-        self._peer = Peer(self._machines["peer"], self._ssh("peer"), self.journal)
+        self._peer = Peer(self._machines["peer"], self._ssh(), self.journal)
         self._going = None
 
-    def _await_target(self, driver: BuiltDriver, deadline: float) -> None:
-        self._machines["target"].console.expect(READY, deadline)
-        ssh = self._ssh("target")
-        ssh.put(f"{STANDIN_FOLDER[0]}/{driver.path.name}", driver.path.read_bytes())
-        ssh.close()  # no connection may be open when the lab is ready
-        self.target.agent.await_hello(deadline)
-
-    def _ssh(self, name: str) -> Ssh:
-        image = self._images[name]
-        return Ssh(name, self._machines[name].ssh_port, image.ssh_key, image.known_hosts)
+    def _ssh(self) -> Ssh:
+        image = self._peer_image
+        return Ssh("peer", self._machines["peer"].ssh_port, image.ssh_key, image.known_hosts)

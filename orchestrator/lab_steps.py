@@ -6,7 +6,6 @@ import time
 
 from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.stage import Stage
-from wsklab.qemu.wire.frames import ADDRESSES
 
 
 class LabSteps:
@@ -48,13 +47,7 @@ class LabSteps:
 
     def address(self, step: steps.LabStep, args: verbs.Address) -> None:
         """Take the address on the wire from a machine, or give it back (at the latest when the scenario is over)."""
-        give = f"ip addr replace {ADDRESSES[args.machine]}/24 dev {WIRE_NIC}"
-        if args.state == "back":
-            self._lab.shell(args.machine, give)
-            return
-        self._lab.shell(args.machine, f"ip addr del {ADDRESSES[args.machine]}/24 dev {WIRE_NIC}")
-        self._stage.undo.append(lambda: self._lab.shell(args.machine, give))
-
-
-WIRE_NIC = "eth0"
-"""The wire's NIC is the first on the bus, and the guests keep the kernel's names."""
+        present = args.state == "back"
+        self._lab.address(args.machine, present)
+        if not present:
+            self._stage.undo.append(lambda: self._lab.address(args.machine, True))

@@ -22,7 +22,7 @@ PROGRAM = "/usr/local/bin/peer"
 class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
 
-    def __init__(self, name: str, port: int, key: Path, known_hosts: Path) -> None:
+    def __init__(self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root") -> None:
         self._name = name
         self.client = paramiko.SSHClient()
         self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -31,7 +31,7 @@ class Ssh:
             f"[127.0.0.1]:{port}", host_key[1], paramiko.Ed25519Key(data=base64.b64decode(host_key[2])))
         try:
             self.client.connect(
-                "127.0.0.1", port, "root", pkey=paramiko.Ed25519Key.from_private_key_file(str(key)),
+                "127.0.0.1", port, user, pkey=paramiko.Ed25519Key.from_private_key_file(str(key)),
                 allow_agent=False, look_for_keys=False, timeout=10, banner_timeout=20, auth_timeout=20,
                 channel_timeout=20)
         except (OSError, paramiko.SSHException) as error:
@@ -46,25 +46,36 @@ class Ssh:
         return transport
 
     def put(self, path: str, content: bytes) -> None:
-        """Write a file in the guest (SFTP)."""
-        with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
-            file.write(content)
+        """Write a file in the guest (SFTP). Raises LabError."""
+        try:
+            with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
+                file.write(content)
+        except (OSError, paramiko.SSHException) as error:
+            raise LabError(f"{path} could not be written in the {self._name} over SFTP: {error}") from None
 
     def run(self, command: str, timeout: float = 30.0) -> str:
         """Run a command to its end; returns what it said. Raises LabError when it failed."""
-        channel = self.transport.open_session(timeout=timeout)
-        channel.settimeout(timeout)
-        channel.set_combine_stderr(True)
-        channel.exec_command(command)
+        status, raw = self.call(command, timeout)
+        said = raw.decode(errors="replace")
+        if status:
+            raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said}")
+        return said
+
+    def call(self, command: str, timeout: float = 30.0) -> tuple[int, bytes]:
+        """Run a command to its end: its status, and what it printed. Raises LabError when it does not end."""
         said = b""
         try:
+            channel = self.transport.open_session(timeout=timeout)
+            channel.settimeout(timeout)
+            channel.set_combine_stderr(True)
+            channel.exec_command(command)
             while data := channel.recv(65536):
                 said += data
+        except paramiko.SSHException as error:
+            raise LabError(f"'{command}' could not be run in the {self._name}: {error}") from None
         except OSError:
             raise LabError(f"'{command}' did not end within {timeout:g} s in the {self._name}.") from None
-        if status := channel.recv_exit_status():
-            raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said.decode(errors='replace')}")
-        return said.decode(errors="replace")
+        return channel.recv_exit_status(), said
 
     def close(self) -> None:
         """Hang up."""

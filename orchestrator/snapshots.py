@@ -29,6 +29,9 @@ TAG = "ready"
 """The name of the snapshot inside a machine's overlay."""
 
 MACHINES = ("target", "peer")
+DISKS = OVERLAY, VARIABLES = "overlay.qcow2", "variables.qcow2"
+"""The files that a machine writes to, in its folder."""
+
 NEWEST = 4
 ROOM = 4 << 30
 
@@ -52,7 +55,12 @@ class Kept:
 
     def overlay(self, machine: str) -> Path:
         """The disk of `machine`, with the snapshot `TAG` in it. Only ever copied."""
-        return self.folder / f"{machine}.qcow2"
+        return self.folder / kept_name(machine, OVERLAY)
+
+    def disks(self, machine: str) -> dict[str, Path]:
+        """By the names that a machine's folder has for them: the overlay, and UEFI variables where it has any."""
+        found = {name: self.folder / kept_name(machine, name) for name in DISKS}
+        return {name: path for name, path in found.items() if name == OVERLAY or path.exists()}
 
     @property
     def size(self) -> int:
@@ -135,6 +143,11 @@ class Snapshots:
                 self.remove(kept.folder.name)
 
 
+def kept_name(machine: str, disk: str) -> str:
+    """What a disk of a machine's folder is called among those of all machines."""
+    return f"{machine}.qcow2" if disk == OVERLAY else f"{machine}-{disk}"
+
+
 def copy(source: Path, to: Path) -> None:
     """Copy a disk, sharing its blocks where the file system can. Raises Unfit."""
     made = subprocess.run(["cp", "--reflink=auto", "--", str(source), str(to)], capture_output=True, text=True)
@@ -145,5 +158,5 @@ def copy(source: Path, to: Path) -> None:
 
 def _stamps(kept: Kept) -> dict[str, list[int]]:
     """What tells an untouched disk; a rename changes none of it."""
-    status = {machine: kept.overlay(machine).stat() for machine in MACHINES}
-    return {machine: [s.st_size, s.st_mtime_ns, s.st_ino] for machine, s in status.items()}
+    status = {disk.stem: disk.stat() for machine in MACHINES for disk in kept.disks(machine).values()}
+    return {disk: [s.st_size, s.st_mtime_ns, s.st_ino] for disk, s in status.items()}

@@ -10,6 +10,7 @@ import time
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
+from wsklab.orchestrator import deploy
 from wsklab.orchestrator.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import Journal
@@ -63,8 +64,7 @@ class Target:
         """Create and start the driver's service; its first line must be seen on the debug line. Raises LabError."""
         mark = self.journal.mark
         try:
-            self.agent.service("create", SERVICE, rf"{folder}\{driver.path.name}", timeout)
-            self.agent.service("start", SERVICE, timeout=timeout)
+            deploy.load(self.agent, SERVICE, rf"{folder}\{driver.path.name}", timeout)
         except AgentError as error:
             raise LabError(f"the driver could not be loaded: {error}") from None
         try:

@@ -81,6 +81,11 @@ class Machine:
         self._qmp: Qmp | None = None
         self._stopping = False
 
+    @property
+    def disks(self) -> tuple[Path, ...]:
+        """The files that it writes to, all of which hold a part of each snapshot."""
+        return (self.overlay, self.variables) if self.profile.firmware == "ovmf" else (self.overlay,)
+
     def on_event(self, subscriber: Callable[[MachineEvent], None]) -> None:
         """Calls `subscriber` for every event from now on."""
         self._subscribers.append(subscriber)

@@ -132,12 +132,15 @@ class SerialLine:
     def start(self) -> None:
         self._thread.start()
 
-    def on_line(self, subscriber: LineSubscriber) -> Callable[[], None]:
+    def on_line(self, subscriber: LineSubscriber, look_back: bool = False) -> Callable[[], None]:
         """Calls `subscriber(t_ns, text)` for every line from now on, in the drain thread; returns how to stop it.
 
-        A subscriber must be quick: the guest waits while nobody drains.
+        A subscriber must be quick: the guest waits while nobody drains. With `look_back` it first hears, here and now,
+        the last lines said: a guest may be quicker than who waits for it.
         """
         with self._lock:
+            for text in list(self._recent) if look_back else ():
+                subscriber(time.time_ns(), text)
             self._subscribers.append(subscriber)
         return lambda: self._forget(subscriber)
 

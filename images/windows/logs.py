@@ -1,4 +1,4 @@
-"""Takes Setup's own logs off the disk of an installation that failed: without root, without mounting anything.
+"""Takes files off a disk of Windows, Setup's own logs first of all: without root, without mounting anything.
 
 The Windows partition is written out as a sparse file by qemu-img, and read by ntfscat (Debian's ntfs-3g). Before Setup
 copies files there is nothing on the disk: then only the screen tells.
@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 SECTOR = 512
@@ -24,23 +25,66 @@ FILES = (
 )
 MOST = 32 << 20
 """Bytes of one log that are kept."""
+SPARE = 256 << 20
+"""Bytes of the host's disk that a copy of the guest's leaves free."""
 _BASIC_DATA = bytes.fromhex("a2a0d0ebe5b9334487c068b6b72699c7")
 """EBD0A0A2-B9E5-4433-87C0-68B6B72699C7 as it is on a disk: Windows' own partitions."""
 _TABLE = 34 * SECTOR
 
 
+class Unreadable(ValueError):
+    """Nothing can be taken off the disk; the message is a sentence for people."""
+
+
 def pull(disk: Path, target: Path, files: Sequence[str] = FILES) -> str:
     """Copy the logs into a folder; says in one line what came of it, and never fails."""
-    if shutil.which("ntfscat") is None:
-        return "Setup's logs are on the disk; with `apt-get install ntfs-3g` they are taken off it"
     try:
-        places = [place for place in partitions(_head(disk)) if place[1] > 1 << 30] or partitions(_head(disk))
-        if not places:
-            return "nothing is on the disk yet: the screen is all there is"
-        start, size = max(places, key=lambda place: place[1])
-        return _copy(disk, start, size, target, files)
+        target.mkdir(exist_ok=True)
+        found = []
+        with volume(disk, disk.parent) as whole:
+            for path in files:
+                read = subprocess.run(["ntfscat", "--force", str(whole), path], capture_output=True, check=False)
+                if read.returncode == 0:
+                    (target / path.replace("/", "_").replace("$", "")).write_bytes(read.stdout[-MOST:])
+                    found.append(path)
+    except Unreadable as error:
+        return str(error)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return f"Setup's logs could not be taken off the disk: {error}"
+    return f"{len(found)} logs of Setup are in {target}" if found else "Setup has left no logs on the disk yet"
+
+
+@contextmanager
+def volume(disk: Path, scratch: Path) -> Iterator[Path]:
+    """Windows' own partition of a qcow2 disk as a sparse file in `scratch`, gone afterwards.
+
+    Another QEMU may have the disk open, but must not write to it. Raises Unreadable, OSError, SubprocessError.
+    """
+    if shutil.which("ntfscat") is None:
+        raise Unreadable("there may be files on the disk; with `apt-get install ntfs-3g` they are taken off it")
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole = scratch / f"{disk.stem}.volume"
+    places = partitions(_head(disk, whole))
+    if not places:
+        raise Unreadable("nothing is on the disk yet: the screen is all there is")
+    needed, free = _allocated(disk), shutil.disk_usage(scratch).free
+    if free < needed + SPARE:
+        raise Unreadable(f"files of the guest are still on its disk: {free >> 20} MiB are free at {scratch}, "
+                         f"{(needed + SPARE) >> 20} are needed to take them off it")
+    start, size = max(places, key=lambda place: place[1])
+    try:
+        _convert({"driver": "raw", "offset": start, "size": size,
+                  "file": {"driver": "qcow2", "file.filename": str(disk)}}, whole)  # fmt: skip
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _allocated(disk: Path) -> int:
+    """Bytes that a disk and those below it have on the host: no sparse copy takes more."""
+    told = subprocess.run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", str(disk)], check=True,
+                          capture_output=True)  # fmt: skip
+    return sum(int(one["actual-size"]) for one in json.loads(told.stdout))
 
 
 def partitions(head: bytes) -> list[tuple[int, int]]:
@@ -61,35 +105,16 @@ def _gpt(head: bytes) -> Iterator[tuple[int, int]]:
             yield first * SECTOR, (last - first + 1) * SECTOR
 
 
-def _head(disk: Path) -> bytes:
+def _head(disk: Path, scratch: Path) -> bytes:
     """The first sectors of a qcow2 disk."""
-    with_options = {"driver": "raw", "size": _TABLE, "file": {"driver": "qcow2", "file.filename": str(disk)}}
-    return _convert(with_options, disk.with_suffix(".head"))
+    out = scratch.with_suffix(".head")
+    _convert({"driver": "raw", "size": _TABLE, "file": {"driver": "qcow2", "file.filename": str(disk)}}, out)
+    try:
+        return out.read_bytes()
+    finally:
+        out.unlink()
 
 
-def _convert(options: dict[str, object], out: Path, read: bool = True) -> bytes:
-    command = ["qemu-img", "convert", "-q", "-O", "raw", f"json:{json.dumps(options)}", str(out)]
+def _convert(options: dict[str, object], out: Path) -> None:
+    command = ["qemu-img", "convert", "-q", "-U", "-O", "raw", f"json:{json.dumps(options)}", str(out)]
     subprocess.run(command, check=True, capture_output=True)
-    try:
-        return out.read_bytes() if read else b""
-    finally:
-        if read:
-            out.unlink()
-
-
-def _copy(disk: Path, start: int, size: int, target: Path, files: Sequence[str]) -> str:
-    volume = disk.with_suffix(".volume")
-    target.mkdir(exist_ok=True)
-    found = []
-    try:
-        options = {"driver": "raw", "offset": start, "size": size,
-                   "file": {"driver": "qcow2", "file.filename": str(disk)}}  # fmt: skip
-        _convert(options, volume, read=False)
-        for path in files:
-            read = subprocess.run(["ntfscat", "--force", str(volume), path], capture_output=True, check=False)
-            if read.returncode == 0:
-                (target / path.replace("/", "_").replace("$", "")).write_bytes(read.stdout[-MOST:])
-                found.append(path)
-    finally:
-        volume.unlink(missing_ok=True)
-    return f"{len(found)} logs of Setup are in {target}" if found else "Setup has left no logs on the disk yet"

@@ -49,6 +49,7 @@ NAMES = {  # Microsoft, "Bug check code reference"
     0xC2: "BAD_POOL_CALLER",
     0xC4: "DRIVER_VERIFIER_DETECTED_VIOLATION",
     0xC5: "DRIVER_CORRUPTED_EXPOOL",
+    0xC6: "DRIVER_CAUGHT_MODIFYING_FREED_POOL",
     0xC9: "DRIVER_VERIFIER_IOMANAGER_VIOLATION",
     0xCA: "PNP_DETECTED_FATAL_ERROR",
     0xCB: "DRIVER_LEFT_LOCKED_PAGES_IN_PROCESS",
@@ -82,6 +83,33 @@ NAMES = {  # Microsoft, "Bug check code reference"
     0x1CA: "SYNTHETIC_WATCHDOG_TIMEOUT",
 }
 
+_VERIFIER = {  # raised by Driver Verifier and nobody else (Microsoft, "Handling a Bug Check When Verifier is Enabled")
+    0xC1: "the driver wrote outside its special pool allocation, or freed it wrongly",
+    0xC6: "the driver wrote to pool that it had freed",
+    0xC9: "the driver broke a rule of the I/O manager",
+    0xE6: "the driver broke a rule of DMA",
+}
+_VIOLATIONS = {  # first parameter of 0xC4 (Microsoft, "Bug Check 0xC4"); the many others have a number only
+    0x00: "the driver allocated no bytes",
+    0x01: "the driver allocated paged pool above APC_LEVEL",
+    0x02: "the driver allocated nonpaged pool above DISPATCH_LEVEL",
+    0x10: "the driver freed what it had not been given",
+    0x11: "the driver freed paged pool above APC_LEVEL",
+    0x12: "the driver freed nonpaged pool above DISPATCH_LEVEL",
+    0x13: "the driver freed pool twice",
+    0x14: "the driver freed pool twice",
+    0x15: "the driver freed pool with an active timer in it",
+    0x16: "the driver freed pool at a bad address",
+    0x17: "the driver freed pool with an active ERESOURCE in it",
+    0x30: "the driver raised the IRQL to a wrong value",
+    0x31: "the driver lowered the IRQL to a wrong value",
+    0x32: "the driver released a spin lock at another IRQL than DISPATCH_LEVEL",
+    0x33: "the driver acquired a fast mutex above APC_LEVEL",
+    0x62: "the driver unloaded without freeing its pool",
+    0x1001: "the driver acquires locks in an order that can deadlock",
+}
+_DDI_RULES = range(0x20002, 0x20023)
+
 _FIRST = re.compile(r"\*\*\* Fatal System Error: 0x([0-9a-fA-F]{8})\b")
 _SECOND = re.compile(r"^\s*\(" + ",".join([r"0x([0-9a-fA-F]{1,16})"] * 4) + r"\)")
 
@@ -89,6 +117,21 @@ _SECOND = re.compile(r"^\s*\(" + ",".join([r"0x([0-9a-fA-F]{1,16})"] * 4) + r"\)
 def name(code: int) -> str:
     """The symbolic name of a bugcheck code, or its number. The bit 0x10000000 (seen with a debugger) is left out."""
     return NAMES.get(code & ~0x10000000, f"0x{code:08X}")
+
+
+def describe(code: int, parameters: tuple[int, int, int, int]) -> str:
+    """Code, name and parameters in one line."""
+    return f"{code:#010x} {name(code)} ({', '.join(f'{word:#018x}' for word in parameters)})"
+
+
+def violation(code: int, first: int) -> str | None:
+    """What Driver Verifier found, from a bugcheck's code and first parameter; None for a bugcheck that is not its."""
+    code &= ~0x10000000
+    if code != 0xC4:
+        return _VERIFIER.get(code)
+    if first in _DDI_RULES:
+        return f"the driver broke a rule of DDI compliance ({first:#x})"
+    return _VIOLATIONS.get(first, f"violation {first:#x}, see Microsoft's page on bugcheck 0xC4")
 
 
 class TextWatch:

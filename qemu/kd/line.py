@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.kd.events import Bugcheck, Event, ExceptionSeen, Looping, Shutdown, TextLine
 from wsklab.qemu.kd.pump import Pump
 from wsklab.qemu.serial import SerialLine, clean
@@ -54,10 +55,11 @@ class KdLine:
 def describe(event: Event) -> Told | None:
     """What happens to the machine as a whole; None for what is only of interest in the transcript."""
     match event:
-        case Bugcheck(code, parameters, name, source):
-            words = ", ".join(f"{word:#018x}" for word in parameters)
+        case Bugcheck(code, parameters, _, source):
             where = "kernel's memory" if source == "memory" else "text it printed"
-            return "bugcheck", f"{code:#010x} {name} ({words}), from the {where}"
+            found = bugcheck.violation(code, parameters[0])
+            verifier = f"; Driver Verifier stopped Windows: {found}" if found else ""
+            return "bugcheck", f"{bugcheck.describe(code, parameters)}, from the {where}{verifier}"
         case Shutdown():
             return "shutdown", "the system goes down or reboots, it told its debugger"
         case ExceptionSeen(code, first_chance, pc, address, information):

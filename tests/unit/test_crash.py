@@ -119,7 +119,7 @@ class Machine:
     """A machine with a screen, or one that is gone."""
 
     def __init__(self, folder: Path, alive: bool, devices: tuple[str, ...] = ()) -> None:
-        self.folder, self.alive = folder, alive
+        self.folder, self.alive, self.overlay = folder, alive, folder / "overlay.qcow2"
         self.profile = SimpleNamespace(devices=devices, memory_mib=1 << 40)
         folder.mkdir()
         (folder / "debug.log").write_bytes(b"x" * (crash.COPIED + 5) + b"end")
@@ -134,6 +134,9 @@ class Machine:
         if not self.alive:
             raise MachineError("not running")
         return "RIP=1"
+
+    def pause(self) -> None:
+        self.registers()
 
     def screenshot(self, path: Path) -> None:
         self.registers()
@@ -155,5 +158,6 @@ def test_evidence_is_kept_once_and_names_what_is_missing(tmp_path: Path) -> None
     assert status == {"status": "running", "quiet_s": {"debug": 1.235}}
     assert notes["missing"]["peer-registers.txt"] == "not running"
     assert "MiB of disk are free" in notes["missing"]["target.dmp"]
+    assert notes["missing"]["dumps"]  # there is no disk either
     copied = (tmp_path / "crash" / "target-debug.log").read_bytes()
     assert (len(copied), copied[-3:]) == (crash.COPIED, b"end")

@@ -107,7 +107,7 @@ def test_a_driver_that_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, 
     with pytest.raises(UsageError) as refused:
         profile = foreign.profile_of(str(tmp_path / "mine.yaml"))
         foreign.usable(profile)
-        foreign.find("mine", profile, tmp_path, print)
+        foreign.find("mine", profile, True, tmp_path, print)
     assert says.format(tmp_path) in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 

@@ -16,7 +16,8 @@ from kd_target import Run, Target, serve
 from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import GuestDied
-from wsklab.qemu.kd.line import KdLine, Told
+from wsklab.qemu.kd.events import Bugcheck
+from wsklab.qemu.kd.line import KdLine, Told, describe
 from wsklab.qemu.serial import SerialLine
 
 VECTORS = vectors()
@@ -79,6 +80,17 @@ def test_kd_bugcheck_is_told_with_code_name_and_parameters(kd: Kd) -> None:
     observed = Observation(1, "machine", "bugcheck", None, {"machine": "target", "detail": kd.told[-1][1]})
     assert "bugcheck" in FATAL
     assert describe_loss(observed).startswith("Windows crashed on the target, bugcheck 0x000000d1 DRIVER_IRQL")
+
+
+@pytest.mark.parametrize(("code", "first", "says"), [
+    (0xC4, 0x62, "the driver unloaded without freeing its pool"), (0xC4, 0x20005, "DDI compliance (0x20005)"),
+    (0xC4, 0xF6, "violation 0xf6"), (0xC9, 7, "a rule of the I/O manager"), (0x100000C6, 7, "pool that it had freed"),
+    (0xD1, 0x62, None)])
+def test_kd_a_stop_by_driver_verifier_says_so(code: int, first: int, says: str | None) -> None:
+    told = describe(Bugcheck(code, (first, 2, 3, 4), "NAME", "memory"))
+    assert told is not None
+    loss = describe_loss(Observation(1, "machine", "bugcheck", None, {"machine": "target", "detail": told[1]}))
+    assert ("Driver Verifier stopped Windows" in loss) is (says is not None) and (says or "") in loss
 
 
 def test_kd_everything_is_told_and_written_when_the_line_ends(kd: Kd) -> None:

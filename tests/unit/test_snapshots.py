@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsklab.orchestrator.snapshots import MACHINES, Snapshots, Unfit, copy, key_of
+from wsklab.orchestrator.snapshots import MACHINES, OVERLAY, VARIABLES, Snapshots, Unfit, copy, kept_name, key_of
 
 PARTS = {"standin": "a", "peer": "b", "driver": "c", "profiles": "d", "qemu": "7.2", "accelerator": "tcg"}
 
@@ -36,6 +36,22 @@ def test_what_was_published_is_found_and_nothing_else(tmp_path: Path) -> None:
     assert found is not None
     assert found.overlay("target").read_bytes() == b"x" * 4096
     assert store.find("two") is None
+
+
+def test_what_else_a_machine_writes_to_is_kept_and_guarded(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path)
+    with store.saving("one") as partial:
+        assert partial is not None
+        for name in ("target.qcow2", "peer.qcow2", kept_name("target", VARIABLES)):
+            (partial / name).write_bytes(name.encode())
+        store.publish(partial, "one", PARTS)
+    found = store.find("one")
+    assert found is not None
+    assert list(found.disks("peer")) == [OVERLAY]
+    assert found.disks("target")[VARIABLES].read_bytes() == b"target-variables.qcow2"
+    found.disks("target")[VARIABLES].unlink()
+    with pytest.raises(Unfit):
+        store.find("one")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "overwritten", "gone", "no manifest", "manifest of another"])

@@ -56,7 +56,8 @@ class Played:
         driver = build_driver(None, images.cache_folder(), lambda _text: None)
         self.lab = ground.boot(driver)
         self.folder = folder
-        self.ssh = self.lab._ssh("target")  # opened before: the fault shall strike at once
+        target = self.lab.target
+        self.ssh = self.lab.guest.ssh(target.machine, target.agent)  # opened before: the fault shall strike at once
 
         def listen(_t: int, text: str) -> None:
             if "op=connect" in text and not struck:

@@ -1,0 +1,59 @@
+"""Driver Verifier in a Windows guest: told which driver to watch, read back after the restart that it needs.
+
+Facts: Microsoft, "Driver Verifier Command Syntax"; reference/windows-images.md 2.11. Not yet run on Windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from wsklab.orchestrator.errors import LabError, UsageError
+
+Choice = Literal["standard"]
+CHOICES: tuple[Choice, ...] = ("standard",)
+
+STANDARD = 0x209BB
+"""What `/standard` switches on in Windows 10 and later, as its own help says."""
+
+NO_VERIFIER = ("--verifier needs Windows as its target: the stand-in has no Driver Verifier; leave it out, or name a "
+               "Windows image with --target.")
+
+Run = Callable[[str], str]
+"""Runs a program in the guest whatever its exit status means, and returns what it printed."""
+
+
+def chosen(word: str | None) -> Choice | None:
+    """The user's word. Raises UsageError."""
+    for choice in CHOICES:
+        if word == choice:
+            return choice
+    if word is None:
+        return None
+    raise UsageError(f"--verifier {word}: there is only {', '.join(CHOICES)}.")
+
+
+def enable(run: Run, file: str) -> None:
+    """Have the driver `file` (a name like `wsklab.sys`) watched from the next start on. Raises LabError.
+
+    Its exit status differs between versions ("a restart is needed" is one), so the settings are read back.
+    """
+    # A driver that stops Windows while it boots would do so for ever otherwise.
+    said = run("verifier.exe /bootmode resetonbootfail") + run(f"verifier.exe /standard /driver {file}")
+    settings = run("verifier.exe /querysettings")
+    if file.lower() not in settings.lower():
+        raise LabError(f"Driver Verifier did not take {file}: {_words(said)}; its settings: {_words(settings)}")
+
+
+def settings(run: Run, choice: Choice, file: str) -> dict[str, Any]:
+    """What is in force now, for results.json. Raises LabError when the driver is not among it."""
+    told, active = run("verifier.exe /querysettings"), run("verifier.exe /query")
+    if file.lower() not in told.lower():
+        raise LabError(f"Driver Verifier forgot {file} at the restart, which it does when Windows did not come up "
+                       "with it at first: see the target's kd.jsonl for a stop in between")
+    return {"choice": choice, "flags": f"{STANDARD:#x}", "driver": file, "settings": told.strip(),
+            "active": active.strip()}
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())[:300] or "nothing"

@@ -1,0 +1,184 @@
+"""A Windows target from the command line to verdicts, against a Windows that is played (tests/simulated): real
+processes, QMP, KD, COM2, SSH, SFTP, a disc, the wire, and the real Linux peer at its other end. It is not Windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Finished, processes_of, run, wsklab
+from simulated.windows import Faults
+from windows_media import report
+
+from wsklab import images
+from wsklab.drivers.build import build_agent
+from wsklab.images.keys import ADDRESS, KeyPair, write_private
+from wsklab.images.store import Manifest, Store, sha256
+from wsklab.qemu import firmware
+from wsklab.qemu.profile import load_profile
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(100)]
+TESTS = Path(__file__).parents[1]
+
+
+def make_image(store: Store, ssh: bool) -> Path:
+    """An image as `wsklab image build windows-2022` publishes it, with nothing on its disk; returns its folder.
+
+    The one without SSH is also old: its agent is not ours.
+    """
+    login, host = KeyPair.generate(), KeyPair.generate()
+    with store.building("windows-2022", print) as partial:
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(partial / "disk.qcow2"), "64M"], check=True)
+        firmware.make_variables(firmware.find().variables, partial / "variables.qcow2")
+        profile = load_profile("windows-2022").model_dump(mode="json")
+        about = {"profile": profile, "guest": report(licence_minutes=1440)}
+        (partial / "windows.json").write_text(json.dumps(about))
+        write_private(partial / "ssh_key", login.private)
+        write_private(partial / "host_key", host.private)
+        known = " ".join(host.public.decode().split()[:2])
+        (partial / "known_hosts").write_text(f"{ADDRESS} {known}\n" if ssh else "")
+        agent = build_agent(images.cache_folder()).path.read_bytes()
+        (partial / "wskagent.exe").write_bytes(agent if ssh else b"MZ of another time")
+        files = {name: sha256(partial / name) for name in ("disk.qcow2", "variables.qcow2", "windows.json")}
+        key = hashlib.sha256(f"{ssh}{known}".encode()).hexdigest()
+        image = store.publish(partial, Manifest(
+            name="windows-2022", kind="windows", key=key, recipe_sha256=key, packages={}, files=files, size_bytes=0,
+            built=f"2026-01-0{1 + ssh}T00:00:00.000+00:00", kernel_args=""))
+    return image.folder
+
+
+def share(source: str, to: str) -> None:
+    """A hard link where that can be: the files of an image are known by their inode, others are hashed once."""
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copy2(source, to)
+
+
+class Played:
+    """A cache of its own with the peer's image and one of a played Windows, and QEMU's place taken."""
+
+    def __init__(self, folder: Path, ssh: bool) -> None:
+        self.cache = folder / "cache"
+        store = Store(self.cache)
+        for part in ("images", "packages", "drivers", "signing", "accelerator.json"):
+            source = images.cache_folder() / part
+            if source.is_dir():
+                shutil.copytree(source, self.cache / part, copy_function=share, dirs_exist_ok=True, symlinks=True,
+                                ignore=shutil.ignore_patterns("*.lock", "*.partial"))
+            elif source.exists():
+                shutil.copy2(source, self.cache / part)
+        self.image = make_image(store, ssh)
+        binaries = folder / "bin"
+        binaries.mkdir()
+        script = binaries / "qemu-system-x86_64"
+        paths = f"{TESTS}:{TESTS / 'unit'}"
+        script.write_text(f"#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -m simulated.qemu \"$@\"\n")
+        script.chmod(0o755)
+        self._path = f"{binaries}:{os.environ['PATH']}"
+
+    def environment(self, **faults: Any) -> dict[str, str]:
+        wanted = {"image": str(self.image), "qemu": shutil.which("qemu-system-x86_64"),
+                  "faults": asdict(Faults()) | faults}
+        return {"PATH": self._path, "SIMULATED_WINDOWS": json.dumps(wanted), "WSKLAB_CACHE": str(self.cache),
+                "WSKLAB_ACCEL": "tcg"}
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Played]:
+    made: dict[bool, Played] = {}
+
+    def get(ssh: bool = True) -> Played:
+        if ssh not in made:
+            made[ssh] = Played(tmp_path_factory.mktemp("played"), ssh)
+        return made[ssh]
+
+    return get
+
+
+SCENARIOS = ("close-graceful", "linger-zero")
+
+
+def test_from_the_command_line_to_verdicts_and_again_from_the_kept_snapshot(
+        played: Callable[[bool], Played], tmp_path: Path) -> None:
+    windows = played(True)
+    first = run(tmp_path / "first", *SCENARIOS, "--target", "windows-2022", **windows.environment())
+    assert first.verdicts == {"close-graceful": "pass", "linger-zero": "pass", "driver-unload": "pass"}, (
+        first.stdout, first.stderr)
+    target = first.results["target"]
+    assert (target["name"], target["kind"], target["qualifying"]) == ("windows-2022", "windows", True)
+    assert "not Windows" not in first.stdout and "licence" in first.stdout
+    second = run(tmp_path / "second", "linger-zero", "--target", "windows-2022", **windows.environment())
+    assert "from the kept snapshot" in second.stdout and second.code == 0, second.stdout
+    assert first.results["driver"] == second.results["driver"]
+    assert processes_of(tmp_path) == []
+
+
+def test_without_ssh_the_driver_comes_on_a_disc_and_the_verifier_is_recorded(
+        played: Callable[[bool], Played], tmp_path: Path) -> None:
+    done = run(tmp_path / "run", "linger-zero", "--cold", "--verifier", "standard", "--target", "windows-2022",
+               **played(False).environment())
+    assert done.code == 0, (done.stdout, done.stderr)
+    verifier = done.results["target"]["verifier"]
+    assert (verifier["choice"], verifier["driver"], verifier["flags"]) == ("standard", "wsklab.sys", "0x209bb")
+    assert "wsklab.sys" in verifier["settings"]
+
+
+def doctor(report: Path, windows: Played, **faults: Any) -> tuple[Finished, dict[str, str]]:
+    """`wsklab doctor`, and the verdict of each of the target's steps."""
+    done = wsklab("doctor", "--target", "windows-2022", "--out", str(report), cwd=report.parent,
+                  **windows.environment(**faults))
+    steps = json.loads(report.read_text())["target"]["steps"]
+    return done, {step["what"]: step["verdict"] for step in steps}
+
+
+def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    report = tmp_path / "first.json"
+    done, steps = doctor(report, played(True))
+    assert list(steps.items()) == [(what, "ok") for what in (
+        "images and drivers", "SSH", "agent", "boots", "kernel debugger", "SSH to Windows", "test signing",
+        "driver loads", "service", "canary", "wire", "one FIN", "one RST", "snapshot", "unload")], done.stdout
+    facts = json.loads(report.read_text())["target"]["facts"]
+    assert facts["code_integrity"] == 3 and "testsigning" in facts["bcdedit"] and facts["kd_events"]["Attached"] == 1
+    words = report.with_suffix(".txt").read_text()
+    assert "version: Made up, ServerStandardEval, build 20348.587" in words and "✓ ok    snapshot: " in words
+
+
+def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
+        played: Callable[[bool], Played], tmp_path: Path) -> None:
+    done, steps = doctor(tmp_path / "report.json", played(True), code_integrity=0x401)
+    assert done.code == 3
+    assert list(steps.items())[-2:] == [("test signing", "fail"), ("driver loads", "fail")]
+    words = (tmp_path / "report.txt").read_text()
+    assert "Secure Boot and Memory Integrity must be off" in words and "577 ERROR_INVALID_IMAGE_HASH" in words
+
+
+def test_a_wrong_driver_fails_and_a_refused_one_is_explained(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    wrong = run(tmp_path / "wrong", "linger-zero", "--target", "windows-2022",
+                **played(True).environment(skew=1))
+    assert wrong.verdicts["linger-zero"] == "fail" and wrong.code == 1
+    refused = run(tmp_path / "refused", "linger-zero", "--cold", "--target", "windows-2022",
+                  **played(True).environment(errors={"start": 1275}))
+    assert refused.code == 3
+    assert "1275 ERROR_DRIVER_BLOCKED" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    done = run(tmp_path / "run", "linger-zero", "--target", "windows-2022",
+               **played(True).environment(bugcheck=[0xC4, 0x62, 2, 3, 4]))
+    result = done.scenario("linger-zero")
+    assert (result["verdict"], done.code) == ("fail", 1), done.stdout
+    assert "Driver Verifier stopped Windows: the driver unloaded without freeing its pool" in result["reasons"][0]
+    notes = json.loads((done.folder / result["evidence"] / "crash" / "crash.json").read_text())
+    assert "invalid vmcoreinfo" in notes["missing"]["target.dmp"] and "screen" in notes["missing"]["dumps"]
+    assert "target-kd.jsonl" in notes["kept"]
