@@ -111,7 +111,9 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """`wsklab run` in the background, output as it comes."""
     return subprocess.Popen(
         command("run", *words, "--out", str(folder)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # A shell ignores SIGINT for what it runs in the background, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
