@@ -55,7 +55,7 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
     document = keep()
     for name, points in growth.items():
         up, _, across = name.partition(" by ")
-        write_atomically(folder / f"by-{across}.svg", line_chart(name.capitalize(), across, up, {"measured": points}))
+        write_atomically(folder / f"by-{across}.svg", line_chart(name.capitalize(), across, up, {"": points}))
     if as_json:
         click.echo(document)
         return

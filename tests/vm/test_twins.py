@@ -1,0 +1,37 @@
+"""The matrix of wrong builds, made for real: what is caught, what is missed, and what only Windows can catch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import wsklab
+
+pytestmark = pytest.mark.vm
+
+
+def matrix(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "twins.json").read_text())
+    return document
+
+
+def test_a_twin_is_caught_for_its_own_fault_and_the_correct_driver_is_not(tmp_path: Path) -> None:
+    done = wsklab("run", "--twins", "--twin", "ignores-flag", "--twin", "closes-under-call", "linger-zero",
+                  "close-graceful", "--out", str(tmp_path / "run"))
+    assert done.code == 0, done.stdout + done.stderr
+    found = matrix(tmp_path / "run")
+    assert (found["missed"], found["false_alarms"]) == ([], [])
+    assert set(found["correct"]["verdicts"].values()) == {"pass"}
+    flag, windows = found["twins"]
+    assert [row["scenario"] for row in flag["by"]] == ["linger-zero"], "what ends gracefully tells nothing of it"
+    assert "WSK_FLAG_ABORTIVE is clear" in flag["by"][0]["reasons"][0]
+    assert (windows["caught"], bool(windows["only_windows"])) == (False, True)
+
+
+def test_a_twin_that_nothing_catches_is_missed_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    done = wsklab("run", "--twins", "--twin", "ignores-flag", "close-graceful", "--out", str(tmp_path / "run"))
+    assert done.code == 1, done.stdout + done.stderr
+    assert matrix(tmp_path / "run")["missed"] == ["ignores-flag"]
+    assert "MISSED" in done.stdout
