@@ -15,7 +15,7 @@ from rich.text import Text
 
 from wsklab.orchestrator import twin_matrix
 from wsklab.orchestrator.coverage import Row, short
-from wsklab.orchestrator.results import Results, ScenarioResult
+from wsklab.orchestrator.results import Results, ScenarioResult, call_words
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "infra": "magenta", "flaky": "red"}
 LEGEND_COLUMNS = 4
@@ -72,10 +72,13 @@ class Console:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("scenario", "wire: peer", "driver", "WskDisconnectEvent", "receives", "verdict"):
             table.add_column(heading, overflow="fold")
+        again = [result for result in results.scenarios if result.again]
         for result in results.scenarios:
+            if result.again:
+                continue
             wire = result.observed.get("wire", {})
             table.add_row(
-                Text(result.name),
+                Text(result.name if result.repeat == 1 else f"{result.name} #{result.repeat}"),
                 _endings(wire.get("peer", [])),
                 _endings(wire.get("driver", [])),
                 _events(result.observed.get("disconnects", [])) or ("not called" if wire else ""),
@@ -84,6 +87,8 @@ class Console:
             )
         self._out.print()
         self._out.print(table)
+        if again:
+            self._out.print(Text(f"and {len(again)} repetitions that passed", style="dim"))
 
     def totals(self, results: Results) -> None:
         """The last line but one: how many of each."""
@@ -167,8 +172,7 @@ def _endings(sides: list[list[str]]) -> str:
 
 
 def _events(disconnects: list[dict[str, Any]]) -> str:
-    words = {True: "abortive", False: "graceful", None: "not told"}
-    return _folded([words[d["abortive"]] + ("" if d["flags"] is None else f" {d['flags']:#x}") for d in disconnects])
+    return _folded([call_words(call) for call in disconnects])
 
 
 def _transfers(receives: list[dict[str, object]]) -> str:

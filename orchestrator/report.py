@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.results import call_words
 
 MAX_ROWS = 300
 """Rows of one story; a bulk transfer would otherwise make the page unreadable. The evidence folder has all of it."""
@@ -137,12 +138,13 @@ def _entries(scenarios: Sequence[Mapping[str, Any]], stories: Sequence[list[dict
         bad = scenario["verdict"] != "pass"
         opened += bad
         wire = scenario["observed"].get("wire", {})
+        let_go = not bad and scenario["repeat"] > 1 and not scenario["observed"]  # see Run.add
         entries.append({
             "scenario": scenario, "id": anchor, "flaky": len(seen[scenario["name"]]) > 1,
             "open": bad and opened <= OPEN, "same_as": None if first == anchor else first,
             "rows": story_rows if first == anchor else [],
-            "wire": " · ".join(f"{side} {ended}" for side in ("peer", "driver")
-                               if (ended := _endings(wire.get(side, [])))),
+            "wire": "as the first time" if let_go else " · ".join(
+                f"{side} {ended}" for side in ("peer", "driver") if (ended := _endings(wire.get(side, [])))),
             "told": _told(scenario["observed"]),
             "files": evidence[number] if evidence else ()})
     return entries
@@ -155,6 +157,5 @@ def _endings(sides: Sequence[Sequence[str]]) -> str:
 
 def _told(observed: Mapping[str, Any]) -> str:
     """The distinct calls of WskDisconnectEvent."""
-    words = [f"{'abortive' if call['abortive'] else 'graceful'} {call['flags']:#x}"
-             for call in observed.get("disconnects", ())]
+    words = [call_words(call) for call in observed.get("disconnects", ())]
     return ", ".join(f"{count}x {word}" if (count := words.count(word)) > 1 else word for word in dict.fromkeys(words))

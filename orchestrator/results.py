@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ class ScenarioResult:
     evidence: str
     findings: list[str] = field(default_factory=list)
     """Where the target's undocumented behaviour is not as recorded; no verdict depends on it."""
+
+
+    @property
+    def again(self) -> bool:
+        """A repetition that passed: it has nothing to tell that the first one has not told."""
+        return self.verdict == "pass" and self.repeat > 1 and self.name != UNLOAD
 
 
 @dataclass
@@ -91,6 +98,12 @@ class Results:
         rows = [self._rows[id(result)] for result in self.scenarios]
         head = json.dumps(self._head(), indent=1).removesuffix("\n}")
         write_atomically(path, head + ',\n "scenarios": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n")
+
+
+def call_words(call: Mapping[str, Any]) -> str:
+    """One call of WskDisconnectEvent (of a row's `observed`), as far as the driver's text told it."""
+    ending = {True: "abortive", False: "graceful", None: "not told"}[call["abortive"]]
+    return ending if call["flags"] is None else f"{ending} {call['flags']:#x}"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -135,10 +135,11 @@ class Run:
             at = bisect.bisect(self._places, place)
             self._places.insert(at, place)
             self.results.scenarios.insert(at, result)
-            # A thousandth pass has nothing to tell that its evidence folder does not.
-            self._stories.insert(at, done.story if result.verdict != "pass" or result.repeat == 1 else [])
+            self._stories.insert(at, [] if result.again else done.story)
             self.console.verdict(result)
             self.results.write(self.folder / "results.json")
+            if result.again:  # it is on disk; a long run must not grow with what a thousandth pass has to tell
+                result.observed, result.expected = {}, {}
 
     def _characterise(self, result: ScenarioResult, seen: dict[str, object]) -> None:
         """Compare with the behaviour recorded for this target, and write this run's own record."""

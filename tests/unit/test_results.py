@@ -11,8 +11,10 @@ import pytest
 from recorded import RESET, Recording
 
 from wsklab.orchestrator import report, results
+from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.junit import junit
-from wsklab.orchestrator.results import Results, ScenarioResult
+from wsklab.orchestrator.results import Results, ScenarioResult, call_words
+from wsklab.orchestrator.runner import Done, Run
 
 
 def result(name: str = "linger-zero", verdict: str = "pass", repeat: int = 1, **more: Any) -> ScenarioResult:
@@ -118,3 +120,21 @@ def test_links_lead_to_the_files_that_are_there_what_matters_first(tmp_path: Pat
     page = report.render(some(result()).as_dict(), [[]], [there])
     assert '<a href="evidence/linger-zero-1/crash/target-screen.png">' in page
     assert report.files(tmp_path, "evidence/nothing") == []
+
+
+@pytest.mark.parametrize(("abortive", "flags", "words"), [
+    (True, 1, "abortive 0x1"), (False, 0, "graceful 0x0"), (True, None, "abortive"), (None, None, "not told")])
+def test_a_call_is_named_as_far_as_it_was_told(abortive: bool | None, flags: int | None, words: str) -> None:
+    assert call_words({"abortive": abortive, "flags": flags}) == words
+
+
+def test_a_repetition_that_passed_is_whole_on_disk_and_let_go_in_memory(tmp_path: Path) -> None:
+    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    for repeat, verdict in ((1, "pass"), (2, "pass"), (3, "fail")):
+        run.add(Done(result(repeat=repeat, verdict=verdict), []), repeat)
+    run.write()
+    on_disk = json.loads((tmp_path / "results.json").read_text())["scenarios"]
+    assert [row["observed"] for row in on_disk] == [result().observed] * 3
+    assert [bool(row.observed) for row in run.results.scenarios] == [True, False, True]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("as the first time") == 1 and page.count("peer RST") == 2
