@@ -26,6 +26,9 @@ LOADING = "driver-load"
 ENOUGH = 3
 """A twin that so many scenarios have caught is not run further, unless the user has chosen the scenarios."""
 
+LONG = 20.0
+"""Seconds; a twin that makes the lab wait for what never comes need not do so three times."""
+
 LABS = 3
 """So many labs one build of the driver may use up."""
 
@@ -125,8 +128,10 @@ class TwinRun:
             return len(twin_matrix.catches(twin, rows, self._correct))
 
         def enough(lost: bool) -> bool:
-            """A catch that cost the lab is enough; of the others it takes some, for the picture."""
-            return catches() >= 1 if lost else catches() >= ENOUGH and not whole
+            """A catch that cost the lab is enough, or one that took long; else it takes some, for the picture."""
+            if lost:
+                return catches() >= 1
+            return not whole and catches() >= (1 if time.monotonic() - began > LONG else ENOUGH)
 
         self._stage(run, driver, first, rows, enough)
         if whole or not catches():
