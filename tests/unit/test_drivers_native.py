@@ -92,13 +92,13 @@ _flat = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(objects=st.lists(_flat, min_size=20, max_size=40))
 def test_the_agent_reads_what_json_writes(reader: Path, objects: list[dict[str, object]]) -> None:
     assert read_all(reader, [json.dumps(entry).encode() for entry in objects]) == objects
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     lines=st.lists(st.binary(max_size=60).filter(lambda data: 0 not in data), min_size=30, max_size=60), at=st.data()
 )
@@ -113,7 +113,7 @@ def test_the_agent_survives_bad_requests(reader: Path, lines: list[bytes], at: s
 _mostly_zeros = st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 600).map(bytes)), max_size=6).map(b"".join)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(blocks=st.lists(_mostly_zeros, min_size=20, max_size=40))
 def test_data_comes_through_both_ends_of_the_agents_line(reader: Path, blocks: list[bytes]) -> None:
     texts = [dense.encode(block) for block in blocks]

@@ -79,7 +79,7 @@ def played(run: FakeRun, lanes: int, repeat: int = 1, until_fail: bool = False, 
     return [(result.name, result.repeat) for result in run.results.scenarios]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lanes=st.integers(1, 5), repeat=st.integers(1, 4))
 def test_rows_stand_in_the_order_of_the_suite_whoever_finished_first(
         tmp_path_factory: pytest.TempPathFactory, lanes: int, repeat: int) -> None:

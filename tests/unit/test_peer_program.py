@@ -283,7 +283,7 @@ garbage = st.one_of(
 def test_no_line_crashes_it_and_each_is_answered(program: Path) -> None:
     peer = Peer(program)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=300, suppress_health_check=list(HealthCheck))
     @given(garbage)
     def check(line: bytes) -> None:
         peer.write(line.replace(b"\n", b" ") + b"\n")
