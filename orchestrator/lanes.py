@@ -59,7 +59,7 @@ class Lanes:
     def play(self, count: int, room: Callable[[], str | None] = lambda: None) -> None:
         """Run all the work in `count` lanes; a lane begins when the one before has its lab, and if `room` has no word.
 
-        Raises the first LabError or MachineError when work is left that no lane has a lab for.
+        Raises the first LabError or MachineError when there may be work left that no lane has a lab for.
         """
         if count == 1:
             self._lane(1, lambda: None)
@@ -82,7 +82,7 @@ class Lanes:
             for lab in list(self._labs.values()):
                 lab.stop()
             raise
-        if self._failures and self.work.left:
+        if self.work.left or len(self._failures) == len(threads):  # no lane came to the end of the work
             raise self._failures[0]
 
     def _guarded(self, number: int, ready: threading.Event) -> None:
@@ -99,37 +99,49 @@ class Lanes:
             ready.set()
 
     def _lane(self, number: int, ready: Callable[[], None]) -> None:
-        lab: Lab | None = None
         suspect = False
         try:
             while (item := self.work.take()) is not None:
                 try:
-                    lab = self._labs[number] = self.run.next_lab(lab, suspect)
+                    self._next_lab(number, suspect)
                 except BaseException:
-                    lab = None  # it has been stopped
-                    self._labs.pop(number, None)
                     self.work.give_back(item)
                     raise
                 ready()
-                lab, verdict = self._judged(number, lab, item)
-                suspect = verdict != "pass"
+                suspect = self._judged(number, item) != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if lab is not None and not self._interrupted:
-                self.run.unload(lab, number)
+            if number in self._labs and not self._interrupted:
+                self.run.unload(self._labs[number], number)
         finally:
-            if lab is not None and not self._interrupted:
-                lab.stop()
+            if not self._interrupted:
+                self._stop(number)
 
-    def _judged(self, number: int, lab: Lab, item: Item) -> tuple[Lab, str]:
-        """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
-        done = self.run.perform(lab, item)
-        if done.result.verdict == "infra" and not lab.trusted and not self._interrupted:
+    def _next_lab(self, number: int, suspect: bool = False) -> None:
+        """Make the lane's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
+        try:
+            self._labs[number] = self.run.next_lab(self._labs.get(number), suspect)
+        except BaseException:
+            self._labs.pop(number, None)  # it has been stopped
+            raise
+
+    def _stop(self, number: int) -> None:
+        if lab := self._labs.pop(number, None):
             lab.stop()
-            lab = self._labs[number] = self.run.next_lab(None)
-            first, done = done, self.run.perform(lab, item, "-again")
+
+    def _judged(self, number: int, item: Item) -> str:
+        """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
+        done = self.run.perform(self._labs[number], item)
+        if done.result.verdict == "infra" and not self._labs[number].trusted and not self._interrupted:
+            self._stop(number)
+            try:
+                self._next_lab(number)
+            except BaseException:
+                self.run.add(done, item.place)  # there is no second attempt, so the first is what is known
+                raise
+            first, done = done, self.run.perform(self._labs[number], item, "-again")
             done.result.findings.insert(0, f"run again on a fresh lab, as the first attempt ended with "
                                            f"'{'; '.join(first.result.reasons)}' (see {first.result.evidence})")
         if not self._interrupted:
             self.run.add(done, item.place)
-        return lab, done.result.verdict
+        return done.result.verdict

@@ -112,6 +112,22 @@ def test_a_second_death_is_the_verdict(tmp_path: Path) -> None:
     assert {result.name for result in run.results.scenarios if result.verdict == "infra"} == {"c"}
 
 
+def test_a_death_without_a_second_lab_is_a_row_all_the_same(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, deaths={"a": 1}, broken=(2,))
+    with pytest.raises(LabError, match="lab 2 does not boot"):
+        played(run, 1)
+    assert [(result.name, result.verdict) for result in run.results.scenarios] == [("a", "infra")]
+
+
+def test_lanes_that_all_lose_their_labs_do_not_end_a_run_as_if_it_were_complete(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, deaths={"a": 1, "b": 1}, broken=(3, 4))
+    run.together = threading.Barrier(2)  # both lanes have a lab, and both die in their first scenario
+    with pytest.raises(LabError, match="does not boot"):
+        played(run, 2)
+    assert [(result.name, result.verdict) for result in run.results.scenarios] == [("a", "infra"), ("b", "infra")]
+    assert all(lab.stopped for lab in run.labs)
+
+
 def test_a_failing_driver_is_not_tried_again(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, fails=("b",))
     played(run, 1)
