@@ -16,6 +16,7 @@ from .errors import DriverError
 
 VERSION = 1
 BATCH = 256  # commands in one ioctl
+LINE_BYTES = 256  # WSKLAB_LINE: no line of the driver is longer
 DEVICE = "\\\\.\\wsklab"
 IOCTL_COMMAND = 0x222000
 IOCTL_RING = 0x222004

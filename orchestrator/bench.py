@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from wsklab.drivers.build import BuiltDriver
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.plot import Points
 from wsklab.orchestrator.runner import Run

@@ -14,8 +14,8 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator import admission, bench, runner, suite
 from wsklab.orchestrator.bench import Figure
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.plot import Points, line_chart
 from wsklab.orchestrator.results import write_atomically
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import platform
-import shlex
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from wsklab import images
-from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
-from wsklab.images.store import sha256
-from wsklab.orchestrator import admission, casting, runner, targets
+from wsklab.drivers.build import build_driver
+from wsklab.orchestrator import casting, runner, targets
 from wsklab.orchestrator.console import Console
-from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.foreign import Foreign
-from wsklab.orchestrator.guest import Guest
-from wsklab.orchestrator.lab import PEER_PROFILE, Lab
+from wsklab.orchestrator.ground import Ground
+from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lanes import Lanes, Work
-from wsklab.orchestrator.results import Results
-from wsklab.orchestrator.snapshots import Snapshots, key_of
-from wsklab.qemu import accel, profile
-from wsklab.qemu.errors import MachineError
-from wsklab.qemu.profile import Accelerator, load_profile
 
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
@@ -54,7 +39,7 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     current = runner.Run(folder, results, console, boot, isolate)
     lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
     try:
-        lanes.play(ground.admitted(jobs, len(cast.scenarios) * repeat), ground.room)
+        lanes.play(ground.admitted(jobs), ground.room)
     finally:
         current.write()
     if as_json:
@@ -67,122 +52,3 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
                          "not qualify a driver.")
         console.line(f"Report: {folder / 'report.html'}")
     return results.exit_code
-
-
-@dataclass
-class Ground:
-    """What every run stands on: the images, the accelerator, the run's folder, and the labs booted so far."""
-
-    folder: Path
-    console: Console
-    guest: Guest
-    peer: images.Image
-    accelerator: Accelerator
-    cold: bool = False
-    labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    foreign: Foreign | None = None  # the driver under test, when it is not ours
-
-    @classmethod
-    def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
-                verify: str | None = None) -> Ground:
-        """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
-
-        Raises DriverError, ImageError, MachineError.
-        """
-        inputs = build_standin(images.cache_folder(), console.progress).inputs
-        with console.step("image of the peer"):
-            peer = images.ensure("peer", inputs, console.progress)
-        accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
-        with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}"):
-            guest = targets.find(target, accelerator, inputs, console.progress, verify)
-        console.progress(f"accelerator {accelerator}: {why}")
-        return cls(folder, console, guest, peer, accelerator, cold)
-
-    def results(self, driver: BuiltDriver, seed: int) -> Results:
-        """Empty results for a run of `driver`."""
-        command = shlex.join(["wsklab", *sys.argv[1:]])
-        return Results(
-            run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
-            target=self.guest.describe(),
-            driver=self.foreign.document() if self.foreign else {
-                "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
-
-    def admitted(self, wanted: int | None, items: int) -> int:
-        """How many labs this host carries of those that are wanted (None: as many as it can) and of use."""
-        if wanted == 1 or items == 1:
-            return 1
-        count, why = admission.admit(wanted, self.guests_mib, admission.host())
-        if why:
-            self.console.line(f"          {min(count, items)} labs side by side: {why}")
-        return min(count, items)
-
-    @property
-    def guests_mib(self) -> int:
-        """Memory of a lab's two guests."""
-        return self.guest.profile.memory_mib + load_profile(PEER_PROFILE).memory_mib
-
-    def room(self) -> str | None:
-        """Why there is no room for one more lab on this host now; None when there is."""
-        return admission.room(self.guests_mib, admission.host())
-
-    def boot(self, driver: BuiltDriver) -> Lab:
-        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
-
-        A guest is put in afterwards: what is kept serves every driver.
-        """
-        lab = self._boot(driver)
-        if self.foreign is not None:
-            with self.console.step(f"driver {self.foreign.profile.name}"):
-                lab.invite(self.foreign)
-        return lab
-
-    def _boot(self, driver: BuiltDriver) -> Lab:
-        if self.cold:
-            with self.console.step("lab"):
-                return self._lab().boot(driver, self.console.progress)
-        snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver)
-        key = key_of(ingredients)
-        with self.console.step("lab"):
-            return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
-
-    def _lab(self) -> Lab:
-        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
-
-    def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
-        """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
-        try:
-            kept = snapshots.find(key)
-            if kept is None:
-                return None
-            lab = self._lab().resume(kept, driver)
-        except (LabError, MachineError, TimeoutError) as error:
-            snapshots.remove(key)
-            reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
-            self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")
-            return None
-        self.console.progress(f"from the kept snapshot {key[:12]}")
-        return lab
-
-    def _boot_and_keep(self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str],
-                       driver: BuiltDriver) -> Lab:
-        with snapshots.saving(key) as partial:
-            lab = self._lab().boot(driver, self.console.progress, partial)
-            if partial is not None:
-                try:
-                    snapshots.publish(partial, key, ingredients)
-                except OSError as error:
-                    self.console.line(f"          the snapshot is not kept: {error}", "yellow")
-        return lab
-
-    def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
-        """All that a saved lab depends on."""
-        machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
-        host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
-        return {**self.guest.ingredients(), "peer": self.peer.key, "driver": driver.sha256,
-                "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
-                "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
-                "accelerator": self.accelerator, "host": host}
-
-
-def _versions() -> dict[str, str]:
-    return {"wsklab": version("wsklab"), "python": platform.python_version(), "qemu": accel.qemu_version()}

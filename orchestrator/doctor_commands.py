@@ -16,10 +16,11 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.drivers.errors import DriverError
 from wsklab.images.errors import ImageError
-from wsklab.orchestrator import commands, doctor, doctor_windows, runner, suite, targets
+from wsklab.orchestrator import doctor, doctor_windows, runner, suite, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.doctor import Finding
 from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.judge import judge
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.play import play, unload
@@ -60,10 +61,10 @@ def run(target: str | None, out: Path | None, as_json: bool) -> int:
 
     def tell(finding: Finding) -> None:
         findings.append(finding)
-        mark, colour = MARKS[finding.verdict]
-        console.line(f"{mark:7} {finding.what}: {finding.detail}", colour)
-        if finding.next and finding.verdict != "ok":
-            console.line(f"        -> {finding.next}")
+        what, *advice = _lines(finding)
+        console.line(what, MARKS[finding.verdict][1])
+        for line in advice:
+            console.line(line)
 
     for finding in doctor.host(images.cache_folder(), Path.cwd()):
         tell(finding)
@@ -88,10 +89,15 @@ def run(target: str | None, out: Path | None, as_json: bool) -> int:
     return doctor.exit_code(findings)
 
 
+def _lines(finding: Finding) -> list[str]:
+    """What is the case, and what to do about it where it is not well."""
+    what = f"{MARKS[finding.verdict][0]:7} {finding.what}: {finding.detail}"
+    return [what, f"        -> {finding.next}"] if finding.next and finding.verdict != "ok" else [what]
+
+
 def _write(report: Path, document: dict[str, Any], findings: Sequence[Finding]) -> None:
     """The report twice: for programs, and for people. Raises UsageError."""
-    lines = [f"{MARKS[one.verdict][0]:7} {one.what}: {one.detail}"
-             + (f"\n        -> {one.next}" if one.next and one.verdict != "ok" else "") for one in findings]
+    lines = [line for finding in findings for line in _lines(finding)]
     image = document.get("image", {})
     head = [f"wsklab doctor, {document['started']}", *(f"{key}: {value}" for key, value in image.items())]
     try:
@@ -120,7 +126,7 @@ class Examination:
     def run(self) -> None:
         with self._step("images and drivers", f"`wsklab image build peer {self._target}` says more") as done:
             driver = build_driver(None, images.cache_folder(), self._console.progress)
-            ground = commands.Ground.prepare(self._folder, Console(quiet=True), cold=True, target=self._target)
+            ground = Ground.prepare(self._folder, Console(quiet=True), cold=True, target=self._target)
             driver = ground.guest.prepare(driver)
             results = ground.results(driver, 1)
             self._document |= {"versions": results.run["versions"], "accelerator": ground.accelerator,

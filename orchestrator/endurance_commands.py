@@ -12,9 +12,9 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator import runner, suite
 from wsklab.orchestrator.bench_commands import about
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.endurance import SCHEMA, Endurance
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.plot import line_chart
 from wsklab.orchestrator.results import Results, write_atomically
 

@@ -22,7 +22,7 @@ from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, registr
 from wsklab.orchestrator.agent import AgentError
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.sc import Action
+from wsklab.orchestrator.sc import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.target import Target
 
 PARAMETERS = r"C:\wsklab\parameters.reg"
@@ -35,9 +35,6 @@ LAST_WORDS = 5.0
 
 RUN = 30.0
 """Seconds for a program in the target; the agent stops it then."""
-
-ALREADY_RUNNING, NOT_ACTIVE = 1056, 1062
-"""ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_NOT_ACTIVE."""
 
 
 _WINE = re.compile(r"^[0-9a-f]{4}:\w+:debugstr:\w+ [0-9a-f]{8}:[0-9a-f]{8}: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
@@ -92,3 +93,8 @@ class Journal:
                     if position < len(self._entries):
                         continue
                     raise TimeoutError
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass. Raises MachineLost as soon as a machine is gone."""
+        with suppress(TimeoutError):
+            self.wait(lambda _: False, time.monotonic() + seconds, self.mark)

@@ -98,8 +98,9 @@ class Run:
 
     def one(self, lab: Lab, scenario: Scenario, number: int = 1) -> ScenarioResult:
         """One scenario, from canary to verdict, as the next row."""
-        done = self.perform(lab, Item(len(self._places), number, scenario))
-        self.add(done, len(self._places))
+        item = Item(len(self._places), number, scenario)
+        done = self.perform(lab, item)
+        self.add(done, item.place)
         return done.result
 
     def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:

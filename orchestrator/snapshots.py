@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsklab.images.store import stamp
 from wsklab.orchestrator.errors import LabError
 
 FORMAT = 1
@@ -157,6 +158,4 @@ def copy(source: Path, to: Path) -> None:
 
 
 def _stamps(kept: Kept) -> dict[str, list[int]]:
-    """What tells an untouched disk; a rename changes none of it."""
-    status = {disk.stem: disk.stat() for machine in MACHINES for disk in kept.disks(machine).values()}
-    return {disk: [s.st_size, s.st_mtime_ns, s.st_ino] for disk, s in status.items()}
+    return {disk.stem: stamp(disk) for machine in MACHINES for disk in kept.disks(machine).values()}

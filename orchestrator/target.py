@@ -26,9 +26,6 @@ _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
 """Room for one answer of the driver's ring."""
 
-LINE_BYTES = 256
-"""No line of the driver is longer (drivers/wsklab/protocol.h)."""
-
 
 class Target:
     """One booted target. Connection and operation numbers are never used twice, so a late line finds its owner."""
@@ -124,14 +121,14 @@ class Target:
         """
         records: list[dict[str, object]] = []
         while True:
-            request = protocol.pack_ring_request(first, 0)
+            request = protocol.pack_ring_request(first)
             data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES)
             ring = protocol.unpack_ring(data)
             for line in ring.lines:
                 record = protocol.parse_line(line)
                 if record is not None:
                     records.append({"seq": record.seq, "text": line.strip()})
-            if ring.next_seq <= first or len(data) + LINE_BYTES < RING_BYTES:  # there was room for more
+            if ring.next_seq <= first or len(data) + protocol.LINE_BYTES < RING_BYTES:  # there was room for more
                 return records, ring.next_seq - 1
             first = ring.next_seq
 

@@ -11,9 +11,9 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator import runner, suite, twin_matrix
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.twin_runs import Bench, TwinRun
 

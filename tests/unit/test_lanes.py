@@ -147,6 +147,12 @@ def test_after_a_failure_nothing_more_is_begun_where_that_is_asked(tmp_path: Pat
     assert [name for name, _ in played(run, 1, until_fail=True)] == ["a", "b"]
 
 
+def test_a_lane_for_which_nothing_is_left_boots_no_lab(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    Lanes(run, Work(order(SIX[:1], 1, False))).play(4)
+    assert (len(run.results.scenarios), len(run.labs)) == (1, 1)
+
+
 def test_no_lane_is_opened_for_which_there_is_no_room(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
     rooms = iter([None, "the memory is full"])

@@ -17,9 +17,9 @@ from screen import written_lines
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.peer import Ssh

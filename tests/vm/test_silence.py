@@ -16,9 +16,9 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator import silence
 from wsklab.orchestrator.agent import Agent
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.play import play

@@ -12,9 +12,9 @@ from command import run
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator.commands import Ground
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.snapshots import TAG
 

@@ -1,0 +1,147 @@
+"""What a run stands on: images, accelerator and folder; from them come its labs, as many as the host has room for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from wsklab import images
+from wsklab.drivers.build import BuiltDriver, build_standin
+from wsklab.images.store import sha256
+from wsklab.orchestrator import admission, runner, targets
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.foreign import Foreign
+from wsklab.orchestrator.guest import Guest
+from wsklab.orchestrator.lab import PEER_PROFILE, Lab
+from wsklab.orchestrator.results import Results
+from wsklab.orchestrator.snapshots import Snapshots, key_of
+from wsklab.qemu import accel, profile
+from wsklab.qemu.errors import MachineError
+from wsklab.qemu.profile import Accelerator, load_profile
+
+
+@dataclass
+class Ground:
+    """What every run stands on: the images, the accelerator, the run's folder, and the labs booted so far."""
+
+    folder: Path
+    console: Console
+    guest: Guest
+    peer: images.Image
+    accelerator: Accelerator
+    cold: bool = False
+    labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    foreign: Foreign | None = None  # the driver under test, when it is not ours
+
+    @classmethod
+    def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
+                verify: str | None = None) -> Ground:
+        """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
+
+        Raises DriverError, ImageError, MachineError.
+        """
+        inputs = build_standin(images.cache_folder(), console.progress).inputs
+        with console.step("image of the peer"):
+            peer = images.ensure("peer", inputs, console.progress)
+        accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+        with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}"):
+            guest = targets.find(target, accelerator, inputs, console.progress, verify)
+        console.progress(f"accelerator {accelerator}: {why}")
+        return cls(folder, console, guest, peer, accelerator, cold)
+
+    def results(self, driver: BuiltDriver, seed: int) -> Results:
+        """Empty results for a run of `driver`."""
+        command = shlex.join(["wsklab", *sys.argv[1:]])
+        return Results(
+            run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
+            target=self.guest.describe(),
+            driver=self.foreign.document() if self.foreign else {
+                "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
+
+    def admitted(self, wanted: int | None) -> int:
+        """How many labs this host carries of those that are wanted (None: as many as it can)."""
+        if wanted == 1:
+            return 1
+        count, why = admission.admit(wanted, self.guests_mib, admission.host())
+        if why:
+            self.console.line(f"          {count} labs side by side: {why}")
+        return count
+
+    @property
+    def guests_mib(self) -> int:
+        """Memory of a lab's two guests."""
+        return self.guest.profile.memory_mib + load_profile(PEER_PROFILE).memory_mib
+
+    def room(self) -> str | None:
+        """Why there is no room for one more lab on this host now; None when there is."""
+        return admission.room(self.guests_mib, admission.host())
+
+    def boot(self, driver: BuiltDriver) -> Lab:
+        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
+
+        A foreign driver is put in afterwards: what is kept serves every driver.
+        """
+        lab = self._boot(driver)
+        if self.foreign is not None:
+            with self.console.step(f"driver {self.foreign.profile.name}"):
+                lab.invite(self.foreign)
+        return lab
+
+    def _boot(self, driver: BuiltDriver) -> Lab:
+        if self.cold:
+            with self.console.step("lab"):
+                return self._lab().boot(driver, self.console.progress)
+        snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver)
+        key = key_of(ingredients)
+        with self.console.step("lab"):
+            return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
+
+    def _lab(self) -> Lab:
+        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+
+    def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
+        """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
+        try:
+            kept = snapshots.find(key)
+            if kept is None:
+                return None
+            lab = self._lab().resume(kept, driver)
+        except (LabError, MachineError, TimeoutError) as error:
+            snapshots.remove(key)
+            reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
+            self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")
+            return None
+        self.console.progress(f"from the kept snapshot {key[:12]}")
+        return lab
+
+    def _boot_and_keep(self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str],
+                       driver: BuiltDriver) -> Lab:
+        with snapshots.saving(key) as partial:
+            lab = self._lab().boot(driver, self.console.progress, partial)
+            if partial is not None:
+                try:
+                    snapshots.publish(partial, key, ingredients)
+                except OSError as error:
+                    self.console.line(f"          the snapshot is not kept: {error}", "yellow")
+        return lab
+
+    def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
+        """All that a saved lab depends on."""
+        machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
+        host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
+        return {**self.guest.ingredients(), "peer": self.peer.key, "driver": driver.sha256,
+                "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
+                "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
+                "accelerator": self.accelerator, "host": host}
+
+
+def _versions() -> dict[str, str]:
+    return {"wsklab": version("wsklab"), "python": platform.python_version(), "qemu": accel.qemu_version()}
