@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from wsklab.drivers import dense
 from wsklab.drivers.build import BuiltDriver
-from wsklab.drivers.check import check_file
+from wsklab.drivers.check import Report, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.sign import sign, signing_key, verify
 from wsklab.images.windows.disc import write_disc
@@ -139,8 +139,7 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
 
     A file that comes signed stays as it is. Raises DriverError, which names what would keep it from loading.
     """
-    _refuse_unloadable(driver.path)
-    if check_file(driver.path).signed:
+    if _loadable(driver.path).signed:
         return driver
     pair = signing_key(cache, now)
     certificate = hashlib.sha256(pair.certificate.read_bytes()).hexdigest()[:16]
@@ -151,14 +150,17 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
         sign(driver.path, fresh, pair)
         fresh.replace(kept)
     verify(kept, pair)
-    _refuse_unloadable(kept)
+    _loadable(kept)
     return replace(driver, path=kept, sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
 
 
-def _refuse_unloadable(path: Path) -> None:
-    wrong = [finding.sentence for finding in check_file(path).findings if finding.severity == "error"]
+def _loadable(path: Path) -> Report:
+    """What the check says of a file in which nothing would keep it from loading. Raises DriverError."""
+    report = check_file(path)
+    wrong = [finding.sentence for finding in report.findings if finding.severity == "error"]
     if wrong:
         raise DriverError(f"Windows would not load {path.name}: {' '.join(wrong)}")
+    return report
 
 
 def by_sftp(ssh: Ssh, files: Mapping[str, bytes]) -> None:
