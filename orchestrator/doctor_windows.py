@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from wsklab.orchestrator.guest import WindowsGuest, attached
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.target import SERVICE
 from wsklab.qemu.errors import MachineError
+from wsklab.qemu.kd.line import read_transcript
 
 LAST_WORDS = 40
 """Lines of debug text that a report holds when Windows did not come up."""
@@ -144,18 +144,10 @@ def code_integrity(run: Callable[[str], str]) -> int:
 
 def kd_events(transcript: Path) -> dict[str, int]:
     """How many of each kind the debugger's link has brought."""
-    return dict(Counter(str(event.get("event")) for event in _events(transcript)))
+    return dict(Counter(str(event.get("event")) for event in read_transcript(transcript)))
 
 
 def last_words(transcript: Path) -> list[str]:
     """The last lines of debug text."""
-    return [str(event["text"]) for event in _events(transcript) if event.get("event") == "TextLine"][-LAST_WORDS:]
-
-
-def _events(transcript: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines only: the link may still be writing."""
-    for line in transcript.read_text(encoding="utf-8", errors="replace").splitlines() if transcript.exists() else []:
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                yield event
+    words = [str(event["text"]) for event in read_transcript(transcript) if event.get("event") == "TextLine"]
+    return words[-LAST_WORDS:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.peer import Ssh
 from wsklab.orchestrator.sc import ALREADY_RUNNING
 from wsklab.qemu.errors import MachineError
+from wsklab.qemu.kd.line import read_transcript
 from wsklab.qemu.machine import Machine
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
 from wsklab.qemu.wire.frames import ADDRESSES
@@ -243,8 +243,4 @@ def linux_address(machine: str, present: bool) -> str:
 
 def attached(transcript: Path) -> bool:
     """Whether the target has spoken KD; the firmware's text on the same line is no proof."""
-    if not transcript.exists():
-        return False
-    lines = transcript.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any('"event": "Attached"' in line and json.loads(line)["event"] == "Attached" for line in lines
-               if line.endswith("}"))
+    return any(event.get("event") == "Attached" for event in read_transcript(transcript))

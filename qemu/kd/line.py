@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.kd.events import Bugcheck, Event, ExceptionSeen, Looping, Shutdown, TextLine
@@ -69,3 +70,12 @@ def describe(event: Event) -> Told | None:
         case Looping(pc, count):
             return "stops", f"it stops at {pc:#018x} over and over, {count} times within a second"
     return None
+
+
+def read_transcript(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a transcript, if there is one; whole lines only, as the link may still be writing."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
