@@ -143,7 +143,7 @@ def load_profile(name_or_path: str) -> DriverProfile:
 def _read(path: Path, changes: dict[str, str]) -> DriverProfile:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DriverError(f"The driver profile {path} cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise DriverError(f"The driver profile {path} is not a list of keys and values.")

@@ -1,11 +1,11 @@
 """Makes the files that QEMU starts a Linux guest from: the disk and the initial RAM disk."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsklab.images import tools
 from wsklab.images.cpio import Archive
 from wsklab.images.errors import ImageError
 
@@ -36,17 +36,14 @@ def ext4_disk(tree: Path, disk: Path, megabytes: int) -> None:
     """
     raw = disk.with_suffix(".raw")
     # fakeroot shows the caller's files as root's; root needs no such help.
-    as_root = [] if os.geteuid() == 0 else ["fakeroot"]
-    _run([*as_root, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-m", "0",
-          "-d", str(tree), str(raw), f"{megabytes}M"])  # fmt: skip
-    _run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(raw), str(disk)])
+    as_root = [] if os.geteuid() == 0 else [tools.need("fakeroot", "fakeroot")]
+    _run([*as_root, tools.need("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0",
+          "-m", "0", "-d", str(tree), str(raw), f"{megabytes}M"])  # fmt: skip
+    _run([tools.need("qemu-img", "qemu-utils"), "convert", "-q", "-f", "raw", "-O", "qcow2", str(raw), str(disk)])
     raw.unlink()
 
 
 def _run(command: list[str]) -> None:
-    if shutil.which(command[0]) is None:
-        raise ImageError(f"{command[0]} is missing, which makes guest disks; run `apt-get install "
-                         f"{'fakeroot' if command[0] == 'fakeroot' else 'e2fsprogs qemu-utils'}`")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ImageError(f"{command[0]} failed: {done.stderr.strip()}")
+        raise ImageError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")

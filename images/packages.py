@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from wsklab.images import tools
 from wsklab.images.elf import module_dependencies
 from wsklab.images.errors import ImageError
 from wsklab.images.recipe import HERE, Recipe
@@ -145,9 +145,7 @@ def _one_line(text: str) -> list[dict[str, str]]:
 
 
 def _mmdebstrap(recipe: Recipe, target: Path, folder: Path, log: Path) -> None:
-    program = shutil.which("mmdebstrap")
-    if program is None:
-        raise ImageError("mmdebstrap is missing, which makes the Debian guests; run `apt-get install mmdebstrap`")
+    program = tools.need("mmdebstrap", "mmdebstrap")
     sources = folder / "debian.sources"
     sources.write_text(debian_sources(recipe.suite))
     listing = f'cd "$1/var/cache/apt/archives" && ls *.deb > "$1/{_PACKAGE_LIST}"'

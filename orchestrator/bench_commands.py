@@ -25,8 +25,9 @@ CONNECTIONS = (1, 10, 50, 100, 200, 400)
 def run(out: Path | None, quick: bool, as_json: bool) -> None:
     """Measure everything; `quick` takes about three minutes on two cores without KVM. What is measured is on disk."""
     folder, console = runner.new_folder(out), Console(quiet=as_json)
-    driver = build_driver(None, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, Console(quiet=True))
+    with console.step("drivers", makes=True):
+        driver = build_driver(None, images.cache_folder(), console.progress)
+    ground = Ground.prepare(folder, console).quietly()
     scenario, many = suite.select(["linger-zero"], [], [])[0], suite.select(["hundred-mixed-endings"], [], [])[0]
     labs, figures, growth = bench.Labs(ground, driver, folder), list[Figure](), dict[str, Points]()
 

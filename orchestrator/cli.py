@@ -295,7 +295,7 @@ def entry() -> NoReturn:
     from wsklab.drivers.errors import DriverError
     from wsklab.images.errors import ImageError
     from wsklab.orchestrator.errors import LabError
-    from wsklab.qemu.errors import MachineError
+    from wsklab.qemu.errors import MachineError, WrongSetting
 
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
@@ -304,15 +304,18 @@ def entry() -> NoReturn:
         sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), WRONG_USAGE)
-    except UsageError as error:
+    except (UsageError, WrongSetting) as error:
         _fail(str(error), WRONG_USAGE)
     except (LabError, MachineError, ImageError, DriverError) as error:
-        _fail(str(error), getattr(error, "exit_code", NOT_PROVEN))
+        _fail(str(error), NOT_PROVEN)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; results so far are in the run's folder.", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
         sys.exit(INTERRUPTED)
+    except OSError as error:  # a disk that fills up, a folder that may not be written
+        _fail(f"{error.filename or 'this host'}: {error.strerror or error}; what was written until then is valid.",
+              NOT_PROVEN)
 
 
 def _interrupt(*_: object) -> NoReturn:

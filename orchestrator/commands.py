@@ -24,7 +24,7 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     targets.check(target, verify)
     cast = casting.cast(words, tags, exclude, driver_name, twin, target == targets.STANDIN, console.progress)
     folder = runner.new_folder(out)
-    with console.step("drivers"):
+    with console.step("drivers", makes=True):
         driver = build_driver(cast.twin, images.cache_folder(), console.progress)
     ground = Ground.prepare(folder, console, cold, target, verify)
     ground.foreign = cast.foreign and cast.foreign.prepared(ground.guest.prepare)

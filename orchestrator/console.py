@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -30,26 +30,35 @@ class Console:
         width = None if sys.stdout.isatty() else 140
         self._out = RichConsole(quiet=quiet, highlight=False, width=width)
         self._spinner = threading.Lock()
+        self._notes = 0
 
     def line(self, text: str, style: str = "") -> None:
         """One line, as it is (no markup)."""
         self._out.print(Text(text, style=style))
 
     @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """A piece of work that takes a moment: a spinner while it lasts, its time when it is done."""
-        began = time.monotonic()
+    def step(self, title: str, makes: bool = False) -> Iterator[Callable[[str], None]]:
+        """A piece of work that takes a moment: a spinner while it lasts, its time when it is done.
+
+        Yields what takes a word on how it ended, shown behind the title. `makes`: it makes what is not there yet, with
+        a note on each thing; without a note all was there.
+        """
+        began, notes, words = time.monotonic(), self._notes, list[str]()
         spins = self._spinner.acquire(blocking=False)  # one at a time; of labs side by side only the first shows
         try:
             with self._out.status(Text(title)) if spins else nullcontext():
-                yield
+                yield words.append
         finally:
             if spins:
                 self._spinner.release()
-        self._out.print(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), title))
+        if makes and self._notes == notes:
+            words.append("cached")
+        self._out.print(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), title,
+                                      *((f"  {word}", "dim") for word in words)))
 
     def progress(self, text: str) -> None:
         """A note from inside a step."""
+        self._notes += 1
         self._out.print(Text(f"          {text}", style="dim"))
 
     def verdict(self, result: ScenarioResult) -> None:

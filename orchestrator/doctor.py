@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsklab import images
+from wsklab.images import tools
 from wsklab.images.errors import ImageError
 from wsklab.orchestrator.evidence import NEEDED_FREE
 from wsklab.orchestrator.results import ALL_PASS, NOT_PROVEN
 from wsklab.qemu import accel, firmware
-from wsklab.qemu.errors import MachineError
+from wsklab.qemu.errors import MachineError, WrongSetting
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -43,8 +44,6 @@ COMMANDS = {
     "swtpm": ("swtpm", False),
     "tshark": ("tshark", False),
 }
-ADMIN_PATH = "/usr/sbin:/sbin"
-"""Where Debian keeps some of them, which is not in everybody's PATH."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Finding:
 def host(cache: Path, folder: Path) -> Iterator[Finding]:
     """Everything about this host; `folder` is where runs would be kept."""
     yield qemu(accel.qemu_version)
-    yield from commands(lambda name: shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{ADMIN_PATH}"))
+    yield from commands(tools.find)
     yield uefi()
     yield acceleration(cache)
     for name, path in (("disk of the cache", cache), ("disk of the runs", folder)):
@@ -116,8 +115,10 @@ def acceleration(cache: Path) -> Finding:
         return Finding("accelerator", "warn", "not tried: no image to boot yet", "run `wsklab image build peer`")
     try:
         choice = accel.choose(peers[-1].kernel, peers[-1].initrd, cache)
-    except (MachineError, OSError) as error:
+    except WrongSetting as error:
         return Finding("accelerator", "fail", str(error), "set WSKLAB_ACCEL to kvm or tcg, or not at all")
+    except (MachineError, OSError) as error:
+        return Finding("accelerator", "fail", f"not tried: {error}", "see to QEMU first")
     if choice.name == "kvm":
         return Finding("accelerator", "ok", f"KVM: {choice.reason}")
     return Finding("accelerator", "warn", f"TCG: {choice.reason}",

@@ -23,7 +23,7 @@ from wsklab.orchestrator.results import SOME_FAIL
 def build(twin: str | None, as_json: bool) -> None:
     """Build the driver (or a twin, or all of them), the provider and the agent; print where they are."""
     console, cache = Console(quiet=as_json), images.cache_folder()
-    with console.step("drivers"):
+    with console.step("drivers", makes=True):
         standin = build_standin(cache, console.progress)
         names = [None, *twins()] if twin == "all" else [twin]
         built: list[BuiltDriver] = [standin.netio, standin.agent]

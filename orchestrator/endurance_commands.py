@@ -25,8 +25,9 @@ LOOKS = 30
 def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int:
     """Carry out the command; returns its exit code. What one part found is on disk before the next begins."""
     folder, console = runner.new_folder(out), Console(quiet=as_json)
-    driver = build_driver(None, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, Console(quiet=True))
+    with console.step("drivers", makes=True):
+        driver = build_driver(None, images.cache_folder(), console.progress)
+    ground = Ground.prepare(folder, console).quietly()
     many, one = suite.select(["hundred-mixed-endings"], [], [])[0], suite.select(["linger-zero"], [], [])[0]
     everything = ground.results(driver, 1)
     document: dict[str, Any] = {"schema": SCHEMA, "about": about(ground, driver)}

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,14 +48,21 @@ class Ground:
 
         Raises DriverError, ImageError, MachineError.
         """
-        inputs = build_standin(images.cache_folder(), console.progress).inputs
-        with console.step("image of the peer"):
+        accel.wanted()  # a wrong word is refused before anything is built for it
+        with console.step("provider and agent", makes=True):
+            inputs = build_standin(images.cache_folder(), console.progress).inputs
+        with console.step("image of the peer", makes=True):
             peer = images.ensure("peer", inputs, console.progress)
-        accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
-        with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}"):
+        with console.step("accelerator") as found:  # tried with a guest, which takes a while where KVM hangs
+            accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+            found(f"{accelerator}: {why}")
+        with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}", makes=True):
             guest = targets.find(target, accelerator, inputs, console.progress, verify)
-        console.progress(f"accelerator {accelerator}: {why}")
         return cls(folder, console, guest, peer, accelerator, cold)
+
+    def quietly(self) -> Ground:
+        """The same ground, of whose labs the user is shown nothing."""
+        return replace(self, console=Console(quiet=True))
 
     def results(self, driver: BuiltDriver, seed: int) -> Results:
         """Empty results for a run of `driver`."""
@@ -101,8 +108,12 @@ class Ground:
                 return self._lab().boot(driver, self.console.progress)
         snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver)
         key = key_of(ingredients)
-        with self.console.step("lab"):
-            return self._resume(snapshots, key, driver) or self._boot_and_keep(snapshots, key, ingredients, driver)
+        with self.console.step("lab") as found:
+            lab = self._resume(snapshots, key, driver)
+            if lab is not None:
+                found(f"from the kept snapshot {key[:12]}")
+                return lab
+            return self._boot_and_keep(snapshots, key, ingredients, driver)
 
     def _lab(self) -> Lab:
         return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
@@ -113,14 +124,12 @@ class Ground:
             kept = snapshots.find(key)
             if kept is None:
                 return None
-            lab = self._lab().resume(kept, driver)
+            return self._lab().resume(kept, driver)
         except (LabError, MachineError, TimeoutError) as error:
             snapshots.remove(key)
             reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
             self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")
             return None
-        self.console.progress(f"from the kept snapshot {key[:12]}")
-        return lab
 
     def _boot_and_keep(self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str],
                        driver: BuiltDriver) -> Lab:

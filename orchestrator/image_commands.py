@@ -56,7 +56,7 @@ def build(names: Sequence[str], force: bool, media: Media) -> None:
         raise UsageError(f"{strangers[0]} is not made from media: --iso, --virtio-win and --openssh are for "
                          f"{', '.join(windows.names())}")  # fmt: skip
     for name in names:
-        with console.step(f"image {name}"):
+        with console.step(f"image {name}", makes=True):
             if name in windows.names():
                 image = windows_commands.build(name, media, force, console)
             else:

@@ -26,9 +26,11 @@ def load(path: Path, model: type[Model]) -> Model:
     Raises UsageError with one line per mistake, each beginning `file:line:`.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise UsageError(f"{path}: larger than {MAX_BYTES // 1024} KiB; a scenario is a page of text.")
-        text = path.read_text(encoding="utf-8")
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}).") from None
     except OSError as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import ANY_DRIVER, Scenario, load
+
+SUFFIXES = (".yaml", ".yml")
 
 BUILT_IN = Path(__file__).parent / "scenarios"
 FOR_ANY_DRIVER = BUILT_IN / ANY_DRIVER
@@ -42,10 +45,14 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
     if tags:
         chosen = [s for s in chosen if set(tags) & set(s.tags)]
     chosen = [s for s in chosen if not set(exclude) & set(s.tags)]
-    unique = list({scenario.name: scenario for scenario in chosen}.values())
+    unique: dict[str, Scenario] = {}
+    for scenario in chosen:
+        if unique.setdefault(scenario.name, scenario) != scenario:
+            raise UsageError(f"two different scenarios are called '{scenario.name}': results are kept by name, so one "
+                             "of them needs another.")
     if not unique:
         raise UsageError("these choices leave no scenario to run; `wsklab scenario list` shows names and tags.")
-    return unique
+    return list(unique.values())
 
 
 def tags_of(scenarios: Iterable[Scenario]) -> set[str]:
@@ -55,7 +62,7 @@ def tags_of(scenarios: Iterable[Scenario]) -> set[str]:
 
 def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenario]:
     path = Path(word)
-    if path.suffix in (".yaml", ".yml") or "/" in word:
+    if path.suffix in SUFFIXES or "/" in word:
         return [load(file) for file in files([path])]
     for named in (BUILT_IN / f"{word}.yaml", FOR_ANY_DRIVER / f"{word}.yaml"):
         if named.exists():
@@ -74,9 +81,11 @@ def files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(path.rglob("*.yaml"))
+            # What may not be entered is passed over; rglob() would end there.
+            inside = sorted(Path(at, name) for at, _, names in os.walk(path) for name in names
+                            if name.endswith(SUFFIXES))
             if not inside:
-                raise UsageError(f"{path}: no .yaml file in this folder.")
+                raise UsageError(f"{path}: no {' or '.join(SUFFIXES)} file in this folder.")
             found += inside
         elif path.exists():
             found.append(path)

@@ -34,7 +34,7 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], na
         raise UsageError("these choices leave only scenarios that put the lab itself on trial; name others.")
     folder = runner.new_folder(out)
     console = Console(quiet=as_json)
-    with console.step("drivers"):
+    with console.step("drivers", makes=True):
         cache, progress = images.cache_folder(), console.progress
         correct = build_driver(None, cache, progress)
         builds = {twin: None if twin.only_windows else build_driver(twin.name, cache, progress)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 from wsklab.qemu.deadline import within
-from wsklab.qemu.errors import MachineError
+from wsklab.qemu.errors import MachineError, WrongSetting
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import Accelerator
 
@@ -33,12 +33,23 @@ class Choice(NamedTuple):
     reason: str
 
 
+def wanted() -> Accelerator | None:
+    """What the user wants, by WSKLAB_ACCEL=kvm|tcg. Raises WrongSetting."""
+    word = os.environ.get("WSKLAB_ACCEL")
+    if not word:
+        return None
+    if word not in get_args(Accelerator):
+        raise WrongSetting(f"WSKLAB_ACCEL is {word!r}: set it to kvm or tcg, or not at all")
+    return cast(Accelerator, word)
+
+
 def choose(kernel: Path, initrd: Path, cache: Path) -> Choice:
-    """KVM if it boots this kernel, else TCG. WSKLAB_ACCEL=kvm|tcg overrules; the answer is kept in `cache`."""
-    if wanted := os.environ.get("WSKLAB_ACCEL"):
-        if wanted not in get_args(Accelerator):
-            raise MachineError(f"WSKLAB_ACCEL is {wanted!r}: set it to kvm or tcg, or not at all")
-        return Choice(cast(Accelerator, wanted), "WSKLAB_ACCEL says so")
+    """What the user wants, else KVM if it boots this kernel, else TCG; the answer is kept in `cache`.
+
+    Raises MachineError when there is no QEMU, and WrongSetting.
+    """
+    if word := wanted():
+        return Choice(word, "WSKLAB_ACCEL says so")
     file, circumstances = cache / "accelerator.json", _circumstances(kernel, initrd)
     if kept := _read(file, circumstances):
         return kept

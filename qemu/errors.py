@@ -7,6 +7,10 @@ class MachineError(Exception):
     """A machine, one of its lines, or the wire did not do what it was asked."""
 
 
+class WrongSetting(MachineError):
+    """The user has set what there is not; nothing was booted."""
+
+
 class LaunchError(MachineError):
     """A child process ended before it was of use."""
 
@@ -14,8 +18,9 @@ class LaunchError(MachineError):
         self.command = list(command)
         self.exit_code = exit_code
         self.stderr_tail = stderr_tail
-        reason = stderr_tail.strip() or "it said nothing on stderr"
-        super().__init__(f"{self.command[0]} ended at once with code {exit_code}: {reason}")
+        reason = "; ".join(stderr_tail.split("\n")).strip("; ") or "it said nothing on stderr"
+        hint = " (KVM is used; WSKLAB_ACCEL=tcg does without)" if "kvm" in self.command else ""
+        super().__init__(f"{self.command[0]} ended at once with code {exit_code}: {reason}{hint}")
 
 
 class GuestDied(MachineError):

@@ -49,6 +49,8 @@ def test_a_profile_of_a_file_is_relative_to_itself(tmp_path: Path) -> None:
         (GOOD.replace("drivers", "..") + "path: a\n", "drive C"),
         ("- 1\n", "keys and values"),
         ("a: [", "cannot be read"),
+        ("a: 2001-13-45", "cannot be read: month must be in"),
+        ("[" * 5000, "cannot be read"),
     ],
 )
 def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:

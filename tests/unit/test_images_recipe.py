@@ -147,7 +147,6 @@ def test_modules_come_after_what_they_depend_on() -> None:
         packages.ordered_modules(tree, ("nosuch",))
 
 
-@pytest.mark.skipif(shutil.which("busybox") is None, reason="BusyBox is not installed")
 def test_cpio_reads_what_we_write(tmp_path: Path) -> None:
     archive = Archive()
     archive.folder("bin")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wsklab.qemu import accel
-from wsklab.qemu.errors import MachineError
+from wsklab.qemu.errors import WrongSetting
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_environment_overrules(
     monkeypatch.setenv("WSKLAB_ACCEL", "tcg")
     assert accel.choose(kernel, kernel, tmp_path).name == "tcg"
     monkeypatch.setenv("WSKLAB_ACCEL", "fast")
-    with pytest.raises(MachineError, match="kvm or tcg"):
+    with pytest.raises(WrongSetting, match="kvm or tcg"):
         accel.choose(kernel, kernel, tmp_path)
     assert probes == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -117,6 +118,29 @@ def test_scenarios_are_chosen_by_name_tag_and_path(tmp_path: Path) -> None:
     assert {s.name for s in suite.select(["self-check"])} == tagged
     assert [s.name for s in suite.select([str(tmp_path)])] == ["mine"]
     assert all("local" not in s.tags for s in suite.select([], tags=["fast"], exclude=["local"]))
+    built_in = suite.BUILT_IN / "linger-zero.yaml"
+    assert [s.name for s in suite.select(["linger-zero", str(built_in)])] == ["linger-zero"]
+
+
+def test_a_folder_is_searched_past_what_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("open/one.yaml", "open/two.yml", "closed/three.yaml", "open/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may enter everything
+    assert [path.name for path in suite.files([tmp_path])] == ["one.yaml", "two.yml"]
+
+
+def test_two_different_scenarios_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(RIGHT.replace("title:", "title: Not"))
+    with pytest.raises(UsageError, match="two different scenarios are called 'linger-zero'"):
+        suite.select(["linger-zero", str(tmp_path / "mine.yaml")])
 
 
 @pytest.mark.parametrize(("words", "tags", "message"), [

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from own_network import in_own_network
 
 DRIVERS = Path(__file__).parents[2] / "drivers"
 SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"), DRIVERS / "native" / "ntshim.c"]
@@ -35,7 +36,8 @@ def build(folder: Path, sanitizers: str) -> Path:
 
 
 def run(program: Path, *arguments: str, seconds: int = 60) -> str:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=seconds)
+    done = subprocess.run(in_own_network(program, *arguments), capture_output=True, text=True, check=False,
+                          timeout=seconds)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -193,3 +194,39 @@ def test_wrong_words_are_answered_in_one_sentence_before_anything_boots(
     assert refused.stderr.startswith(message), refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def a_qemu_that(folder: Path, does: str) -> dict[str, str]:
+    """An environment in which QEMU tells its version, and else does this."""
+    real = shutil.which("qemu-system-x86_64")
+    program = folder / "bin" / "qemu-system-x86_64"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {real} --version\n{does}\n')
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}:{os.environ['PATH']}", "WSKLAB_ACCEL": "tcg"}
+
+
+def test_a_qemu_that_does_not_start_is_no_verdict_on_the_driver(tmp_path: Path) -> None:
+    broken = a_qemu_that(tmp_path, "echo cannot allocate memory >&2; echo giving up >&2; exit 1")
+    ended = run(tmp_path / "run", "linger-zero", "--cold", **broken)
+    assert ended.code == 3, "1 would say that the driver failed"
+    assert ended.stderr == ("wsklab: qemu-system-x86_64 ended at once with code 1: cannot allocate memory; giving up\n")
+    assert ended.results["scenarios"] == []
+
+
+def test_without_qemu_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for tool in ("qemu-img", "gcc", "x86_64-w64-mingw32-gcc"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or "/nowhere")
+    ended = run(tmp_path / "run", "linger-zero", PATH=str(tmp_path / "bin"))
+    assert ended.code == 3
+    assert ended.stderr.startswith("wsklab: qemu-system-x86_64 does not run")
+    assert ended.stderr.endswith("`apt-get install qemu-system-x86`\n")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_an_accelerator_that_there_is_not_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    refused = run(tmp_path / "run", "linger-zero", WSKLAB_ACCEL="fast", WSKLAB_CACHE=str(tmp_path / "cache"))
+    assert refused.code == 2
+    assert refused.stderr == "wsklab: WSKLAB_ACCEL is 'fast': set it to kvm or tcg, or not at all\n"
+    assert not (tmp_path / "cache" / "images").exists()

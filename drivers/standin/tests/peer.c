@@ -183,14 +183,12 @@ void peer_reset(int fd)
     close(fd);
 }
 
-int peer_vanish(int fd)
+void peer_vanish(int fd)
 {
     int one = 1;
 
-    if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &one, sizeof one) < 0)
-        return -1;
+    must(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &one, sizeof one), "TCP_REPAIR");
     close(fd);
-    return 0;
 }
 
 int peer_end(int fd)

@@ -17,7 +17,7 @@ size_t peer_drain(int fd);
 void peer_shutdown_write(int fd);
 void peer_close(int fd);
 void peer_reset(int fd);            /* SO_LINGER {1, 0} and close */
-int peer_vanish(int fd);            /* closes without a segment; 0, or -1 without the right to */
+void peer_vanish(int fd);           /* closes without a segment (TCP_REPAIR, which needs CAP_NET_ADMIN) */
 void peer_go_deaf(int fd);          /* arriving segments are dropped, nothing is answered */
 int peer_end(int fd);               /* waits for the end: 0 FIN, otherwise the error number */
 int peer_local_port(int fd);
