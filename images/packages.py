@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,15 @@ from wsklab.images.elf import module_dependencies
 from wsklab.images.errors import ImageError
 from wsklab.images.recipe import HERE, Recipe
 from wsklab.images.slim import Tree
+from wsklab.qemu.deadline import within
+from wsklab.qemu.process import Child
 
 Progress = Callable[[str], None]
 
 _PATH = "PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/lib/busybox"
 _PACKAGE_LIST = "wsklab-packages"
+_PATIENCE = 6 * 3600.0  # s for a few hundred MB over whatever network there is
+_TIDYING = 10.0  # s for mmdebstrap to clear away; measured: 0.3
 _NETWORK_SIGNS = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Connection failed",
                   "Unable to connect", "Network is unreachable")
 
@@ -159,14 +162,30 @@ def _mmdebstrap(recipe: Recipe, target: Path, folder: Path, log: Path) -> None:
         *(f"--extract-hook={hook}" for hook in [listing, *hooks]),
         recipe.suite, str(target), *([str(sources)] if sources.stat().st_size else []),
     ]  # fmt: skip
-    with log.open("wb") as out:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False,
-                              env=os.environ | {"LC_ALL": "C.UTF-8"})
-    if done.returncode != 0:
+    code = _run(["env", "LC_ALL=C.UTF-8", *command], folder, log)
+    if code != 0:
         if any(sign in log.read_text(errors="replace") for sign in _NETWORK_SIGNS):
             raise ImageError(f"the Debian packages cannot be downloaded: apt does not reach its mirror; "
                              f"check the network and try again (log: {log})")
         raise ImageError(f"mmdebstrap could not make the guest {recipe.name!r}; its log is {log}")
+
+
+def _run(command: list[str], folder: Path, log: Path) -> int | None:
+    """The exit code of mmdebstrap, of which nothing is left however this ends, nor of the guest it had unpacked.
+
+    As anybody but root it is in namespaces of its own making, and clears away when it is asked to end. As root it is
+    given some: else its mounts, and the daemons of Wine, which leave its process group, would outlive it.
+    """
+    root = os.geteuid() == 0
+    if root:
+        own = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "env", f"TMPDIR={folder}"]
+        command = [*own, *command]
+    made = Child(command, log, tidies=not root)
+    try:
+        return made.wait(within(_PATIENCE))
+    finally:
+        made.kill() if root else made.terminate()
+        made.wait(within(_TIDYING))
 
 
 def _module_name(path: str) -> str:

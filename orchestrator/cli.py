@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
+from wsklab.orchestrator.results import WRONG_USAGE
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -288,45 +286,3 @@ def driver_check(file: Path, as_json: bool) -> None:
 
 def _print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1))
-
-
-def entry() -> NoReturn:
-    """The process: user mistakes are one sentence on stderr, an interruption ends in order, nothing shows a trace."""
-    from wsklab.drivers.errors import DriverError
-    from wsklab.images.errors import ImageError
-    from wsklab.orchestrator.errors import LabError
-    from wsklab.qemu.errors import MachineError, WrongSetting
-
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
-    try:
-        main(prog_name="wsklab", standalone_mode=False)
-        sys.exit(0)
-    except click.ClickException as error:
-        _fail(error.format_message(), WRONG_USAGE)
-    except (UsageError, WrongSetting) as error:
-        _fail(str(error), WRONG_USAGE)
-    except (LabError, MachineError, ImageError, DriverError) as error:
-        _fail(str(error), NOT_PROVEN)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; results so far are in the run's folder.", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
-        sys.exit(INTERRUPTED)
-    except OSError as error:  # a disk that fills up, a folder that may not be written
-        _fail(f"{error.filename or 'this host'}: {error.strerror or error}; what was written until then is valid.",
-              NOT_PROVEN)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
-    click.echo(f"{prefix}{message}", err=True)
-    sys.exit(code)
-
-
-if __name__ == "__main__":
-    entry()

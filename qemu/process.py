@@ -17,6 +17,8 @@ from typing import IO
 from wsklab.qemu.deadline import left
 
 _GUARD = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"']
+_TIDY_GUARD = ["setpriv", "--pdeathsig", "TERM", "--", "sh", "-c",
+               """trap 'trap "" TERM; kill -TERM 0; wait' TERM; [ $PPID = "$0" ] && { "$@" & wait $!; }"""]  # fmt: skip
 
 STDERR_TAIL = 4096  # bytes of stderr shown to users
 
@@ -36,7 +38,11 @@ def _forker() -> ThreadPoolExecutor:
 
 
 class Child:
-    """A running process; `on_exit(code)` is called by a thread of its own as soon as it ends (negative: signal)."""
+    """A running process; `on_exit(code)` is called by a thread of its own as soon as it ends (negative: signal).
+
+    `tidies`: it has children of its own and something to clear away. All of them are asked to end (SIGTERM) when we
+    die, and by `terminate`; it has ended when all are done with that.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class Child:
         *,
         pass_fds: Sequence[int] = (),
         pipes: bool = False,
+        tidies: bool = False,
         on_exit: Callable[[int], None] | None = None,
     ) -> None:
         self.command = list(command)
@@ -56,7 +63,7 @@ class Child:
                 _forker()
                 .submit(
                     subprocess.Popen[bytes],
-                    [*_GUARD, str(os.getpid()), *command],
+                    [*(_TIDY_GUARD if tidies else _GUARD), str(os.getpid()), *command],
                     stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                     stdout=subprocess.PIPE if pipes else log,
                     stderr=log,

@@ -8,6 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from wsklab.qemu.deadline import within
 from wsklab.qemu.process import Child
 
@@ -67,3 +69,42 @@ def test_a_program_that_is_not_there_says_so(tmp_path: Path) -> None:
     child = Child(["/nonexistent/qemu"], tmp_path / "stderr")
     assert child.wait(within(5)) == 127
     assert "not found" in child.stderr_tail()
+
+
+FAMILY = """
+import sys
+from pathlib import Path
+from wsklab.qemu.deadline import within
+from wsklab.qemu.process import Child
+script = 'trap "rm half; exit 25" TERM; sleep 600 & touch half; echo $$ $!; wait'
+child = Child(["sh", "-c", "cd " + sys.argv[1] + ";" + script], Path(sys.argv[1], "log"), tidies=True)
+sys.stdin.readline()
+child.terminate()
+print(child.wait(within(5)), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["terminate", "death"])
+def test_a_child_with_children_clears_away_and_leaves_none(tmp_path: Path, how: str) -> None:
+    (tmp_path / "log").touch()
+    parent = subprocess.Popen([sys.executable, "-c", FAMILY, str(tmp_path)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(["tail", "-n", "+1", "-F", str(tmp_path / "log")], stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout
+        family = [os.pidfd_open(int(pid)) for pid in tail.stdout.readline().split()]
+        tail.kill()
+    assert len(family) == 2 and (tmp_path / "half").exists()
+    if how == "death":
+        parent.kill()
+    else:
+        assert parent.communicate("now\n")[0] == "143\n"
+    for member in family:
+        assert select.select([member], [], [], 5)[0], "a member of the family lives"
+        os.close(member)
+    assert not (tmp_path / "half").exists()
+    parent.communicate()
+
+
+def test_the_code_of_a_child_with_children_is_its_own(tmp_path: Path) -> None:
+    assert Child(["sh", "-c", "exit 7"], tmp_path / "log", tidies=True).wait(within(5)) == 7
+    assert Child(["true"], tmp_path / "log", tidies=True).wait(within(5)) == 0

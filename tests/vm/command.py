@@ -46,7 +46,7 @@ class Finished:
 
 def command(*words: str) -> list[str]:
     """`wsklab` with these words."""
-    return [sys.executable, "-m", "wsklab.orchestrator.cli", *words]
+    return [sys.executable, "-m", "wsklab.orchestrator", *words]
 
 
 def wsklab(*words: str, cwd: Path = ROOT, timeout: float = 600, **environment: str) -> Finished:

@@ -116,7 +116,7 @@ def test_interrupted_it_stops_the_guests_and_keeps_the_results(
     send(process, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert errors.strip() == "wsklab: interrupted; results so far are in the run's folder."
+    assert errors.strip() == "wsklab: interrupted; what was done until then is kept."
     assert processes_of(folder) == []
     document = json.loads((folder / "results.json").read_text())
     assert document["scenarios"][0]["verdict"] == "pass"

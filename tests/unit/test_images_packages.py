@@ -1,0 +1,38 @@
+"""The making of a guest's tree out of packages: however it ends, nothing of it goes on."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PARENT = """
+import os, sys
+from pathlib import Path
+from wsklab.images import packages
+folder = Path(sys.argv[1])
+# As mmdebstrap does it: something unpacked, somebody who waits, and (as root) daemons that leave the process group.
+daemon = "setsid sleep 600" if os.geteuid() == 0 else "sleep 600"
+script = f'exec 3>{folder}/alive; mount -t tmpfs none {folder}/tree 2>/dev/null; {daemon} & echo begun >&3; sleep 600'
+packages._run(["sh", "-c", script], folder, folder / "log")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_goes_on_after_us(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "tree").mkdir()
+    os.mkfifo(tmp_path / "alive")
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stderr=subprocess.PIPE, text=True,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    with (tmp_path / "alive").open("rb", buffering=0) as alive:
+        assert alive.readline() == b"begun\n"
+        parent.send_signal(number)
+        assert select.select([alive], [], [], 10)[0], "somebody still holds the pipe"
+        assert alive.read() == b"", "everybody who held the pipe has ended"
+    parent.communicate()
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()

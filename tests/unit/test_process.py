@@ -1,0 +1,55 @@
+"""The process `wsklab` from its first moment to its exit code, whatever happens in between."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAULTY = """
+import wsklab.orchestrator.cli as cli
+from wsklab.orchestrator.__main__ import entry
+def main(**_): raise {error}
+cli.main = main
+entry()
+"""
+
+
+def ended(error: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", FAULTY.format(error=error)], capture_output=True, text=True,
+                          check=False, env={"TMPDIR": str(folder)})
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    ("OSError(28, 'No space left on device', '/x/y')",
+     "/x/y: No space left on device; what was written until then is valid."),
+    ("OSError('odd')", "wsklab: this host: odd; what was written until then is valid."),
+    ("KeyboardInterrupt", "wsklab: interrupted; what was done until then is kept."),
+])
+def test_whatever_ends_it_is_one_sentence(tmp_path: Path, error: str, sentence: str) -> None:
+    assert ended(error, tmp_path).stderr == sentence + "\n"
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_failed_scenario(tmp_path: Path) -> None:
+    done = ended("KeyError('x')", tmp_path)
+    (trace,) = tmp_path.iterdir()
+    assert done.returncode == 3
+    assert done.stderr == f"wsklab: this is a mistake in wsklab (KeyError: 'x'); please send {trace}\n"
+    assert "Traceback" in trace.read_text()
+
+
+@pytest.mark.parametrize("module", ["click.core", "wsklab.images", "wsklab.orchestrator.cli"])
+def test_an_interruption_while_it_still_loads_shows_no_trace(module: str) -> None:
+    process = subprocess.Popen([sys.executable, "-X", "importtime", "-m", "wsklab.orchestrator", "run", "nonesuch"],
+                               stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    assert process.stderr
+    for line in process.stderr:
+        if line.split("|")[-1].strip() == module:
+            process.send_signal(signal.SIGINT)
+            break
+    assert "Traceback" not in process.communicate()[1]
+    assert process.returncode == 130
