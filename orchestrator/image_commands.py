@@ -68,6 +68,7 @@ def build(names: Sequence[str], force: bool, media: Media) -> None:
 def verify(names: Sequence[str], as_json: bool) -> int:
     """Hash every file of the named images, or of all; returns the exit code."""
     findings = []
+    _in_store(names)
     for name in names or dict.fromkeys(image.name for image in images.listing()):
         try:
             images.verify(name)
@@ -84,6 +85,15 @@ def verify(names: Sequence[str], as_json: bool) -> int:
 
 def remove(names: Sequence[str]) -> None:
     """Take images out of the store."""
+    _in_store(names)
     for name in names:
         for image in images.remove(name):
             click.echo(f"removed {image.name} {image.manifest.key[:12]}")
+
+
+def _in_store(names: Sequence[str]) -> None:
+    """Raises UsageError for a name that no image in the store has."""
+    known = dict.fromkeys(image.name for image in images.listing())
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no image {name!r} in the store; there is: {', '.join(known) or 'none'}")

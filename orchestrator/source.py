@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,8 +63,7 @@ def parse(text: str, model: type[Model], name: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        messages = dict.fromkeys(_explain(name, root, dict(item)) for item in error.errors())
-        raise _refused(*messages) from None
+        raise _refused(*_explain(name, root, error.errors())) from None
 
 
 def _refused(*lines: str) -> UsageError:
@@ -73,35 +72,51 @@ def _refused(*lines: str) -> UsageError:
                                 for line in lines))
 
 
-def _explain(name: str, root: yaml.Node, item: dict[str, Any]) -> str:
-    """One pydantic error as `file:line: where: what is wrong and what is allowed.`"""
-    where = list(item["loc"])
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "unknown_key":
-        where.append(item["ctx"]["key"])
-    elif item["type"] == "missing":
-        message = f"the key '{where.pop()}' is missing"
-    elif isinstance(item["input"], str | int | float):
-        message += f", not '{item['input']}'"
-    node, path = _find(root, where)
-    place = ".".join(path).replace(".[", "[") + ": " if path else ""
-    return f"{name}:{_line(node)}: {place}{message[:1].lower()}{message[1:]}."
+def _explain(name: str, root: yaml.Node, errors: Iterable[Any]) -> Iterator[str]:
+    """Pydantic's errors as `file:line: where: what is wrong and what is allowed.`, a line for each place.
+
+    A value that may be one of several kinds has an error for each kind.
+    """
+    told: dict[tuple[int, str, str], list[str]] = {}
+    for item in errors:
+        where, message, shown = list(item["loc"]), str(item["msg"]).removeprefix("Value error, "), ""
+        if item["type"] == "unknown_key":
+            where.append(item["ctx"]["key"])
+        elif item["type"] == "missing":
+            message = f"the key '{where.pop()}' is missing"
+        node, value, path = _find(root, where)
+        if item["type"] == "unknown_key" and path[-1] != item["ctx"]["key"]:
+            path.append(item["ctx"]["key"])  # a verb without fields is a scalar: `peer: clsoe`
+        if item["type"] not in ("unknown_key", "missing") and isinstance(item["input"], str | int | float):
+            # As it is written: YAML reads `yes` as true.
+            shown = f", not '{value.value if isinstance(value, yaml.ScalarNode) else item['input']}'"
+        place = ".".join(path).replace(".[", "[") + ": " if path else ""
+        told.setdefault((_line(node), place, shown), []).append(f"{message[:1].lower()}{message[1:]}")
+    for (line, place, shown), messages in told.items():
+        first, *more = dict.fromkeys(messages)
+        others = "".join(f", or {message.removeprefix('input should be ')}" for message in more)
+        yield f"{name}:{line}: {place}{first}{others}{shown}."
 
 
-def _find(root: yaml.Node, where: list[Any]) -> tuple[yaml.Node, list[str]]:
-    """The deepest node that `where` reaches, and the readable path to it (the last key even when absent)."""
-    node, path = root, []
+def _find(root: yaml.Node, where: list[Any]) -> tuple[yaml.Node, yaml.Node, list[str]]:
+    """The deepest node that `where` reaches, its value, and the readable path to it (the last key even when absent).
+
+    What pydantic adds below a scalar, the kind that it was taken for, is left out.
+    """
+    node, value, path = root, root, list[str]()
     for part in where:
+        if isinstance(value, yaml.ScalarNode):
+            break
         path.append(f"[{part + 1}]" if isinstance(part, int) else str(part))
-        if isinstance(node, yaml.MappingNode):
-            below = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+        if isinstance(value, yaml.MappingNode):
+            below = next(((k, v) for k, v in value.value if k.value == str(part)), None)
             if below is None:
-                return node, path
+                return node, value, path
             key, value = below
             node = value if isinstance(value, yaml.CollectionNode) and value.value else key
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-    return node, path
+        elif isinstance(value, yaml.SequenceNode) and isinstance(part, int) and part < len(value.value):
+            node = value = value.value[part]
+    return node, value, path
 
 
 def _duplicate_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:

@@ -53,3 +53,11 @@ def test_an_interruption_while_it_still_loads_shows_no_trace(module: str) -> Non
             break
     assert "Traceback" not in process.communicate()[1]
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("verb", ["remove", "verify"])
+def test_an_image_that_is_not_in_the_store_is_a_wrong_word(tmp_path: Path, verb: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "wsklab.orchestrator", "image", verb, "nonesuch"], capture_output=True,
+                          text=True, check=False, env={"WSKLAB_CACHE": str(tmp_path)})
+    assert done.returncode == 2
+    assert done.stderr == "wsklab: there is no image 'nonesuch' in the store; there is: none\n"

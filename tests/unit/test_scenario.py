@@ -56,7 +56,9 @@ def test_a_scenario_reads_as_it_is_told() -> None:
     ("status: failure", "status: bad", "f.yaml:16: expect.receive[1].status: should be success, failure, pending, any,"
                                        " or an NTSTATUS of eight hex digits (c000020d), not 'bad'."),
     ("C05", "C64", "f.yaml:4: covers[1]: should be one of R1..R87, C01..C63, BF1..BF79, not 'C64'."),
-    ("peer: rst", "peer: reset", "f.yaml:14: expect.wire.peer[1]: input should be 'fin', 'rst', 'none' or 'drawn'"),
+    ("peer: rst", "peer: reset", "f.yaml:14: expect.wire.peer: input should be 'fin', 'rst', 'none' or 'drawn'"),
+    ("abortive: set", "abortive: yes", "f.yaml:15: expect.disconnect[1].abortive: input should be 'set', 'clear' or "
+                                       "'any', or 'drawn', not 'yes'."),
     ("abortive: set", "abortive: drawn", "'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`"),
     ("name: linger-zero\n", "", "f.yaml:1: the key 'name' is missing."),
     ("title:", "titel:", "f.yaml:2: titel: unknown key 'titel'; did you mean 'title'?"),
