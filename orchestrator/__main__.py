@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -38,8 +39,9 @@ def entry() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
         sys.exit(INTERRUPTED)
     except OSError as error:  # a disk that fills up, a folder that may not be written
-        _fail(f"{error.filename or 'this host'}: {error.strerror or error}; what was written until then is valid.",
-              NOT_PROVEN)
+        hint = "make room, or name a folder on another disk; " if error.errno == errno.ENOSPC else ""
+        where, what = error.filename or "this host", error.strerror or error
+        _fail(f"{where}: {what}; {hint}what was written until then is valid.", NOT_PROVEN)
     except Exception as error:  # Python's own exit code would be 1: "some scenario failed"
         _fail(f"this is a mistake in wsklab ({type(error).__name__}: {error}); please send {_trace()}", NOT_PROVEN)
 

@@ -33,8 +33,11 @@ class Console:
         self._notes = 0
 
     def line(self, text: str, style: str = "") -> None:
-        """One line, as it is (no markup)."""
-        self._out.print(Text(text, style=style))
+        """One line, as it is: no markup, and never folded, as paths are copied from it."""
+        self._say(Text(text, style=style))
+
+    def _say(self, text: Text) -> None:
+        self._out.print(text, soft_wrap=True)
 
     @contextmanager
     def step(self, title: str, makes: bool = False) -> Iterator[Callable[[str], None]]:
@@ -53,28 +56,28 @@ class Console:
                 self._spinner.release()
         if makes and self._notes == notes:
             words.append("cached")
-        self._out.print(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), title,
-                                      *((f"  {word}", "dim") for word in words)))
+        self._say(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), title,
+                                *((f"  {word}", "dim") for word in words)))
 
     def progress(self, text: str) -> None:
         """A note from inside a step."""
         self._notes += 1
-        self._out.print(Text(f"          {text}", style="dim"))
+        self._say(Text(f"          {text}", style="dim"))
 
     def verdict(self, result: ScenarioResult) -> None:
         """One line as soon as a scenario is judged, its reasons below."""
         colour = COLOURS[result.verdict]
         number = f" #{result.repeat}" if result.repeat > 1 else ""
-        self._out.print(Text.assemble(
+        self._say(Text.assemble(
             (f"{result.timing.get('total_s', 0.0):6.1f} s  ", "dim"),
             (f"{MARKS[result.verdict]} {result.verdict:12} ", colour),
             f"{result.name}{number}",
         ))
         if result.verdict != "pass":
             for reason in result.reasons:
-                self._out.print(Text(f"          {reason}", style=colour))
+                self._say(Text(f"          {reason}", style=colour))
         for finding in result.findings:
-            self._out.print(Text(f"          finding: {finding}", style="cyan"))
+            self._say(Text(f"          finding: {finding}", style="cyan"))
 
     def table(self, results: Results) -> None:
         """The run at a glance: what ended how on the wire, and what the driver was told."""

@@ -25,7 +25,8 @@ def ended(error: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(("error", "sentence"), [
     ("OSError(28, 'No space left on device', '/x/y')",
-     "/x/y: No space left on device; what was written until then is valid."),
+     "/x/y: No space left on device; make room, or name a folder on another disk; what was written until then is "
+     "valid."),
     ("OSError('odd')", "wsklab: this host: odd; what was written until then is valid."),
     ("KeyboardInterrupt", "wsklab: interrupted; what was done until then is kept."),
 ])

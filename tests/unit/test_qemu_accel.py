@@ -1,11 +1,13 @@
 """The choice of the accelerator is made once, and again when something changed."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from wsklab.qemu import accel
 from wsklab.qemu.errors import WrongSetting
+from wsklab.qemu.process import Child
 
 
 @pytest.fixture
@@ -62,3 +64,28 @@ def test_without_kvm_nothing_is_probed(kernel: Path, tmp_path: Path, monkeypatch
     choice = accel._probe(kernel, kernel)
     assert choice.name == "tcg"
     assert "does not exist" in choice.reason
+
+
+SPEAKS = 'for word; do case $word in file:*) echo WSKLAB-PROBE >"${word#file:}" ;; esac; done'
+
+
+@pytest.mark.parametrize(("guest", "name", "reason"), [
+    (SPEAKS, "kvm", "KVM booted the probe guest"),
+    ("exec sleep 600", "tcg", "KVM did not bring a guest through its boot in 0.5 s"),  # opens, and hangs (seen)
+    (f"{SPEAKS}; exec sleep 600", "tcg", "KVM did not bring a guest through its boot in 0.5 s"),
+    ("echo no MSR 0x10a >&2; echo assertion >&2; exit 134", "tcg", "KVM failed: no MSR 0x10a"),
+    ("exit 0", "tcg", "KVM failed: the probe guest said nothing"),
+])
+def test_kvm_counts_only_when_a_guest_has_run_to_its_end(
+    kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guest: str, name: str, reason: str
+) -> None:
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.write_text(f"#!/bin/sh\n{guest}\n")
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(accel, "_KVM", kernel)  # anything that opens
+    monkeypatch.setattr(accel, "PROBE_PATIENCE", 0.5 if "sleep" in guest else 60.0)
+    guests: list[Child] = []
+    monkeypatch.setattr(accel, "Child", lambda *words: guests.append(Child(*words)) or guests[0])
+    assert accel._probe(kernel, kernel) == (name, reason)
+    assert [one.exit_code is None for one in guests] == [False], "the probe guest still runs"
