@@ -26,6 +26,7 @@ _PATIENCE = 6 * 3600.0  # s for a few hundred MB over whatever network there is
 _TIDYING = 10.0  # s for mmdebstrap to clear away; measured: 0.3
 _NETWORK_SIGNS = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Connection failed",
                   "Unable to connect", "Network is unreachable")
+_NO_NAMESPACES = "unable to pick chroot mode"
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,19 @@ def _mmdebstrap(recipe: Recipe, target: Path, folder: Path, log: Path) -> None:
     ]  # fmt: skip
     code = _run(["env", "LC_ALL=C.UTF-8", *command], folder, log)
     if code != 0:
-        if any(sign in log.read_text(errors="replace") for sign in _NETWORK_SIGNS):
-            raise ImageError(f"the Debian packages cannot be downloaded: apt does not reach its mirror; "
-                             f"check the network and try again (log: {log})")
-        raise ImageError(f"mmdebstrap could not make the guest {recipe.name!r}; its log is {log}")
+        raise ImageError(f"{explain(log.read_text(errors='replace'), recipe.name)} (log: {log})")
+
+
+def explain(log: str, name: str) -> str:
+    """What the output of a failed mmdebstrap means, and what to do."""
+    if any(sign in log for sign in _NETWORK_SIGNS):
+        return ("the Debian packages cannot be downloaded: apt does not reach its mirror; check the network and try "
+                "again")
+    if _NO_NAMESPACES in log:
+        return ("this user may not build guests, which takes a range of user ids of one's own (subuid(5)): run `sudo "
+                "usermod --add-subuids 300000-365535 --add-subgids 300000-365535 $USER`, or build them as root")
+    said = re.findall(r"(?m)^E: (.*)", log)
+    return f"mmdebstrap could not make the guest {name!r}" + (f": {said[-1]}" if said else "")
 
 
 def _run(command: list[str], folder: Path, log: Path) -> int | None:

@@ -74,7 +74,8 @@ def qemu_version() -> str:
 def _probe(kernel: Path, initrd: Path) -> Choice:
     """TCG is taken untried: it is QEMU itself, and there is nothing to fall back to."""
     if not os.access(_KVM, os.R_OK | os.W_OK):
-        return Choice("tcg", f"{_KVM} {'may not be opened' if _KVM.exists() else 'does not exist'}")
+        closed = "may not be opened (`sudo adduser $USER kvm`, and log in again)"
+        return Choice("tcg", f"{_KVM} {closed if _KVM.exists() else 'does not exist'}")
     with tempfile.TemporaryDirectory(prefix="wsklab-probe-") as folder:
         said, errors = Path(folder) / "serial", Path(folder) / "stderr"
         guest = Child(_command(kernel, initrd, said), errors)

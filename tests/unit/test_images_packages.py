@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from wsklab.images import packages
+
 PARENT = """
 import os, sys
 from pathlib import Path
@@ -36,3 +38,16 @@ def test_nothing_goes_on_after_us(tmp_path: Path, number: signal.Signals) -> Non
         assert alive.read() == b"", "everybody who held the pipe has ended"
     parent.communicate()
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+@pytest.mark.parametrize(("log", "sentence"), [
+    ("Err:1 x\n  Temporary failure resolving 'deb.example'\nE: mmdebstrap failed to run\n",
+     "apt does not reach its mirror; check the network"),
+    ("E: unable to pick chroot mode automatically (use --mode for manual selection)\n", "--add-subuids 300000-365535"),
+    ("I: x\nE: cannot execute dpkg-deb\nE: hook failed\n", "could not make the guest 'peer': hook failed"),
+    ("", "could not make the guest 'peer'"),
+])
+def test_what_mmdebstrap_says_is_explained(log: str, sentence: str) -> None:
+    said = packages.explain(log, "peer")
+    assert sentence in said
+    assert "\n" not in said
