@@ -79,7 +79,7 @@ class Ground:
             return 1
         count, why = admission.admit(wanted, self.guests_mib, admission.host())
         if why:
-            self.console.line(f"          {count} labs side by side: {why}")
+            self.console.line(f"          labs side by side: {count}, as {why}")
         return count
 
     @property

@@ -68,7 +68,7 @@ class Lanes:
         try:
             for number in range(1, count + 1):
                 if number > 1 and (why := room()):
-                    self.run.console.line(f"          {number - 1} labs side by side and no more: {why}", "yellow")
+                    self.run.console.line(f"          labs side by side: {number - 1} and no more, as {why}", "yellow")
                     break
                 ready = threading.Event()
                 threads.append(threading.Thread(target=self._guarded, args=(number, ready), daemon=True))
