@@ -384,5 +384,6 @@ typedef struct shim_counts {
 } shim_counts;
 
 shim_counts shim_count(void);
+extern shim_counts shim_alive; /* the same, as the shim's own files count it */
 
 #endif

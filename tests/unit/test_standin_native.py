@@ -16,7 +16,8 @@ import pytest
 from own_network import in_own_network
 
 DRIVERS = Path(__file__).parents[2] / "drivers"
-SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"), DRIVERS / "native" / "ntshim.c"]
+SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"),
+           *DRIVERS.glob("native/*.c")]
 FLAGS = [
     "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fshort-wchar", "-fno-omit-frame-pointer", "-pthread",
     "-DWSKLAB_NATIVE", f"-I{DRIVERS / 'native'}", f"-I{DRIVERS / 'include'}", f"-I{DRIVERS / 'standin'}",

@@ -1,4 +1,4 @@
-/* Kernel services on POSIX threads; see ntshim.h. */
+/* Waiting, threads and time on POSIX threads; see ntshim.h. */
 #define _GNU_SOURCE
 #include "ntshim.h"
 
@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-static shim_counts counts;
-static KSPIN_LOCK cancel_lock;
 
 /* ---- Waiting: one mutex and one condition for every event and thread ------------------------------------------------------ */
 
@@ -146,7 +143,7 @@ NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MOD
 static void thread_drop(thread *t)
 {
     if (--t->references == 0) {
-        InterlockedDecrement(&counts.threads);
+        InterlockedDecrement(&shim_alive.threads);
         free(t);
     }
 }
@@ -192,9 +189,9 @@ NTSTATUS PsCreateSystemThread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES a
     t->references = 2;
     t->routine = routine;
     t->context = context;
-    InterlockedIncrement(&counts.threads);
+    InterlockedIncrement(&shim_alive.threads);
     if (pthread_create(&t->id, NULL, thread_main, t)) {
-        InterlockedDecrement(&counts.threads);
+        InterlockedDecrement(&shim_alive.threads);
         free(t);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
@@ -298,251 +295,4 @@ ULONG KeGetCurrentProcessorNumberEx(PVOID number)
 {
     (void)number;
     return (ULONG)sched_getcpu();
-}
-
-/* ---- Spin locks: a word, and a wait that yields ---------------------------------------------------------------------------------- */
-
-void KeInitializeSpinLock(PKSPIN_LOCK lock)
-{
-    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
-}
-
-void KeAcquireSpinLock(PKSPIN_LOCK lock, PKIRQL irql)
-{
-    *irql = PASSIVE_LEVEL;
-    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
-        sched_yield();
-}
-
-void KeReleaseSpinLock(PKSPIN_LOCK lock, KIRQL irql)
-{
-    (void)irql;
-    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
-}
-
-void KeAcquireInStackQueuedSpinLock(PKSPIN_LOCK lock, PKLOCK_QUEUE_HANDLE handle)
-{
-    KIRQL irql;
-
-    handle->Lock = lock;
-    KeAcquireSpinLock(lock, &irql);
-}
-
-void KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE handle)
-{
-    KeReleaseSpinLock(handle->Lock, PASSIVE_LEVEL);
-}
-
-/* ---- Pool and MDLs ------------------------------------------------------------------------------------------------------------------ */
-
-PVOID ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T size, ULONG tag)
-{
-    PVOID block = malloc(size ? size : 1);
-
-    (void)type, (void)tag;
-    if (block) {
-        memset(block, 0xcd, size); /* pool comes uncleared: whoever relies on zeroes is found here */
-        InterlockedIncrement(&counts.pool);
-    }
-    return block;
-}
-
-void ExFreePoolWithTag(PVOID block, ULONG tag)
-{
-    (void)tag;
-    InterlockedDecrement(&counts.pool);
-    free(block);
-}
-
-PMDL IoAllocateMdl(PVOID address, ULONG length, BOOLEAN secondary, BOOLEAN charge, PIRP irp)
-{
-    PMDL mdl = calloc(1, sizeof *mdl);
-
-    (void)secondary, (void)charge, (void)irp;
-    if (!mdl)
-        return NULL;
-    InterlockedIncrement(&counts.mdls);
-    mdl->Size = sizeof *mdl;
-    mdl->ByteOffset = (ULONG)((ULONG_PTR)address & 0xfff);
-    mdl->StartVa = (PCHAR)address - mdl->ByteOffset;
-    mdl->ByteCount = length;
-    return mdl;
-}
-
-void MmBuildMdlForNonPagedPool(PMDL mdl)
-{
-    mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
-    mdl->MappedSystemVa = MmGetMdlVirtualAddress(mdl);
-}
-
-void IoFreeMdl(PMDL mdl)
-{
-    InterlockedDecrement(&counts.mdls);
-    free(mdl);
-}
-
-/* ---- IRPs ------------------------------------------------------------------------------------------------------------------------------ */
-
-static void irp_setup(PIRP irp, CHAR stack_size)
-{
-    memset(irp, 0, sizeof *irp + (size_t)stack_size * sizeof irp->Stack[0]);
-    irp->StackCount = stack_size;
-    irp->CurrentLocation = (CHAR)(stack_size + 1);
-    irp->Tail.Overlay.CurrentStackLocation = irp->Stack + stack_size;
-}
-
-PIRP IoAllocateIrp(CCHAR stack_size, BOOLEAN charge_quota)
-{
-    /* One location more than asked: IoCancelIrp of an idle IRP may look at the one behind the last. */
-    PIRP irp = malloc(sizeof *irp + ((size_t)stack_size + 1) * sizeof irp->Stack[0]);
-
-    (void)charge_quota;
-    if (!irp)
-        return NULL;
-    irp_setup(irp, stack_size);
-    InterlockedIncrement(&counts.irps);
-    return irp;
-}
-
-void IoReuseIrp(PIRP irp, NTSTATUS status)
-{
-    irp_setup(irp, irp->StackCount);
-    irp->IoStatus.Status = status;
-}
-
-void IoFreeIrp(PIRP irp)
-{
-    InterlockedDecrement(&counts.irps);
-    free(irp);
-}
-
-void IoAcquireCancelSpinLock(PKIRQL irql)
-{
-    KeAcquireSpinLock(&cancel_lock, irql);
-}
-
-void IoReleaseCancelSpinLock(KIRQL irql)
-{
-    KeReleaseSpinLock(&cancel_lock, irql);
-}
-
-BOOLEAN IoCancelIrp(PIRP irp)
-{
-    PDRIVER_CANCEL routine;
-    KIRQL irql;
-
-    IoAcquireCancelSpinLock(&irql);
-    __atomic_store_n(&irp->Cancel, TRUE, __ATOMIC_RELEASE);
-    routine = IoSetCancelRoutine(irp, NULL);
-    if (!routine) {
-        IoReleaseCancelSpinLock(irql);
-        return FALSE;
-    }
-    irp->CancelIrql = irql;
-    routine(NULL, irp); /* releases the cancel lock */
-    return TRUE;
-}
-
-void IoCompleteRequest(PIRP irp, CCHAR boost)
-{
-    (void)boost;
-    while (irp->CurrentLocation <= irp->StackCount) {
-        PIO_STACK_LOCATION at = IoGetCurrentIrpStackLocation(irp);
-        UCHAR wanted = NT_SUCCESS(irp->IoStatus.Status) ? SL_INVOKE_ON_SUCCESS : SL_INVOKE_ON_ERROR;
-
-        irp->PendingReturned = (at->Control & SL_PENDING_RETURNED) != 0;
-        if (__atomic_load_n(&irp->Cancel, __ATOMIC_ACQUIRE))
-            wanted |= SL_INVOKE_ON_CANCEL;
-        irp->CurrentLocation++;
-        irp->Tail.Overlay.CurrentStackLocation++;
-        if (at->CompletionRoutine && (at->Control & wanted) &&
-            at->CompletionRoutine(NULL, irp, at->Context) == STATUS_MORE_PROCESSING_REQUIRED)
-            return;
-    }
-    if (irp->UserIosb)
-        *irp->UserIosb = irp->IoStatus;
-    if (irp->UserEvent)
-        KeSetEvent(irp->UserEvent, IO_NO_INCREMENT, FALSE);
-    IoFreeIrp(irp);
-}
-
-/* ---- Debug output --------------------------------------------------------------------------------------------------------------------------- */
-
-static void (*debug_sink)(const char *text);
-
-void shim_on_debug(void (*sink)(const char *text))
-{
-    __atomic_store_n(&debug_sink, sink, __ATOMIC_RELEASE);
-}
-
-shim_counts shim_count(void)
-{
-    shim_counts now;
-
-    now.pool = __atomic_load_n(&counts.pool, __ATOMIC_SEQ_CST);
-    now.irps = __atomic_load_n(&counts.irps, __ATOMIC_SEQ_CST);
-    now.mdls = __atomic_load_n(&counts.mdls, __ATOMIC_SEQ_CST);
-    now.threads = __atomic_load_n(&counts.threads, __ATOMIC_SEQ_CST);
-    return now;
-}
-
-int shim_vsnprintf(char *buffer, size_t size, const char *format, va_list arguments)
-{
-    char translated[512];
-    size_t used = 0;
-
-    while (*format && used + 3 < sizeof translated) {
-        if (!strncmp(format, "I64", 3) && used && (translated[used - 1] == '%' || (translated[used - 1] >= '0' && translated[used - 1] <= '9'))) {
-            translated[used++] = 'l';
-            translated[used++] = 'l';
-            format += 3;
-        } else
-            translated[used++] = *format++;
-    }
-    translated[used] = 0;
-    return vsnprintf(buffer, size, translated, arguments);
-}
-
-int shim_snprintf(char *buffer, size_t size, const char *format, ...)
-{
-    va_list arguments;
-    int length;
-
-    va_start(arguments, format);
-    length = shim_vsnprintf(buffer, size, format, arguments);
-    va_end(arguments);
-    return length;
-}
-
-static void debug_write(const char *format, va_list arguments)
-{
-    void (*sink)(const char *) = __atomic_load_n(&debug_sink, __ATOMIC_ACQUIRE);
-    char text[512];
-
-    shim_vsnprintf(text, sizeof text, format, arguments);
-    if (sink)
-        sink(text);
-    else
-        fputs(text, stderr);
-}
-
-ULONG DbgPrintEx(ULONG component, ULONG level, PCSTR format, ...)
-{
-    va_list arguments;
-
-    (void)component, (void)level;
-    va_start(arguments, format);
-    debug_write(format, arguments);
-    va_end(arguments);
-    return 0;
-}
-
-ULONG DbgPrint(PCSTR format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    debug_write(format, arguments);
-    va_end(arguments);
-    return 0;
 }
