@@ -41,6 +41,8 @@ def test_second_run_is_warm_and_a_damaged_snapshot_costs_a_boot(cache: Path, tmp
     second = run(tmp_path / "2", "linger-zero", "close-graceful", WSKLAB_CACHE=str(cache))
     assert second.code == 0, second.stdout + second.stderr
     assert WARM in second.stdout
+    for made in ("drivers", "provider and agent", "image of the peer", "image of the stand-in"):
+        assert f" s  {made}  cached\n" in second.stdout, second.stdout
     assert set(second.verdicts.values()) == {"pass"}
     assert second.scenario("close-graceful")["timing"]["restore_s"] > 0
     assert not list((tmp_path / "2").rglob("*.qcow2"))
