@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import signal
 import sys
 from typing import NoReturn
+
+PLAIN = {"✓": "+", "✗": "x", "·": ".", "→": "->"}
+"""What is shown where the output cannot hold a sign, as in a log with another encoding than UTF-8."""
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -23,6 +28,9 @@ def entry() -> NoReturn:
     from wsklab.orchestrator.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
     from wsklab.qemu.errors import MachineError, WrongSetting
 
+    codecs.register_error("plain", _plain)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="plain")
     try:
         _on_interruption(_raise)
         main(prog_name="wsklab", standalone_mode=False)
@@ -54,6 +62,11 @@ def _trace() -> str:
     with tempfile.NamedTemporaryFile("w", prefix="wsklab-trace-", suffix=".txt", delete=False) as file:
         traceback.print_exc(file=file)
     return file.name
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def _on_interruption(act: object) -> None:

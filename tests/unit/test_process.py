@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -62,3 +63,10 @@ def test_an_image_that_is_not_in_the_store_is_a_wrong_word(tmp_path: Path, verb:
                           text=True, check=False, env={"WSKLAB_CACHE": str(tmp_path)})
     assert done.returncode == 2
     assert done.stderr == "wsklab: there is no image 'nonesuch' in the store; there is: none\n"
+
+
+def test_where_the_output_has_no_utf8_signs_are_shown_in_plain_letters() -> None:
+    done = subprocess.run([sys.executable, "-m", "wsklab.orchestrator", "doctor"], capture_output=True, check=False,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii", "WSKLAB_CACHE": "/nonexistent"})
+    assert done.returncode in (0, 3), done.stderr
+    assert done.stdout.startswith((b"+ ok    QEMU", b"x fail  QEMU")), done.stdout
