@@ -135,7 +135,14 @@ class Snapshots:
         return Kept(self.folder / key)
 
     def prune(self) -> None:
-        """Keep the newest, as many as the limits allow; the very newest stays whatever its size."""
+        """Keep the newest, as many as the limits allow; the very newest stays whatever its size.
+
+        What a process left that was killed while it saved goes, too.
+        """
+        for partial in self.folder.glob("*.partial"):
+            with (self.folder / f"{partial.stem}.lock").open("a") as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(partial, ignore_errors=True)
         used = 0
         for place, kept in enumerate(self.listing()):
             with suppress(OSError):

@@ -109,3 +109,15 @@ def test_the_limit_of_room_spares_the_newest(tmp_path: Path) -> None:
 def test_a_copy_that_fails_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unfit, match="cannot be copied"):
         copy(tmp_path / "missing", tmp_path / "to")
+
+
+def test_what_a_killed_process_was_saving_goes_and_what_another_saves_stays(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path)
+    (store.folder / "killed.partial").mkdir()
+    (store.folder / "killed.partial" / "peer.qcow2").touch()
+    with Snapshots(tmp_path).saving("other") as other:
+        assert other is not None
+        keep(store, "one")
+        assert other.is_dir()
+    assert [kept.folder.name for kept in store.listing()] == ["one"]
+    assert not list(store.folder.glob("*.partial"))
