@@ -1,9 +1,8 @@
 """The real images: built (or found), booted under TCG, and asked over SSH."""
 
 import json
-import re
+import queue
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,59 +11,34 @@ import paramiko
 import pytest
 
 from wsklab import images
+from wsklab.orchestrator.peer import Ssh
+from wsklab.qemu.deadline import within
+from wsklab.qemu.machine import Machine, MachineEvent
+from wsklab.qemu.profile import ImageFiles, load_profile
 
 pytestmark = pytest.mark.vm
 TIME = 120
 
 
-def command(image: images.Image, folder: Path, number: str, append: str = "") -> list[str]:
-    overlay = folder / "overlay.qcow2"
-    base = ["-b", str(image.disk), "-F", "qcow2"]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(overlay)], check=True)
-    nic = "virtio-net-pci,romfile=,netdev={},mac=52:54:00:{}:00:{}"
-    return [
-        "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,smap=off", "-m", "512", "-smp", "2", "-nodefaults",
-        "-display", "none", "-no-reboot", "-kernel", str(image.kernel), "-initrd", str(image.initrd),
-        "-append", f"{image.kernel_args} {append}", "-drive", f"file={overlay},if=virtio",
-        "-netdev", "hubport,id=wire,hubid=1", "-device", nic.format("wire", "77", number),
-        "-netdev", "user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22",
-        "-device", nic.format("ssh", "0a", number),
-        "-serial", f"file:{folder}/debug.log", "-serial", "null", "-serial", "stdio",
-        "-monitor", f"unix:{folder}/monitor,server=on,wait=off",
-    ]  # fmt: skip
+def machine(image: images.Image, folder: Path, append: str = "", wire: socket.socket | None = None) -> Machine:
+    files = ImageFiles(image.disk, image.kernel, image.initrd, f"{image.kernel_args} {append}")
+    return Machine("peer", load_profile("peer"), files, folder, "tcg", wire)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def peer_image() -> images.Image:
     return images.ensure("peer", {}, print)
 
 
-@pytest.fixture
-def peer(peer_image: images.Image, tmp_path: Path) -> Iterator[paramiko.SSHClient]:
-    process = subprocess.Popen(command(peer_image, tmp_path, "20"), stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert any(b"WSKLAB-READY" in line for line in process.stdout)
-        with paramiko.SSHClient() as client:
-            host_key = paramiko.HostKeys(str(peer_image.known_hosts))[images.ADDRESS]["ssh-ed25519"]
-            port = forwarded_port(tmp_path / "monitor")
-            client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", host_key)
-            client.connect("127.0.0.1", port, "root", key_filename=str(peer_image.ssh_key), timeout=TIME,
-                           allow_agent=False, look_for_keys=False)  # fmt: skip
-            yield client
-    finally:
-        process.kill()
-        process.wait()
-
-
-def forwarded_port(monitor: Path) -> int:
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(str(monitor))
-        line.sendall(b"info usernet\n")
-        shown = b""
-        while not (found := re.search(rb"HOST_FORWARD\].*?127\.0\.0\.1\s+(\d+)", shown)):
-            shown += line.recv(4096)
-        return int(found[1])
+@pytest.fixture(scope="module")
+def peer(peer_image: images.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[paramiko.SSHClient]:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with near, far, machine(peer_image, tmp_path_factory.mktemp("peer"), wire=near) as booted:
+        booted.start()
+        booted.console.expect("WSKLAB-READY", within(TIME))
+        ssh = Ssh("peer", booted.ssh_port, peer_image.ssh_key, peer_image.known_hosts)
+        yield ssh.client
+        ssh.close()
 
 
 def run(client: paramiko.SSHClient, text: str, lines: str = "") -> str:
@@ -82,12 +56,12 @@ def test_the_peer_has_its_addresses_and_its_clock(peer: paramiko.SSHClient) -> N
     assert abs(int(shown[-1]) - time.time()) < 60
 
 
-@pytest.mark.parametrize("ending", ["destroy", "repair_close"])
-def test_endings_that_need_root(peer: paramiko.SSHClient, ending: str) -> None:
+@pytest.mark.parametrize(("ending", "port"), [("destroy", 4000), ("repair_close", 4001)])
+def test_endings_that_need_root(peer: paramiko.SSHClient, ending: str, port: int) -> None:
     """C19 resets the connection; C33 says nothing to the other side."""
     steps = [
-        {"do": "listen", "host": "127.0.0.1", "port": 4000},
-        {"do": "connect", "sock": "c", "host": "127.0.0.1", "port": 4000},
+        {"do": "listen", "host": "127.0.0.1", "port": port},
+        {"do": "connect", "sock": "c", "host": "127.0.0.1", "port": port},
         {"do": "accept", "sock": "a"},
         {"do": ending, "sock": "a"},
         {"do": "await", "sock": "c", "for": "reset", "timeout_ms": 300},
@@ -103,8 +77,12 @@ def test_many_channels_at_once(peer: paramiko.SSHClient) -> None:
 
 
 def test_the_probe_speaks_and_powers_off(peer_image: images.Image, tmp_path: Path) -> None:
-    subprocess.run(command(peer_image, tmp_path, "20", "wsklab.probe"), timeout=TIME, check=True)
-    assert "WSKLAB-PROBE" in (tmp_path / "debug.log").read_text()
+    ended: queue.Queue[MachineEvent] = queue.Queue()
+    with machine(peer_image, tmp_path, "wsklab.probe") as probe:
+        probe.on_event(ended.put)
+        probe.start()
+        assert ended.get(timeout=TIME).kind == "shutdown"
+    assert b"WSKLAB-PROBE" in (tmp_path / "debug.log").read_bytes()
 
 
 def test_a_second_look_up_is_quick_and_silent(peer_image: images.Image) -> None:
