@@ -67,7 +67,7 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
     complete = all(_step(stage, actors, index, action) for index, action in enumerate(scenario.steps))
     if complete:
         _await_expected(stage)
-    stage.settle()
+    stage.settle(told=scenario.expect.characterise and lab.visitor is None)
     stage.note("end")
     _clean(lab, stage, evidence)
     records, last = lab.target.ring(first)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.journal import Matches
 from wsklab.orchestrator.lab import Lab
@@ -117,18 +118,32 @@ class Stage:
         self.note("canary", when=when, seen=number is not None)
         return number
 
-    def settle(self) -> None:
+    def settle(self, told: bool = False) -> None:
         """Everything sent before now is recorded, everything printed before now is read.
 
         The barrier pings both machines over the wire: their queues are first in, first out, so an answer proves that
-        all earlier frames have passed. The canary does the same for the debug line.
+        all earlier frames have passed. The canary does the same for the debug line. `told`: between the two the
+        provider tells what it was in the middle of.
         """
         try:
             self.lab.wire.barrier(self.deadline(SETTLE), self.lab.reachable)
             self.note("barrier", complete=True)
         except DeadlinePassed as error:
             self.note("barrier", complete=False, detail=str(error))
+        if told:
+            self._await_provider()
         self.canary("after")
+
+    def _await_provider(self) -> None:
+        """The provider answers one more call on every open connection.
+
+        For a scenario that expects nothing in particular: a disconnect may be told a moment after the last thing that
+        a step has waited for.
+        """
+        asked = [Command(Op.ADDRESSES, id=self.lab.target.operations()[0], conn=connection.raw)
+                 for connection in self.connections.values()]
+        if asked:
+            self.lab.target.command(*asked)
 
     # --- waits ----------------------------------------------------------------------------------------------------
 
