@@ -6,11 +6,9 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +31,7 @@ def build(recipe: Recipe, inputs: Mapping[str, Path], store: Store, partial: Pat
 
     Raises ImageError.
     """
-    for folder in scratch(store.images):
+    for folder in {store.images, packages.scratch(store.images)}:
         require_space(folder, shutil.disk_usage(folder).free)
     digest = recipe.digest(inputs)
     stage = _package_stage(recipe, store, partial, progress, fresh)
@@ -62,11 +60,6 @@ def build(recipe: Recipe, inputs: Mapping[str, Path], store: Store, partial: Pat
     (partial / "ssh_key.pub").write_bytes(client.public)
     (partial / "known_hosts").write_bytes(f"{ADDRESS} ".encode() + host.public)
     return store.publish(partial, _manifest(recipe, digest, stage, host, partial))
-
-
-def scratch(images: Path) -> set[Path]:
-    """Where a build needs room: root unpacks beside the images, anybody else in $TMPDIR, which mmdebstrap may enter."""
-    return {images} if os.geteuid() == 0 else {images, Path(tempfile.gettempdir())}
 
 
 def require_space(folder: Path, free: int) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import tarfile
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,11 @@ def _mmdebstrap(recipe: Recipe, target: Path, folder: Path, log: Path) -> None:
         raise ImageError(f"{explain(log.read_text(errors='replace'), recipe.name)} (log: {log})")
 
 
+def scratch(folder: Path) -> Path:
+    """Where a guest is unpacked: by root in its own folder, by anybody else in $TMPDIR, which mmdebstrap may enter."""
+    return folder if os.geteuid() == 0 else Path(tempfile.gettempdir())
+
+
 def explain(log: str, name: str) -> str:
     """What the output of a failed mmdebstrap means, and what to do."""
     if any(sign in log for sign in _NETWORK_SIGNS):
@@ -187,9 +193,8 @@ def _run(command: list[str], folder: Path, log: Path) -> int | None:
     given some: else its mounts, and the daemons of Wine, which leave its process group, would outlive it.
     """
     root = os.geteuid() == 0
-    if root:
-        own = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "env", f"TMPDIR={folder}"]
-        command = [*own, *command]
+    own = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"] if root else []
+    command = [*own, "env", f"TMPDIR={scratch(folder)}", *command]
     made = Child(command, log, tidies=not root)
     try:
         return made.wait(within(_PATIENCE))

@@ -8,6 +8,8 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 PLAIN = {"✓": "+", "✗": "x", "·": ".", "→": "->"}
@@ -69,10 +71,10 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
-def _on_interruption(act: object) -> None:
+def _on_interruption(act: Callable[[int, FrameType | None], NoReturn]) -> None:
     for number in INTERRUPTIONS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a background job of a shell, or nohup
-            signal.signal(number, act)  # type: ignore[arg-type]
+            signal.signal(number, act)
 
 
 def _leave(*_: object) -> NoReturn:

@@ -140,10 +140,10 @@ class Stage:
         For a scenario that expects nothing in particular: a disconnect may be told a moment after the last thing that
         a step has waited for.
         """
-        asked = [Command(Op.ADDRESSES, id=self.lab.target.operations()[0], conn=connection.raw)
-                 for connection in self.connections.values()]
-        if asked:
-            self.lab.target.command(*asked)
+        if asked := list(self.connections.values()):
+            numbers = self.lab.target.operations(len(asked))
+            self.lab.target.command(*(Command(Op.ADDRESSES, id=number, conn=connection.raw)
+                                      for number, connection in zip(numbers, asked, strict=True)))
 
     # --- waits ----------------------------------------------------------------------------------------------------
 
