@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from wsklab.drivers import dense
@@ -47,6 +48,8 @@ class Agent:
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._next = 1
+        self._writing = threading.Lock()
+        self._waiters = 0
         self.hello: dict[str, Any] | None = None
         line.on_line(self._on_line, look_back=True)  # its greeting may have come already
 
@@ -78,18 +81,45 @@ class Agent:
 
     def ask(self, op: str, timeout: float = PATIENCE, **words: Any) -> dict[str, Any]:
         """Send one request and wait for its answer. Raises AgentError (refused) and AgentSilent (no answer)."""
-        with self._changed:
-            number, self._next = self._next, self._next + 1
-        request = json.dumps({"id": number, "op": op, **words}, separators=(",", ":"))
         deadline = time.monotonic() + timeout
-        self._line.write(request.encode("ascii") + b"\n")
-        with self._changed:
-            self._wait(lambda: number in self._answers, deadline, f"answer '{op}'")
-            answer = self._answers.pop(number)
+        with self._waiting():
+            number = self.begin(op, **words)
+            with self._changed:
+                self._wait(lambda: number in self._answers, deadline, f"answer '{op}'")
+                answer = self._answers.pop(number)
         if not answer.get("ok"):
             code = int(answer.get("code", 0))
             raise AgentError(f"{op}: {answer.get('error', 'refused')} (Win32 error {code})", code)
         return answer
+
+    def begin(self, op: str, **words: Any) -> int:
+        """Send one request and return its number; `answered` tells what became of it."""
+        with self._changed:
+            number, self._next = self._next, self._next + 1
+        request = json.dumps({"id": number, "op": op, **words}, separators=(",", ":"))
+        with self._writing:
+            self._line.write(request.encode("ascii") + b"\n")
+        return number
+
+    def answered(self, number: int) -> bool:
+        """Whether the answer to a request of `begin` has come; it is thrown away."""
+        with self._changed:
+            return self._answers.pop(number, None) is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is waited for: the agent serves one request at a time, so others come later."""
+        return self._waiters > 0
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        with self._changed:
+            self._waiters += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waiters -= 1
 
     def _wait(self, there: Callable[[], bool], deadline: float, what: str) -> None:
         while not there():

@@ -180,4 +180,4 @@ def why_of(lab: Lab, observation: Observation | None) -> str:
     """One sentence for people: what happened."""
     if observation is None:
         return describe_loss(lab.journal.lost) if lab.journal.lost else "a machine went away"
-    return describe_loss(observation) if observation.source == "machine" else str(observation.data["detail"])
+    return describe_loss(observation)

@@ -14,8 +14,13 @@ Finding = tuple[Verdict, str]
 
 
 def blame(loss: Observation) -> Verdict:
-    """Whose fault it is that a machine went away: QEMU's own end is the lab's, what the target does is its own."""
-    return "fail" if loss.data.get("machine") == "target" and loss.kind != "died" else "infra"
+    """Whose fault it is that a machine went away: QEMU's own end is the lab's, what the target does is its own.
+
+    What a guest's own init says last is of the lab's programs in it.
+    """
+    if loss.source == "lab":
+        return "fail" if loss.kind in ("hang", "silence", "refusal") else "infra"
+    return "fail" if loss.data.get("machine") == "target" and loss.kind not in ("died", "last-words") else "infra"
 
 
 def crashes(facts: Facts) -> Iterator[Finding]:
@@ -31,6 +36,8 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"silence, nothing is heard of the target any more: {silence.data['detail']}"
     for gone in facts.everywhere("lab", "agent-gone"):
         yield "infra", f"the agent is gone: {gone.data['detail']}"
+    for gone in facts.everywhere("lab", "peer-gone"):
+        yield "infra", f"the peer is gone: {gone.data['detail']}"
     for failure in facts.everywhere("lab", "failure"):
         yield "infra", f"the lab failed: {failure.data['detail']}"
     for rule in facts.everywhere("driver", "rule"):

@@ -17,6 +17,14 @@ class MachineLost(LabError):
     """A machine went away while something was awaited."""
 
 
+class NotYet(TimeoutError):
+    """What was waited for has not come in time; the search can go on at `position`."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+
 class Journal:
     """A list of observations; threads add, one waits and, between its waits, forgets what is behind it.
 
@@ -26,17 +34,46 @@ class Journal:
     def __init__(self) -> None:
         self._entries: list[Observation] = []
         self._forgotten = 0  # entries before the first that is kept; marks count them
-        self._changed = threading.Condition()
+        self._changed = self.changed = threading.Condition()  # for those who wait for something else, too
         self._lost: Observation | None = None
         self._expecting_loss = False
+        self._wakers: list[Callable[[Observation], object]] = []
 
     def add(self, observation: Observation) -> None:
         """Append and wake who waits."""
+        fatal = observation.source == "machine" and observation.kind in FATAL
         with self._changed:
             self._entries.append(observation)
-            if observation.source == "machine" and observation.kind in FATAL and not self._expecting_loss:
-                self._lost = self._lost or observation
+            lost = fatal and not self._expecting_loss and self._lost is None
+            if lost:
+                self._lost = observation
             self._changed.notify_all()
+        if lost:
+            self._wake(observation)
+
+    def give_up(self, observation: Observation) -> None:
+        """Append what makes all further waiting useless, though no machine has said that it goes; nothing if one has.
+
+        `observation` is the lab's own, and says in `machine` who it is about.
+        """
+        with self._changed:
+            if self._lost is not None or self._expecting_loss:
+                return
+            self._lost = observation
+            self._entries.append(observation)
+            self._changed.notify_all()
+        self._wake(observation)
+
+    def on_loss(self, waker: Callable[[Observation], object]) -> None:
+        """Call `waker` at once when waiting becomes useless: who waits for something else than the journal wakes up.
+
+        It runs in the thread that noticed, and must be quick.
+        """
+        self._wakers.append(waker)
+
+    def _wake(self, observation: Observation) -> None:
+        for waker in self._wakers:
+            waker(observation)
 
     def expect_loss(self, expected: bool) -> None:
         """While a scenario takes a machine down on purpose, its going is an observation like any other."""
@@ -78,7 +115,7 @@ class Journal:
     def wait(self, matches: Matches, deadline: float, after: int = 0) -> tuple[Observation, int]:
         """The first observation from position `after` on that `matches`, and the position behind it.
 
-        Raises TimeoutError at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
+        Raises NotYet at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
         """
         with self._changed:
             position = max(0, after - self._forgotten)
@@ -92,7 +129,7 @@ class Journal:
                 if left <= 0 or not self._changed.wait(left):
                     if position < len(self._entries):
                         continue
-                    raise TimeoutError
+                    raise NotYet(self._forgotten + position)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass. Raises MachineLost as soon as a machine is gone."""

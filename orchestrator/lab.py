@@ -17,7 +17,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.foreign import Foreign, Visitor
 from wsklab.orchestrator.guest import FOLDER, READY, Guest, linux_address
 from wsklab.orchestrator.journal import Journal
-from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.observation import Observation, describe_loss
 from wsklab.orchestrator.peer import PeerProcess, Ssh
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
@@ -54,10 +54,12 @@ class Peer:
         self.machine = machine
         self.ssh = ssh
         self._journal = journal
+        self.newest: PeerProcess | None = None
 
     def process(self) -> PeerProcess:
         """A fresh peer program. Raises StepError."""
-        return PeerProcess(self.ssh, self._journal)
+        self.newest = PeerProcess(self.ssh, self._journal)
+        return self.newest
 
 
 class Lab:
@@ -75,6 +77,7 @@ class Lab:
         self.wire = Wire(folder / "wire")
         self._accelerator = accelerator
         self._peer_image = peer
+        self._excused: set[str] = set()
         self._machines: dict[str, Machine] = {}
         self._target: Target | None = None
         self._peer: Peer | None = None
@@ -84,6 +87,7 @@ class Lab:
         self._driver: BuiltDriver | None = None
         self._static_events = False
         self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
+        self.journal.on_loss(self._wake)
 
     @property
     def target(self) -> Target:
@@ -96,6 +100,14 @@ class Lab:
         """The guest at the other end."""
         assert self._peer is not None, "the peer has not booted"
         return self._peer
+
+    def excuse(self, party: str, silent: bool = True) -> None:
+        """A scenario silences `peer` or the `peer program` on purpose, or gives it its voice back."""
+        (self._excused.add if silent else self._excused.discard)(party)
+
+    def excused(self, party: str) -> bool:
+        """Whether nothing is to be heard of it, on purpose."""
+        return party in self._excused or self._going == party
 
     @property
     def reachable(self) -> list[str]:
@@ -111,7 +123,7 @@ class Lab:
         MachineError; nothing is left running then.
         """
         try:
-            self.wire.start()
+            self.wire.start(self._on_wire)
             self._may_restart = self.guest.restarts
             self._target = Target(self._start_target(driver), self.journal)
             self._start_peer()
@@ -147,7 +159,7 @@ class Lab:
         try:
             with ThreadPoolExecutor(len(MACHINES)) as pool:
                 copies = [pool.submit(self._copy, kept, name) for name in MACHINES]
-                self.wire.start()
+                self.wire.start(self._on_wire)
                 for done in copies:
                     done.result()
             self._target = Target(self._start_target(driver, TAG), self.journal)
@@ -347,8 +359,20 @@ class Lab:
             return
         detail = {"machine": name, "detail": event.detail}
         self.journal.add(Observation(event.t_ns, "machine", event.kind, None, detail))
+
+    def _on_wire(self, words: str) -> None:
+        self.journal.add(Observation(time.time_ns(), "machine", "died", None, {"machine": "wire", "detail": words}))
+
+    def _wake(self, loss: Observation) -> None:
+        """Whoever waits for a party of this lab stops waiting, as something has gone for good."""
+        why, party = describe_loss(loss), loss.data.get("machine")
         if self._target is not None:
             self._target.agent.wake()
+        for machine in self._machines.values():
+            machine.interrupt(why)
+        if self._peer is not None:
+            (self._peer.ssh.give_up if party == "peer" else self._peer.ssh.interrupt)()
+        (self.wire.give_up if party == "wire" else self.wire.interrupt)(why)
 
     def _await_peer(self, deadline: float, keep: Path | None = None) -> None:
         self._machines["peer"].console.expect(READY, deadline)

@@ -23,12 +23,17 @@ class LabSteps:
 
     def pause(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """Stop a machine's CPUs; they run again at the latest when the scenario is over."""
+        self._lab.excuse("peer")
         self._lab.peer.machine.pause()
-        self._stage.undo.append(self._lab.peer.machine.resume)
+        self._stage.undo.append(self._resume)
 
     def resume(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """Let them run again."""
+        self._resume()
+
+    def _resume(self) -> None:
         self._lab.peer.machine.resume()
+        self._lab.excuse("peer", silent=False)
 
     def reset(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """The reset button; the step is done when the peer is up again and knows of nothing."""

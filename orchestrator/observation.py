@@ -11,7 +11,7 @@ from typing import Any, Literal
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
 
 
-FATAL = frozenset({"panic", "died", "crash", "bugcheck", "shutdown", "reset"})
+FATAL = frozenset({"panic", "died", "crash", "bugcheck", "shutdown", "reset", "last-words"})
 """Machine observations after which nothing that is waited for can come any more."""
 
 
@@ -24,8 +24,9 @@ class Observation:
              the stand-in provider; `data` holds the line's fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
-    machine  panic, shutdown, reset, died, crash, bugcheck; exception and stops (of the kernel debugger's line)
-    lab      opened, step, flow, canary, ring, end, note, ...
+    machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the
+             kernel debugger's line)
+    lab      opened, step, flow, canary, ring, end, note, ...; hang, silence, agent-gone, peer-gone, failure
     """
 
     t: int
@@ -53,12 +54,15 @@ def read(path: Path) -> Iterator[Observation]:
 
 
 def describe_loss(observation: Observation) -> str:
-    """One sentence on how a machine went away."""
+    """One sentence on how a machine went away, or on what made waiting useless."""
+    if observation.source == "lab":
+        return str(observation.data["detail"])
     machine = observation.data.get("machine", "a machine")
     detail = observation.data.get("detail", "")
     words = {
         "panic": f"the kernel of the {machine} panicked",
-        "died": f"QEMU of the {machine} ended",
+        "died": "the wire's process ended" if machine == "wire" else f"QEMU of the {machine} ended",
+        "last-words": f"the {machine} gave up",
         "crash": f"the driver's host process in the {machine} crashed",
         "bugcheck": f"Windows crashed on the {machine}, bugcheck",
         "shutdown": f"the {machine} shut down",

@@ -18,12 +18,17 @@ from wsklab.orchestrator.observation import Observation
 
 PROGRAM = "/usr/local/bin/peer"
 
+HANG_UP = 1.0
+"""Seconds for the transport to notice that the other side has closed it."""
+
 
 class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
 
     def __init__(self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root") -> None:
         self._name = name
+        self._open: set[paramiko.Channel] = set()
+        self.hung_up = False
         self.client = paramiko.SSHClient()
         self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
         host_key = known_hosts.read_text(encoding="ascii").split()
@@ -63,9 +68,10 @@ class Ssh:
 
     def call(self, command: str, timeout: float = 30.0) -> tuple[int, bytes]:
         """Run a command to its end: its status, and what it printed. Raises LabError when it does not end."""
-        said = b""
+        said, channel = b"", None
         try:
             channel = self.transport.open_session(timeout=timeout)
+            self._open.add(channel)
             channel.settimeout(timeout)
             channel.set_combine_stderr(True)
             channel.exec_command(command)
@@ -75,22 +81,47 @@ class Ssh:
             raise LabError(f"'{command}' could not be run in the {self._name}: {error}") from None
         except OSError:
             raise LabError(f"'{command}' did not end within {timeout:g} s in the {self._name}.") from None
+        finally:
+            self._open.discard(channel) if channel else None
+        if not channel.status_event.wait(timeout):
+            raise LabError(f"'{command}' did not tell within {timeout:g} s in the {self._name} how it ended.")
         return channel.recv_exit_status(), said
+
+    def interrupt(self) -> None:
+        """End whatever runs: nobody waits for it any more. Returns at once."""
+        for channel in list(self._open):
+            threading.Thread(target=channel.close, name="hang-up", daemon=True).start()
+
+    def give_up(self) -> None:
+        """Hang up on a server that no longer answers; returns at once, and whoever waits for it wakes up."""
+        self.hung_up = True
+        threading.Thread(target=self.client.close, name="hang-up", daemon=True).start()
 
     def close(self) -> None:
         """Hang up."""
+        self.hung_up = True
         self.client.close()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the other side has closed the connection, or is about to have done so."""
+        transport = self.client.get_transport()
+        if transport is not None:
+            transport.join(HANG_UP)
+        return not self.hung_up and (transport is None or not transport.is_active())
 
 
 class PeerProcess:
     """One run of the peer program: a role in a scenario, spoken to in lines of JSON."""
 
     def __init__(self, ssh: Ssh, journal: Journal) -> None:
+        self._ssh = ssh
         self._journal = journal
         self._answers: dict[int, dict[str, Any]] = {}
         self._asked: dict[int, tuple[str, int | None]] = {}
-        self._changed = threading.Condition()
+        self._changed = journal.changed
         self._next = 1
+        self.pid: int | None = None
         self.exit_status: int | None = None
         self.gone = False
         self._dismissed = False
@@ -115,6 +146,9 @@ class PeerProcess:
             for line in lines:
                 self._on_line(line)
         status = self._channel.recv_exit_status()
+        if status < 0 and not self._dismissed and self._ssh.broken:  # no program ends with such a status
+            self._journal.give_up(Observation(time.time_ns(), "lab", "peer-gone", None, {
+                "machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"}))
         with self._changed:
             self.gone, self.exit_status = True, status
             self._changed.notify_all()
@@ -126,7 +160,9 @@ class PeerProcess:
             message = json.loads(line)
         except ValueError:
             return
-        if isinstance(message, dict) and isinstance(message.get("id"), int):
+        if isinstance(message, dict) and "hello" in message and isinstance(message.get("pid"), int):
+            self.pid = message["pid"]
+        elif isinstance(message, dict) and isinstance(message.get("id"), int):
             with self._changed:
                 do, conn = self._asked.get(message["id"], ("?", None))
                 self._answers[message["id"]] = message
@@ -145,10 +181,17 @@ class PeerProcess:
             raise StepError(f"the peer program is gone, it cannot {do}") from None
         return number
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the program still works on a request."""
+        with self._changed:
+            return not self.gone and len(self._asked) > len(self._answers)
+
     def answer(self, number: int, deadline: float) -> dict[str, Any]:
-        """Wait for the answer to request `number`. Raises TimeoutError, and StepError when it failed."""
+        """Wait for the answer to request `number`. Raises TimeoutError, StepError when it failed, MachineLost."""
         with self._changed:
             while number not in self._answers:
+                self._journal.check()
                 if self.gone:
                     raise StepError(f"the peer program ended (status {self.exit_status})")
                 left = deadline - time.monotonic()
@@ -165,9 +208,10 @@ class PeerProcess:
         return self.answer(self.tell(do, conn, **words), deadline)
 
     def await_gone(self, deadline: float) -> None:
-        """Wait until the program has ended. Raises TimeoutError."""
+        """Wait until the program has ended. Raises TimeoutError, MachineLost."""
         with self._changed:
             while not self.gone:
+                self._journal.check()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError

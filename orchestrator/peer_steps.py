@@ -138,6 +138,7 @@ class PeerSteps:
 
     def freeze(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """SIGSTOP: the program neither reads nor writes any more, its kernel goes on (C50)."""
+        self._stage.lab.excuse("peer program")
         self._stage.peer.tell("stop")
 
     def sysctl(self, step: steps.PeerStep, args: verbs.Sysctl) -> None:

@@ -14,6 +14,7 @@ from wsklab.orchestrator.driver_steps import DriverSteps
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.evidence_checks import Verdict, blame
 from wsklab.orchestrator.foreign_steps import ForeignSteps
+from wsklab.orchestrator.heartbeat import Heartbeat
 from wsklab.orchestrator.journal import MachineLost, Matches
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lab_steps import LabSteps
@@ -46,7 +47,8 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
     stage = Stage(lab, scenario, lab.peer.process(), random.Random(seed))
     evidence = crash.Collector(lab, recording.parent / "crash")
     try:
-        _perform(lab, scenario, stage, evidence)
+        with Heartbeat(lab):
+            _perform(lab, scenario, stage, evidence)
     except (LabError, MachineError, TimeoutError) as error:
         happened = crash.name_it(lab, error)
         lab.doubt = crash.why_of(lab, happened)
@@ -55,6 +57,7 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
             lab.journal.add(happened)
     finally:
         _put_back(lab, stage, lost_before)
+        lab.excuse("peer program", silent=False)
         lab.target.forget_connections()
     observations = lab.journal.since(began) + observe_recording(recording)
     return sorted(observations, key=lambda o: o.t)
@@ -145,7 +148,7 @@ def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
     mark = lab.journal.mark
     lab.target.command(Command(Op.CLOSE_ALL, id=lab.target.operations()[0]))
     try:
-        lab.journal.wait(lambda o: o.source == "driver" and o.kind == "clean", stage.deadline(CLEAN), mark)
+        stage.wait(lambda o: o.source == "driver" and o.kind == "clean", stage.deadline(CLEAN), mark)
     except TimeoutError:
         lab.doubt = "the driver did not finish cleaning up"
         evidence.collect(lab.doubt)

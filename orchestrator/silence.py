@@ -12,7 +12,9 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import MachineLost
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation
+from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, MachineError
+from wsklab.qemu.machine import Machine
 
 ALIVE = 3.0
 """Seconds for a healthy agent or machine to answer when it is asked only whether it lives."""
@@ -38,21 +40,17 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
         lab.wire.barrier(time.monotonic() + patience, ["target"])
         return note("agent-gone", f"{said}; its machine still answers on the wire")
     except DeadlinePassed:
-        return _no_answer(lab, f"{said}, and the whole machine no longer answers on the wire", asked)
+        return no_answer(lab, f"{said}, and the whole machine no longer answers on the wire",
+                         time.monotonic() - asked)
     except MachineError as wire:
         return note("failure", str(wire))
 
 
-def _no_answer(lab: Lab, said: str, asked: float) -> Observation:
-    """Neither agent nor network: what do QEMU and the serial lines say? `asked` (monotonic): since when we wait."""
+def no_answer(lab: Lab, said: str, waited: float) -> Observation:
+    """Neither agent nor network: what do QEMU and the serial lines say? `waited`: for how many seconds we have."""
     machine = lab.target.machine
-    try:
-        status = machine.status()
-    except MachineError as qemu:
-        return note("failure", f"{said}; nor does its QEMU: {qemu}")
-    if status != "running":
-        return note("failure", f"{said}: it stands still, QEMU calls it {status!r}, and nobody asked for that")
-    waited = time.monotonic() - asked
+    if still := _stands_still(machine, lab.slowness):
+        return note("failure", f"{said}{still}")
     quiet = machine.quiet()
     if speaking := [name for name, seconds in quiet.items() if seconds < waited]:
         return note("hang", f"{said}; it still speaks on its {' and '.join(speaking)} line")
@@ -60,6 +58,23 @@ def _no_answer(lab: Lab, said: str, asked: float) -> Observation:
                            "calls it running")
 
 
-def note(kind: str, detail: str) -> Observation:
-    """An observation of the lab itself."""
-    return Observation(time.time_ns(), "lab", kind, None, {"detail": detail})
+def peer_silent(lab: Lab, said: str) -> Observation:
+    """Neither SSH nor network of the peer: what does its QEMU say?"""
+    still = _stands_still(lab.peer.machine, lab.slowness)
+    return note("peer-gone", f"{said}{still or ', while QEMU calls it running'}", "peer")
+
+
+def _stands_still(machine: Machine, slowness: float) -> str:
+    """What QEMU has to say about a machine that gives no answer; nothing when it calls it running."""
+    try:
+        status = machine.status(within(ALIVE * slowness))
+    except MachineError as qemu:
+        return f"; nor does its QEMU: {qemu}"
+    if status == "running":
+        return ""
+    return f": it stands still, QEMU calls it {status!r}, and nobody asked for that"
+
+
+def note(kind: str, detail: str, machine: str = "target") -> Observation:
+    """An observation of the lab itself, about one of its parties."""
+    return Observation(time.time_ns(), "lab", kind, None, {"machine": machine, "detail": detail})

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.journal import Matches
+from wsklab.orchestrator.journal import Matches, NotYet
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer import PeerProcess
+from wsklab.orchestrator.quiescence import Quiescence
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed
 
@@ -23,13 +24,26 @@ SETTLE = 5.0
 PATIENCE = 10.0
 """Seconds that a step may take unless it says `within`; a step that needs longer is about time and says so."""
 
+LULL = 0.5
+"""Seconds in which nothing has come, before it is asked whether anything still can; then twice as long, and so on."""
+
+LONGEST_LULL = 8.0
+
 FIRST_COOKIE = 0xC0010000
 
 GREETING = 4
 """Bytes of the lab's own driver, where it does unasked what any driver may do."""
 
+IN_TIME = "within the time allowed"
+NOTHING_COMES = "and nothing was outstanding any more"
+"""Why a wait ended: after its whole time, or because nothing could come any more."""
+
 LISTENER = -1
 """The number of the driver's listening socket, which is no connection of the scenario."""
+
+
+class NothingComes(TimeoutError):
+    """What is waited for cannot come any more."""
 
 
 @dataclass
@@ -63,6 +77,7 @@ class Stage:
         self.undo: list[Callable[[], object]] = []
         self._listener: Connection | None = None
         self._peer_listener: int | None = None
+        self._quiescence = Quiescence(lab, peer, self._await_provider)
         self._used: Counter[tuple[str, int]] = Counter()
 
     # --- connections ----------------------------------------------------------------------------------------------
@@ -154,10 +169,32 @@ class Stage:
     def await_line(self, what: str, matches: Matches, deadline: float) -> Observation:
         """The first line of the driver in this scenario that `matches`. Raises StepError at the deadline."""
         try:
-            found, _ = self.lab.journal.wait(lambda o: o.source == "driver" and matches(o), deadline, self.began)
+            return self.wait(lambda o: o.source == "driver" and matches(o), deadline, self.began)
+        except NothingComes:
+            raise StepError(f"{what}, {NOTHING_COMES}") from None
         except TimeoutError:
-            raise StepError(f"{what} within the time allowed") from None
-        return found
+            raise StepError(f"{what} {IN_TIME}") from None
+
+    def wait(self, matches: Matches, deadline: float, after: int) -> Observation:
+        """The first observation from position `after` on that `matches`.
+
+        Raises NothingComes once nothing is under way any more that could bring it, TimeoutError at the deadline.
+        """
+        lull = LULL
+        while True:
+            until = min(deadline, time.monotonic() + lull * self.lab.slowness)
+            try:
+                return self.lab.journal.wait(matches, until, after)[0]
+            except NotYet as not_yet:
+                if until == deadline:
+                    raise
+                after = not_yet.position
+            if self._quiescence.reached():
+                try:
+                    return self.lab.journal.wait(matches, 0, after)[0]  # it may have come while everybody was asked
+                except NotYet:
+                    raise NothingComes from None
+            lull = min(2 * lull, LONGEST_LULL)
 
     def await_operations(self, numbers: Iterable[int], what: str, deadline: float,
                          kind: str = "done") -> dict[int, Observation]:
@@ -184,8 +221,10 @@ class Stage:
         wanted = {c.number: self._used[what, c.number] + count for c in connections}
         try:
             self._await_counts(matches, dict(wanted), deadline)
+        except NothingComes:
+            raise StepError(f"{what} was not reported, {NOTHING_COMES}") from None
         except TimeoutError:
-            raise StepError(f"{what} was not reported within the time allowed") from None
+            raise StepError(f"{what} was not reported {IN_TIME}") from None
         for number, total in wanted.items():
             self._used[what, number] = total
 
@@ -205,4 +244,4 @@ class Stage:
             return not missing
 
         if missing:
-            self.lab.journal.wait(complete, deadline, self.began)
+            self.wait(complete, deadline, self.began)

@@ -28,9 +28,13 @@ LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold 
 SNAPSHOT_PATIENCE = 60.0
 SERIAL_BUFFER = 1 << 20  # bytes that a guest may say while our Python is busy
 
-EventKind = Literal["panic", "shutdown", "reset", "died", "bugcheck", "exception", "stops"]
+EventKind = Literal["panic", "shutdown", "reset", "died", "last-words", "bugcheck", "exception", "stops"]
 
-_LINUX_PANIC = re.compile(r"Kernel panic - not syncing")
+# On the console: what the kernel says last, and what the init of a guest of ours does when it cannot go on.
+_LAST_WORDS: tuple[tuple[re.Pattern[str], EventKind], ...] = (
+    (re.compile(r"(Kernel panic - not syncing.*)"), "panic"),
+    (re.compile(r"WSKLAB-(?:PANIC|GONE) (.*)"), "last-words"),
+)
 _QMP_KINDS: dict[str, EventKind] = {"GUEST_PANICKED": "panic", "SHUTDOWN": "shutdown", "RESET": "reset"}
 
 
@@ -201,11 +205,16 @@ class Machine:
         if said := self.qmp.hmp(command, within(SNAPSHOT_PATIENCE)).strip():
             raise MachineError(f"{self.name}: {command}: {said}")
 
+    def interrupt(self, why: str) -> None:
+        """Ends every wait for text on a serial line, as it cannot come any more."""
+        for line in self._lines.values():
+            line.interrupt(why)
+
     # -- evidence -----------------------------------------------------------------------------------------------
 
-    def status(self) -> str:
+    def status(self, deadline: float | None = None) -> str:
         """What QEMU says of the CPUs (QMP's RunState): `running`, `paused`, `guest-panicked`, `internal-error`, ..."""
-        return str(self.qmp.execute("query-status")["status"])
+        return str(self.qmp.execute("query-status", deadline)["status"])
 
     def quiet(self) -> dict[str, float]:
         """For how many seconds nothing has been heard on each serial line (since its start, if never)."""
@@ -314,8 +323,9 @@ class Machine:
             self._tell(kind, str(event.get("data", "")), stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000)
 
     def _hear_console(self, t_ns: int, text: str) -> None:
-        if _LINUX_PANIC.search(text):
-            self._tell("panic", text, t_ns)
+        for words, kind in _LAST_WORDS:
+            if said := words.search(text):
+                self._tell(kind, said[1], t_ns)
 
     def _hear_kd(self, t_ns: int, told: Told) -> None:
         self._tell(*told, t_ns)

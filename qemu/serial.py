@@ -75,6 +75,7 @@ class Watch:
     def __init__(self, name: str) -> None:
         self._name = name
         self._overflow = False
+        self._interrupted = ""
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._spawn = _TextSpawn(self._reader)
@@ -92,7 +93,8 @@ class Watch:
             said = str(self._spawn.buffer or "")[-500:]
             raise DeadlinePassed(f"no {pattern!r} on the {self._name} line; its last words: {said!r}") from None
         except pexpect.EOF:
-            raise GuestDied(f"the machine ended before {pattern!r} came on its {self._name} line") from None
+            why = f": {self._interrupted}" if self._interrupted else ""
+            raise GuestDied(f"the machine ended before {pattern!r} came on its {self._name} line{why}") from None
         match = self._spawn.match
         assert isinstance(match, re.Match)
         return match
@@ -120,7 +122,8 @@ class SerialLine:
         self._socket = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
         self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
-        self._lock = threading.Lock()  # order of lines, and the list of subscribers
+        # For the order of lines, and the lists of those who hear them; one of these may `interrupt`.
+        self._lock = threading.RLock()
         self._intake = threading.Lock()  # from taking bytes off the socket until all of them have been dealt with
         self._subscribers: list[LineSubscriber] = []
         self._watches: list[Watch] = []
@@ -203,6 +206,13 @@ class SerialLine:
                 if match := re.search(pattern, text):
                     return match
             return watch.expect(pattern, deadline)
+
+    def interrupt(self, why: str) -> None:
+        """Ends every `expect` under way: what is waited for cannot come any more."""
+        with self._lock:
+            for watch in self._watches:
+                watch._interrupted = why
+                watch._end()
 
     def cut(self) -> None:
         """Ends an unfinished line: what comes next comes from another time (a snapshot was restored).

@@ -82,6 +82,7 @@ class Cable:
         self._barriers: dict[int, set[str]] = {}  # request -> sides that have not answered
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
+        self._segments = 0
         self._open = True
 
     def run(self) -> None:
@@ -143,6 +144,7 @@ class Cable:
 
     def _record(self, frame: Frame) -> None:
         self._history.append(frame)
+        self._segments += frame.kind == "tcp"
         if self._file is not None:
             self._unwritten.append(pcapng.packet(frame))
         if self._awaited:
@@ -233,6 +235,10 @@ class Cable:
     def _do_counters(self, request: Mapping[str, Any]) -> dict[str, object]:
         counters = {side: {**port.counters, "queued": len(port.queue)} for side, port in self.ports.items()}
         return {"counters": counters, "struck": self.engine.struck()}
+
+    def _do_traffic(self, request: Mapping[str, Any]) -> dict[str, object]:
+        queued = sum(len(port.queue) for port in self.ports.values())
+        return {"segments": self._segments, "waiting": self.engine.waiting + queued}
 
     def _do_await(self, request: Mapping[str, Any]) -> dict[str, object] | None:
         match = Match.parse(request["match"])

@@ -5,13 +5,13 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import DeadlinePassed, WireError
@@ -21,6 +21,13 @@ from wsklab.qemu.wire.frames import SIDES, Frame, decode
 
 PATIENCE = 5.0  # seconds for the wire's process to answer
 BUFFER = 4 << 20  # bytes; the kernel gives what net.core.wmem_max allows
+
+
+class Traffic(NamedTuple):
+    """What the wire has seen, and what it has yet to deliver."""
+
+    segments: int
+    waiting: int
 
 
 class Wire:
@@ -35,15 +42,21 @@ class Wire:
         self.peer_end, self._peer_cable = _cable_pair()
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
+        self._stopping = False
         self._pending: dict[int, Future[dict[str, Any]]] = {}
         self._child: Child | None = None
+        self._given_up: str | None = None
 
-    def start(self) -> None:
-        """Frames pass from now on. Raises WireError."""
+    def start(self, on_exit: Callable[[str], None] = lambda _words: None) -> None:
+        """Frames pass from now on. Raises WireError.
+
+        `on_exit` is told, in a thread of its own, when the process ends before `stop`, and what it said last.
+        """
         fds = [self._target_cable.fileno(), self._peer_cable.fileno()]
         command = [sys.executable, "-m", "wsklab.qemu.wire.cable", *map(str, fds)]
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._child = Child(command, self.folder / "wire.stderr", pass_fds=fds, pipes=True)
+        self._child = Child(command, self.folder / "wire.stderr", pass_fds=fds, pipes=True,
+                            on_exit=lambda code: self._ended(code, on_exit))
         self._target_cable.close()
         self._peer_cable.close()
         threading.Thread(target=self._listen, args=(self._child,), name="wire", daemon=True).start()
@@ -53,6 +66,7 @@ class Wire:
         """Ends the wire's process; a recording is complete then."""
         if self._child is None:
             return
+        self._stopping = True
         with suppress(OSError):
             self._child.stdin.close()
         if self._child.wait(within(1.0)) is None:
@@ -128,9 +142,43 @@ class Wire:
         counters: dict[str, dict[str, int]] = self._ask("counters")["counters"]
         return counters
 
+    def traffic(self) -> Traffic:
+        """How many TCP segments have passed or were made, and how many frames still wait for their time."""
+        told = self._ask("traffic")
+        return Traffic(told["segments"], told["waiting"])
+
     def struck(self) -> dict[int, int]:
         """How many frames each armed fault has hit."""
         return {int(fault): hits for fault, hits in self._ask("counters")["struck"].items()}
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The process. Raises WireError when there is none."""
+        if self._child is None or self._child.exit_code is not None:
+            raise WireError("the wire is not running: start it first")
+        return self._child.pid
+
+    def ask(self, side: str | None = None) -> Callable[[], bool]:
+        """Ask in the background whether the process lives, or with `side` whether that machine answers a ping.
+
+        Returns what tells whether the answer has come. Raises WireError.
+        """
+        _, future = self._send("counters") if side is None else self._send("barrier", sides=[side])
+        return future.done
+
+    def interrupt(self, why: str) -> None:
+        """Ends every wait for an answer: whoever waits gets a WireError that says why."""
+        with self._lock:
+            for future in self._pending.values():
+                future.set_exception(WireError(why))
+            self._pending.clear()
+
+    def give_up(self, why: str) -> None:
+        """Nothing more is asked of a process that no longer answers: whoever tries gets a WireError at once."""
+        self._given_up = why
+        self.interrupt(why)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -144,6 +192,8 @@ class Wire:
     def _send(self, do: str, **arguments: object) -> tuple[int, Future[dict[str, Any]]]:
         if self._child is None:
             raise WireError("the wire is not running: start it first")
+        if self._given_up is not None:
+            raise WireError(self._given_up)
         number, future = next(self._ids), Future[dict[str, Any]]()
         line = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
         with self._lock:
@@ -177,6 +227,10 @@ class Wire:
             for future in self._pending.values():
                 future.set_exception(self._gone(child))
             self._pending.clear()
+
+    def _ended(self, code: int, tell: Callable[[str], None]) -> None:
+        if not self._stopping and self._child is not None:
+            tell(f"code {code}: {self._child.stderr_tail().strip() or 'it said nothing'}")
 
     def _gone(self, child: Child) -> WireError:
         return WireError(f"the wire's process is gone (code {child.exit_code}): {child.stderr_tail().strip()}")

@@ -198,6 +198,11 @@ class Engine:
         return comment, deliveries
 
     @property
+    def waiting(self) -> int:
+        """How many frames are kept for later: for their time, or until they are released."""
+        return len(self._waiting) + sum(len(fault.held) for fault in self._faults.values())
+
+    @property
     def next_due(self) -> int | None:
         """When `due` has something to say, in ns."""
         return self._waiting[0][0] if self._waiting else None
