@@ -70,15 +70,19 @@ class Line:
 class Heartbeat:
     """Looks after one lab in a thread of its own, while used as a context manager."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, limit: float) -> None:
+        """After `limit` seconds the scenario is ended, whoever lives."""
         self._lab = lab
+        self._limit = limit
+        self._until = time.monotonic() + limit
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._patience = PATIENCE * lab.slowness
         after = ASK_AFTER * lab.slowness
         self._clocks = {name: FairClock(2 * BEAT) for name in WHO}
         self._stopped = dict.fromkeys(WHO, 0)
-        self._agent, self._ssh, self._wire = (Line(ask, after) for ask in (self._ask_agent, self._ask_ssh, lab.wire.ask))
+        self._agent, self._ssh = Line(self._ask_agent, after), Line(self._ask_ssh, after)
+        self._wire = Line(lab.wire.ask, after)
         # Asked only when the first line is silent: every ping is a frame in the recording.
         self._pings = {name: Line(partial(lab.wire.ask, name), 0.0) for name in ("target", "peer")}
 
@@ -107,6 +111,8 @@ class Heartbeat:
     def _look(self) -> Observation | None:
         """One beat; what it found out about a party that no longer lives."""
         now, stolen = time.monotonic(), pulse.stolen()
+        if now > self._until:
+            return silence.note("failure", f"the scenario took longer than the {self._limit:.0f} s it is allowed")
         fair = {}
         for name in WHO:
             felt = self._feel(name)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator import crash
+from wsklab.orchestrator import crash, limits
 from wsklab.orchestrator.agent import AgentSilent
 from wsklab.orchestrator.by_itself import ByItself
 from wsklab.orchestrator.driver_steps import DriverSteps
@@ -22,6 +22,7 @@ from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer_steps import PeerSteps
 from wsklab.orchestrator.scenario import Action, Scenario
 from wsklab.orchestrator.stage import Stage
+from wsklab.orchestrator.watched import phase
 from wsklab.orchestrator.wire_steps import WireSteps, observe_recording
 from wsklab.qemu.errors import DeadlinePassed, MachineError
 
@@ -39,6 +40,12 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
 
     A step that fails ends the story, not the run: what was observed is complete and goes to the judge.
     """
+    limit = limits.of(scenario, lab.slowness)
+    with phase(f"scenario {scenario.name}", limit + limits.GRACE * lab.slowness, recording.parent):
+        return _play(lab, scenario, recording, seed, limit)
+
+
+def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float) -> list[Observation]:
     lab.prepare(scenario)
     lab.journal.forget()
     began = lab.journal.mark
@@ -47,7 +54,7 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
     stage = Stage(lab, scenario, lab.peer.process(), random.Random(seed))
     evidence = crash.Collector(lab, recording.parent / "crash")
     try:
-        with Heartbeat(lab):
+        with Heartbeat(lab, limit):
             _perform(lab, scenario, stage, evidence)
     except (LabError, MachineError, TimeoutError) as error:
         happened = crash.name_it(lab, error)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wsklab.orchestrator import characterise, evidence, observation, report
+from wsklab.orchestrator import characterise, evidence, limits, observation, report
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.evidence import Slice
@@ -24,7 +24,11 @@ from wsklab.orchestrator.observation import describe_loss
 from wsklab.orchestrator.play import play, unload
 from wsklab.orchestrator.results import UNLOAD, UNLOAD_COVERS, Results, ScenarioResult, write_atomically
 from wsklab.orchestrator.scenario import Scenario
+from wsklab.orchestrator.watched import phase
 from wsklab.qemu.errors import MachineError
+
+SLOWEST = 12.0
+"""The slowness of a lab that is not known yet: of the slowest kind of target."""
 
 LAST = 1 << 30
 """The unloads stand behind every scenario."""
@@ -69,14 +73,15 @@ class Run:
 
         Raises LabError, MachineError; `lab` is stopped then.
         """
-        if lab is not None:
-            if self._again(lab, suspect):
-                return lab
-            lab.stop()
-        lab = self.boot()
-        if self.isolate:
-            lab.save()
-        return lab
+        with phase("making a lab ready", limits.LAB * (lab.slowness if lab else SLOWEST), self.folder):
+            if lab is not None:
+                if self._again(lab, suspect):
+                    return lab
+                lab.stop()
+            lab = self.boot()
+            if self.isolate:
+                lab.save()
+            return lab
 
     def _again(self, lab: Lab, suspect: bool) -> bool:
         """Make the lab fit for its next scenario, or say why it gets another one."""
@@ -163,7 +168,8 @@ class Run:
         began, mark = time.monotonic(), lab.journal.mark
         folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
         folder.mkdir(parents=True, exist_ok=True)
-        verdict, reasons = unload(lab)
+        with phase(UNLOAD, limits.UNLOAD * lab.slowness, folder):
+            verdict, reasons = unload(lab)
         observations = lab.journal.since(mark)
         observation.write(folder / "observations.jsonl", observations)
         result = ScenarioResult(

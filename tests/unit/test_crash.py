@@ -32,7 +32,8 @@ class Lab:
         self.slowness = 0.01
         agent = SimpleNamespace(ask=lambda op, _timeout, **_words: self._say(answers.get(op)),
                                 service=lambda action, _name, timeout: self._say(answers[action]))
-        machine = SimpleNamespace(set_link=lambda up: None, status=lambda: self._say(answers.get("status", "running")),
+        machine = SimpleNamespace(set_link=lambda up: None,
+                                  status=lambda _deadline: self._say(answers.get("status", "running")),
                                   quiet=lambda: {"debug": 9.0, "agent": 20.0, "console": answers.get("console", 60.0)})
         self.target = SimpleNamespace(agent=agent, machine=machine, state=lambda: self._say(answers.get("state")))
         self.wire = SimpleNamespace(barrier=lambda _deadline, _sides: self._say(

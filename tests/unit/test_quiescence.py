@@ -1,0 +1,140 @@
+"""Whether anything can still come: whoever has something to do, or cannot be asked, makes the wait last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsklab.orchestrator.agent import AgentError, AgentSilent
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.journal import Journal, MachineLost
+from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.quiescence import Quiescence, active, sockets
+from wsklab.qemu.errors import DeadlinePassed
+from wsklab.qemu.wire.control import Traffic
+
+HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+
+def row(port: int = 0x4E20, timer: int = 0, unacknowledged: int = 0, state: int = 1) -> str:
+    return (f"   1: 0A4D000A:{port:04X} 144D000A:2710 {state:02X} {unacknowledged:08X}:00000000 {timer:02X}:000AFC40 "
+            "00000000     0        0 10349 3 00000000caf6c1bd 20 5 13 10 -1\n")
+
+
+@pytest.mark.parametrize(("rows", "still"), [
+    ("", False),
+    (row(), False),
+    (row(timer=1), True),  # retransmission
+    (row(timer=2), True),  # keepalive, FIN_WAIT2
+    (row(timer=3, state=6), False),  # TIME_WAIT
+    (row(timer=4), True),  # zero window probe
+    (row(unacknowledged=1), True),
+    (row() + row(unacknowledged=0xFFFFFFFF), True),
+    (row(port=22, timer=2, unacknowledged=5), False),  # the lab's own session
+    (row()[:30], True),  # cut short
+    ("nonsense\n", True),
+    (row() * 200, True),  # as long as the agent's longest answer
+])
+def test_what_a_kernel_still_has_to_do(rows: str, still: bool) -> None:
+    assert active(HEADING + rows) is still
+
+
+def test_a_table_that_could_not_be_read_counts_as_active() -> None:
+    assert active("")
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.integers(0, 4), st.integers(0, 0xFFFFFFFF))))
+def test_every_row_is_read(rows: list[tuple[int, int, int]]) -> None:
+    table = HEADING + "".join(row(*each) for each in rows)
+    assert [(s.port, s.timer, s.unacknowledged) for s in sockets(table)] == rows
+
+
+@given(st.text())
+def test_anything_else_is_no_table_and_no_crash(text: str) -> None:
+    assert active(text)
+
+
+@dataclass
+class Fake:
+    """A lab in which nothing is under way, but for what a test says; lists are taken from look to look."""
+
+    kind: str = "standin"
+    visitor: object = None
+    irps: list[int] = field(default_factory=lambda: [0])
+    callbacks: int = 0
+    lines: list[int] = field(default_factory=lambda: [7])
+    segments: list[int] = field(default_factory=lambda: [30])
+    waiting: int = 0
+    table: str = HEADING + row()
+    peer_table: str | Exception = HEADING
+    unanswered: bool = False
+    excused: bool = False
+    barrier: Exception | None = None
+    state: Exception | None = None
+
+    def reached(self) -> bool:
+        journal = Journal()
+        target = SimpleNamespace(
+            state=lambda: self._say(self.state) or SimpleNamespace(
+                irps=self._next(self.irps), callbacks=self.callbacks, next_seq=self._next(self.lines)),
+            agent=SimpleNamespace(get=lambda _path: self.table.encode()))
+        wire = SimpleNamespace(traffic=lambda: Traffic(self._next(self.segments), self.waiting),
+                               barrier=lambda _deadline: self._say(self.barrier))
+        peer = SimpleNamespace(ssh=SimpleNamespace(run=lambda _command, _timeout: self._say(self.peer_table)))
+        lab: Any = SimpleNamespace(
+            guest=SimpleNamespace(kind=self.kind), visitor=self.visitor, slowness=0.001, journal=journal, target=target,
+            wire=wire, peer=peer, excused=lambda _party: self.excused)
+        program: Any = SimpleNamespace(unanswered=self.unanswered)
+        return Quiescence(lab, program, lambda: None).reached()
+
+    @staticmethod
+    def _say(answer: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @staticmethod
+    def _next(values: list[int]) -> int:
+        return values.pop(0) if len(values) > 1 else values[0]
+
+
+def test_nothing_can_come_when_nobody_has_anything_to_do() -> None:
+    assert Fake().reached()
+
+
+@pytest.mark.parametrize("fake", [
+    Fake(kind="windows"), Fake(visitor=object()),  # they cannot be asked all of it
+    Fake(irps=[1]), Fake(callbacks=1), Fake(waiting=1), Fake(unanswered=True), Fake(excused=True),
+    Fake(irps=[0, 0, 1]),  # at the second look only
+    Fake(lines=[7, 7, 8]),  # the driver has said something between two looks
+    Fake(segments=[30, 30, 31]),  # a segment has passed
+    Fake(table=HEADING + row(timer=1)), Fake(peer_table=HEADING + row(timer=2)),
+    Fake(peer_table=LabError("'cat' did not end")), Fake(barrier=DeadlinePassed("no answer")),
+    Fake(state=AgentError("Access denied.", 5)),
+])
+def test_whoever_has_something_to_do_or_cannot_be_asked_makes_the_wait_last(fake: Fake) -> None:
+    assert not fake.reached()
+
+
+@pytest.mark.parametrize("error", [AgentSilent("no answer"), MachineLost("gone")])
+def test_a_target_that_gives_no_answer_is_no_quiet_one(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        Fake(state=error).reached()
+
+
+def test_loss_is_told_to_everybody_who_waits_and_only_once() -> None:
+    journal, told = Journal(), list[Observation]()
+    journal.on_loss(told.append)
+    first = Observation(1, "lab", "peer-gone", None, {"machine": "peer", "detail": "no answer"})
+    journal.give_up(first)
+    journal.give_up(Observation(2, "lab", "silence", None, {"machine": "target", "detail": "its consequence"}))
+    journal.add(Observation(3, "machine", "died", None, {"machine": "peer", "detail": "its consequence"}))
+    assert told == [first]
+    assert journal.lost == first
+    with pytest.raises(MachineLost, match="no answer"):
+        journal.wait(lambda _: False, float("inf"))
