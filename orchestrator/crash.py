@@ -26,15 +26,20 @@ from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation, describe_loss
 from wsklab.orchestrator.silence import note
 from wsklab.orchestrator.target import SERVICE
+from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
 from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.machine import Machine
+from wsklab.qemu.pulse import feel
 
 TIMED_OUT = frozenset({1053, 1460})
 """Win32 errors with which the agent says that a call into the driver did not come back in time."""
 
 NEWS = 1.0
 """Seconds in which the news of a machine's end follows the first call that fails for it."""
+
+STATUS = 3.0
+"""Seconds for QEMU to say how a machine is; one that does not is asked nothing else."""
 
 COPIED = 4 << 20
 """Bytes of a log that are copied, from its end."""
@@ -107,12 +112,17 @@ class Collector:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("target", "peer"):
             machine = self.lab.machine(name)
-            self._keep(f"{name}-status.json", partial(_write_status, machine))
-            self._keep(f"{name}-registers.txt", partial(_write_registers, machine))
-            self._keep(f"{name}-screen.png", machine.screenshot)
+            if self._keep(f"{name}-status.json", partial(_write_status, machine)):
+                self._keep(f"{name}-registers.txt", partial(_write_registers, machine))
+                self._keep(f"{name}-screen.png", machine.screenshot)
+            else:  # each question would take as long as the first
+                self.missing |= dict.fromkeys([f"{name}-registers.txt", f"{name}-screen.png"], "QEMU does not answer")
             for log in LOGS:
                 if _size(machine.folder / log):
                     self._keep(f"{name}-{log}", partial(copy_tail, machine.folder / log))
+        if _size(stderr := self.lab.wire.folder / "wire.stderr"):
+            self._keep("wire.stderr", partial(copy_tail, stderr))
+        self._keep("processes.json", partial(_write_processes, self.lab))
         target = self.lab.machine("target")
         if "vmcoreinfo" in target.profile.devices:
             self._keep("target.dmp", partial(dump, target))
@@ -121,18 +131,34 @@ class Collector:
         notes = {"why": why, "t": time.time_ns(), "kept": self.kept, "missing": self.missing}
         (self.folder / "crash.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
-    def _keep(self, name: str, take: Callable[[Path], None]) -> None:
+    def _keep(self, name: str, take: Callable[[Path], None]) -> bool:
+        """Whether whoever was asked answered at all."""
         try:
             take(self.folder / name)
             self.kept.append(name)
         except (MachineError, OSError) as error:
             self.missing[name] = str(error)
+            return not isinstance(error, DeadlinePassed)
+        return True
 
 
 def _write_status(machine: Machine, path: Path) -> None:
     """What QEMU says of the machine, and the seconds for which its serial lines have been quiet."""
     quiet = {name: round(seconds, 3) for name, seconds in machine.quiet().items()}
-    path.write_text(json.dumps({"status": machine.status(), "quiet_s": quiet}, indent=1) + "\n", encoding="utf-8")
+    status = machine.status(within(STATUS))
+    path.write_text(json.dumps({"status": status, "quiet_s": quiet}, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_processes(lab: Lab, path: Path) -> None:
+    """The host's view of the lab's processes: state, and for how many seconds each waited for a processor so far."""
+    found: dict[str, object] = {}
+    for name, party in (("target", lab.machine("target")), ("peer", lab.machine("peer")), ("wire", lab.wire)):
+        pulse = None
+        with suppress(MachineError):
+            pulse = feel(party.pid)
+        found[name] = None if pulse is None else {
+            "state": pulse.state, "waited_s": round(sum(pulse.waited.values()) / 1e9, 3)}
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_registers(machine: Machine, path: Path) -> None:

@@ -62,7 +62,7 @@ def describe_loss(observation: Observation) -> str:
     words = {
         "panic": f"the kernel of the {machine} panicked",
         "died": "the wire's process ended" if machine == "wire" else f"QEMU of the {machine} ended",
-        "last-words": f"the {machine} gave up",
+        "last-words": f"the {machine} says on its console",
         "crash": f"the driver's host process in the {machine} crashed",
         "bugcheck": f"Windows crashed on the {machine}, bugcheck",
         "shutdown": f"the {machine} shut down",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,7 +126,11 @@ class Machine:
         folder.mkdir()
         (folder / "debug.log").write_bytes(b"x" * (crash.COPIED + 5) + b"end")
 
-    def status(self) -> str:
+    @property
+    def pid(self) -> int:
+        raise MachineError("not running")
+
+    def status(self, _deadline: float) -> str:
         return self.registers() and "running"
 
     def quiet(self) -> dict[str, float]:
@@ -147,14 +152,17 @@ class Machine:
 def test_evidence_is_kept_once_and_names_what_is_missing(tmp_path: Path) -> None:
     machines = {"target": Machine(tmp_path / "target", True, ("vmcoreinfo",)),
                 "peer": Machine(tmp_path / "peer", False)}
-    lab = SimpleNamespace(machine=machines.__getitem__)
+    lab = SimpleNamespace(machine=machines.__getitem__, wire=SimpleNamespace(folder=tmp_path / "wire", pid=os.getpid()))
     collector = crash.Collector(lab, tmp_path / "crash")  # type: ignore[arg-type]
     collector.collect("a crash")
     collector.collect("its consequence")
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())
     assert notes["why"] == "a crash"
     assert notes["kept"] == ["target-status.json", "target-registers.txt", "target-screen.png", "target-debug.log",
-                             "peer-debug.log"]
+                             "peer-debug.log", "processes.json"]
+    processes = json.loads((tmp_path / "crash" / "processes.json").read_text())
+    assert processes["target"] is None
+    assert processes["wire"]["state"] == "R", "it is this process here"
     status = json.loads((tmp_path / "crash" / "target-status.json").read_text())
     assert status == {"status": "running", "quiet_s": {"debug": 1.235}}
     assert notes["missing"]["peer-registers.txt"] == "not running"
@@ -162,3 +170,23 @@ def test_evidence_is_kept_once_and_names_what_is_missing(tmp_path: Path) -> None
     assert notes["missing"]["dumps"]  # there is no disk either
     copied = (tmp_path / "crash" / "target-debug.log").read_bytes()
     assert (len(copied), copied[-3:]) == (crash.COPIED, b"end")
+
+
+def test_a_qemu_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
+    class Deaf(Machine):
+        asked = 0
+
+        def status(self, _deadline: float) -> str:
+            Deaf.asked += 1
+            raise DeadlinePassed("QEMU did not answer in time: query-status")
+
+        def registers(self) -> str:
+            raise AssertionError("it was asked again")
+
+    machines = {"target": Deaf(tmp_path / "target", True), "peer": Deaf(tmp_path / "peer", True)}
+    lab = SimpleNamespace(machine=machines.__getitem__, wire=SimpleNamespace(folder=tmp_path / "wire", pid=os.getpid()))
+    crash.Collector(lab, tmp_path / "crash").collect("a hang")  # type: ignore[arg-type]
+    missing = json.loads((tmp_path / "crash" / "crash.json").read_text())["missing"]
+    assert Deaf.asked == 2, "each of the two"
+    assert missing["target-registers.txt"] == missing["target-screen.png"] == "QEMU does not answer"
+    assert "query-status" in missing["peer-status.json"]

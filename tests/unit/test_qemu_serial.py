@@ -136,3 +136,21 @@ def test_a_cut_line_does_not_run_into_the_next(pair: Pair) -> None:
     guest.send(b"fresh\n")
     assert second.wait(5)
     assert heard == ["first", "half a li", "fresh"]
+
+
+def test_whoever_waits_is_told_why_nothing_will_come(pair: Pair) -> None:
+    line, guest = pair
+
+    def last_words(_t: int, text: str) -> None:  # in the thread that reads the line
+        line.interrupt(f"the peer says: {text}")
+
+    line.on_line(last_words)
+    with line.watch() as watch:
+        guest.sendall(b"no disk\n")
+        with pytest.raises(GuestDied, match="the peer says: no disk"):
+            watch.expect("READY", within(30))
+    line.interrupt("nobody waits any more")
+    with line.watch() as watch:
+        guest.sendall(b"READY\n")
+        with pytest.raises(GuestDied):  # `last_words` has heard this, too
+            watch.expect("never said", within(30))

@@ -1,9 +1,13 @@
 """The wire's process, between two plain sockets instead of machines."""
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
@@ -156,3 +160,43 @@ def test_a_killed_wire_says_so(wire: Wire) -> None:
     wire._child.kill()
     with pytest.raises(WireError, match="gone"):
         wire.barrier(within(5))
+
+
+def test_the_end_of_the_process_is_told_at_once_and_ends_every_wait(tmp_path: Path) -> None:
+    wire, told = Wire(tmp_path / "wire"), Queue[str]()
+    wire.start(told.put)
+    waiting = ThreadPoolExecutor(1).submit(wire.await_frame, {"flags": ["rst"]}, within(60))
+    os.kill(wire.pid, signal.SIGKILL)
+    assert told.get(timeout=30).startswith("code -9")
+    with pytest.raises(WireError, match="the wire's process is gone"):
+        waiting.result(timeout=30)
+    with pytest.raises(WireError, match="not running"):
+        _ = wire.pid
+    wire.stop()
+
+
+def test_an_end_that_was_asked_for_is_no_news(tmp_path: Path) -> None:
+    wire, told = Wire(tmp_path / "wire"), list[str]()
+    wire.start(told.append)
+    wire.stop()
+    assert told == []
+
+
+def test_a_wire_that_is_given_up_is_not_asked_again(wire: Wire) -> None:
+    os.kill(wire.pid, signal.SIGSTOP)
+    answered = wire.ask()
+    assert not answered()
+    wire.give_up("the wire's process has been stopped")
+    with pytest.raises(WireError, match="has been stopped"):
+        wire.counters()
+    os.kill(wire.pid, signal.SIGKILL)
+
+
+def test_what_is_yet_to_be_delivered_counts_as_waiting(wire: Wire) -> None:
+    fault = wire.fault({"action": "hold", "match": {"from": "target"}})
+    wire.target_end.send(data(b"held"))
+    wire.await_frame({"from": "target"}, within(30))
+    assert wire.traffic() == (1, 1)
+    wire.release(fault)
+    wire.peer_end.recv(2000)
+    assert wire.traffic() == (2, 0), "once from its sender, once to its receiver"

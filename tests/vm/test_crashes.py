@@ -155,27 +155,3 @@ def test_a_killed_qemu_is_the_labs_fault(strike: Strike) -> None:
     assert "target-registers.txt" in str(played.evidence()["missing"])
     assert unload(played.lab)[0] == "infra"
     assert time.monotonic() - began < 120
-
-
-def test_a_killed_qemu_of_the_peer_is_the_labs_fault(strike: Strike) -> None:
-    played = strike(lambda lab, _ssh: os.kill(lab.peer.machine.pid, signal.SIGKILL))
-    assert played.verdict[0] == "infra"
-    assert played.verdict[1].startswith("QEMU of the peer ended")
-
-
-def test_a_panic_of_the_target_is_its_own(strike: Strike) -> None:
-    played = strike(lambda _lab, ssh: ssh.run("echo c > /proc/sysrq-trigger"))
-    assert played.verdict[0] == "fail"
-    assert played.verdict[1].startswith("the kernel of the target panicked")
-    assert "RIP=" in (played.folder / "crash" / "target-registers.txt").read_text()
-
-
-def test_a_killed_agent_is_told_from_a_driver_that_hangs(strike: Strike) -> None:
-    played = strike(lambda _lab, ssh: ssh.run("kill -9 $(pidof wskagent.exe)"))
-    assert played.verdict[0] == "infra", played.judgement
-    assert played.verdict[1].startswith("the agent is gone: ")
-
-
-def test_a_wire_that_dies_is_the_labs_fault(strike: Strike) -> None:
-    played = strike(lambda lab, _ssh: os.kill(lab.wire._child.pid, signal.SIGKILL))
-    assert played.verdict[0] == "infra", played.judgement

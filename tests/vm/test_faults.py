@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,8 @@ from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.play import play
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.source import parse
+from wsklab.qemu.errors import GuestDied
+from wsklab.qemu.machine import create_overlay
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 
@@ -95,7 +99,7 @@ CASES = [
     Case("nothing runs in the target any more", lambda lab: lab.shell("target", MUTE),
          "fail", "silence, nothing is heard of the target any more"),
     Case("the agent is killed", lambda lab: lab.shell("target", "kill -9 $(pidof wskagent.exe)"),
-         "infra", "the agent"),
+         "infra", "the target says on its console: the agent has ended, with status 137"),
     Case("the agent is stopped", lambda lab: lab.shell("target", "kill -STOP $(pidof wskagent.exe)"),
          "infra", "the agent is gone"),
     Case("QEMU of the peer is stopped", lambda lab: _signal(lab.peer.machine.pid, signal.SIGSTOP),
@@ -185,3 +189,19 @@ def test_fault(case: Case, ground: Ground, outcomes: list[Outcome], tmp_path: Pa
     assert case.says in reason
     assert not trusted, "so that the scenario is run again, on a fresh lab, where the lab was to blame"
     assert "target-debug.log" in notes["kept"]
+    assert case.verdict == "infra" or "target-registers.txt" in notes["kept"], "of what the target did itself"
+
+
+def test_a_guest_that_dies_in_its_boot_is_named_by_its_last_words(
+        ground: Ground, outcomes: list[Outcome], tmp_path: Path) -> None:
+    peer = ground.peer
+    create_overlay(None, tmp_path / "empty.qcow2")
+    broken: Any = SimpleNamespace(disk=tmp_path / "empty.qcow2", kernel=peer.kernel, initrd=peer.initrd,
+                                  kernel_args=peer.kernel_args)
+    began = time.monotonic()
+    with pytest.raises(GuestDied, match="the peer says on its console: the disk cannot be mounted") as raised:
+        Lab(tmp_path / "lab", ground.accelerator, ground.guest, broken).boot(
+            build_driver(None, images.cache_folder(), lambda _text: None), lambda _text: None)
+    took = round(time.monotonic() - began, 1)  # with the boot up to there
+    outcomes.append(Outcome("the peer's disk holds no system", took, took, "infra", str(raised.value), [], [],
+                            ground.accelerator))

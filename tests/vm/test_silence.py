@@ -14,7 +14,7 @@ from screen import written_lines
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator import silence
+from wsklab.orchestrator import heartbeat, silence
 from wsklab.orchestrator.agent import Agent
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
@@ -54,6 +54,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is still as a stone need not be waited for as long as what is only slow."""
     monkeypatch.setattr(Agent, "ioctl", partialmethod(Agent.ioctl, timeout=5.0))
     monkeypatch.setattr(silence, "ALIVE", 1.0)
+    monkeypatch.setattr(heartbeat, "PATIENCE", 1.5)
 
 
 def struck(lab: Lab, fault: Callable[[], object], folder: Path) -> Judgement:
@@ -89,16 +90,16 @@ def test_silence_is_the_targets_fault_and_leaves_its_evidence(lab: Lab, tmp_path
     """Nothing runs in the target any more but its kernel, which has no network: QEMU itself sees nothing wrong."""
     judgement = struck(lab, lambda: lab.shell("target", "ip link set eth0 down; kill -STOP -1"), tmp_path / "1")
     assert judgement.verdict == "fail"
-    assert judgement.reasons[0].startswith("silence, nothing is heard of the target any more: the agent did not answer")
+    assert judgement.reasons[0].startswith("silence, nothing is heard of the target any more: the agent has not ")
     assert "while QEMU calls it running" in judgement.reasons[0]
     crash = tmp_path / "1" / "crash"
     status = json.loads((crash / "target-status.json").read_text())
     assert status["status"] == "running"
-    assert all(seconds > 5 for seconds in status["quiet_s"].values()), "longer than the call that was not answered"
+    assert all(seconds > 3 for seconds in status["quiet_s"].values()), "longer than the question that was not answered"
     assert "RIP=" in (crash / "target-registers.txt").read_text()
     assert b"op=connect" in (crash / "target-debug.log").read_bytes()
     assert written_lines(crash / "target-screen.png") > 15, "what was said last stands on the screen"
-    assert json.loads((crash / "crash.json").read_text())["why"].startswith("the agent did not answer 'ioctl'")
+    assert json.loads((crash / "crash.json").read_text())["why"].startswith("the agent has not answered a ping")
     assert passes(lab, tmp_path / "2")
 
 
