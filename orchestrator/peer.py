@@ -19,7 +19,7 @@ from wsklab.orchestrator.observation import Observation
 PROGRAM = "/usr/local/bin/peer"
 
 HANG_UP = 1.0
-"""Seconds for the transport to notice that the other side has closed it."""
+"""Seconds for the transport to come to its end, after its channels have."""
 
 
 class Ssh:
@@ -102,13 +102,13 @@ class Ssh:
         self.hung_up = True
         self.client.close()
 
-    @property
-    def broken(self) -> bool:
-        """Whether the other side has closed the connection, or is about to have done so."""
+    def broken(self, wait: float = 0.0) -> bool:
+        """Whether the other side has closed the connection, `wait` seconds from now at the latest."""
         transport = self.client.get_transport()
-        if transport is not None:
-            transport.join(HANG_UP)
-        return not self.hung_up and (transport is None or not transport.is_active())
+        if transport is not None and wait:
+            transport.join(wait)
+        lost = transport is None or not transport.is_active() or transport.saved_exception is not None
+        return lost and not self.hung_up
 
 
 class PeerProcess:
@@ -146,14 +146,20 @@ class PeerProcess:
             for line in lines:
                 self._on_line(line)
         status = self._channel.recv_exit_status()
-        if status < 0 and not self._dismissed and self._ssh.broken:  # no program ends with such a status
-            self._journal.give_up(Observation(time.time_ns(), "lab", "peer-gone", None, {
-                "machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"}))
+        killed = status < 0 and not self._dismissed  # by a signal, or with its SSH server
+        if killed and self._ssh.broken():
+            self._tell_of_server()
         with self._changed:
             self.gone, self.exit_status = True, status
             self._changed.notify_all()
         if not self._dismissed:  # at the end of a scenario its going is no observation
             self._journal.add(Observation(time.time_ns(), "peer", "exited", None, {"status": status}))
+        if killed and self._ssh.broken(HANG_UP):
+            self._tell_of_server()
+
+    def _tell_of_server(self) -> None:
+        self._journal.give_up(Observation(time.time_ns(), "lab", "peer-gone", None, {
+            "machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"}))
 
     def _on_line(self, line: bytes) -> None:
         try:
