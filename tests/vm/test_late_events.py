@@ -1,0 +1,90 @@
+"""A wait ends before its time only when nothing can come any more: what comes late is seen, what is lost costs little.
+
+No receive is posted where an event comes late: an IRP that is outstanding would be reason enough to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wsklab import images
+from wsklab.drivers.build import BuiltDriver, build_driver
+from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.ground import Ground
+from wsklab.orchestrator.judge import Judgement, judge
+from wsklab.orchestrator.lab import LOAD, Lab
+from wsklab.orchestrator.play import play
+from wsklab.orchestrator.scenario import Scenario, load
+from wsklab.orchestrator.source import parse
+from wsklab.orchestrator.stage import NOTHING_COMES
+from wsklab.orchestrator.suite import BUILT_IN
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
+
+LATE = """
+name: late
+title: The peer's FIN comes long after the driver's last word
+steps:
+  - driver: {{connect: peer}}
+  - driver: {{enable: [disconnect]}}
+  {before}
+  - peer: close
+  - driver: {{await: disconnect}}
+expect:
+  wire: {{peer: fin, driver: none}}
+  disconnect: [{{abortive: clear}}]
+"""
+
+KEEPALIVE = """
+name: keepalive
+title: Nothing but the keepalive timer of the driver's side tells that the peer is gone
+steps:
+  - driver: {connect: peer}
+  - driver: {enable: [disconnect]}
+  - driver: {keepalive: {idle: 4, interval: 1, count: 2}}
+  - wire: {blackhole: both}
+  - driver: {await: disconnect, within: 20}
+expect:
+  characterise: true
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    lab = Ground.prepare(tmp_path_factory.mktemp("late"), Console(quiet=True)).boot(driver(None))
+    yield lab
+    lab.stop()
+
+
+def driver(twin: str | None) -> BuiltDriver:
+    return build_driver(twin, images.cache_folder(), lambda _text: None)
+
+
+def judged(lab: Lab, scenario: Scenario, folder: Path) -> Judgement:
+    return judge(scenario, play(lab, scenario, folder / "wire.pcapng"))
+
+
+@pytest.mark.parametrize("before", [
+    "- wire: {hold: {from: peer, segment: fin, seconds: 7}}",  # the wire has it
+    "- wire: {drop: {from: peer, segment: fin, count: 4}}",  # the peer's kernel sends it again, seconds later
+], ids=["held", "lost-four-times"])
+def test_an_event_that_comes_late_is_waited_for(lab: Lab, tmp_path: Path, before: str) -> None:
+    judgement = judged(lab, parse(LATE.format(before=before), Scenario, "test"), tmp_path)
+    assert judgement.verdict == "pass", judgement.reasons
+
+
+def test_a_timer_of_a_kernel_is_waited_for(lab: Lab, tmp_path: Path) -> None:
+    judgement = judged(lab, parse(KEEPALIVE, Scenario, "test"), tmp_path)
+    assert judgement.verdict == "pass", judgement.reasons
+
+
+def test_an_event_that_is_lost_is_not_waited_for(lab: Lab, tmp_path: Path) -> None:
+    lab.target.unload(LOAD * lab.slowness)
+    lab.load(driver("never-enables"))
+    judgement = judged(lab, load(BUILT_IN / "data-then-reset.yaml"), tmp_path)
+    assert judgement.verdict == "fail"
+    assert judgement.reasons[0].endswith(f"disconnect was not reported, {NOTHING_COMES}")
+    assert lab.trusted
