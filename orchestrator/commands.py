@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator import casting, runner, targets
+from wsklab.orchestrator import casting, limits, runner, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lanes import Lanes, Work
+from wsklab.orchestrator.watched import phase
 
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
@@ -38,8 +40,11 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
 
     current = runner.Run(folder, results, console, boot, isolate)
     lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
+    slowness = ground.guest.slow[ground.accelerator]
+    limit = inf if until_fail else limits.of_run(cast.scenarios, repeat, slowness)
     try:
-        lanes.play(ground.admitted(jobs), ground.room)
+        with phase("the run", limit, folder):
+            lanes.play(ground.admitted(jobs), ground.room)
     finally:
         current.write()
     if as_json:

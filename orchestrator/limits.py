@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.steps import LabStep
 
@@ -30,3 +32,8 @@ def of(scenario: Scenario, slowness: float) -> float:
         if isinstance(step, LabStep) and step.wait is not None:
             limit += step.wait.seconds
     return limit
+
+
+def of_run(scenarios: Sequence[Scenario], repeat: int, slowness: float) -> float:
+    """Seconds for a run of them, each tried twice, on labs of which ten are lost."""
+    return 2 * repeat * sum(of(scenario, slowness) for scenario in scenarios) + (10 * LAB + UNLOAD) * slowness

@@ -86,3 +86,16 @@ def test_a_command_that_ends_by_itself_leaves_no_watchdog(tmp_path: Path) -> Non
 def test_what_a_scenario_asks_for_is_on_top(steps: str, limit: float) -> None:
     text = f"name: x\ntitle: X\nsteps: {steps}\nexpect: {{wire: {{peer: none, driver: none}}}}\n"
     assert limits.of(parse(text, Scenario, "test"), 3.0) == limit
+
+
+def test_a_run_may_take_as_long_as_all_that_is_in_it() -> None:
+    text = "name: x\ntitle: X\nsteps: [{lab: {wait: 25}}]\nexpect: {wire: {peer: none, driver: none}}\n"
+    scenario = parse(text, Scenario, "test")
+    assert limits.of_run([scenario], 5, 3.0) > 5 * limits.of(scenario, 3.0)
+
+
+def test_what_has_no_limit_is_never_overdue() -> None:
+    watch = Watch()
+    watch.hear(json.loads(json.dumps(BEGUN | {"limit": float("inf")})), 0.0)
+    watch.hear({"beat": True}, 1e9)
+    assert watch.overdue(1e9) is None
