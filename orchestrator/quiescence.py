@@ -21,8 +21,15 @@ from wsklab.qemu.errors import DeadlinePassed
 SPAN = 0.5
 """Seconds between two looks that must show the same; a delayed acknowledgement takes at most 0.2."""
 
+HELD = 2.0
+"""Seconds for a callback to return, in which nothing else happens; no scenario holds one for more than one second."""
+
 ANSWER = 3.0
 """Seconds for a party to say what it still has to do."""
+
+NOTHING = "and nothing was outstanding any more"
+CALLBACK = "and a callback of the driver does not return"
+"""Why nothing can come any more."""
 
 SSH_PORT = 22
 
@@ -51,10 +58,11 @@ class Socket:
 
 @dataclass(frozen=True)
 class Look:
-    """What has happened so far, at a moment at which nothing is under way."""
+    """What has happened so far, at a moment at which nothing is under way, or a callback keeps everything from it."""
 
     lines: int
     segments: int
+    callback: bool
 
 
 def sockets(table: str) -> Iterator[Socket]:
@@ -91,22 +99,29 @@ class Quiescence:
         self._peer = peer
         self._ask_provider = ask_provider
 
-    def reached(self) -> bool:
-        """Whether nothing is under way, twice in a row, with both machines' queues empty. Raises MachineLost."""
+    def reached(self) -> str | None:
+        """Why nothing can come any more; None when something can, or may.
+
+        Nothing is under way, twice in a row, with both machines' queues empty. The provider has one thread: a callback
+        that does not return keeps everything else from happening. Raises LabError, MachineError.
+        """
         if self._lab.guest.kind != "standin" or self._lab.visitor is not None:
-            return False
+            return None
         try:
-            if self._look() is None:
-                return False
+            before = self._look()
+            if before is None:
+                return None
+            if before.callback:
+                return CALLBACK if self._unchanged(before, HELD) else None
             self._lab.wire.barrier(self._deadline())
             self._ask_provider()
-            before = self._look()
-            self._lab.journal.pass_time(SPAN * self._lab.slowness)
-            return before is not None and before == self._look()
-        except MachineLost:
-            raise
+            return NOTHING if self._unchanged(self._look(), SPAN) else None
         except (AgentError, DeadlinePassed):
-            return False
+            return None
+
+    def _unchanged(self, before: Look | None, seconds: float) -> bool:
+        self._lab.journal.pass_time(seconds * self._lab.slowness)
+        return before is not None and before == self._look()
 
     def _deadline(self) -> float:
         return time.monotonic() + ANSWER * self._lab.slowness
@@ -119,11 +134,11 @@ class Quiescence:
         if traffic.waiting:
             return None
         state = self._lab.target.state()
-        if state.irps or state.callbacks:
+        if state.irps and not state.callbacks:
             return None
         if any(active(table) for table in self._tables()):
             return None
-        return Look(state.next_seq, traffic.segments)
+        return Look(state.next_seq, traffic.segments, state.callbacks > 0)
 
     def _tables(self) -> Iterator[str]:
         for name in TABLES:

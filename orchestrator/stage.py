@@ -35,15 +35,13 @@ GREETING = 4
 """Bytes of the lab's own driver, where it does unasked what any driver may do."""
 
 IN_TIME = "within the time allowed"
-NOTHING_COMES = "and nothing was outstanding any more"
-"""Why a wait ended: after its whole time, or because nothing could come any more."""
 
 LISTENER = -1
 """The number of the driver's listening socket, which is no connection of the scenario."""
 
 
 class NothingComes(TimeoutError):
-    """What is waited for cannot come any more."""
+    """What is waited for cannot come any more; the message says why."""
 
 
 @dataclass
@@ -170,8 +168,8 @@ class Stage:
         """The first line of the driver in this scenario that `matches`. Raises StepError at the deadline."""
         try:
             return self.wait(lambda o: o.source == "driver" and matches(o), deadline, self.began)
-        except NothingComes:
-            raise StepError(f"{what}, {NOTHING_COMES}") from None
+        except NothingComes as why:
+            raise StepError(f"{what}, {why}") from None
         except TimeoutError:
             raise StepError(f"{what} {IN_TIME}") from None
 
@@ -189,11 +187,11 @@ class Stage:
                 if until == deadline:
                     raise
                 after = not_yet.position
-            if self._quiescence.reached():
+            if why := self._quiescence.reached():
                 try:
                     return self.lab.journal.wait(matches, 0, after)[0]  # it may have come while everybody was asked
                 except NotYet:
-                    raise NothingComes from None
+                    raise NothingComes(why) from None
             lull = min(2 * lull, LONGEST_LULL)
 
     def await_operations(self, numbers: Iterable[int], what: str, deadline: float,
@@ -221,8 +219,8 @@ class Stage:
         wanted = {c.number: self._used[what, c.number] + count for c in connections}
         try:
             self._await_counts(matches, dict(wanted), deadline)
-        except NothingComes:
-            raise StepError(f"{what} was not reported, {NOTHING_COMES}") from None
+        except NothingComes as why:
+            raise StepError(f"{what} was not reported, {why}") from None
         except TimeoutError:
             raise StepError(f"{what} was not reported {IN_TIME}") from None
         for number, total in wanted.items():

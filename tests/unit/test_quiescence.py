@@ -14,7 +14,7 @@ from wsklab.orchestrator.agent import AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import Journal, MachineLost
 from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.quiescence import Quiescence, active, sockets
+from wsklab.orchestrator.quiescence import CALLBACK, NOTHING, Quiescence, active, sockets
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.wire.control import Traffic
 
@@ -77,7 +77,7 @@ class Fake:
     barrier: Exception | None = None
     state: Exception | None = None
 
-    def reached(self) -> bool:
+    def reached(self) -> str | None:
         journal = Journal()
         target = SimpleNamespace(
             state=lambda: self._say(self.state) or SimpleNamespace(
@@ -104,12 +104,18 @@ class Fake:
 
 
 def test_nothing_can_come_when_nobody_has_anything_to_do() -> None:
-    assert Fake().reached()
+    assert Fake().reached() == NOTHING
+
+
+def test_a_callback_that_does_not_return_keeps_everything_else_from_coming() -> None:
+    assert Fake(callbacks=1, irps=[2]).reached() == CALLBACK
+    assert Fake(callbacks=1, lines=[7, 8]).reached() is None, "it was at work"
+    assert Fake(callbacks=1, table=HEADING + row(timer=1)).reached() is None
 
 
 @pytest.mark.parametrize("fake", [
     Fake(kind="windows"), Fake(visitor=object()),  # they cannot be asked all of it
-    Fake(irps=[1]), Fake(callbacks=1), Fake(waiting=1), Fake(unanswered=True), Fake(excused=True),
+    Fake(irps=[1]), Fake(waiting=1), Fake(unanswered=True), Fake(excused=True),
     Fake(irps=[0, 0, 1]),  # at the second look only
     Fake(lines=[7, 7, 8]),  # the driver has said something between two looks
     Fake(segments=[30, 30, 31]),  # a segment has passed
@@ -118,7 +124,7 @@ def test_nothing_can_come_when_nobody_has_anything_to_do() -> None:
     Fake(state=AgentError("Access denied.", 5)),
 ])
 def test_whoever_has_something_to_do_or_cannot_be_asked_makes_the_wait_last(fake: Fake) -> None:
-    assert not fake.reached()
+    assert fake.reached() is None
 
 
 @pytest.mark.parametrize("error", [AgentSilent("no answer"), MachineLost("gone")])

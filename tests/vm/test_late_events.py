@@ -17,9 +17,9 @@ from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.lab import LOAD, Lab
 from wsklab.orchestrator.play import play
+from wsklab.orchestrator.quiescence import NOTHING
 from wsklab.orchestrator.scenario import Scenario, load
 from wsklab.orchestrator.source import parse
-from wsklab.orchestrator.stage import NOTHING_COMES
 from wsklab.orchestrator.suite import BUILT_IN
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
@@ -86,5 +86,5 @@ def test_an_event_that_is_lost_is_not_waited_for(lab: Lab, tmp_path: Path) -> No
     lab.load(driver("never-enables"))
     judgement = judged(lab, load(BUILT_IN / "data-then-reset.yaml"), tmp_path)
     assert judgement.verdict == "fail"
-    assert judgement.reasons[0].endswith(f"disconnect was not reported, {NOTHING_COMES}")
+    assert judgement.reasons[0].endswith(f"disconnect was not reported, {NOTHING}")
     assert lab.trusted
