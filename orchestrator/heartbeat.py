@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -189,16 +190,15 @@ class Heartbeat:
         return lambda: agent.answered(number)
 
     def _ask_ssh(self) -> Answered:
-        """A new session of the SSH server, in which a program looks at the peer program."""
+        """A new session of the SSH server, in which a program looks at the peer program; again if it gets nowhere."""
         lab, said = self._lab, list[str]()
         ssh, program = lab.peer.ssh, lab.peer.newest
 
         def ask() -> None:
             pid = program.pid if program else None
-            try:
-                said.append(ssh.run(f"cat /proc/{pid or 1}/stat 2>/dev/null; :", 4 * self._patience))
-            except LabError:
-                return  # its line stays silent
+            while not said and not self._stop.is_set() and not ssh.broken():
+                with suppress(LabError):
+                    said.append(ssh.run(f"cat /proc/{pid or 1}/stat 2>/dev/null; :", 2 * self._patience))
 
         def answered() -> bool:
             if not said:

@@ -295,6 +295,7 @@ class Lab:
     def cut_peer(self) -> None:
         """The plug: the peer vanishes without a word."""
         self._going = "peer"
+        self.peer.ssh.hung_up = True  # the connection ends with the machine
         self.peer.machine.cut_power()
         self.peer.ssh.close()
 

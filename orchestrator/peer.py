@@ -13,13 +13,16 @@ from typing import Any
 import paramiko
 
 from wsklab.orchestrator.errors import LabError, StepError
-from wsklab.orchestrator.journal import Journal
+from wsklab.orchestrator.journal import Journal, MachineLost
 from wsklab.orchestrator.observation import Observation
 
 PROGRAM = "/usr/local/bin/peer"
 
 HANG_UP = 1.0
 """Seconds for the transport to come to its end, after its channels have."""
+
+NEWS = 0.3
+"""Seconds in which the news of its machine's end follows that of the connection's."""
 
 
 class Ssh:
@@ -158,6 +161,9 @@ class PeerProcess:
             self._tell_of_server()
 
     def _tell_of_server(self) -> None:
+        """Unless it becomes known in a moment that its whole machine went away."""
+        with contextlib.suppress(MachineLost):
+            self._journal.pass_time(NEWS)
         self._journal.give_up(Observation(time.time_ns(), "lab", "peer-gone", None, {
             "machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"}))
 
