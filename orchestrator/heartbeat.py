@@ -196,7 +196,7 @@ class Heartbeat:
 
         def ask() -> None:
             pid = program.pid if program else None
-            while not said and not self._stop.is_set() and not ssh.broken():
+            while not (said or self._stop.is_set() or ssh.hung_up or ssh.broken()):
                 with suppress(LabError):
                     said.append(ssh.run(f"cat /proc/{pid or 1}/stat 2>/dev/null; :", 2 * self._patience))
 

@@ -50,7 +50,7 @@ class Lab:
         machine = SimpleNamespace(pid=os.getpid(), status=self._tell_status,
                                   quiet=lambda: {"debug": 0.0 if speaks else 60.0, "agent": 70.0})
         self.target = SimpleNamespace(agent=agent, machine=machine)
-        ssh = SimpleNamespace(run=self._run, broken=lambda: "ssh" in silent)
+        ssh = SimpleNamespace(run=self._run, broken=lambda: "ssh" in silent, hung_up=False)
         self.peer = SimpleNamespace(machine=machine, newest=SimpleNamespace(pid=9), ssh=ssh)
         self.machine = lambda _name: machine
 
