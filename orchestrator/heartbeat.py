@@ -27,7 +27,7 @@ from wsklab.qemu.pulse import FairClock, Pulse
 BEAT = 0.5
 """Seconds between two looks."""
 
-PATIENCE = 3.5
+PATIENCE = 3.0
 """Seconds in which a party that lives answers, on the slowest host that still passes; stretched by `slowness`."""
 
 ASK_AFTER = 0.5

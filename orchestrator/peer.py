@@ -80,8 +80,8 @@ class Ssh:
             channel.exec_command(command)
             while data := channel.recv(65536):
                 said += data
-        except paramiko.SSHException as error:
-            raise LabError(f"'{command}' could not be run in the {self._name}: {error}") from None
+        except (paramiko.SSHException, EOFError) as error:
+            raise LabError(f"'{command}' could not be run in the {self._name}: {error or 'it hung up'}") from None
         except OSError:
             raise LabError(f"'{command}' did not end within {timeout:g} s in the {self._name}.") from None
         finally:
@@ -131,8 +131,8 @@ class PeerProcess:
         try:
             self._channel = ssh.transport.open_session(timeout=20)
             self._channel.exec_command(PROGRAM)
-        except (paramiko.SSHException, OSError) as error:
-            raise StepError(f"the peer program could not be started: {error}") from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise StepError(f"the peer program could not be started: {error or 'its SSH server hung up'}") from None
         threading.Thread(target=self._read, name="peer", daemon=True).start()
 
     def _read(self) -> None:

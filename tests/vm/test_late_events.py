@@ -68,7 +68,7 @@ def judged(lab: Lab, scenario: Scenario, folder: Path) -> Judgement:
 
 
 @pytest.mark.parametrize("before", [
-    "- wire: {hold: {from: peer, segment: fin, seconds: 7}}",  # the wire has it
+    "- wire: {hold: {from: peer, segment: fin, seconds: 7, count: every}}",  # the wire has it
     "- wire: {drop: {from: peer, segment: fin, count: 4}}",  # the peer's kernel sends it again, seconds later
 ], ids=["held", "lost-four-times"])
 def test_an_event_that_comes_late_is_waited_for(lab: Lab, tmp_path: Path, before: str) -> None:

@@ -101,11 +101,3 @@ def test_silence_is_the_targets_fault_and_leaves_its_evidence(lab: Lab, tmp_path
     assert written_lines(crash / "target-screen.png") > 15, "what was said last stands on the screen"
     assert json.loads((crash / "crash.json").read_text())["why"].startswith("the agent has not answered a ping")
     assert passes(lab, tmp_path / "2")
-
-
-def test_a_target_that_somebody_stopped_is_the_labs_fault(lab: Lab, tmp_path: Path) -> None:
-    judgement = struck(lab, lambda: lab.target.machine.qmp.execute("stop"), tmp_path / "1")
-    assert judgement.verdict == "infra"
-    assert "it stands still, QEMU calls it 'paused', and nobody asked for that" in judgement.reasons[0]
-    assert json.loads((tmp_path / "1" / "crash" / "target-status.json").read_text())["status"] == "paused"
-    assert passes(lab, tmp_path / "2")
