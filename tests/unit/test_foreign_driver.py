@@ -17,6 +17,7 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.foreign import Foreign, Visitor
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.judge import judge
+from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import ANY_DRIVER, Scenario
 from wsklab.orchestrator.source import parse
 
@@ -226,6 +227,14 @@ def test_events_are_counted_and_the_wire_comes_first() -> None:
     assert twice.reasons == ("unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive'",)
     polite = judge(GONE, reset(event, wire="FA").ended())
     assert (polite.verdict, polite.reasons[0]) == ("infra", "the peer should have sent RST, the wire shows FIN")
+
+
+def test_an_event_between_the_end_of_the_story_and_the_unload_is_judged() -> None:
+    observations = reset({"abortive": True}).ended()
+    end = next(i for i, o in enumerate(observations) if o.kind == "end")
+    late = Observation(observations[end].t + 200_000_000, "driver", "disc", 0, {"abortive": True})
+    assert judge(GONE, [*observations[: end + 1], late, *observations[end + 1 :]]).reasons == (
+        "unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive', 200 ms after the end of the story",)
 
 
 def test_a_second_connection_of_the_driver_is_its_own_business() -> None:
