@@ -148,9 +148,27 @@ def test_the_drivers_own_reset_is_the_drivers_fault_and_said_first() -> None:
     recording.step("peer", "close").done("disconnect", 9, 0)
     got, reasons = verdict(recording.ended())
     assert got == "fail"
-    assert reasons[0] == ("the driver ended the connection with RST before the peer ended anything, by WskDisconnect "
-                          "with WSK_FLAG_ABORTIVE")
-    assert reasons[1] == "the peer should have sent FIN, the wire shows neither FIN nor RST"
+    assert reasons[:3] == (
+        "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for",
+        "the driver ended the connection with RST before the peer ended anything",
+        "the peer should have sent FIN, the wire shows neither FIN nor RST")
+
+
+def test_a_reset_without_any_call_before_the_peer_is_the_drivers_fault_too() -> None:
+    recording = opened().frame("target", "RA").step("peer", "close")
+    got, reasons = verdict(recording.ended())
+    assert (got, reasons[0]) == ("fail", "the driver ended the connection with RST before the peer ended anything")
+
+
+def test_an_ending_of_its_own_is_named_where_only_the_drivers_side_deviates() -> None:
+    recording = closed().call("disconnect", 0, flags=1, length=0).frame("target", "RA").done("disconnect", 0, 0)
+    got, reasons = verdict(recording.ended())
+    assert (got, reasons[0]) == (
+        "fail", "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for")
+    short = closed().call("send", 5, length=8, seed=0).done("send", 5, 0, 7)
+    short.step("driver", "send", ops=[5], expect="success", length=8)
+    wanted = scenario(**{"driver: none": "driver: fin"})
+    assert verdict(short.ended(), wanted)[1][0] == "step 4 (driver: send): WskSend sent 7 of 8 bytes"
 
 
 def test_a_reset_in_its_name_that_the_wire_has_invented_is_not_the_drivers() -> None:
