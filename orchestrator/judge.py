@@ -36,11 +36,12 @@ class Reason:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is written to `results.json` about one run of one scenario."""
+    """What is written to `results.json` about one run of one scenario; `remarks` have no part in the verdict."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
     observed: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
 
 def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
@@ -65,12 +66,13 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     ):
         reasons += [Reason(verdict, text) for verdict, text in check(facts)]
     verdict = _decide(reasons)
-    texts = tuple(dict.fromkeys(reason.text for reason in reasons))
+    texts = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict != "pass"))
+    remarks = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict == "pass"))
     if len(texts) > MOST:
         texts = (*texts[:MOST], f"and {len(texts) - MOST} more")
     if scenario.self_check:
         verdict, texts = _on_trial(scenario.expect.verdict, verdict, texts)
-    return Judgement(verdict, texts, facts.summary())
+    return Judgement(verdict, texts, facts.summary(), remarks)
 
 
 def _decide(reasons: list[Reason]) -> Verdict:

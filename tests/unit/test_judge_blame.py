@@ -202,10 +202,11 @@ def test_a_peer_that_deviates_all_by_itself_stays_the_labs_fault() -> None:
 
 def test_a_driver_that_closes_before_its_event_is_told_so_and_does_not_fail() -> None:
     recording = opened().frame("peer", "FA").step("peer", "close").add("driver", "close", 0, text="closed: status 0")
-    got, reasons = verdict(recording.ended())
-    assert got == "pass"
-    assert reasons == ("WskDisconnectEvent was called not at all: the driver was closing its socket already, and a "
-                       "socket that is being closed need not be told (R70, R73)",)
+    judgement = judge(scenario(), recording.ended())
+    assert (judgement.verdict, judgement.reasons) == ("pass", ())
+    assert judgement.remarks == (
+        "WskDisconnectEvent was called not at all: the driver was closing its socket already, and a socket that is "
+        "being closed need not be told (R70, R73)",)
     silent = opened().frame("peer", "FA").step("peer", "close")
     assert verdict(silent.ended())[0] == "fail"
 
