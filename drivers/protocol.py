@@ -21,6 +21,7 @@ DEVICE = "\\\\.\\wsklab"
 IOCTL_COMMAND = 0x222000
 IOCTL_RING = 0x222004
 IOCTL_STATE = 0x222008
+REVISION_MISMATCH = 0xC0000059  # STATUS_REVISION_MISMATCH: a command of another version
 
 
 class Op(enum.IntEnum):
@@ -275,7 +276,7 @@ STATE_BYTES = _STATE.size
 # ---- Lines --------------------------------------------------------------------------------------------------
 
 #: Keys whose values are 8 hex digits; all other numbers are decimal.
-HEX_KEYS = frozenset({"flags", "ret", "st", "mask", "cookie", "token", "sum", "magic", "lst", "rst"})
+HEX_KEYS = frozenset({"flags", "ret", "st", "mask", "cookie", "token", "sum", "magic", "lst", "rst", "base"})
 
 #: Marks a line of the driver anywhere in a line of debug text.
 MARK = "WSKLAB1 "
@@ -323,6 +324,9 @@ def parse_line(text: str) -> DriverRecord | None:
 #: Marks a line of the stand-in provider: the driver broke a rule of WSK.
 PROVIDER_MARK = "WSKPROV "
 
+DEREGISTERED = "WSKSEEN deregister"
+"""The stand-in provider's line for a client that has called WskDeregister, and got through it (R82)."""
+
 _PROVIDER_LINE = re.compile(r"WSKPROV rule=(?P<rule>[A-Za-z0-9]{1,16})(?: (?P<text>[ -~]*?))?[ \r\n]*", re.ASCII)
 
 
@@ -341,9 +345,12 @@ def parse_provider_line(text: str) -> ProviderRecord | None:
     return ProviderRecord(match["rule"], match["text"] or "") if match else None
 
 
-def fnv1a(data: bytes) -> int:
-    """FNV-1a, 32 bit: what `sum=` is of the bytes received."""
-    value = 0x811C9DC5
+FNV1A_START = 0x811C9DC5
+"""The sum of no bytes."""
+
+
+def fnv1a(data: bytes, value: int = FNV1A_START) -> int:
+    """FNV-1a, 32 bit: what `sum=` is of the bytes received; `value` is the sum of the bytes before them."""
     for byte in data:
         value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
     return value

@@ -8,8 +8,8 @@ from typing import Any
 from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
 from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.facts import LINES, PENDING
-from wsklab.orchestrator.listening import ANY, FEW, Listening
+from wsklab.orchestrator.facts import FEW, LINES, PENDING
+from wsklab.orchestrator.listening import ANY, Listening
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.stage import Connection
 from wsklab.qemu.wire.frames import ADDRESSES
@@ -47,10 +47,10 @@ class DriverSteps(Listening):
         """WskSocket and WskBind, and no connection yet."""
         connections, family = self._stage.chosen(step.conn), self._stage.scenario.socket.family
         made = self._start(Op.SOCKET, connections, "socket", kind=Kind.CONNECTION, local=sockaddr(ANY[family], 0))
-        self._stage.await_operations(made, "WskSocket", self._stage.deadline(step.within))
+        self._finish(made, "WskSocket", step)
         bound = self._start(Op.BIND, connections, "bind", local=sockaddr(ANY[family], 0))
-        self._stage.await_operations(bound, "WskBind", self._stage.deadline(step.within))
-        return made
+        self._finish(bound, "WskBind", step)
+        return [*made, *bound]
 
     def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
         """Open sockets and connect them to the peer, whose accepts run meanwhile."""
@@ -72,6 +72,7 @@ class DriverSteps(Listening):
         for connection in connections:
             connection.peer_port = port
             stage.flow_known(connection)
+        self._not_refused(numbers, "the connect", step)
         if not args.wait:
             return numbers
         deadline = stage.deadline(step.within)
@@ -98,10 +99,10 @@ class DriverSteps(Listening):
         ports: dict[int, int] = {}
 
         def matches(o: Observation) -> bool:
-            if o.kind in ("done", "addr") and o.data.get("id") in pending:
+            if o.kind in ("done", "addr", "refused") and o.data.get("id") in pending:
                 number = o.data["id"]
                 ports[number] = o.data.get("lport") or ports.get(number, 0)
-                if o.kind == "done" and (o.data["op"] in ("connect", "socket_connect") or o.data["status"] != 0):
+                if o.kind != "addr" and (o.data["op"] in ("connect", "socket_connect") or o.data["status"] != 0):
                     pending.discard(number)
                     found[number] = o
             return not pending
@@ -137,9 +138,9 @@ class DriverSteps(Listening):
         connections = self._stage.chosen(step.conn)
         numbers = self._start(op, connections, "control", mask=mask, options=options)
         if len(connections) > FEW:
+            self._not_refused(numbers, "WskControlSocket", step)
             return ()  # only a failure is printed, and the driver has returned from all of them
-        self._stage.await_operations(numbers, "WskControlSocket", self._stage.deadline(step.within), "call")
-        return numbers
+        return self._finish(numbers, "WskControlSocket", step, kind="call")
 
     def callback(self, step: steps.DriverStep, args: verbs.Callback) -> Sequence[int]:
         """Program what the connection's callbacks do; what they start has the numbers of these commands."""
@@ -152,6 +153,7 @@ class DriverSteps(Listening):
             numbers += self._start(Op.CALLBACK, connections, "callback", mask=Event.RECEIVE,
                                    take=TAKES[args.receive.answer], take_length=args.receive.part,
                                    hold_us=args.receive.hold_us)
+        self._not_refused(numbers, "the program of the callback", step)
         return numbers
 
     # --- transfer and end -----------------------------------------------------------------------------------------
@@ -159,13 +161,14 @@ class DriverSteps(Listening):
     def receive(self, step: steps.DriverStep, args: verbs.Receive) -> Sequence[int]:
         """Post receives; they complete when they do."""
         flags = sum({FLAGS[flag] for flag in args.flags})
-        return self._start(Op.RECEIVE, self._stage.chosen(step.conn), "receive", length=args.length,
-                           count=args.count, flags=flags)
+        numbers = self._start(Op.RECEIVE, self._stage.chosen(step.conn), "receive", length=args.length,
+                              count=args.count, flags=flags)
+        return self._finish(numbers, "WskReceive", step, wait=False)
 
     def send(self, step: steps.DriverStep, args: verbs.Send) -> Sequence[int]:
         """Send, and wait until the IRPs are back unless told otherwise."""
         numbers = self._start(Op.SEND, self._stage.chosen(step.conn), "send", length=args.length, count=args.count)
-        return self._finish(numbers, "the send", step, args.wait)
+        return self._finish(numbers, "WskSend", step, args.wait)
 
     def disconnect(self, step: steps.DriverStep, args: verbs.Disconnect) -> Sequence[int]:
         """WskDisconnect (R60-R66)."""
@@ -185,9 +188,10 @@ class DriverSteps(Listening):
             for number in connection.operations.get(args.what, ()):
                 self._start(Op.CANCEL, [connection], "cancel", target=number)
 
-    def release(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
+    def release(self, step: steps.DriverStep, args: verbs.Nothing) -> Sequence[int]:
         """Give retained indications back (R54)."""
-        self._start(Op.RELEASE, self._stage.chosen(step.conn), "release")
+        numbers = self._start(Op.RELEASE, self._stage.chosen(step.conn), "release")
+        return self._finish(numbers, "the release", step, kind="call")
 
     # --- options --------------------------------------------------------------------------------------------------
 
@@ -212,6 +216,7 @@ class DriverSteps(Listening):
         numbers = self._start(Op.CONTROL, self._stage.chosen(step.conn), "control", kind=kind, level=code[0],
                               code=code[1], data=data, length=len(data))
         deadline = self._stage.deadline(step.within)
+        self._not_refused(numbers, "WskControlSocket", step)
         returned = self._stage.await_operations(numbers, "WskControlSocket", deadline, "call")
         for number in numbers:
             status = returned[number].data["ret"]
@@ -230,7 +235,10 @@ class DriverSteps(Listening):
             [self._stage.open_listener()] if args.what == "accept" else self._stage.chosen(step.conn), args.count,
             self._stage.deadline(step.within))
 
-    def _finish(self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool) -> Sequence[int]:
+    def _finish(self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool = True,
+                kind: str = "done") -> Sequence[int]:
+        """Wait for the end of the operations where the step does; one that is refused is over at once."""
+        self._not_refused(numbers, what, step)
         if wait:
-            self._stage.await_operations(numbers, what, self._stage.deadline(step.within))
+            self._stage.await_operations(numbers, what, self._stage.deadline(step.within), kind)
         return numbers

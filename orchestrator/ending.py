@@ -26,10 +26,14 @@ class Flow:
 
 @dataclass(frozen=True)
 class Ending:
-    """One side's ending segments; `sent` in order, retransmissions counted once; `t` is the first one's time in ns."""
+    """One side's ending segments; `sent` in order, retransmissions counted once; `t` is the first one's time in ns.
+
+    `own`: the first was sent by that side's machine, not invented by the wire in its name.
+    """
 
     sent: tuple[str, ...]
     t: int | None
+    own: bool = True
 
     def __str__(self) -> str:
         return " then ".join(word.upper() for word in self.sent) or "neither FIN nor RST"
@@ -43,7 +47,7 @@ def ending(frames: Iterable[Observation], flow: Flow, side: str) -> Ending:
     """
     sender = "target" if side == "driver" else "peer"
     sent: list[str] = []
-    first: int | None = None
+    first: Observation | None = None
     fins: set[int] = set()
     for frame in frames:
         if frame.data.get("sender") != sender or not flow.owns(frame) or frame.data.get("fate") == "dropped":
@@ -55,8 +59,10 @@ def ending(frames: Iterable[Observation], flow: Flow, side: str) -> Ending:
         if word == "fin":
             fins.add(end)
         sent.append(word)
-        first = frame.t if first is None else first
-    return Ending(tuple(sent), first)
+        first = first or frame
+    if first is None:
+        return Ending((), None)
+    return Ending(tuple(sent), first.t, own=not first.data.get("fate"))
 
 
 def segment(flags: str) -> str | None:

@@ -50,7 +50,8 @@ def save(folder: Path, scenario: Scenario, observations: Sequence[Observation], 
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)
-    verdict = {"verdict": judgement.verdict, "reasons": judgement.reasons, "observed": judgement.observed}
+    verdict = {"verdict": judgement.verdict, "reasons": judgement.reasons, "remarks": judgement.remarks,
+               "observed": judgement.observed}
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 

@@ -13,6 +13,29 @@ Finding = tuple[Verdict, str]
 """Whom a sentence blames, and the sentence."""
 
 
+CALLBACKS = {"disc": "WskDisconnectEvent", "recv": "WskReceiveEvent", "accept": "WskAcceptEvent",
+             "backlog": "WskSendBacklogEvent"}
+
+FUNCTIONS = {"close": "WskCloseSocket", "socket_connect": "WskSocketConnect", "control": "WskControlSocket",
+             "enable": "WskControlSocket", "disable": "WskControlSocket", "local": "WskGetLocalAddress",
+             "remote": "WskGetRemoteAddress"}
+"""Operations whose WSK function is not called Wsk and the operation's name."""
+
+
+def function(op: str) -> str:
+    """The WSK function behind an operation of the driver."""
+    return FUNCTIONS.get(op, f"Wsk{op.capitalize()}")
+
+
+def waiting(facts: Facts) -> str:
+    """Which IRPs are still with WSK, and for how long, as the end of a sentence; empty when none is."""
+    now = facts.all[-1].t
+    calls = [f"the IRP of {function(o.data['op'])} (operation {o.data['id']}) for {(now - o.t) / 1e9:.1f} s"
+             for o in facts.outstanding()]
+    more = f" and {len(calls) - 3} more" if len(calls) > 3 else ""
+    return f"; outstanding: {', '.join(calls[:3])}{more}" if calls else ""
+
+
 def blame(loss: Observation) -> Verdict:
     """Whose fault it is that a machine went away: QEMU's own end is the lab's, what the target does is its own.
 
@@ -42,6 +65,12 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "infra", f"the lab failed: {failure.data['detail']}"
     for rule in facts.everywhere("driver", "rule"):
         yield "fail", f"the driver breaks {rule.data['rule']}: {rule.data['text']}"
+    for late in facts.everywhere("driver", "late"):
+        callback = CALLBACKS.get(late.data.get("cb", ""), "a callback")
+        yield "fail", (f"{callback} was called with the context of a socket whose close had completed, or with none "
+                       "(R42, R73)")
+    for again in facts.everywhere("driver", "again"):
+        yield "fail", f"the IRP of {function(again.data['op'])} (operation {again.data['id']}) completed twice (R83)"
 
 
 def silence(facts: Facts) -> Iterator[Finding]:
@@ -100,7 +129,7 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
     """After cleaning up nothing of the scenario may be left in the driver (R69, R73, BF21, BF71)."""
     cleaned = facts.everywhere("driver", "clean")
     if not cleaned:
-        yield "fail", "the driver did not finish cleaning up: a close never completed"
+        yield "fail", f"the driver did not finish cleaning up: a close never completed{waiting(facts)}"
         return
     counts = {key: cleaned[-1].data.get(key, 0) for key in ("sockets", "irps", "indications", "allocs")}
     left = ", ".join(f"{count} {name}" for name, count in counts.items() if count)

@@ -17,6 +17,12 @@ DEFINED_FLAGS = ABORTIVE | AT_DISPATCH_LEVEL  # R9: no other flag is defined for
 DISPATCH_LEVEL = 2
 PENDING = 0x103
 
+FEW = 8
+"""Connections up to which every call that succeeds is printed too."""
+
+TOLD_OF_END = ("disc", "close")
+"""What tells that no WskDisconnectEvent need be waited for: it has come, or a foreign driver has closed its socket."""
+
 # A scenario's word for something that the driver reports -> (kind of line, operation).
 LINES: dict[str, tuple[str, str | None]] = {
     "disconnect": ("disc", None),
@@ -62,18 +68,26 @@ class Facts:
         self.all = list(observations)
         end = next((i for i, o in enumerate(self.all) if o.source == "lab" and o.kind == "end"), len(self.all))
         self.story = self.all[:end]
+        self.end = self.all[end].t if end < len(self.all) else None
         # Looked up once for each of perhaps a thousand connections.
         self._by_kind: defaultdict[tuple[str, str], list[Observation]] = defaultdict(list)
         self._by_conn: defaultdict[tuple[str, str, int | None], list[Observation]] = defaultdict(list)
         for o in self.story:
             self._by_kind[o.source, o.kind].append(o)
             self._by_conn[o.source, o.kind, o.conn].append(o)
+        self._afterwards: defaultdict[tuple[str, str, int | None], list[Observation]] = defaultdict(list)
+        for o in self.all[end:]:
+            self._afterwards[o.source, o.kind, o.conn].append(o)
 
     def of(self, source: str, kind: str, conn: int | None = None) -> list[Observation]:
         """The story's observations of one kind, optionally of one connection."""
         if conn is None:
             return self._by_kind.get((source, kind), [])
         return self._by_conn.get((source, kind, conn), [])
+
+    def afterwards(self, source: str, kind: str, conn: int) -> list[Observation]:
+        """What came on a connection after the story's end, while the sockets were being closed and later."""
+        return self._afterwards.get((source, kind, conn), [])
 
     def everywhere(self, source: str, kind: str) -> list[Observation]:
         """The same over the whole run, cleaning up included."""
@@ -97,6 +111,17 @@ class Facts:
     def outcomes(self) -> dict[int, Observation]:
         """Completion by operation id."""
         return {o.data["id"]: o for o in self.of("driver", "done")}
+
+    @cached_property
+    def refusals(self) -> dict[int, Observation]:
+        """Refusal by operation id: the driver made no WSK call, so that nothing else will come of it."""
+        return {o.data["id"]: o for o in self.of("driver", "refused")}
+
+    def outstanding(self) -> list[Observation]:
+        """Calls whose IRP has not come back by the end of the run, in the order in which they were made."""
+        back = {(o.data["op"], o.data["id"]) for o in self.everywhere("driver", "done")}
+        return [o for o in self.everywhere("driver", "call")
+                if o.data["ret"] == PENDING and (o.data["op"], o.data["id"]) not in back]
 
     @cached_property
     def returns(self) -> dict[int, Observation]:
@@ -138,6 +163,24 @@ class Facts:
             return Ending((), None)
         frames = self.frames if flow.target_port is None else self._frames_by_port.get(flow.target_port, [])
         return ending(frames, flow, side)
+
+    def ending_of_the_run(self, conn: int, side: str) -> Ending:
+        """The same with what came after the story's end."""
+        flow = self.flow(conn)
+        return Ending((), None) if flow is None else ending(frames_of(self.all), flow, side)
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What the target did before in this scenario, where it is characterised and has been."""
+        noted = self.of("lab", "recorded")
+        behaviour: dict[str, Any] | None = noted[-1].data["behaviour"] if noted else None
+        return behaviour
+
+    @property
+    def judged_by_record(self) -> bool:
+        """Whether a behaviour other than the recorded one is a fault, as on the stand-in, or a measurement."""
+        noted = self.of("lab", "recorded")
+        return bool(noted) and bool(noted[-1].data["judged"])
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """What became of each step that was started."""

@@ -9,7 +9,7 @@ from typing import Any
 from wsklab.orchestrator import steps, verbs
 from wsklab.orchestrator.agent import AgentError
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.facts import LINES
+from wsklab.orchestrator.facts import LINES, TOLD_OF_END
 from wsklab.orchestrator.foreign import Visitor
 from wsklab.orchestrator.peer_steps import ANSWER, TARGET
 from wsklab.orchestrator.stage import Connection, Stage
@@ -43,9 +43,10 @@ class ForeignSteps:
                              lambda o: o.kind == "open" and o.conn == connection.number, deadline)
 
     def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
-        """Wait for what the driver reports."""
+        """Wait for what the driver reports: its event, or that it has closed the socket, after which none can come."""
         kind, _ = LINES[args.what]
-        self._stage.await_next(args.what, lambda o: o.kind == kind, [self._stage.connection(0)], args.count,
+        ends = TOLD_OF_END if kind == "disc" else (kind,)
+        self._stage.await_next(args.what, lambda o: o.kind in ends, [self._stage.connection(0)], args.count,
                                self._stage.deadline(step.within))
 
     def _start(self) -> None:

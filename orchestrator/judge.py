@@ -4,7 +4,8 @@ The checks run in the order in which blame can be given:
 
 1. the driver's host crashed or the driver hung            -> fail
 2. evidence is missing (canary, line numbers, ring)        -> inconclusive
-3. the wire does not show the ending that was intended     -> infra, or fail when the driver's own side deviates
+3. the wire does not show the ending that was intended     -> infra, or fail when the driver's own side deviates, or
+                                                              had gone wrong before the peer did
 4. an expectation does not hold, or an event came unasked  -> fail
 5. something was left behind at the end                    -> fail
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsklab.orchestrator import evidence_checks, expectations
+from wsklab.orchestrator import event_checks, evidence_checks, expectations, payload, step_checks, wire_checks
 from wsklab.orchestrator.evidence_checks import Verdict
 from wsklab.orchestrator.facts import Facts
 from wsklab.orchestrator.observation import Observation
@@ -27,7 +28,7 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Reason:
-    """Why the verdict is not a pass: one sentence, and whom it blames."""
+    """Why the verdict is what it is: one sentence, and whom it blames; `pass` is a remark that blames nobody."""
 
     verdict: Verdict
     text: str
@@ -35,11 +36,12 @@ class Reason:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is written to `results.json` about one run of one scenario."""
+    """What is written to `results.json` about one run of one scenario; `remarks` have no part in the verdict."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
     observed: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
 
 def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
@@ -49,28 +51,33 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     for check in (
         evidence_checks.crashes,
         evidence_checks.silence,
-        expectations.wire,
-        expectations.steps,
-        expectations.disconnects,
-        expectations.unasked,
+        event_checks.never_enabled,
+        wire_checks.wire,
+        step_checks.steps,
+        event_checks.disconnects,
+        event_checks.late_disconnects,
+        event_checks.unasked,
+        payload.payload,
         expectations.transfers,
         expectations.order,
         expectations.peer,
+        expectations.as_recorded,
         evidence_checks.leftovers,
     ):
         reasons += [Reason(verdict, text) for verdict, text in check(facts)]
     verdict = _decide(reasons)
-    texts = tuple(dict.fromkeys(reason.text for reason in reasons))
+    texts = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict != "pass"))
+    remarks = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict == "pass"))
     if len(texts) > MOST:
         texts = (*texts[:MOST], f"and {len(texts) - MOST} more")
     if scenario.self_check:
         verdict, texts = _on_trial(scenario.expect.verdict, verdict, texts)
-    return Judgement(verdict, texts, facts.summary())
+    return Judgement(verdict, texts, facts.summary(), remarks)
 
 
 def _decide(reasons: list[Reason]) -> Verdict:
-    """The first reason given decides: the checks stand in the order of blame."""
-    return reasons[0].verdict if reasons else "pass"
+    """The first reason given decides, remarks left out: the checks stand in the order of blame."""
+    return next((reason.verdict for reason in reasons if reason.verdict != "pass"), "pass")
 
 
 def _on_trial(wanted: Verdict, got: Verdict, texts: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:

@@ -167,6 +167,7 @@ class Lab:
             with ThreadPoolExecutor(1) as pool:
                 peer = pool.submit(self._wake_peer)
                 self._driver = self._ready = driver
+                self._target.know(driver)
                 self._check()
                 peer.result()
             self.settings = self.guest.settings(self.target.agent, driver)

@@ -7,10 +7,9 @@ from typing import Any
 
 from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
 from wsklab.orchestrator import steps, verbs
-from wsklab.orchestrator.stage import Connection, Stage
-
-FEW = 8
-"""Connections up to which every call that succeeds is printed too."""
+from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.facts import FEW, outcome_matches, succeeded
+from wsklab.orchestrator.stage import PATIENCE, Connection, Stage
 
 ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}
 
@@ -21,6 +20,7 @@ class Listening:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._target = stage.lab.target
+        self._refusals: dict[int, int] = {}
 
     def _start(self, op: Op, connections: Sequence[Connection], name: str, **words: Any) -> list[int]:
         """One command for each connection, all in one call, of `count` operations each. Returns all their numbers."""
@@ -34,8 +34,26 @@ class Listening:
             connection.operations.setdefault(name, []).extend(mine)
             numbers += mine
             commands.append(Command(op, id=mine[0], conn=connection.raw, cookie=connection.cookie, **words))
-        self._target.command(*commands)
+        for command, status in zip(commands, self._target.command(*commands), strict=True):
+            if not succeeded(status):
+                self._refused(range(command.id, command.id + (command.count or 1)))
         return numbers
+
+    def _refused(self, numbers: Sequence[int]) -> None:
+        """Note which operations of a command that was answered by an error were refused before any WSK call.
+
+        The driver's line says so; the answer says that there is such a line, or that of a call that failed.
+        """
+        told = self._stage.await_operations(numbers[-1:], "the command", self._stage.deadline(PATIENCE), "call")
+        if told[numbers[-1]].kind == "refused":
+            self._refusals[numbers[-1]] = told[numbers[-1]].data["status"]
+
+    def _not_refused(self, numbers: Sequence[int], what: str, step: steps.DriverStep) -> None:
+        """Raise StepError when one of the operations was refused and the step does not expect it."""
+        for number in numbers:
+            status = self._refusals.get(number)
+            if status is not None and not (step.expect and outcome_matches(step.expect, status)):
+                raise StepError(f"{what} was refused with {status:08x} before any call")
 
     def listen(self, step: steps.DriverStep, args: verbs.Listen) -> list[int]:
         """Open a listening socket. With `create: accept-event` its events are on, also for what it accepts (R38)."""
@@ -49,6 +67,7 @@ class Listening:
             mask |= Event.DISCONNECT
         (number,) = self._start(Op.OPEN, [listener], "listen", kind=Kind.LISTEN, mask=mask,
                                 local=sockaddr(ANY[family], 0))
+        self._not_refused([number], "WskSocket", step)
         stage.await_line(
             "the listening socket was not opened",
             lambda o: o.kind == "done" and o.data["id"] == number and o.data["op"] == "local", deadline)
@@ -65,14 +84,18 @@ class Listening:
         listener = self._stage.open_listener()
         (number,) = self._target.operations()
         connection.operations.setdefault("accept", []).append(number)
-        self._target.command(Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw,
-                                     cookie=connection.cookie))
+        (status,) = self._target.command(Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw,
+                                                 cookie=connection.cookie))
+        if not succeeded(status):
+            self._refused([number])
+        self._not_refused([number], "WskAccept", step)
         self._stage.await_operations([number], "WskAccept", self._stage.deadline(step.within))
         return [number]
 
     def _local_port(self, connection: Connection, deadline: float) -> int:
         """Ask for the port of a socket whose creation did not tell it."""
         (number,) = self._start(Op.ADDRESSES, [connection], "addresses")
-        line = self._stage.await_line(
-            "the socket's address was not reported", lambda o: o.kind == "addr" and o.data["id"] == number, deadline)
+        line = self._stage.await_operations([number], "the question for the address", deadline, "addr")[number]
+        if line.kind == "refused":
+            raise StepError(f"the driver has no such socket any more ({line.data['status']:08x})")
         return int(line.data["lport"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from wsklab.orchestrator.errors import UsageError
 
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
 
@@ -20,8 +23,9 @@ class Observation:
     """`t` is the host's clock in nanoseconds since the epoch; `conn` the scenario's connection, where there is one.
 
     Kinds by source:
-    driver   the `ev=` word of a debug line (disc, recv, done, call, canary, clean, ...), `rule` for a complaint of
-             the stand-in provider; `data` holds the line's fields and `seq`
+    driver   the `ev=` word of a debug line (disc, recv, done, call, refused, canary, clean, ...), `rule` for a
+             complaint of the stand-in provider, `deregistered` for its word that WskDeregister is through; `data`
+             holds the line's fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
     machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the
@@ -36,21 +40,63 @@ class Observation:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an evidence folder holds; `cut`: the run was killed while it wrote the last line, which is left out."""
+
+    observations: tuple[Observation, ...]
+    cut: bool
+
+
 def write(path: Path, observations: Iterable[Observation]) -> None:
-    """One JSON object a line, in the order given."""
+    """One JSON object a line, in the order given.
+
+    `crc` is the CRC-32 of all lines so far, itself left out, so that a line that was changed, lost or moved is noticed
+    even where it still is one.
+    """
+    crc = 0
     with path.open("w", encoding="utf-8") as file:
         for observation in observations:
-            file.write(json.dumps(asdict(observation), separators=(",", ":")) + "\n")
+            text = json.dumps(asdict(observation), separators=(",", ":"))
+            crc = zlib.crc32(text.encode(), crc)
+            file.write(f'{text[:-1]},"crc":"{crc:08x}"}}\n')
 
 
-def read(path: Path) -> Iterator[Observation]:
-    """The observations of an evidence folder; an incomplete last line (a killed run) ends the reading."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                yield Observation(**json.loads(line))
-            except (ValueError, TypeError):
-                return
+def read(path: Path) -> Reading:
+    """The observations of an evidence folder; only a last line without its end, of a killed run, is left out.
+
+    Raises UsageError, with file and line, for a file that is not as `write` has left it: evidence gives the verdict
+    that it gave before, or none.
+    """
+    try:
+        *lines, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    observations: list[Observation] = []
+    crc = 0
+    for number, line in enumerate(lines, 1):
+        text, sum_of_line = line[:-len(_CRC)] + b"}", line[-len(_CRC):]
+        crc = zlib.crc32(text, crc)
+        observation = _observation(text) if sum_of_line == f',"crc":"{crc:08x}"}}'.encode() else None
+        if observation is None:
+            raise UsageError(f"{path}:{number}: this line is damaged, or one before it is missing; evidence that was "
+                             "changed proves nothing, run the scenario again.")
+        observations.append(observation)
+    return Reading(tuple(observations), cut=bool(rest))
+
+
+_CRC = ',"crc":"00000000"}'
+
+
+def _observation(text: bytes) -> Observation | None:
+    """One line without its sum; None when it is no observation."""
+    try:
+        found = Observation(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    right = (type(found.t) is int and found.source in get_args(Source) and isinstance(found.kind, str)
+             and (found.conn is None or type(found.conn) is int) and isinstance(found.data, dict))
+    return found if right else None
 
 
 def describe_loss(observation: Observation) -> str:

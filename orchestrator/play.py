@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator import crash, limits
+from wsklab.orchestrator import characterise, crash, limits
 from wsklab.orchestrator.agent import AgentSilent
 from wsklab.orchestrator.by_itself import ByItself
 from wsklab.orchestrator.driver_steps import DriverSteps
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.evidence_checks import Verdict, blame
+from wsklab.orchestrator.facts import TOLD_OF_END
 from wsklab.orchestrator.foreign_steps import ForeignSteps
 from wsklab.orchestrator.heartbeat import Heartbeat
 from wsklab.orchestrator.journal import MachineLost, Matches
@@ -21,7 +23,7 @@ from wsklab.orchestrator.lab_steps import LabSteps
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer_steps import PeerSteps
 from wsklab.orchestrator.scenario import Action, Scenario
-from wsklab.orchestrator.stage import Stage
+from wsklab.orchestrator.stage import SETTLE, Stage
 from wsklab.orchestrator.watched import phase
 from wsklab.orchestrator.wire_steps import WireSteps, observe_recording
 from wsklab.qemu.errors import DeadlinePassed, MachineError
@@ -72,6 +74,9 @@ def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float
 
 def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
     first = stage.canary("before") or lab.target.state().next_seq
+    if scenario.expect.characterise:
+        stage.note("recorded", target=lab.guest.image.name, judged=lab.guest.kind == "standin",
+                   behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name))
     actors = {"driver": _driver(lab, scenario, stage), "peer": PeerSteps(stage), "wire": WireSteps(stage),
               "lab": LabSteps(stage)}
     complete = all(_step(stage, actors, index, action) for index, action in enumerate(scenario.steps))
@@ -121,9 +126,9 @@ def _step(stage: Stage, actors: dict[str, object], index: int, action: Action) -
         outcome, detail = "failed", "not done within the time allowed"
     finally:
         stage.note("step", index=index, actor=action.actor, verb=step.verb, text=str(action), began=began,
-                   outcome=outcome, detail=detail, ops=list(operations), expect=getattr(step, "expect", None),
-                   returns=getattr(step, "returns", None),
-                   synchronous=step.verb in ("enable", "disable"))
+                   outcome=outcome, detail=detail, ops=list(operations), expect=getattr(step, "wanted", None),
+                   returns=getattr(step, "returns", None), length=getattr(step.arguments, "length", None),
+                   synchronous=step.verb in ("enable", "disable", "release"))
     return outcome == "done"
 
 
@@ -135,7 +140,7 @@ def _await_expected(stage: Stage) -> None:
         for conn in {e.conn for e in expect.disconnect}:
             mine = connections if conn is None else [c for c in connections if c.number == conn]
             count = sum(e.conn in (None, conn) for e in expect.disconnect)
-            stage.await_total(lambda o: o.kind == "disc", count, mine, deadline)
+            stage.await_total(lambda o: o.kind in TOLD_OF_END, count, mine, deadline)
         for op, transfers in (("receive", expect.receive), ("send", expect.send)):
             count = sum(t.status != "pending" for t in transfers or ())
             stage.await_total(completed(op), count, connections, deadline)
@@ -167,14 +172,32 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     try:
         last = lab.target.unload(20 * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
     except (MachineLost, MachineError) as error:
-        return blame(lab.journal.lost) if lab.journal.lost else "infra", [f"unload: {error}"]
+        reason = f"unload: {error}"
+        if lab.journal.lost is None or blame(lab.journal.lost) == "infra":
+            return "infra", [reason]
+        return "fail", [*named_at_unload(lab.journal.since(mark)), reason]
     except (TimeoutError, AgentSilent):
-        return "fail", ["the driver does not unload: its service was told to stop and never ended (R80, R82)"]
+        return "fail", [*named_at_unload(lab.journal.since(mark)),
+                        "the driver does not unload: its service was told to stop and never ended (R80, R82)"]
     except LabError as error:
-        return "fail", [f"the driver does not unload: {error}"]
-    reasons = [f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"
-               for o in lab.journal.since(mark) if o.source == "driver" and o.kind == "rule"]
+        return "fail", [*named_at_unload(lab.journal.since(mark)), f"the driver does not unload: {error}"]
+    if lab.visitor is not None:
+        lab.target.canary(time.monotonic() + SETTLE * lab.slowness)  # all that it has printed is read then
+    said = lab.journal.since(mark)
+    reasons = named_at_unload(said)
+    if lab.guest.kind == "standin" and not any(o.kind == "deregistered" for o in said):
+        reasons.append("the driver breaks R82 at unload: it is unloaded, and has not called WskDeregister")
     left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
     if left:
         reasons.append(f"the driver leaks at unload: {', '.join(left)}")
     return ("fail" if reasons else "pass"), reasons
+
+
+def named_at_unload(observations: Sequence[Observation]) -> list[str]:
+    """What the provider and the driver itself have said while it unloaded: they know why it does not end."""
+    rules = [f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"
+             for o in observations if o.source == "driver" and o.kind == "rule"]
+    waits = [o for o in observations if o.source == "driver" and o.kind == "waiting"]
+    left = ", ".join(f"{waits[-1].data.get(key)} {key}" for key in ("sockets", "irps", "indications")
+                     if waits[-1].data.get(key)) if waits else ""
+    return [*dict.fromkeys(rules), *([f"the driver waits in its unload for {left} (R80)"] if left else [])]

@@ -158,7 +158,7 @@ class Run:
                 timing: dict[str, float]) -> ScenarioResult:
         return ScenarioResult(
             name=scenario.name, title=scenario.title, repeat=number, verdict=judgement.verdict,
-            reasons=list(judgement.reasons), covers=list(scenario.covers),
+            reasons=list(judgement.reasons), findings=list(judgement.remarks), covers=list(scenario.covers),
             expected=evidence.as_document(scenario).get("expect", {}), observed=judgement.observed,
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)))

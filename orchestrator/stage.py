@@ -198,18 +198,18 @@ class Stage:
                          kind: str = "done") -> dict[int, Observation]:
         """The completions of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
 
-        With `kind="call"` it is the return of the functions themselves.
+        With `kind="call"` it is the return of the functions themselves. What the driver refuses is over with that.
         """
         pending, done = set(numbers), dict[int, Observation]()
 
         def matches(o: Observation) -> bool:
-            if o.kind == kind and o.data["id"] in pending:
+            if o.kind in (kind, "refused") and o.data["id"] in pending:
                 pending.discard(o.data["id"])
                 done[o.data["id"]] = o
             return not pending
 
         if pending:
-            verb = "complete" if kind == "done" else "return"
+            verb = {"done": "complete", "call": "return"}.get(kind, "end")
             self.await_line(f"{what} did not {verb}", matches, deadline)
         return done
 

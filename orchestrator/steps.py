@@ -14,6 +14,9 @@ from wsklab.orchestrator import verbs
 from wsklab.orchestrator.strict import Strict
 from wsklab.orchestrator.verbs import ConnectionNumber, Outcome, Seconds
 
+AWAITED = frozenset({"socket", "listen", "accept", "enable", "disable", "send", "disconnect", "close", "release"})
+"""Verbs of the driver that are over when their operations are. `connect` sees to itself."""
+
 
 class Step(Strict):
     """What one actor does; exactly one verb, and the options that go with any verb of that actor."""
@@ -59,6 +62,12 @@ class DriverStep(Step):
     expect: Outcome | None = None
     returns: Outcome | None = None  # what the function itself returns, as against its IRP (R30, R31)
     within: Seconds | None = None
+
+    @property
+    def wanted(self) -> Outcome | None:
+        """What its operations must come to: success where nothing else is said, None where nobody waits for them."""
+        waits = self.verb in AWAITED and getattr(self.arguments, "wait", True)
+        return self.expect or ("success" if waits else None)
 
     socket: verbs.Nothing | None = None
     connect: verbs.Connect | None = None

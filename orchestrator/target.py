@@ -10,6 +10,7 @@ import time
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
+from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator import deploy
 from wsklab.orchestrator.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
@@ -22,6 +23,7 @@ BATCH = 64
 """Commands in one call: what they print must be through the debug line before the agent's patience ends."""
 
 _WINE_CRASH = re.compile(r"wine: (Unhandled .*|Call from \S+ to unimplemented function .*)")
+_AT = re.compile(r"at address ([0-9A-Fa-f]{8,16})\b")
 _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
 """Room for one answer of the driver's ring."""
@@ -37,6 +39,9 @@ class Target:
         self._connections: dict[int, int] = {}
         self._ids = itertools.count(1)
         self._raw = itertools.count(1)
+        self._symbols = Symbols(0, (), ())
+        self._image = ""
+        self._base = 0
         machine.debug.on_line(self._on_line)
 
     # --- the debug line -------------------------------------------------------------------------------------------
@@ -45,11 +50,17 @@ class Target:
         record = protocol.parse_line(text)
         if record is not None:
             conn = self._connections.get(record.conn)
+            if record.ev == "canary":
+                self._base = record.number("base") or self._base
             self.journal.add(Observation(t, "driver", record.ev, conn, driver_data(record, text)))
             return
         if crashed := crash_text(text):
-            self.journal.add(Observation(t, "machine", "crash", None, {"machine": "target", "detail": crashed}))
+            detail = name_address(crashed, self._image, self._base, self._symbols)
+            self.journal.add(Observation(t, "machine", "crash", None, {"machine": "target", "detail": detail}))
             self.agent.wake()
+            return
+        if protocol.DEREGISTERED in text:
+            self.journal.add(Observation(t, "driver", "deregistered"))
             return
         broken = protocol.parse_provider_line(text)
         if broken is not None:
@@ -60,6 +71,7 @@ class Target:
     def load(self, driver: BuiltDriver, folder: str, timeout: float) -> None:
         """Create and start the driver's service; its first line must be seen on the debug line. Raises LabError."""
         mark = self.journal.mark
+        self.know(driver)
         try:
             deploy.load(self.agent, SERVICE, rf"{folder}\{driver.path.name}", timeout)
         except AgentError as error:
@@ -68,6 +80,11 @@ class Target:
             self.journal.wait(lambda o: o.kind == "load", time.monotonic() + timeout, mark)
         except TimeoutError:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
+
+    def know(self, driver: BuiltDriver) -> None:
+        """The driver that is loaded, whose functions can be named then in a crash."""
+        self._image, self._base = driver.path.name, 0
+        self._symbols = read_symbols(driver.symbols.read_bytes()) if driver.symbols.exists() else Symbols(0, (), ())
 
     def unload(self, timeout: float) -> Observation:
         """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
@@ -104,11 +121,22 @@ class Target:
             next(self._ids)
         return range(first, first + count)
 
-    def command(self, *commands: Command) -> None:
-        """Hand commands to the driver; they are started when this returns, and what happens is printed."""
+    def command(self, *commands: Command) -> list[int]:
+        """Hand commands to the driver; they are started when this returns, and what happens is printed.
+
+        Returns the status of each: an error says that it was refused, or that its function returned it. Raises
+        LabError when the driver does not understand them.
+        """
+        statuses: list[int] = []
         for start in range(0, len(commands), BATCH):
             batch = commands[start : start + BATCH]
-            self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch))
+            statuses += protocol.unpack_statuses(self.agent.ioctl(
+                protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch)))
+        if len(statuses) != len(commands):
+            raise LabError(f"the driver answered {len(statuses)} of {len(commands)} commands: build it again.")
+        if protocol.REVISION_MISMATCH in statuses:
+            raise LabError("the driver was built for another version of the protocol: build it again.")
+        return statuses
 
     def state(self) -> protocol.State:
         """The driver's counters."""
@@ -158,3 +186,10 @@ def crash_text(text: str) -> str | None:
     """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
     match = _WINE_CRASH.match(text)
     return match[1].removesuffix(", starting debugger...") if match else None
+
+
+def name_address(text: str, image: str, base: int, symbols: Symbols) -> str:
+    """A crash with the function of `image`, loaded at `base`, in which it happened, where that is known."""
+    at = _AT.search(text)
+    name = symbols.name(int(at[1], 16) - base) if at and base else None
+    return text if name is None else f"{text}, in {name} of {image}"

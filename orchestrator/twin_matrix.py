@@ -43,13 +43,13 @@ def likely(twin: Twin, scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 def catches(twin: Twin, rows: Rows, correct: Rows) -> list[Row]:
-    """The rows that give the verdict of the catalogue, with the reason that it asks for.
+    """The rows that give the verdict of the catalogue, and whose first reason names the fault as it asks for.
 
     What the correct driver fails as well proves nothing about the twin.
     """
     return [row for row in rows.values()
             if row.verdict == twin.verdict and _sound(row.scenario, correct)
-            and any(re.search(twin.says, reason) for reason in row.reasons)]
+            and row.reasons and re.search(twin.says, row.reasons[0])]
 
 
 def _sound(scenario: str, correct: Rows) -> bool:

@@ -140,6 +140,8 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
     events_free_retained(client);
     registration->ReservedRegistrationContext = NULL;
     ExFreePoolWithTag(client, POOL_TAG);
+    /* The lab misses this line after an unload: nothing calls the provider when a driver goes without a word (R82). */
+    DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "WSKSEEN deregister\n");
     let_work_items_return();
 }
 

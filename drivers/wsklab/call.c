@@ -124,8 +124,11 @@ void call_release(PWSK_SOCKET socket, PWSK_DATA_INDICATION list)
 void set_event_control(OPERATION *operation)
 {
     const WSKLAB_COMMAND *command = &operation->command;
-    operation->control.NpiId = command->options & WSKLAB_OPT_WRONG_NPI ? &wrong_npi : &NPI_WSK_INTERFACE_ID;
+    BOOLEAN wrong = (command->options & WSKLAB_OPT_WRONG_NPI) || TWIN(FAILS_TO_ENABLE);
+    operation->control.NpiId = wrong ? &wrong_npi : &NPI_WSK_INTERFACE_ID;
     operation->control.EventMask = command->mask | (operation->verb == WSKLAB_OP_DISABLE ? WSK_EVENT_DISABLE : 0);
+    if (TWIN(ENABLES_TOO_MUCH) && operation->verb == WSKLAB_OP_ENABLE && operation->connection->kind == WSKLAB_KIND_CONNECTION)
+        operation->control.EventMask |= WSK_EVENT_RECEIVE;
 }
 
 /* WskControlClient: events on for every later socket, for ever (R36). No IRP, no socket. */

@@ -8,7 +8,8 @@
 static NTSTATUS run(CONNECTION *connection, const WSKLAB_COMMAND *command, uint32_t verb)
 {
     OPERATION *operation = operation_create(connection, verb, command, TRUE);
-    return operation ? operation_run(operation) : STATUS_INSUFFICIENT_RESOURCES;
+    return operation ? operation_run(operation)
+                     : refuse(connection->id, verb, command->id, STATUS_INSUFFICIENT_RESOURCES);
 }
 
 /* A call whose completion is followed, in the worker, by events and receives. */
@@ -16,7 +17,7 @@ static NTSTATUS start_connected(CONNECTION *connection, CONNECTION *target, cons
 {
     OPERATION *operation = operation_create(connection, verb, command, TRUE);
     if (!operation)
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return refuse(connection->id, verb, command->id, STATUS_INSUFFICIENT_RESOURCES);
     if (target != connection) {
         connection_hold(target);
         operation->target = target;
@@ -31,7 +32,7 @@ static NTSTATUS make_socket(const WSKLAB_COMMAND *command, CONNECTION **made)
     CONNECTION *connection;
     NTSTATUS status = connection_create(command->conn, command->kind, command->cookie, &connection);
     if (!NT_SUCCESS(status))
-        return status;
+        return refuse(command->conn, command->op, command->id, status);
     status = run(connection, command, WSKLAB_OP_SOCKET);
     connection_try_close(connection); /* a CLOSE from another thread may have come meanwhile */
     if (NT_SUCCESS(status)) {
@@ -76,7 +77,7 @@ static NTSTATUS do_socket_connect(const WSKLAB_COMMAND *command)
     CONNECTION *connection;
     NTSTATUS status = connection_create(command->conn, WSKLAB_KIND_CONNECTION, command->cookie, &connection);
     if (!NT_SUCCESS(status))
-        return status;
+        return refuse(command->conn, command->op, command->id, status);
     status = start_connected(connection, connection, command, WSKLAB_OP_SOCKET_CONNECT);
     connection_drop(connection);
     return status;
@@ -87,7 +88,7 @@ static NTSTATUS do_accept(CONNECTION *listener, const WSKLAB_COMMAND *command)
     CONNECTION *connection;
     NTSTATUS status = connection_create(command->target, WSKLAB_KIND_CONNECTION, command->cookie, &connection);
     if (!NT_SUCCESS(status))
-        return status;
+        return refuse(command->target, command->op, command->id, status);
     status = start_connected(listener, connection, command, WSKLAB_OP_ACCEPT);
     connection_drop(connection);
     return status;
@@ -96,7 +97,8 @@ static NTSTATUS do_accept(CONNECTION *listener, const WSKLAB_COMMAND *command)
 static NTSTATUS do_control(CONNECTION *connection, const WSKLAB_COMMAND *command)
 {
     OPERATION *operation = operation_create(connection, WSKLAB_OP_CONTROL, command, TRUE);
-    return operation ? operation_start(operation) : STATUS_INSUFFICIENT_RESOURCES;
+    return operation ? operation_start(operation)
+                     : refuse(connection->id, WSKLAB_OP_CONTROL, command->id, STATUS_INSUFFICIENT_RESOURCES);
 }
 
 static void print_address(const ADDRESS *address, char *text)
@@ -218,15 +220,25 @@ static NTSTATUS execute_on(CONNECTION *connection, const WSKLAB_COMMAND *command
     case WSKLAB_OP_CALLBACK:
         return give_program(connection, command);
     default:
-        return STATUS_INVALID_PARAMETER;
+        return refuse(command->conn, command->op, command->id, STATUS_INVALID_PARAMETER);
     }
+}
+
+/* A transfer command is `count` operations, any other is one. */
+static NTSTATUS refuse_all(const WSKLAB_COMMAND *command, NTSTATUS status)
+{
+    BOOLEAN transfers = command->op == WSKLAB_OP_RECEIVE || command->op == WSKLAB_OP_SEND;
+    for (uint32_t i = 0; i < (transfers ? command->count : 1); i++)
+        (void)refuse(command->conn, command->op, command->id + i, status);
+    return status;
 }
 
 static NTSTATUS execute(const WSKLAB_COMMAND *command)
 {
     switch (command->op) {
     case WSKLAB_OP_CANARY:
-        log_line(0, "ev=canary token=%08x", command->token);
+        log_line(0, "ev=canary token=%08x base=%08x%08x", command->token, (uint32_t)(wsklab.base >> 32),
+                 (uint32_t)wsklab.base);
         return STATUS_SUCCESS;
     case WSKLAB_OP_SOCKET:
         return do_socket(command);
@@ -242,7 +254,7 @@ static NTSTATUS execute(const WSKLAB_COMMAND *command)
     default: {
         CONNECTION *connection = connection_find(command->conn);
         if (!connection)
-            return STATUS_NOT_FOUND;
+            return refuse_all(command, STATUS_NOT_FOUND);
         NTSTATUS status = execute_on(connection, command);
         connection_drop(connection);
         return status;
@@ -250,7 +262,7 @@ static NTSTATUS execute(const WSKLAB_COMMAND *command)
     }
 }
 
-/* Commands that are no WSK calls get their line here. One that fails before any call has only its status. */
+/* Commands that are no WSK calls get their line here. */
 NTSTATUS command_execute(const WSKLAB_COMMAND *command)
 {
     if (command->size != sizeof *command || command->version != WSKLAB_PROTOCOL)

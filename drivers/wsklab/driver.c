@@ -107,7 +107,7 @@ static NTSTATUS NTAPI on_control(PDEVICE_OBJECT device, PIRP irp)
 static void undo(BOOLEAN registered)
 {
     worker_stop();
-    if (registered)
+    if (registered && !TWIN(NEVER_DEREGISTERS))
         WskDeregister(&wsklab.registration);
     if (wsklab.device) {
         (void)IoDeleteSymbolicLink(&link_name);
@@ -169,6 +169,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
     driver->MajorFunction[IRP_MJ_CLOSE] = on_open_or_close;
     driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = on_control;
     driver->DriverUnload = on_unload;
+    wsklab.base = (ULONG_PTR)driver->DriverStart;
     log_line(0, "ev=load ver=%u build=%s", WSKLAB_PROTOCOL, log_build());
     return STATUS_SUCCESS;
 }

@@ -62,6 +62,15 @@ static void deviate(CONNECTION *connection, BOOLEAN abortive)
         (void)start_disconnect(connection, &(WSKLAB_COMMAND){.flags = WSK_FLAG_ABORTIVE});
     if (TWIN(HALF_CLOSE_CUTS) && !abortive)
         (void)start_disconnect(connection, &(WSKLAB_COMMAND){.flags = 0});
+    if (TWIN(REPEATS_LATE)) {
+        OPERATION *again = operation_create(connection, WSKLAB_OP_CALLBACK,
+                                            &(WSKLAB_COMMAND){.flags = abortive ? WSK_FLAG_ABORTIVE : 0}, FALSE);
+        if (again) {
+            again->follow = FOLLOW_REPEAT;
+            worker_queue(again);
+            operation_drop(again);
+        }
+    }
     if (TWIN(SENDS_FOREVER) && abortive)
         (void)start_sends(connection, &(WSKLAB_COMMAND){.length = 1, .count = 1});
     if (TWIN(WAITS_IN_CALLBACK)) {

@@ -116,8 +116,8 @@ static void report_call(const OPERATION *operation, NTSTATUS status)
     case WSKLAB_OP_RECEIVE:
     case WSKLAB_OP_SEND:
     case WSKLAB_OP_DISCONNECT:
-        log_line(connection, "ev=call op=%s id=%u ret=%08x flags=%08x len=%u", name, command->id, (uint32_t)status,
-                 command->flags, command->length);
+        log_line(connection, "ev=call op=%s id=%u ret=%08x flags=%08x len=%u seed=%u", name, command->id,
+                 (uint32_t)status, command->flags, command->length, command->seed);
         break;
     case WSKLAB_OP_ENABLE:
     case WSKLAB_OP_DISABLE:
@@ -133,6 +133,13 @@ static void report_call(const OPERATION *operation, NTSTATUS status)
     }
 }
 
+/* The command `id` makes no WSK call: that is its end. */
+NTSTATUS refuse(uint32_t connection, uint32_t verb, uint32_t id, NTSTATUS status)
+{
+    log_line(connection, "ev=refused op=%s id=%u st=%08x", verb_name(verb), id, (uint32_t)status);
+    return status;
+}
+
 /* WSK never sees this operation: say what became of it, and give it away. */
 NTSTATUS operation_refuse(OPERATION *operation, NTSTATUS status)
 {
@@ -140,7 +147,8 @@ NTSTATUS operation_refuse(OPERATION *operation, NTSTATUS status)
     KeSetEvent(&operation->done, IO_NO_INCREMENT, FALSE);
     if (operation->irp)
         operation_drop(operation); /* the IRP's hold */
-    report_call(operation, status);
+    if (!NT_SUCCESS(status))
+        (void)refuse(operation->connection->id, operation->verb, operation->command.id, status);
     operation_drop(operation);
     return status;
 }
@@ -179,6 +187,8 @@ static void report(OPERATION *operation, ULONG_PTR information)
                  port_of(&connection->local), port_of(&operation->remote), connection->cookie);
         break;
     case WSKLAB_OP_RECEIVE:
+        if (TWIN(CORRUPTS_RECEIVES) && information)
+            operation->data[information / 2] ^= 0x20;
         log_line(connection->id, "ev=done op=%s id=%u st=%08x len=%u sum=%08x", name, id, status, (uint32_t)information,
                  fnv1a(FNV1A_START, operation->data, min(information, operation->buffer.Length)));
         break;
@@ -218,6 +228,8 @@ static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
     InterlockedDecrement(&wsklab.irps);
     if (TWIN(SENDS_FOREVER) && operation->verb == WSKLAB_OP_SEND && !NT_SUCCESS(operation->status))
         operation->follow = FOLLOW_RESEND;
+    if (TWIN(RESETS_AFTER_SEND) && operation->verb == WSKLAB_OP_SEND && NT_SUCCESS(operation->status))
+        operation->follow = FOLLOW_ABORT;
     if (operation->follow != FOLLOW_NOTHING)
         worker_queue(operation);
     KeSetEvent(&operation->done, IO_NO_INCREMENT, FALSE);

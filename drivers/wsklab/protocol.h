@@ -17,14 +17,16 @@
  *
  * One line is one fact: ASCII, at most WSKLAB_LINE - 1 characters. seq starts at 1 when the driver loads and
  * has no gaps; t is the performance counter in units of 100 ns. Words are lower-case; flags, masks, status,
- * sums, cookies and tokens are 8 hex digits, the rest decimal; addresses are hex bytes in network order.
+ * sums, cookies and tokens are 8 hex digits, base (where the image is loaded) 16, the rest decimal; addresses are hex
+ * bytes in network order.
  * On the debug port lines of different threads may overtake each other by a few places; the ring is in order.
  *
  *   ev=load   ver=1 build=<correct|twin>         ev=unload sockets= irps= indications= allocs=
- *   ev=canary token=                             ev=waiting sockets= irps= indications=   (unload, every 10 s)
- *   ev=call   op= id= ret= [flags= len=] [mask=] [target=]     a WSK function, or a command, returned
+ *   ev=canary token= base=                       ev=waiting sockets= irps= indications=   (unload, every 10 s)
+ *   ev=call   op= id= ret= [flags= len= seed=] [mask=] [target=]     a WSK function, or a command, returned
  *   ev=done   op= id= st= len= [sum=] [lport= rport=] [out=]   the IRP of that call completed; len = Information
  *                                                (0 where it is a pointer); sum = FNV-1a of the bytes received
+ *   ev=refused op= id= st=                       the driver made no call: the socket is closed, memory is short, ...
  *   ev=again  op= id=                            an IRP completed a second time
  *   ev=addr   id= local= lport= lst= remote= rport= rst=
  *   ev=disc   flags= ab= disp= irql= cpu= n= depth= rdepth= cookie=    WskDisconnectEvent; n = nth call on this

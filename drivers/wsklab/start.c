@@ -9,7 +9,7 @@ NTSTATUS start_events(CONNECTION *connection, const WSKLAB_COMMAND *command, uin
 {
     OPERATION *operation = operation_create(connection, verb, command, (command->options & WSKLAB_OPT_IRP) != 0);
     if (!operation)
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return refuse(connection->id, verb, command->id, STATUS_INSUFFICIENT_RESOURCES);
     set_event_control(operation);
     return operation_start(operation);
 }
@@ -18,27 +18,37 @@ NTSTATUS start_events(CONNECTION *connection, const WSKLAB_COMMAND *command, uin
 static NTSTATUS start_transfer(CONNECTION *connection, const WSKLAB_COMMAND *command, uint32_t verb)
 {
     if (command->length > MAX_LENGTH)
-        return STATUS_INVALID_PARAMETER;
+        return refuse(connection->id, verb, command->id, STATUS_INVALID_PARAMETER);
     OPERATION *operation = operation_create(connection, verb, command, TRUE);
     if (!operation)
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return refuse(connection->id, verb, command->id, STATUS_INSUFFICIENT_RESOURCES);
     NTSTATUS status = command->length ? operation_give_buffer(operation, command->length) : STATUS_SUCCESS;
     if (!NT_SUCCESS(status))
         return operation_refuse(operation, status);
     if (verb != WSKLAB_OP_RECEIVE) {
         for (uint32_t i = 0; i < command->length; i++)
             operation->data[i] = (UCHAR)(command->seed + i);
+        if (TWIN(CORRUPTS_SENDS) && command->length)
+            operation->data[command->length / 2] ^= 0x20;
+        if (TWIN(SENDS_SHORT) && command->length)
+            operation->buffer.Length--;
     }
     return operation_start(operation);
 }
 
-/* `count` calls with ids id, id + 1, ...; sends go on with the pattern where the one before ended. */
+/*
+ * `count` calls with ids id, id + 1, ...; sends go on with the pattern where the one before ended. After one that fails
+ * the others are not made.
+ */
 static NTSTATUS start_transfers(CONNECTION *connection, const WSKLAB_COMMAND *command, uint32_t verb)
 {
     WSKLAB_COMMAND one = *command;
     NTSTATUS status = STATUS_SUCCESS;
-    for (uint32_t i = 0; i < command->count && NT_SUCCESS(status); i++) {
-        status = start_transfer(connection, &one, verb);
+    for (uint32_t i = 0; i < command->count; i++) {
+        if (NT_SUCCESS(status))
+            status = start_transfer(connection, &one, verb);
+        else
+            (void)refuse(connection->id, verb, one.id, status);
         one.id++;
         one.seed += one.length;
     }

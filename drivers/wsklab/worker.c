@@ -44,6 +44,16 @@ static void work(OPERATION *operation)
         (void)start_sends(connection, &operation->command);
         return;
     }
+    if (operation->follow == FOLLOW_REPEAT) { /* only the twin that tells of a disconnect again, and late */
+        sleep_ms(200);
+        log_line(connection->id, "ev=disc flags=%08x ab=%u disp=0 irql=0 cpu=0 n=2 depth=1 rdepth=0 cookie=%08x",
+                 operation->command.flags, operation->command.flags & WSK_FLAG_ABORTIVE, connection->cookie);
+        return;
+    }
+    if (operation->follow == FOLLOW_ABORT) { /* only the twin that resets what it has sent on */
+        (void)start_disconnect(connection, &(WSKLAB_COMMAND){.flags = WSK_FLAG_ABORTIVE});
+        return;
+    }
     connection_try_close(connection); /* a close that came while the socket was being made */
     if (NT_SUCCESS(operation->status))
         follow_connect(connection, &operation->command);

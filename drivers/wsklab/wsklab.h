@@ -72,7 +72,7 @@ typedef struct CONNECTION {
     PROGRAM *volatile programs[CALLBACKS];
 } CONNECTION;
 
-enum follow { FOLLOW_NOTHING, FOLLOW_CONNECTED, FOLLOW_RESEND };
+enum follow { FOLLOW_NOTHING, FOLLOW_CONNECTED, FOLLOW_RESEND, FOLLOW_REPEAT, FOLLOW_ABORT };
 
 /* Verbs that are parts of a command. */
 enum { OP_LOCAL = WSKLAB_OP_CALLBACK + 1, OP_REMOTE };
@@ -104,6 +104,7 @@ typedef struct DRIVER {
     WSK_REGISTRATION registration;
     WSK_PROVIDER_NPI provider;
     PDEVICE_OBJECT device;
+    ULONG_PTR base;       /* of the image, so that an address in a crash can be named */
     volatile LONG sockets, irps, indications, callbacks, connections, allocations;
     volatile LONG cleaning;
     KEVENT clean;         /* set when a CLOSE_ALL has come to its end */
@@ -168,6 +169,7 @@ NTSTATUS operation_give_buffer(OPERATION *operation, uint32_t length);
 NTSTATUS operation_start(OPERATION *operation);
 NTSTATUS operation_run(OPERATION *operation);
 NTSTATUS operation_refuse(OPERATION *operation, NTSTATUS status);
+NTSTATUS refuse(uint32_t connection, uint32_t verb, uint32_t id, NTSTATUS status);
 NTSTATUS operation_issue(OPERATION *operation, PWSK_SOCKET socket);
 void operation_hold(OPERATION *operation);
 BOOLEAN operation_cancel(CONNECTION *connection, uint32_t id);

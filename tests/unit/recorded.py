@@ -9,6 +9,7 @@ from wsklab.orchestrator.observation import Observation
 COOKIE = 0xC0010001
 TARGET_PORT, PEER_PORT = 49200, 40001
 RESET = 0xC000020D
+PENDING = 0x103
 
 
 class Recording:
@@ -52,8 +53,11 @@ class Recording:
         said = bool(flags & 1) if abortive is None else abortive
         return self.line("disc", flags=flags, irql=irql, cookie=cookie, abortive=said)
 
-    def done(self, op: str, number: int, status: int, length: int = 0) -> Recording:
-        return self.line("done", op=op, id=number, status=status, length=length)
+    def call(self, op: str, number: int, ret: int = PENDING, **data: Any) -> Recording:
+        return self.line("call", op=op, id=number, ret=ret, **data)
+
+    def done(self, op: str, number: int, status: int, length: int = 0, **data: Any) -> Recording:
+        return self.line("done", op=op, id=number, status=status, length=length, **data)
 
     def ended(self, canary: bool = True, **left: int) -> list[Observation]:
         self.add("lab", "barrier", complete=True)

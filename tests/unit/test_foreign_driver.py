@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,12 +15,16 @@ from recorded import Recording
 
 from wsklab.drivers.profile import PROFILES, DriverProfile, load_profile
 from wsklab.orchestrator import fitting, foreign, suite
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import StepError, UsageError
 from wsklab.orchestrator.foreign import Foreign, Visitor
+from wsklab.orchestrator.foreign_steps import ForeignSteps
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.judge import judge
+from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import ANY_DRIVER, Scenario
 from wsklab.orchestrator.source import parse
+from wsklab.orchestrator.stage import Stage
+from wsklab.orchestrator.steps import DriverStep
 
 ECHO, PINGER = load_profile("echo"), load_profile("pinger")
 NAMES = [s.name for s in suite.any_driver()]
@@ -226,6 +232,26 @@ def test_events_are_counted_and_the_wire_comes_first() -> None:
     assert twice.reasons == ("unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive'",)
     polite = judge(GONE, reset(event, wire="FA").ended())
     assert (polite.verdict, polite.reasons[0]) == ("infra", "the peer should have sent RST, the wire shows FIN")
+
+
+def test_an_awaited_event_is_given_up_when_the_driver_says_that_it_has_closed() -> None:
+    journal = Journal()
+    lab = SimpleNamespace(journal=journal, slowness=1.0, visitor=None, target=SimpleNamespace(connection=lambda n: n))
+    stage = Stage(cast(Any, lab), GONE, cast(Any, None), random.Random(1))
+    actor = ForeignSteps(stage, cast(Any, SimpleNamespace(foreign=SimpleNamespace(profile=ECHO))))
+    step = DriverStep.model_validate({"await": "disconnect", "within": 0})
+    with pytest.raises(StepError, match="disconnect was not reported"):
+        actor.await_(step, step.arguments)
+    journal.add(Observation(1, "driver", "close", 0, {"status": 0}))
+    actor.await_(step, step.arguments)
+
+
+def test_an_event_between_the_end_of_the_story_and_the_unload_is_judged() -> None:
+    observations = reset({"abortive": True}).ended()
+    end = next(i for i, o in enumerate(observations) if o.kind == "end")
+    late = Observation(observations[end].t + 200_000_000, "driver", "disc", 0, {"abortive": True})
+    assert judge(GONE, [*observations[: end + 1], late, *observations[end + 1 :]]).reasons == (
+        "unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive', 200 ms after the end of the story",)
 
 
 def test_a_second_connection_of_the_driver_is_its_own_business() -> None:

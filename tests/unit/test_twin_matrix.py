@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from wsklab.drivers.build import BuiltDriver
-from wsklab.drivers.twins import Twin
+from wsklab.drivers.twins import Twin, twins
 from wsklab.orchestrator import suite, twin_matrix, twin_runs
 from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.console import Console
@@ -51,6 +52,17 @@ def test_another_verdict_catches_nothing(verdict: str) -> None:
     found = matrix(rows(linger_zero=verdict))
     assert found["missed"] == ["ignores-flag"]
     assert not twin_matrix.all_caught(found)
+
+
+def test_every_twin_says_what_its_first_reason_must_name() -> None:
+    assert [twin.name for twin in twins().values() if not twin.says and not twin.only_windows] == []
+    assert all(re.compile(twin.says) for twin in twins().values())
+
+
+def test_only_the_first_reason_names_the_fault() -> None:
+    twin = TWIN.model_copy(update={"says": "the flag"})
+    hidden = {"kill": Row("kill", "fail", ("a consequence", "the flag"))}
+    assert matrix(hidden, twin)["missed"] == ["ignores-flag"]
 
 
 def test_a_verdict_without_the_reason_asked_for_catches_nothing() -> None:

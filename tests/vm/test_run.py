@@ -71,7 +71,7 @@ def test_the_evidence_alone_gives_the_same_verdict_again(suite: Finished) -> Non
         folder = suite.folder / entry["evidence"]
         if not (folder / "scenario.yaml").exists():
             continue
-        again = judge(load(folder / "scenario.yaml"), list(observation.read(folder / "observations.jsonl")))
+        again = judge(load(folder / "scenario.yaml"), observation.read(folder / "observations.jsonl").observations)
         assert (again.verdict, list(again.reasons)) == (entry["verdict"], entry["reasons"])
         assert json.loads((folder / "verdict.json").read_text())["verdict"] == entry["verdict"]
         assert (folder / "debug.raw").stat().st_size > 0

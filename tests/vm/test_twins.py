@@ -35,3 +35,20 @@ def test_a_twin_that_nothing_catches_is_missed_and_the_exit_code_says_so(tmp_pat
     assert done.code == 1, done.stdout + done.stderr
     assert matrix(tmp_path / "run")["missed"] == ["ignores-flag"]
     assert "MISSED" in done.stdout
+
+
+def test_the_first_reason_names_the_fault_of_what_comes_late_resets_or_never_deregisters(tmp_path: Path) -> None:
+    """Each of these once passed, or was called the lab's fault."""
+    names = ["corrupts-sends", "repeats-late", "resets-after-send", "never-deregisters"]
+    done = wsklab("run", "--twins", *(word for name in names for word in ("--twin", name)), "half-close", "--out",
+                  str(tmp_path / "run"))
+    assert done.code == 0, done.stdout + done.stderr
+    reasons = {twin["name"]: twin["by"][0]["reasons"][0] for twin in matrix(tmp_path / "run")["twins"]}
+    assert reasons.pop("repeats-late").startswith("unexpected WskDisconnectEvent (call 2) with flags 00000000, ")
+    assert reasons == {
+        "corrupts-sends": "the peer received other bytes than the driver was to send (bytes 0 to 3999 of the stream)",
+        "resets-after-send":
+            "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for",
+        "never-deregisters":
+            "the driver breaks R82 at unload: it is unloaded, and has not called WskDeregister",
+    }

@@ -1,0 +1,55 @@
+"""The unload: what the provider and the driver have said meanwhile names why it does not end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from wsklab.orchestrator.agent import AgentError, AgentSilent
+from wsklab.orchestrator.journal import Journal
+from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.play import unload
+
+RULE = Observation(1, "driver", "rule", None, {"rule": "R80", "text": "WskDeregister waits: sockets=1"})
+WAITING = Observation(2, "driver", "waiting", None, {"sockets": 2, "irps": 1, "indications": 0})
+DEREGISTERED = Observation(3, "driver", "deregistered")
+LAST = Observation(4, "driver", "unload", None, {"sockets": 0, "irps": 0, "indications": 0, "allocs": 0})
+
+
+def lab(*said: Observation, error: Exception | None = None, kind: str = "standin") -> Any:
+    journal = Journal()
+
+    def stop(timeout: float) -> Observation:
+        for observation in said:
+            journal.add(observation)
+        if error is not None:
+            raise error
+        return LAST
+
+    return cast(Any, SimpleNamespace(journal=journal, slowness=1.0, visitor=None, guest=SimpleNamespace(kind=kind),
+                                     target=SimpleNamespace(unload=stop)))
+
+
+def test_a_clean_unload_passes() -> None:
+    assert unload(lab(DEREGISTERED)) == ("pass", [])
+
+
+@pytest.mark.parametrize(("error", "then"), [
+    (AgentError("stop wsklab: it does not end (Win32 error 1053)", 1053), "the driver does not unload: stop wsklab"),
+    (AgentSilent("no answer"), "the driver does not unload: its service was told to stop"),
+    (TimeoutError(), "the driver does not unload: its service was told to stop"),
+])
+def test_the_rule_that_is_broken_comes_before_the_time_that_is_over(error: Exception, then: str) -> None:
+    verdict, reasons = unload(lab(RULE, RULE, WAITING, error=error))
+    assert verdict == "fail"
+    assert reasons[:2] == ["the driver breaks R80 at unload: WskDeregister waits: sockets=1",
+                           "the driver waits in its unload for 2 sockets, 1 irps (R80)"]
+    assert reasons[2].startswith(then)
+
+
+def test_an_unload_without_deregistration_fails_where_the_provider_would_have_told() -> None:
+    assert unload(lab()) == (
+        "fail", ["the driver breaks R82 at unload: it is unloaded, and has not called WskDeregister"])
+    assert unload(lab(kind="windows")) == ("pass", [])
