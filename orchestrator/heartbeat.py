@@ -71,10 +71,11 @@ class Line:
 class Heartbeat:
     """Looks after one lab in a thread of its own, while used as a context manager."""
 
-    def __init__(self, lab: Lab, limit: float) -> None:
-        """After `limit` seconds the scenario is ended, whoever lives."""
+    def __init__(self, lab: Lab, limit: float, what: str = "the scenario") -> None:
+        """After `limit` seconds `what` is ended, whoever lives."""
         self._lab = lab
         self._limit = limit
+        self._what = what
         self._until = time.monotonic() + limit
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -113,7 +114,7 @@ class Heartbeat:
         """One beat; what it found out about a party that no longer lives."""
         now, stolen = time.monotonic(), pulse.stolen()
         if now > self._until:
-            return silence.note("failure", f"the scenario took longer than the {self._limit:.0f} s it is allowed")
+            return silence.note("failure", f"{self._what} took longer than the {self._limit:.0f} s it is allowed")
         fair = {}
         for name in WHO:
             felt = self._feel(name)

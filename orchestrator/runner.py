@@ -17,6 +17,7 @@ from wsklab.orchestrator import characterise, evidence, limits, observation, rep
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.evidence import Slice
+from wsklab.orchestrator.heartbeat import Heartbeat
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.junit import junit
 from wsklab.orchestrator.lab import Lab
@@ -168,7 +169,8 @@ class Run:
         began, mark = time.monotonic(), lab.journal.mark
         folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
         folder.mkdir(parents=True, exist_ok=True)
-        with phase(UNLOAD, limits.UNLOAD * lab.slowness, folder):
+        limit = limits.UNLOAD * lab.slowness
+        with phase(UNLOAD, limit + limits.GRACE * lab.slowness, folder), Heartbeat(lab, limit, "the unload"):
             verdict, reasons = unload(lab)
         observations = lab.journal.since(mark)
         observation.write(folder / "observations.jsonl", observations)
