@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -31,8 +32,8 @@ ASKED_FOR = frozenset({"receive", "send", "disconnect", "close"})
 
 def wire(facts: Facts) -> Iterator[Finding]:
     """The wire is the first oracle: did each side end the connection as the scenario intends?"""
-    wanted = facts.scenario.expect.wire
     for conn in facts.connections:
+        wanted = facts.scenario.expect.wire.of(conn)
         peer, driver = facts.ending(conn, "peer"), facts.ending(conn, "driver")
         from_peer, from_driver = _resolved(facts, conn, wanted.peer), _resolved(facts, conn, wanted.driver)
         if from_peer is not None and list(peer.sent) != from_peer:
@@ -92,8 +93,9 @@ def unasked(facts: Facts) -> Iterator[Finding]:
     if any(step["outcome"] != "done" for step in facts.steps()):
         return
     known = {number for step in facts.steps() for number in step.get("ops", ())}
+    unload = min((step["began"] for step in facts.steps() if step["verb"] == "unload"), default=math.inf)
     for done in facts.of("driver", "done"):
-        if done.data["op"] in ASKED_FOR and done.data["id"] not in known:
+        if done.t < unload and done.data["op"] in ASKED_FOR and done.data["id"] not in known:
             where = "" if done.conn is None else _conn(facts, done.conn)
             yield "fail", f"{where}the driver did a {done.data['op']} that no step asked for"
 
@@ -110,8 +112,9 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
         if facts.scenario.expect.characterise:
             continue
         wanted = [e for e in facts.scenario.expect.disconnect if e.conn in (None, conn)]
-        if len(seen) < len(wanted):
-            yield "fail", f"{where}WskDisconnectEvent was called {_times(len(seen))}, expected {_times(len(wanted))}"
+        needed = sum(not e.optional for e in wanted)
+        if len(seen) < needed:
+            yield "fail", f"{where}WskDisconnectEvent was called {_times(len(seen))}, expected {_times(needed)}"
         if len(seen) > len(wanted):
             extra = seen[len(wanted)]
             yield "fail", f"{where}unexpected WskDisconnectEvent (call {len(wanted) + 1}) with {_told(extra)}"
@@ -169,7 +172,8 @@ def transfers(facts: Facts) -> Iterator[Finding]:
             continue
         for conn in facts.connections:
             seen = facts.completions(op, conn)
-            yield from _transfers(f"{_conn(facts, conn)}Wsk{op.capitalize()}", wanted, seen)
+            mine = [e for e in wanted if e.conn in (None, conn)]
+            yield from _transfers(f"{_conn(facts, conn)}Wsk{op.capitalize()}", mine, seen)
 
 
 def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Observation]) -> Iterator[Finding]:
@@ -182,6 +186,22 @@ def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Obs
             yield "fail", f"{name} {number} completed with {_status(status)}, expected {expected.status}"
         if expected.length is not None and length != expected.length:
             yield "fail", f"{name} {number} carried {length} bytes, expected {expected.length}"
+
+
+def indications(facts: Facts) -> Iterator[Finding]:
+    """WskReceiveEvent: as often as expected, each with its lengths (R52, R53)."""
+    expected = facts.scenario.expect.indication
+    for conn in () if expected is None else facts.connections:
+        wanted = [e for e in expected or () if e.conn in (None, conn)]
+        seen = sorted(facts.of("driver", "recv", conn), key=lambda o: o.data["seq"])
+        where = f"{_conn(facts, conn)}WskReceiveEvent"
+        if len(seen) != len(wanted):
+            yield "fail", f"{where} was called {_times(len(seen))}, expected {_times(len(wanted))}"
+        for number, (one, call) in enumerate(zip(wanted, seen, strict=False), 1):
+            for key, what in (("length", "indicated"), ("took", "saw the driver take")):
+                told = call.data[key]
+                if getattr(one, key) not in (None, told):
+                    yield "fail", f"{where} {number} {what} {told} bytes, expected {getattr(one, key)}"
 
 
 def order(facts: Facts) -> Iterator[Finding]:

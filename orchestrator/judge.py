@@ -54,6 +54,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         expectations.disconnects,
         expectations.unasked,
         expectations.transfers,
+        expectations.indications,
         expectations.order,
         expectations.peer,
         evidence_checks.leftovers,

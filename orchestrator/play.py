@@ -21,6 +21,7 @@ from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer_steps import PeerSteps
 from wsklab.orchestrator.scenario import Action, Scenario
 from wsklab.orchestrator.stage import Stage
+from wsklab.orchestrator.unloading import PATIENCE, STUCK
 from wsklab.orchestrator.wire_steps import WireSteps, observe_recording
 from wsklab.qemu.errors import DeadlinePassed, MachineError
 
@@ -61,7 +62,7 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
 
 
 def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
-    first = stage.canary("before") or lab.target.state().next_seq
+    stage.first_line = stage.canary("before") or lab.target.state().next_seq
     actors = {"driver": _driver(lab, scenario, stage), "peer": PeerSteps(stage), "wire": WireSteps(stage),
               "lab": LabSteps(stage)}
     complete = all(_step(stage, actors, index, action) for index, action in enumerate(scenario.steps))
@@ -70,8 +71,8 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
     stage.settle(told=scenario.expect.characterise and lab.visitor is None)
     stage.note("end")
     _clean(lab, stage, evidence)
-    records, last = lab.target.ring(first)
-    stage.note("ring", first=first, last=last, records=records)
+    records, last = lab.target.ring(stage.first_line)
+    stage.note("ring", first=stage.first_line, last=last, records=records)
 
 
 def _driver(lab: Lab, scenario: Scenario, stage: Stage) -> object:
@@ -124,11 +125,12 @@ def _await_expected(stage: Stage) -> None:
     try:
         for conn in {e.conn for e in expect.disconnect}:
             mine = connections if conn is None else [c for c in connections if c.number == conn]
-            count = sum(e.conn in (None, conn) for e in expect.disconnect)
+            count = sum(e.conn in (None, conn) and not e.optional for e in expect.disconnect)
             stage.await_total(lambda o: o.kind == "disc", count, mine, deadline)
         for op, transfers in (("receive", expect.receive), ("send", expect.send)):
-            count = sum(t.status != "pending" for t in transfers or ())
-            stage.await_total(completed(op), count, connections, deadline)
+            for connection in connections:
+                count = sum(t.status != "pending" and t.conn in (None, connection.number) for t in transfers or ())
+                stage.await_total(completed(op), count, [connection], deadline)
     except TimeoutError:
         pass
 
@@ -155,11 +157,11 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
     mark = lab.journal.mark
     try:
-        last = lab.target.unload(20 * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
+        last = lab.target.unload(PATIENCE * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
     except (MachineLost, MachineError) as error:
         return blame(lab.journal.lost) if lab.journal.lost else "infra", [f"unload: {error}"]
     except (TimeoutError, AgentSilent):
-        return "fail", ["the driver does not unload: its service was told to stop and never ended (R80, R82)"]
+        return "fail", [STUCK]
     except LabError as error:
         return "fail", [f"the driver does not unload: {error}"]
     reasons = [f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"

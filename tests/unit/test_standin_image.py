@@ -39,9 +39,9 @@ def test_imports_only_the_kernel(listing: str) -> None:
     assert re.findall(r"DLL Name: (.*)", listing) == ["ntoskrnl.exe"]
 
 
-def test_is_a_native_library(listing: str) -> None:
-    """Only a DLL is given to importers by Wine's loader, which then calls its entry point."""
-    assert re.search(r"^Subsystem\s+00000001", listing, re.MULTILINE)
+def test_is_a_library_whose_entry_point_is_called(listing: str) -> None:
+    """Only a DLL is given to importers by Wine's loader; of a native one it does not call the entry point (R82)."""
+    assert re.search(r"^Subsystem\s+00000002", listing, re.MULTILINE)
     assert "DLL" in listing.split("Time/Date")[0]
 
 

@@ -157,11 +157,18 @@ static void check_pieces(const WSK_DATA_INDICATION *piece, SIZE_T length, SIZE_T
     SIZE_T total = 0;
 
     for (; piece; piece = piece->Next) {
-        const UCHAR *bytes = (const UCHAR *)MmGetSystemAddressForMdlSafe(piece->Buffer.Mdl, NormalPagePriority) + piece->Buffer.Offset;
+        SIZE_T offset = piece->Buffer.Offset;
+        SIZE_T left = piece->Buffer.Length;
 
-        for (SIZE_T i = 0; i < piece->Buffer.Length; i++)
-            CHECK_EQ(bytes[i], (position + total + i) % 251);
-        total += piece->Buffer.Length;
+        for (PMDL mdl = piece->Buffer.Mdl; left; mdl = mdl->Next, offset = 0) {
+            const UCHAR *bytes = (const UCHAR *)MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority) + offset;
+            SIZE_T here = min(MmGetMdlByteCount(mdl) - offset, left);
+
+            for (SIZE_T i = 0; i < here; i++)
+                CHECK_EQ(bytes[i], (position + total + i) % 251);
+            total += here;
+            left -= here;
+        }
     }
     CHECK_EQ(total, length);
 }
