@@ -35,3 +35,13 @@ def test_a_twin_that_nothing_catches_is_missed_and_the_exit_code_says_so(tmp_pat
     assert done.code == 1, done.stdout + done.stderr
     assert matrix(tmp_path / "run")["missed"] == ["ignores-flag"]
     assert "MISSED" in done.stdout
+
+
+def test_what_one_buffer_and_an_orderly_end_do_not_show(tmp_path: Path) -> None:
+    done = wsklab("run", "--twins", "--twin", "takes-first-buffer", "--twin", "never-deregisters", "part-accepted",
+                  "long-indication-in-part", "--out", str(tmp_path / "run"))
+    assert done.code == 0, done.stdout + done.stderr
+    found = matrix(tmp_path / "run")
+    assert (found["missed"], found["false_alarms"]) == ([], [])
+    caught = {twin["name"]: [row["scenario"] for row in twin["by"]] for twin in found["twins"]}
+    assert caught == {"takes-first-buffer": ["long-indication-in-part"], "never-deregisters": ["driver-unload"]}
