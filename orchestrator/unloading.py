@@ -27,6 +27,7 @@ def in_story(stage: Stage) -> None:
     except (AgentSilent, TimeoutError):
         raise AgentError(STUCK, SERVICE_TIMED_OUT) from None
     except AgentError as error:
-        raise AgentError(f"the driver does not unload: {error}", error.code) from None
+        text = STUCK if error.code == SERVICE_TIMED_OUT else f"the driver does not unload: {error}"
+        raise AgentError(text, error.code) from None
     lab.reload()
     stage.first_line = 1
