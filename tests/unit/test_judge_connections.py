@@ -100,6 +100,7 @@ INDICATED = """
 name: indicated
 title: Indications
 steps:
+  - driver: {enable: [receive]}
   - peer: {send: 5000}
 expect:
   indication: [{length: 5000, took: 2000}, {length: 10}]
@@ -113,7 +114,7 @@ expect:
     ([(5000, 2000), (11, 11)], "WskReceiveEvent 2 indicated 11 bytes, expected 10"),
 ])
 def test_indications_are_counted_and_measured(calls: list[tuple[int, int]], reason: str) -> None:
-    recording = Recording().opened().step("peer", "send")
+    recording = Recording().opened().step("driver", "enable").step("peer", "send")
     for length, took in calls:
         recording.line("recv", length=length, took=took)
     assert judged(INDICATED, recording.ended()) == ("fail" if reason else "pass", reason)
