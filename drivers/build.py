@@ -83,9 +83,11 @@ _DRIVER = _Recipe(
     "wsklab.sys", "wsklab", ("include",), _KERNEL_COMPILE, (*_KERNEL_LINK, "-Wl,--entry,DriverEntry"), (),
     ("-lntoskrnl", "-lhal", "-lnetio"),
 )  # fmt: skip
+# Not of the native subsystem: Wine calls no entry point of a native library, which then would not see its driver go.
 _NETIO = _Recipe(
-    "netio.sys", "standin", ("include",), _KERNEL_COMPILE, (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry"),
-    ("netio.def",), ("-lntoskrnl", "-lhal"),
+    "netio.sys", "standin", ("include",), _KERNEL_COMPILE,
+    (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry", "-Wl,--subsystem,windows:10.0"),
+    ("netio.def",), ("-lntoskrnl", "-lhal", "-lntdll"),
 )  # fmt: skip
 _SAMPLES = {
     name: _Recipe(

@@ -324,9 +324,6 @@ def parse_line(text: str) -> DriverRecord | None:
 #: Marks a line of the stand-in provider: the driver broke a rule of WSK.
 PROVIDER_MARK = "WSKPROV "
 
-DEREGISTERED = "WSKSEEN deregister"
-"""The stand-in provider's line for a client that has called WskDeregister, and got through it (R82)."""
-
 _PROVIDER_LINE = re.compile(r"WSKPROV rule=(?P<rule>[A-Za-z0-9]{1,16})(?: (?P<text>[ -~]*?))?[ \r\n]*", re.ASCII)
 
 

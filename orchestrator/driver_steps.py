@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
-from wsklab.orchestrator import steps, verbs
+from wsklab.orchestrator import steps, unloading, verbs
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.facts import FEW, LINES, PENDING
 from wsklab.orchestrator.listening import ANY, Listening
@@ -182,6 +182,10 @@ class DriverSteps(Listening):
         numbers = self._start(Op.CLOSE, self._stage.chosen(step.conn), "close")
         return self._finish(numbers, "WskCloseSocket", step, args.wait)
 
+    def unload(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
+        """Stop the driver's service; the driver itself has to close what is open (R80, R82)."""
+        unloading.in_story(self._stage)
+
     def cancel(self, step: steps.DriverStep, args: verbs.Cancel) -> None:
         """IoCancelIrp; an IRP that is already back takes no notice."""
         for connection in self._stage.chosen(step.conn):
@@ -234,6 +238,8 @@ class DriverSteps(Listening):
             args.what, lambda o: o.kind == kind and (op is None or o.data["op"] == op),
             [self._stage.open_listener()] if args.what == "accept" else self._stage.chosen(step.conn), args.count,
             self._stage.deadline(step.within))
+        if args.what in ("accept", "accepted"):
+            self._pair()
 
     def _finish(self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool = True,
                 kind: str = "done") -> Sequence[int]:

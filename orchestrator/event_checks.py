@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from wsklab.orchestrator.evidence_checks import Finding
@@ -34,8 +35,9 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
         if facts.scenario.expect.characterise:
             continue
         wanted = [e for e in facts.scenario.expect.disconnect if e.conn in (None, conn)]
-        if len(seen) < len(wanted):
-            yield _missing(facts, conn, len(seen), len(wanted))
+        needed = sum(not e.optional for e in wanted)
+        if len(seen) < needed:
+            yield _missing(facts, conn, len(seen), needed)
         if len(seen) > len(wanted):
             extra = seen[len(wanted)]
             yield "fail", f"{where}unexpected WskDisconnectEvent (call {len(wanted) + 1}) with {_told(extra)}"
@@ -95,8 +97,9 @@ def unasked(facts: Facts) -> Iterator[Finding]:
     if any(step["outcome"] != "done" for step in facts.steps()):
         return
     known = {number for step in facts.steps() for number in step.get("ops", ())}
+    unload = min((step["began"] for step in facts.steps() if step["verb"] == "unload"), default=math.inf)
     for done in facts.of("driver", "done"):
-        if done.data["op"] in ASKED_FOR and done.data["id"] not in known:
+        if done.t < unload and done.data["op"] in ASKED_FOR and done.data["id"] not in known:
             where = "" if done.conn is None else conn_of(facts, done.conn)
             yield "fail", f"{where}the driver did a {done.data['op']} that no step asked for"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from wsklab.orchestrator.facts import Facts
 from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
@@ -99,16 +99,33 @@ def _text(facts: Facts) -> Iterator[Finding]:
 
 
 def _numbers(facts: Facts) -> Iterator[Finding]:
-    """The debug line against the driver's ring: same numbers, same text."""
-    rings = facts.everywhere("lab", "ring")
-    if not rings:
+    """The debug line against the driver's ring: same numbers, same text; a driver that is loaded again begins anew."""
+    if not facts.everywhere("lab", "ring"):
         yield "inconclusive", "the driver's ring could not be read, so the debug line has no second witness"
         return
-    ring = {record["seq"]: record["text"] for record in rings[-1].data["records"]}
-    first, last = rings[-1].data["first"], rings[-1].data["last"]
-    printed = {o.data["seq"]: o.data["text"] for o in facts.all
-               if o.source == "driver" and "seq" in o.data and first <= o.data["seq"] <= last}
-    missing = [seq for seq in range(first, last + 1) if seq not in printed]
+    for load in _loads(facts.all):
+        rings = [o for o in load if o.source == "lab" and o.kind == "ring"]
+        if rings:
+            yield from _compared(rings[-1].data, [o for o in load if o.source == "driver" and "seq" in o.data])
+
+
+def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
+    """What was observed from one load of the driver to the next."""
+    loads: list[list[Observation]] = [[]]
+    for o in observations:
+        if o.source == "driver" and o.kind == "load" and "seq" in o.data:
+            loads.append([])
+        loads[-1].append(o)
+    return loads
+
+
+def _compared(taken: dict[str, Any], lines: list[Observation]) -> Iterator[Finding]:
+    """The lines of one load with what was taken from the ring; for what came up to the unload its last line vouches."""
+    ring = {record["seq"]: record["text"] for record in taken["records"]}
+    first, last = taken["first"], taken["last"]
+    end = max([last, *(o.data["seq"] for o in lines if o.kind == "unload")])
+    printed = {o.data["seq"]: o.data["text"] for o in lines if first <= o.data["seq"] <= end}
+    missing = [seq for seq in range(first, end + 1) if seq not in printed]
     absent = [seq for seq in range(first, last + 1) if seq not in ring]
     if missing:
         where = "nor in the driver's ring" if set(missing) <= set(absent) else "but in the driver's ring"
@@ -127,11 +144,17 @@ def _lines(numbers: list[int]) -> str:
 
 def leftovers(facts: Facts) -> Iterator[Finding]:
     """After cleaning up nothing of the scenario may be left in the driver (R69, R73, BF21, BF71)."""
+    for unload in facts.everywhere("driver", "unload"):
+        if left := _left(unload):
+            yield "fail", f"the driver leaks at unload: {left}"
     cleaned = facts.everywhere("driver", "clean")
     if not cleaned:
         yield "fail", f"the driver did not finish cleaning up: a close never completed{waiting(facts)}"
-        return
-    counts = {key: cleaned[-1].data.get(key, 0) for key in ("sockets", "irps", "indications", "allocs")}
-    left = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    if left:
+    elif left := _left(cleaned[-1]):
         yield "fail", f"the driver leaks: {left} left after everything was closed"
+
+
+def _left(line: Observation) -> str:
+    """What this line of the driver counts as not given back."""
+    counts = {key: line.data.get(key, 0) for key in ("sockets", "irps", "indications", "allocs")}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)

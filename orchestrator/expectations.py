@@ -5,6 +5,7 @@ Findings are (verdict, sentence).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -24,7 +25,8 @@ def transfers(facts: Facts) -> Iterator[Finding]:
             continue
         for conn in facts.connections:
             seen = facts.completions(op, conn)
-            yield from _transfers(f"{conn_of(facts, conn)}Wsk{op.capitalize()}", wanted, seen)
+            mine = [e for e in wanted if e.conn in (None, conn)]
+            yield from _transfers(f"{conn_of(facts, conn)}Wsk{op.capitalize()}", mine, seen)
 
 
 def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Observation]) -> Iterator[Finding]:
@@ -37,6 +39,22 @@ def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Obs
             yield "fail", f"{name} {number} completed with {status_words(status)}, expected {expected.status}"
         if expected.length is not None and length != expected.length:
             yield "fail", f"{name} {number} carried {length} bytes, expected {expected.length}"
+
+
+def indications(facts: Facts) -> Iterator[Finding]:
+    """WskReceiveEvent: as often as expected, each with its lengths (R52, R53)."""
+    expected = facts.scenario.expect.indication
+    for conn in () if expected is None else facts.connections:
+        wanted = [e for e in expected or () if e.conn in (None, conn)]
+        seen = sorted(facts.of("driver", "recv", conn), key=lambda o: o.data["seq"])
+        where = f"{conn_of(facts, conn)}WskReceiveEvent"
+        if len(seen) != len(wanted):
+            yield "fail", f"{where} was called {times(len(seen))}, expected {times(len(wanted))}"
+        for number, (one, call) in enumerate(zip(wanted, seen, strict=False), 1):
+            for key, what in (("length", "indicated"), ("took", "saw the driver take")):
+                told = call.data[key]
+                if getattr(one, key) not in (None, told):
+                    yield "fail", f"{where} {number} {what} {told} bytes, expected {getattr(one, key)}"
 
 
 def order(facts: Facts) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ LINES: dict[str, tuple[str, str | None]] = {
     "disconnect": ("disc", None),
     "indication": ("recv", None),
     "accept": ("accept", None),
+    "accepted": ("done", "accept"),
     "callback-end": ("cbout", None),
     "receive": ("done", "receive"),
     "send": ("done", "send"),

@@ -49,7 +49,7 @@ def misfits(scenario: Scenario, profile: DriverProfile) -> Iterator[str]:
     if not scenario.expect.disconnect and all(pattern.kind == "disc" for pattern in profile.patterns):
         yield ("it expects no event, and a driver of which only `disc` lines are known is silent for any reason; "
                "give a pattern of kind `open` or `load`")
-    for name in ("receive", "send", "order", "characterise"):
+    for name in ("receive", "send", "indication", "order", "characterise"):
         if getattr(scenario.expect, name):
             yield f"it expects something under `{name}`, which only the lab's own driver reports; {HELP}"
     if scenario.socket != Socket():

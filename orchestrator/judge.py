@@ -59,6 +59,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         event_checks.unasked,
         payload.payload,
         expectations.transfers,
+        expectations.indications,
         expectations.order,
         expectations.peer,
         expectations.as_recorded,

@@ -243,6 +243,11 @@ class Lab:
         self.target.agent.put(rf"{FOLDER}\{driver.path.name}", driver.path.read_bytes())
         self._load(driver)
 
+    def reload(self) -> None:
+        """Load the driver again, which has been unloaded. Raises LabError."""
+        assert self._driver is not None, "the lab has not booted"
+        self._load(self._driver)
+
     def invite(self, foreign: Foreign) -> Lab:
         """Put somebody else's driver into the target, beside ours; the next `save` has it. Raises LabError.
 

@@ -78,19 +78,33 @@ class Listening:
                 cookie=connections[0].cookie, count=args.reject_every))
         return [number]
 
-    def accept(self, step: steps.DriverStep, args: verbs.Nothing) -> list[int]:
-        """WskAccept: take the next connection from the listener."""
-        connection = self._stage.connection(int(step.conn))
-        listener = self._stage.open_listener()
-        (number,) = self._target.operations()
-        connection.operations.setdefault("accept", []).append(number)
-        (status,) = self._target.command(Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw,
-                                                 cookie=connection.cookie))
-        if not succeeded(status):
-            self._refused([number])
-        self._not_refused([number], "WskAccept", step)
-        self._stage.await_operations([number], "WskAccept", self._stage.deadline(step.within))
-        return [number]
+    def accept(self, step: steps.DriverStep, args: verbs.Accept) -> list[int]:
+        """WskAccept: take the next connections from the listener."""
+        connections, listener = self._stage.chosen(step.conn), self._stage.open_listener()
+        numbers = list(self._target.operations(len(connections)))
+        for number, connection in zip(numbers, connections, strict=True):
+            connection.operations.setdefault("accept", []).append(number)
+        statuses = self._target.command(*(
+            Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw, cookie=connection.cookie)
+            for number, connection in zip(numbers, connections, strict=True)))
+        for number, status in zip(numbers, statuses, strict=True):
+            if not succeeded(status):
+                self._refused([number])
+        self._not_refused(numbers, "WskAccept", step)
+        if args.wait:
+            self._stage.await_operations(numbers, "WskAccept", self._stage.deadline(step.within))
+            self._pair()
+        return numbers
+
+    def _pair(self) -> None:
+        """Learn which of the peer's ends the driver was given as which connection: they are accepted in any order."""
+        stage = self._stage
+        by_raw = {connection.raw: connection for connection in stage.connections.values()}
+        for o in stage.lab.journal.since(stage.began):
+            if o.source == "driver" and o.kind == "accept":
+                stage.pair(by_raw.get(o.data["new"]), o.data["rport"])
+            elif o.source == "driver" and o.kind == "done" and o.data["op"] == "accept":
+                stage.pair(stage.connections.get(-1 if o.conn is None else o.conn), o.data["rport"])
 
     def _local_port(self, connection: Connection, deadline: float) -> int:
         """Ask for the port of a socket whose creation did not tell it."""

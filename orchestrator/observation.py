@@ -24,8 +24,7 @@ class Observation:
 
     Kinds by source:
     driver   the `ev=` word of a debug line (disc, recv, done, call, refused, canary, clean, ...), `rule` for a
-             complaint of the stand-in provider, `deregistered` for its word that WskDeregister is through; `data`
-             holds the line's fields and `seq`
+             complaint of the stand-in provider; `data` holds the line's fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
     machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the

@@ -16,7 +16,7 @@ TARGET = {"ipv4": ADDRESSES["target"], "ipv6": "fd77::10"}
 FILL = 64 * 1024 * 1024
 """Bytes: more than any window and buffer hold."""
 
-WAITS = frozenset({"accept", "connect", "send", "receive", "await"})
+WAITS = frozenset({"accept", "connect", "connect_many", "send", "receive", "await"})
 """Requests that the peer program itself bounds in time, and answers with what it has by then."""
 
 ANSWER = 5.0
@@ -30,26 +30,34 @@ class PeerSteps:
         self._stage = stage
 
     def _ask(self, step: steps.PeerStep, do: str, **words: Any) -> dict[str, Any]:
-        """One request about the step's connection; a blocking one is bounded in the peer too."""
+        """One request about the step's connection, or about all; a blocking one is bounded in the peer too."""
         deadline = self._stage.deadline(step.within)
         if do in WAITS:
             words["timeout_ms"] = max(1, round((deadline - time.monotonic()) * 1000))
+        conn = None if step.conn == "all" else step.conn
+        if conn is not None:
+            words["sock"] = self._sock(step)
         try:
-            return self._stage.peer.ask(do, deadline + ANSWER, step.conn, sock=self._sock(step), **words)
+            return self._stage.peer.ask(do, deadline + ANSWER, conn, **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
 
     def _sock(self, step: steps.PeerStep) -> str:
         """The peer program's name for its end of the step's connection."""
-        return self._stage.connection(step.conn).sock
+        return self._stage.connection(int(step.conn)).sock
 
     def connect(self, step: steps.PeerStep, args: verbs.PeerConnect) -> None:
-        """Connect to the driver's listener."""
-        connection, listener = self._stage.connection(step.conn), self._stage.open_listener()
-        host = TARGET[self._stage.scenario.socket.family]
-        answer = self._ask(step, "connect", host=host, port=listener.target_port)
-        connection.target_port, connection.peer_port = listener.target_port, int(answer["port"])
-        self._stage.flow_known(connection)
+        """Connect to the driver's listener; `conn: all` makes all connections, one right behind the other."""
+        stage, listener = self._stage, self._stage.open_listener()
+        connections = stage.chosen(step.conn)
+        to = {"host": TARGET[stage.scenario.socket.family], "port": listener.target_port}
+        if step.conn == "all":
+            answer = self._ask(step, "connect_many", into="", count=len(connections), **to)
+        else:
+            answer = self._ask(step, "connect", **to)
+        for connection, port in zip(connections, answer.get("ports") or [answer["port"]], strict=True):
+            connection.target_port, connection.peer_port = listener.target_port, int(port)
+            stage.flow_known(connection)
 
     def accept(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Take a waiting connection from the listener."""
@@ -62,7 +70,7 @@ class PeerSteps:
         if args.wait:
             self._ask(step, "send", bytes=args.length)
         else:
-            self._stage.peer.tell("send", step.conn, sock=self._sock(step), bytes=args.length)
+            self._stage.peer.tell("send", int(step.conn), sock=self._sock(step), bytes=args.length)
 
     def fill(self, step: steps.PeerStep, args: verbs.Fill) -> None:
         """Send until nothing more fits."""

@@ -24,6 +24,7 @@ from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.peer_steps import PeerSteps
 from wsklab.orchestrator.scenario import Action, Scenario
 from wsklab.orchestrator.stage import SETTLE, Stage
+from wsklab.orchestrator.unloading import PATIENCE, STUCK
 from wsklab.orchestrator.watched import phase
 from wsklab.orchestrator.wire_steps import WireSteps, observe_recording
 from wsklab.qemu.errors import DeadlinePassed, MachineError
@@ -73,7 +74,7 @@ def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float
 
 
 def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
-    first = stage.canary("before") or lab.target.state().next_seq
+    stage.first_line = stage.canary("before") or lab.target.state().next_seq
     if scenario.expect.characterise:
         stage.note("recorded", target=lab.guest.image.name, judged=lab.guest.kind == "standin",
                    behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name))
@@ -85,8 +86,8 @@ def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collect
     stage.settle(told=scenario.expect.characterise and lab.visitor is None)
     stage.note("end")
     _clean(lab, stage, evidence)
-    records, last = lab.target.ring(first)
-    stage.note("ring", first=first, last=last, records=records)
+    records, last = lab.target.ring(stage.first_line)
+    stage.note("ring", first=stage.first_line, last=last, records=records)
 
 
 def _driver(lab: Lab, scenario: Scenario, stage: Stage) -> object:
@@ -139,11 +140,12 @@ def _await_expected(stage: Stage) -> None:
     try:
         for conn in {e.conn for e in expect.disconnect}:
             mine = connections if conn is None else [c for c in connections if c.number == conn]
-            count = sum(e.conn in (None, conn) for e in expect.disconnect)
+            count = sum(e.conn in (None, conn) and not e.optional for e in expect.disconnect)
             stage.await_total(lambda o: o.kind in TOLD_OF_END, count, mine, deadline)
         for op, transfers in (("receive", expect.receive), ("send", expect.send)):
-            count = sum(t.status != "pending" for t in transfers or ())
-            stage.await_total(completed(op), count, connections, deadline)
+            for connection in connections:
+                count = sum(t.status != "pending" and t.conn in (None, connection.number) for t in transfers or ())
+                stage.await_total(completed(op), count, [connection], deadline)
     except TimeoutError:
         pass
 
@@ -170,23 +172,19 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
     mark = lab.journal.mark
     try:
-        last = lab.target.unload(20 * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
+        last = lab.target.unload(PATIENCE * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
     except (MachineLost, MachineError) as error:
         reason = f"unload: {error}"
         if lab.journal.lost is None or blame(lab.journal.lost) == "infra":
             return "infra", [reason]
         return "fail", [*named_at_unload(lab.journal.since(mark)), reason]
     except (TimeoutError, AgentSilent):
-        return "fail", [*named_at_unload(lab.journal.since(mark)),
-                        "the driver does not unload: its service was told to stop and never ended (R80, R82)"]
+        return "fail", [*named_at_unload(lab.journal.since(mark)), STUCK]
     except LabError as error:
         return "fail", [*named_at_unload(lab.journal.since(mark)), f"the driver does not unload: {error}"]
     if lab.visitor is not None:
         lab.target.canary(time.monotonic() + SETTLE * lab.slowness)  # all that it has printed is read then
-    said = lab.journal.since(mark)
-    reasons = named_at_unload(said)
-    if lab.guest.kind == "standin" and not any(o.kind == "deregistered" for o in said):
-        reasons.append("the driver breaks R82 at unload: it is unloaded, and has not called WskDeregister")
+    reasons = named_at_unload(lab.journal.since(mark))
     left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
     if left:
         reasons.append(f"the driver leaks at unload: {', '.join(left)}")

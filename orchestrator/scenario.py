@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from wsklab.orchestrator import source
 from wsklab.orchestrator.steps import DriverStep, LabStep, PeerStep, Step, WireStep
 from wsklab.orchestrator.strict import Strict
-from wsklab.orchestrator.verbs import Count, Length, Outcome, Reported
+from wsklab.orchestrator.verbs import ConnectionNumber, Count, Length, Outcome, Reported
 
 Tri = Literal["set", "clear", "any"]
 Ending = Literal["fin", "rst", "none", "drawn"]
@@ -81,7 +82,8 @@ class ExpectedDisconnect(Strict):
     abortive: Tri | Literal["drawn"] = "any"  # drawn: set where `close-all: mixed` has drawn a reset
     at_dispatch: Tri = "any"
     context: Literal["own", "any"] = "own"
-    conn: int | None = Field(None, ge=0, lt=2000)  # None: on every connection
+    conn: ConnectionNumber | None = None  # None: on every connection
+    optional: bool = False  # documents do not say whether this call comes; if it does, it is as said here
 
 
 class ExpectedTransfer(Strict):
@@ -89,9 +91,18 @@ class ExpectedTransfer(Strict):
 
     status: Outcome = "any"
     length: Length | None = None
+    conn: ConnectionNumber | None = None  # None: on every connection
 
 
-class ExpectedWire(Strict):
+class ExpectedIndication(Strict):
+    """One call of WskReceiveEvent: the bytes indicated, and how many of them the driver took."""
+
+    length: Length | None = None
+    took: Length | None = None
+    conn: ConnectionNumber | None = None  # None: on every connection
+
+
+class ExpectedEnds(Strict):
     """Who ended the connection, and how, in the order of the segments; retransmissions count once."""
 
     peer: list[Ending] | None = None
@@ -102,9 +113,30 @@ class ExpectedWire(Strict):
     def _lists(cls, value: Any) -> Any:
         """`rst` stands for `[rst]`, `none` for the empty list."""
         if isinstance(value, dict):
-            lists = {key: item if isinstance(item, list) else [item] for key, item in value.items()}
-            return {key: [end for end in item if end != "none"] for key, item in lists.items()}
+            lists = {key: value[key] if isinstance(value[key], list) else [value[key]]
+                     for key in ("peer", "driver") if key in value}
+            return value | {key: [end for end in item if end != "none"] for key, item in lists.items()}
         return value
+
+
+class ExpectedEndsOf(ExpectedEnds):
+    """The same for one connection."""
+
+    conn: ConnectionNumber
+
+
+class ExpectedWire(ExpectedEnds):
+    """The same for every connection, and `each`: what is otherwise on single ones."""
+
+    each: list[ExpectedEndsOf] = []
+
+    def of(self, conn: int) -> ExpectedEnds:
+        """What must be seen on one connection."""
+        for one in self.each:
+            if one.conn == conn:
+                return ExpectedEnds(peer=self.peer if one.peer is None else one.peer,
+                                    driver=self.driver if one.driver is None else one.driver)
+        return self
 
 
 class ExpectedPeer(Strict):
@@ -113,13 +145,20 @@ class ExpectedPeer(Strict):
     received: Length | None = None
 
 
+def _optional_last(calls: list[ExpectedDisconnect]) -> list[ExpectedDisconnect]:
+    if any(a.optional and not b.optional for a, b in pairwise(calls) if a.conn == b.conn):
+        raise ValueError("calls that may come (`optional`) stand behind those that must")
+    return calls
+
+
 class Expect(Strict):
     """What must be observed. What is not named is not judged, except: no event beyond those listed may be seen."""
 
     wire: ExpectedWire = ExpectedWire()
-    disconnect: list[ExpectedDisconnect] = []
+    disconnect: Annotated[list[ExpectedDisconnect], AfterValidator(_optional_last)] = []
     receive: list[ExpectedTransfer] | None = None
     send: list[ExpectedTransfer] | None = None
+    indication: list[ExpectedIndication] | None = None
     order: list[Reported] = []
     peer: ExpectedPeer = ExpectedPeer()
     verdict: Literal["pass", "fail", "inconclusive", "infra"] = "pass"
@@ -139,6 +178,13 @@ class Scenario(Strict):
     expect: Expect = Expect()
 
     @model_validator(mode="after")
+    def _unloaded_once(self) -> Self:
+        asked = [action.driver for action in self.steps if action.driver is not None]
+        if any(step.unload for step in asked[:-1]):
+            raise ValueError("behind `driver: unload` nothing can be asked of the driver any more")
+        return self
+
+    @model_validator(mode="after")
     def _something_is_drawn(self) -> Self:
         wants = [*(self.expect.wire.peer or []), *(self.expect.wire.driver or []),
                  *(e.abortive for e in self.expect.disconnect)]
@@ -150,6 +196,11 @@ class Scenario(Strict):
     def for_any_driver(self) -> bool:
         """Its driver is only connected and observed, so that it may be anybody's."""
         return ANY_DRIVER in self.tags
+
+    @property
+    def driver_listens(self) -> bool:
+        """The peer connects to the driver, and not the driver to the peer."""
+        return self.socket.create in ("accept", "accept-event")
 
     @property
     def self_check(self) -> bool:

@@ -73,6 +73,7 @@ class Stage:
         self.began = lab.journal.mark
         self.connections: dict[int, Connection] = {}
         self.undo: list[Callable[[], object]] = []
+        self.first_line = 1  # number of the driver's first line in this scenario
         self._listener: Connection | None = None
         self._peer_listener: int | None = None
         self._quiescence = Quiescence(lab, peer, self._await_provider)
@@ -109,6 +110,31 @@ class Stage:
     def flow_known(self, connection: Connection) -> None:
         """Tell the judge which ports are this connection's."""
         self.note("flow", connection.number, target_port=connection.target_port, peer_port=connection.peer_port)
+
+    def ports(self, number: int, deadline: float) -> dict[str, int]:
+        """The ports of connection `number`, as far as known: both once it is open, before that its listener's."""
+        connection = self.connections.get(number)
+        if connection is not None and (connection.target_port or connection.peer_port):
+            known = {"target_port": connection.target_port, "peer_port": connection.peer_port}
+            return {name: port for name, port in known.items() if port}
+        provoke = self.lab.visitor.foreign.provoke if self.lab.visitor else None
+        if provoke is not None and provoke.by == "peer":
+            return {"target_port": provoke.port}
+        if self.scenario.driver_listens:
+            if self._listener is None or not self._listener.target_port:
+                raise StepError("the driver does not listen yet; put this step behind `driver: listen`")
+            return {"target_port": self._listener.target_port}
+        return {"peer_port": self.listen(deadline, provoke.port if provoke else None)}
+
+    def pair(self, connection: Connection | None, peer_port: int) -> None:
+        """The driver was given the peer's end with this port as `connection`; whose end it was meant to be gets its."""
+        other = next((c for c in self.connections.values() if c.peer_port == peer_port), None)
+        if connection is None or other is None or other is connection:
+            return
+        connection.sock, other.sock = other.sock, connection.sock
+        connection.peer_port, other.peer_port = other.peer_port, connection.peer_port
+        self.flow_known(connection)
+        self.flow_known(other)
 
     def listen(self, deadline: float, port: int | None = None) -> int:
         """The port of the peer's listener, opened on first use, at a fresh `port` unless it must be a certain one."""

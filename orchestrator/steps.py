@@ -6,7 +6,7 @@ exactly one is given.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -72,7 +72,7 @@ class DriverStep(Step):
     socket: verbs.Nothing | None = None
     connect: verbs.Connect | None = None
     listen: verbs.Listen | None = None
-    accept: verbs.Nothing | None = None
+    accept: verbs.Accept | None = None
     enable: verbs.Events | None = None
     disable: verbs.Events | None = None
     receive: verbs.Receive | None = None
@@ -85,6 +85,7 @@ class DriverStep(Step):
     keepalive: verbs.Keepalive | None = None
     max_retransmit: verbs.MaxRetransmit | None = Field(None, alias="max-retransmit")
     silent: verbs.Nothing | None = None
+    unload: verbs.Nothing | None = None
     await_: verbs.DriverAwait | None = Field(None, alias="await")
 
 
@@ -92,7 +93,7 @@ class PeerStep(Step):
     """The peer program at the other end of connection `conn`."""
 
     options: ClassVar[tuple[str, ...]] = ("conn", "within")
-    conn: ConnectionNumber = 0
+    conn: ConnectionNumber | Literal["all"] = 0
     within: Seconds | None = None
 
     connect: verbs.PeerConnect | None = None
@@ -112,6 +113,12 @@ class PeerStep(Step):
     freeze: verbs.Nothing | None = None
     sysctl: verbs.Sysctl | None = None
     await_: verbs.PeerAwait | None = Field(None, alias="await")
+
+    @model_validator(mode="after")
+    def _all_connect(self) -> Self:
+        if self.conn == "all" and self.connect is None:
+            raise ValueError("`conn: all` goes with `connect`; what ends all connections is `close-all`")
+        return self
 
 
 class WireStep(Step):

@@ -59,9 +59,6 @@ class Target:
             self.journal.add(Observation(t, "machine", "crash", None, {"machine": "target", "detail": detail}))
             self.agent.wake()
             return
-        if protocol.DEREGISTERED in text:
-            self.journal.add(Observation(t, "driver", "deregistered"))
-            return
         broken = protocol.parse_provider_line(text)
         if broken is not None:
             self.journal.add(Observation(t, "driver", "rule", None, {"rule": broken.rule, "text": broken.text}))

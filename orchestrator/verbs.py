@@ -27,8 +27,8 @@ def _outcome(text: str) -> str:
     return text
 
 
-Reported = Literal["disconnect", "indication", "accept", "callback-end", "connect", "receive", "send", "close",
-                   "local-disconnect"]
+Reported = Literal["disconnect", "indication", "accept", "accepted", "callback-end", "connect", "receive",
+                   "send", "close", "local-disconnect"]
 """What the driver reports, as scenarios call it; `facts.LINES` says which lines tell of it."""
 
 Outcome = Annotated[str, AfterValidator(_outcome)]
@@ -58,6 +58,12 @@ class Listen(Strict):
     """A listening socket; `accept` says how connections are taken from it (WskAcceptEvent or WskAccept)."""
 
     reject_every: int = Field(0, ge=0, alias="reject-every")  # STATUS_REQUEST_NOT_ACCEPTED for each nth (R40)
+
+
+class Accept(Strict):
+    """WskAccept: take the next connection from the listener."""
+
+    wait: bool = True
 
 
 class Events(Strict):
@@ -226,7 +232,7 @@ class Sysctl(Strict):
 
 
 class PeerConnect(Strict):
-    """The peer connects to the driver's listener."""
+    """The peer connects to the driver's listener; with `conn: all` as often as there are connections."""
 
 
 # --- wire ---------------------------------------------------------------------------------------------------------

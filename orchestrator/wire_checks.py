@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from wsklab.orchestrator.ending import Ending
@@ -18,8 +19,8 @@ def wire(facts: Facts) -> Iterator[Finding]:
     A peer that did not is the lab's fault, unless the driver had gone wrong before. What it did wrong is said first,
     also where its own ending is another one.
     """
-    wanted = facts.scenario.expect.wire
     for conn in facts.connections:
+        wanted = facts.scenario.expect.wire.of(conn)
         where, peer, driver = conn_of(facts, conn), facts.ending(conn, "peer"), facts.ending(conn, "driver")
         from_peer, from_driver = _resolved(facts, conn, wanted.peer), _resolved(facts, conn, wanted.driver)
         if from_peer is not None and list(peer.sent) != from_peer:
@@ -42,9 +43,10 @@ def _resolved(facts: Facts, conn: int, wanted: Sequence[str] | None) -> list[str
 def _unasked_end(facts: Facts, conn: int) -> Iterator[str]:
     """Calls that end a connection and that no step has asked for; what a failed step had asked for is not known."""
     known = {number for step in facts.steps() for number in step.get("ops", ())}
-    failed_at = min((step["began"] for step in facts.steps() if step["outcome"] != "done"), default=None)
+    until = min((step["began"] for step in facts.steps() if step["outcome"] != "done" or step["verb"] == "unload"),
+                default=math.inf)  # in its unload a driver closes what is open by itself
     for call in facts.of("driver", "call", conn):
-        unknown = call.data["id"] not in known and (failed_at is None or call.t < failed_at)
+        unknown = call.data["id"] not in known and call.t < until
         if call.data["op"] in ("disconnect", "close") and unknown:
             yield f"the driver ended the connection by {_called(call)}, which no step asked for"
 
@@ -68,8 +70,8 @@ def _asked_to_end(facts: Facts, conn: int) -> bool:
     """Whether a step of the scenario has the driver end this connection, in person or in a callback."""
     for action in facts.scenario.steps:
         step = action.step
-        if action.actor == "driver" and getattr(step, "conn", 0) in ("all", conn) and step.verb in (
-                "disconnect", "close", "callback"):
+        if action.actor == "driver" and (step.verb == "unload" or (
+                getattr(step, "conn", 0) in ("all", conn) and step.verb in ("disconnect", "close", "callback"))):
             return True
     return False
 

@@ -37,16 +37,11 @@ class WireSteps:
         self._holds: list[int] = []
 
     def _match(self, step: steps.WireStep, sender: str | None, segment: str | None) -> dict[str, Any]:
-        """Frames of the step's connection; before it is open, of the listener it will be made to."""
+        """Frames of the step's connection; before it is open, of the listener that it will be made to."""
         match: dict[str, Any] = dict(SEGMENTS.get(segment or "", {}))
         if sender is not None:
             match["from"] = MACHINE[sender]
-        connection = self._stage.connections.get(step.conn)
-        match["port"] = (connection.target_port if connection else None) or self._peer_port(step)
-        return match
-
-    def _peer_port(self, step: steps.WireStep) -> int:
-        return self._stage.listen(self._stage.deadline(step.within))
+        return match | self._stage.ports(step.conn, self._stage.deadline(step.within))
 
     def _fault(self, action: str, step: steps.WireStep, args: verbs.Match, **words: Any) -> int:
         match = self._match(step, args.sender, args.segment)
@@ -100,7 +95,7 @@ class WireSteps:
         connection = self._stage.connections.get(step.conn)
         if connection is None or connection.target_port is None:
             raise StepError("there is no connection yet whose segment could be forged")
-        self._wire.forge(connection.target_port, [forgery])
+        self._wire.forge(connection.target_port, [forgery], connection.peer_port or 0)
 
     def blackhole(self, step: steps.WireStep, args: verbs.Blackhole) -> None:
         """Swallow everything from one side or both."""

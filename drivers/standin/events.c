@@ -2,17 +2,25 @@
 #include "standin.h"
 
 /*
- * Received data on its way to WskReceiveEvent. It comes as a list of pieces of one MDL, as several segments would: a driver has to
- * walk the list and heed the offsets.
+ * Received data on its way to WskReceiveEvent. It comes as a list of pieces, as several segments would, behind room for headers and
+ * spread over a chain of MDLs that begin and end anywhere: a driver has to walk the list and the chain, and heed offset and length.
  */
-enum { PIECE = 1460, PIECES = 11, INDICATION_SIZE = PIECE * PIECES, INDICATION_MAGIC = 0x41544144 };
+enum {
+    PIECE = 1460,
+    PIECES = 11,
+    HEADERS = 54, /* of Ethernet, IP and TCP, which a NIC's buffer begins with; nothing that a driver may read */
+    PART = 1024,  /* bytes of one MDL */
+    INDICATION_SIZE = PIECE * PIECES,
+    PARTS = (HEADERS + INDICATION_SIZE + PART - 1) / PART,
+    INDICATION_MAGIC = 0x41544144
+};
 
 struct indication {
     ULONG magic;
     LIST_ENTRY retained;
-    PMDL mdl;
     WSK_DATA_INDICATION pieces[PIECES];
-    UCHAR data[INDICATION_SIZE];
+    PMDL parts[PARTS];
+    UCHAR store[PARTS * PART]; /* the headers, then the data */
 };
 
 ULONG events_offered(const struct socket *socket)
@@ -96,8 +104,22 @@ void events_disconnect(struct socket *socket)
 static void indication_free(struct indication *indication)
 {
     indication->magic = 0;
-    IoFreeMdl(indication->mdl);
+    for (ULONG i = 0; i < PARTS && indication->parts[i]; i++)
+        IoFreeMdl(indication->parts[i]);
     ExFreePoolWithTag(indication, POOL_TAG);
+}
+
+static PMDL part_new(UCHAR *bytes)
+{
+    PMDL mdl = IoAllocateMdl(bytes, PART, FALSE, FALSE, NULL);
+
+    if (!mdl)
+        return NULL;
+    MmBuildMdlForNonPagedPool(mdl);
+    /* Wine 8.0 leaves the MDL as it was, and a driver that asks for its address would get NULL. */
+    mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
+    mdl->MappedSystemVa = bytes;
+    return mdl;
 }
 
 static struct indication *indication_new(void)
@@ -106,15 +128,17 @@ static struct indication *indication_new(void)
 
     if (!indication)
         return NULL;
-    indication->mdl = IoAllocateMdl(indication->data, INDICATION_SIZE, FALSE, FALSE, NULL);
-    if (!indication->mdl) {
-        ExFreePoolWithTag(indication, POOL_TAG);
-        return NULL;
+    RtlZeroMemory(indication->parts, sizeof indication->parts);
+    RtlFillMemory(indication->store, HEADERS, 0xEE);
+    for (ULONG i = 0; i < PARTS; i++) {
+        indication->parts[i] = part_new(indication->store + i * PART);
+        if (!indication->parts[i]) {
+            indication_free(indication);
+            return NULL;
+        }
+        if (i)
+            indication->parts[i - 1]->Next = indication->parts[i];
     }
-    MmBuildMdlForNonPagedPool(indication->mdl);
-    /* Wine 8.0 leaves the MDL as it was, and a driver that asks for its address would get NULL. */
-    indication->mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
-    indication->mdl->MappedSystemVa = indication->data;
     indication->magic = INDICATION_MAGIC;
     return indication;
 }
@@ -124,8 +148,8 @@ static void cut_into_pieces(struct indication *indication, SIZE_T length)
     for (SIZE_T at = 0, i = 0; at < length; at += PIECE, i++) {
         WSK_DATA_INDICATION *piece = &indication->pieces[i];
 
-        piece->Buffer.Mdl = indication->mdl;
-        piece->Buffer.Offset = (ULONG)at;
+        piece->Buffer.Mdl = indication->parts[(HEADERS + at) / PART];
+        piece->Buffer.Offset = (ULONG)((HEADERS + at) % PART);
         piece->Buffer.Length = length - at < PIECE ? length - at : PIECE;
         piece->Next = length - at > PIECE ? piece + 1 : NULL;
     }
@@ -179,7 +203,7 @@ void events_receive(struct socket *socket)
 
         if (!indication && !(indication = indication_new()))
             return;
-        length = os_peek(socket->fd, indication->data, INDICATION_SIZE);
+        length = os_peek(socket->fd, indication->store + HEADERS, INDICATION_SIZE);
         if (length <= 0) {
             if (length < 0 && length != -OS_EAGAIN)
                 connection_failed(socket, length);

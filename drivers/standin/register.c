@@ -28,6 +28,7 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
         return STATUS_INSUFFICIENT_RESOURCES;
     RtlZeroMemory(client, sizeof *client);
     client->registration = registration;
+    client->dispatch = npi->Dispatch;
     client->version = npi->Dispatch->Version;
     InitializeListHead(&client->retained);
 
@@ -140,21 +141,66 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
     events_free_retained(client);
     registration->ReservedRegistrationContext = NULL;
     ExFreePoolWithTag(client, POOL_TAG);
-    /* The lab misses this line after an unload: nothing calls the provider when a driver goes without a word (R82). */
-    DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "WSKSEEN deregister\n");
     let_work_items_return();
 }
 
 #if !defined(WSKLAB_NATIVE)
 
-/* The image is loaded as a DLL, by the driver that imports from it. `reason` 0: that driver is being unloaded. */
+/* ntdll's notifications about images, which the driver headers do not declare. */
+enum { IMAGE_LOADED = 1, IMAGE_UNLOADED = 2 };
+
+struct image_notice {
+    ULONG flags;
+    PCUNICODE_STRING path, name;
+    PVOID base;
+    ULONG size;
+};
+
+NTSYSAPI NTSTATUS NTAPI LdrRegisterDllNotification(ULONG flags, VOID(NTAPI *notify)(ULONG, const struct image_notice *, PVOID), PVOID context,
+                                                   PVOID *cookie);
+NTSYSAPI NTSTATUS NTAPI LdrUnregisterDllNotification(PVOID cookie);
+
+static bool lies_in(const struct image_notice *image, const void *address)
+{
+    return (ULONG_PTR)address - (ULONG_PTR)image->base < image->size;
+}
+
+/* A driver's image goes. What it has registered from there must be gone before (R82); sockets and IRPs can only be left alone. */
+static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID context)
+{
+    struct client *found = NULL;
+
+    (void)context;
+    if (reason != IMAGE_UNLOADED)
+        return;
+    lock_acquire(&provider.lock);
+    for (LIST_ENTRY *entry = provider.clients.Flink; provider.engine && entry != &provider.clients && !found; entry = entry->Flink) {
+        struct client *client = CONTAINING_RECORD(entry, struct client, link);
+
+        if (lies_in(image, client->registration) || lies_in(image, client->dispatch))
+            found = client;
+    }
+    if (found)
+        RemoveEntryList(&found->link);
+    lock_release(&provider.lock);
+    if (found)
+        REPORT("R82", "the driver was unloaded without WskDeregister: sockets=%u captures=%u requests=%u", (unsigned)found->sockets,
+               (unsigned)found->captures, (unsigned)found->requests);
+}
+
+/* The image is loaded as a DLL, by the first driver that imports from it, and goes with the last. */
 int NTAPI NetioEntry(PVOID image, ULONG reason, PVOID reserved);
 
 int NTAPI NetioEntry(PVOID image, ULONG reason, PVOID reserved)
 {
+    enum { DETACHED, ATTACHED };
+    static PVOID notices;
+
     (void)image, (void)reserved;
-    if (reason == 0 && provider.engine)
-        REPORT("R82", "the driver was unloaded without WskDeregister");
+    if (reason == ATTACHED)
+        (void)LdrRegisterDllNotification(0, on_image, NULL, &notices);
+    else if (reason == DETACHED && notices)
+        (void)LdrUnregisterDllNotification(notices);
     return 1;
 }
 

@@ -37,6 +37,7 @@ struct watch {
 struct client {
     LIST_ENTRY link;
     PWSK_REGISTRATION registration;
+    const void *dispatch; /* of the client: a constant of its image */
     USHORT version;
     bool leaving; /* WskDeregister has been called */
     bool had_sockets;

@@ -43,7 +43,7 @@ static NTSTATUS WSKAPI on_accept(PVOID context, ULONG flags, PSOCKADDR local, PS
              remote ? port_of((const ADDRESS *)remote) : 0, listener->cookie);
     if (connection) {
         BOOLEAN events = !(program->command.options & WSKLAB_OPT_NO_DISPATCH);
-        *new_context = events ? connection : NULL;
+        *new_context = events ? accepted_context(connection) : NULL;
         *new_dispatch = events ? &connection_events : NULL;
         connection_drop(connection);
         if (ReadAcquire(&wsklab.cleaning))

@@ -9,11 +9,23 @@ static const NPIID wrong_npi = {0x01234567, 0x89ab, 0xcdef, {0, 1, 2, 3, 4, 5, 6
 /* The context of TWIN_WRONG_CONTEXT: alive, but nobody's. */
 static CONNECTION decoy = {.magic = MAGIC_ALIVE, .cookie = 0xdec0dec0u};
 
+/* The context of an accepted connection: its own, except that TWIN_SHARES_CONTEXT gives the one accepted before it. */
+PVOID accepted_context(CONNECTION *connection)
+{
+    CONNECTION *before = TWIN(SHARES_CONTEXT) ? connection_find(connection->id - 1) : NULL;
+    if (!before)
+        return connection;
+    connection_drop(before); /* wrong here as well: nothing keeps it while WSK has it */
+    return before;
+}
+
 static PVOID context_of(const OPERATION *operation)
 {
     if (operation->command.options & WSKLAB_OPT_NO_DISPATCH)
         return NULL;
-    return TWIN(WRONG_CONTEXT) ? &decoy : operation->target;
+    if (TWIN(WRONG_CONTEXT))
+        return &decoy;
+    return operation->verb == WSKLAB_OP_ACCEPT ? accepted_context(operation->target) : operation->target;
 }
 
 static const WSK_CLIENT_CONNECTION_DISPATCH *connection_callbacks(const OPERATION *operation)

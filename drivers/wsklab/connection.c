@@ -214,7 +214,8 @@ NTSTATUS connection_close(CONNECTION *connection, uint32_t id)
     if (!first)
         return operation_refuse(closer, STATUS_INVALID_DEVICE_STATE);
     if (maker) {
-        IoCancelIrp(maker->irp);
+        if (!TWIN(WAITS_FOR_CONNECT))
+            IoCancelIrp(maker->irp);
         operation_drop(maker);
     }
     connection_try_close(connection);

@@ -107,7 +107,7 @@ static NTSTATUS NTAPI on_control(PDEVICE_OBJECT device, PIRP irp)
 static void undo(BOOLEAN registered)
 {
     worker_stop();
-    if (registered && !TWIN(NEVER_DEREGISTERS))
+    if (registered)
         WskDeregister(&wsklab.registration);
     if (wsklab.device) {
         (void)IoDeleteSymbolicLink(&link_name);
@@ -119,12 +119,16 @@ static void undo(BOOLEAN registered)
 static VOID NTAPI on_unload(PDRIVER_OBJECT driver)
 {
     UNREFERENCED_PARAMETER(driver);
-    close_all(0);
-    wait_until_clean(); /* R80: WskDeregister would wait for the sockets, but in silence */
+    if (TWIN(UNLOADS_IN_CALLBACK) && ReadAcquire(&wsklab.callbacks))
+        return; /* wrong: the code goes away under the callback */
+    if (!TWIN(UNLOADS_OPEN)) {
+        close_all(0);
+        wait_until_clean(); /* R80: WskDeregister would wait for the sockets, but in silence */
+    }
     while (TWIN(HANGS_IN_UNLOAD))
         sleep_ms(1000);
     WskReleaseProviderNPI(&wsklab.registration); /* R79: one for the capture */
-    undo(TRUE);                                  /* R82: deregistered before this returns */
+    undo(!TWIN(NEVER_DEREGISTERS));              /* R82: deregistered before this returns */
     connections_stop();
     log_line(0, "ev=unload sockets=%u irps=%u indications=%u allocs=%u", (uint32_t)ReadAcquire(&wsklab.sockets), (uint32_t)ReadAcquire(&wsklab.irps),
              (uint32_t)ReadAcquire(&wsklab.indications), (uint32_t)ReadAcquire(&wsklab.allocations));

@@ -113,7 +113,7 @@ static uint32_t sum_of(const WSK_DATA_INDICATION *list)
     uint32_t sum = FNV1A_START;
     for (; list; list = list->Next) {
         SIZE_T left = list->Buffer.Length;
-        SIZE_T offset = list->Buffer.Offset;
+        SIZE_T offset = TWIN(IGNORES_OFFSET) ? 0 : list->Buffer.Offset;
         for (PMDL mdl = list->Buffer.Mdl; mdl && left; mdl = mdl->Next) {
             SIZE_T here = min(MmGetMdlByteCount(mdl) - offset, left);
             const UCHAR *bytes = MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
@@ -146,7 +146,7 @@ static NTSTATUS WSKAPI on_receive(PVOID context, ULONG flags, PWSK_DATA_INDICATI
     case WSKLAB_TAKE_PART: /* R53 */
         took = min(indicated, program->command.take_length);
         if (took < indicated)
-            *accepted = took;
+            *accepted = TWIN(TAKES_FIRST_BUFFER) ? min(took, list->Buffer.Length) : took;
         break;
     case WSKLAB_TAKE_REFUSE: /* R52 */
         took = 0;

@@ -67,6 +67,8 @@ NTSTATUS start_sends(CONNECTION *connection, const WSKLAB_COMMAND *command)
 
 NTSTATUS start_disconnect(CONNECTION *connection, const WSKLAB_COMMAND *command)
 {
+    if (TWIN(FORGETS_HALF_OPEN) && ReadAcquire(&connection->disconnects))
+        return STATUS_SUCCESS;
     return start_transfer(connection, command, WSKLAB_OP_DISCONNECT);
 }
 

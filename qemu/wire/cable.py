@@ -229,7 +229,7 @@ class Cable:
         return {}
 
     def _do_forge(self, request: Mapping[str, Any]) -> dict[str, object]:
-        self._deliver(time.time_ns(), self.engine.forge(request["port"], request["by"]))
+        self._deliver(time.time_ns(), self.engine.forge(request["port"], request["by"], request["other"]))
         return {}
 
     def _do_counters(self, request: Mapping[str, Any]) -> dict[str, object]:

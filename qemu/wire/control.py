@@ -133,9 +133,12 @@ class Wire:
         """Ends all faults; the frames they hold are lost."""
         self._ask("clear")
 
-    def forge(self, port: int, by: Sequence[Mapping[str, object]]) -> None:
-        """Forges segments (keys: `flows.Forgery.parse`) on the newest connection that uses `port`, now."""
-        self._ask("forge", port=port, by=by)
+    def forge(self, port: int, by: Sequence[Mapping[str, object]], other: int = 0) -> None:
+        """Forges segments (keys: `flows.Forgery.parse`), now.
+
+        On the newest connection that uses `port`, and `other` at its other end unless that is 0.
+        """
+        self._ask("forge", port=port, by=by, other=other)
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Per side: frames received from it, sent to it, kept by faults, made for it, lost, and queued for it."""

@@ -16,6 +16,7 @@ from wsklab.qemu.wire.pcapng import KEPT
 
 ACTIONS = ("drop", "blackhole", "hold", "duplicate", "reorder", "corrupt", "replace", "forge")
 MS = 1_000_000
+PORTS = ("port", "src_port", "dst_port", "target_port", "peer_port")
 REORDER_PATIENCE_MS = 1000  # how long a frame waits for another to overtake it
 
 
@@ -39,26 +40,25 @@ class Match:
     port: int = 0  # at either end
     src_port: int = 0
     dst_port: int = 0
+    target_port: int = 0  # the target's own, whoever sends
+    peer_port: int = 0
     min_payload: int = 0
     max_payload: int = 1 << 16
 
     @classmethod
     def parse(cls, spec: Mapping[str, object]) -> "Match":
-        """From `{from, kind, flags, without, port, src_port, dst_port, min_payload, max_payload}`. Raises WrongSpec."""
-        known = {"from", "kind", "flags", "without", "port", "src_port", "dst_port", "min_payload", "max_payload"}
-        refuse_unknown(spec, known, "match")
+        """From `{from, kind, flags, without, min_payload, max_payload}` and the ports of PORTS. Raises WrongSpec."""
+        only_tcp = {"flags", "without", "min_payload", "max_payload", *PORTS}
+        refuse_unknown(spec, {"from", "kind", *only_tcp}, "match")
         sender = spec.get("from", "")
         if sender not in ("", *SIDES):
             raise WrongSpec(f"`from` must be target or peer, not {sender!r}")
-        only_tcp = {"flags", "without", "port", "src_port", "dst_port", "min_payload", "max_payload"} & set(spec)
         return cls(
             sender=str(sender),
-            kind=str(spec.get("kind", "tcp" if only_tcp else "")),
+            kind=str(spec.get("kind", "tcp" if only_tcp & set(spec) else "")),
             flags=_flags(spec.get("flags", ())),
             without=_flags(spec.get("without", ())),
-            port=whole(spec, "port", 0),
-            src_port=whole(spec, "src_port", 0),
-            dst_port=whole(spec, "dst_port", 0),
+            **{name: whole(spec, name, 0) for name in PORTS},
             min_payload=whole(spec, "min_payload", 0),
             max_payload=whole(spec, "max_payload", 1 << 16),
         )
@@ -72,6 +72,8 @@ class Match:
             and (not self.port or self.port in (frame.src_port, frame.dst_port))
             and (not self.src_port or frame.src_port == self.src_port)
             and (not self.dst_port or frame.dst_port == self.dst_port)
+            and (not self.target_port or frame.port_at("target") == self.target_port)
+            and (not self.peer_port or frame.port_at("peer") == self.peer_port)
             and self.min_payload <= frame.payload <= self.max_payload
         )
 
@@ -175,9 +177,9 @@ class Engine:
         """How many frames each armed fault has hit."""
         return {number: fault.struck for number, fault in self._faults.items()}
 
-    def forge(self, port: int, forgeries: Sequence[Mapping[str, object]]) -> list[Delivery]:
-        """Forges segments on the newest connection of a port, now. Raises WrongSpec."""
-        flow = self.flows.newest(port)
+    def forge(self, port: int, forgeries: Sequence[Mapping[str, object]], other: int = 0) -> list[Delivery]:
+        """Forges segments on the newest connection of a port (`other`: the port at its other end). Raises WrongSpec."""
+        flow = self.flows.newest(port, other)
         if flow is None:
             raise WrongSpec(f"no TCP connection has been seen on port {port}")
         return self._out(_forged(flow, [Forgery.parse(spec) for spec in forgeries], "request"))

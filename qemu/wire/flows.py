@@ -91,10 +91,11 @@ class Flows:
     def of(self, frame: Frame, sender: str) -> Flow | None:
         return self._flows.get(key(frame, sender))
 
-    def newest(self, port: int) -> Flow | None:
-        """The youngest connection that uses this port at either end."""
+    def newest(self, port: int, other: int = 0) -> Flow | None:
+        """The youngest connection that uses this port at either end, and at the other `other`, unless that is 0."""
         for (_, target_port, _, peer_port), flow in reversed(self._flows.items()):
-            if port in (target_port, peer_port):
+            ports = (target_port, peer_port)
+            if port in ports and (not other or (port, other) in (ports, ports[::-1])):
                 return flow
         return None
 

@@ -54,6 +54,11 @@ class Frame(NamedTuple):
     icmp_type: int = 0
     icmp_code: int = 0
 
+    def port_at(self, side: str) -> int:
+        """The port of this frame at one machine, whoever sent it."""
+        sent = self.sender == side if self.sender in OTHER_SIDE else self.receiver != side
+        return self.src_port if sent else self.dst_port
+
     @property
     def end_seq(self) -> int:
         """The sequence number after this TCP segment; SYN and FIN count as one byte each."""

@@ -40,9 +40,8 @@ class Recording:
 
     def step(self, actor: str, verb: str, **data: Any) -> Recording:
         index, self._steps = self._steps, self._steps + 1
-        fields = {"outcome": "done", "detail": "", "ops": [], "expect": None, **data}
-        return self.add("lab", "step", index=index, actor=actor, verb=verb, text=f"{actor}: {verb}",
-                        began=self._t, **fields)
+        fields = {"outcome": "done", "detail": "", "ops": [], "expect": None, "began": self._t, **data}
+        return self.add("lab", "step", index=index, actor=actor, verb=verb, text=f"{actor}: {verb}", **fields)
 
     def frame(self, sender: str, flags: str, seq: int = 1, length: int = 0, fate: str = "") -> Recording:
         ports = (TARGET_PORT, PEER_PORT) if sender == "target" else (PEER_PORT, TARGET_PORT)

@@ -60,6 +60,10 @@ def test_a_scenario_reads_as_it_is_told() -> None:
     ("abortive: set", "abortive: yes", "f.yaml:15: expect.disconnect[1].abortive: input should be 'set', 'clear' or "
                                        "'any', or 'drawn', not 'yes'."),
     ("abortive: set", "abortive: drawn", "'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`"),
+    ("peer: {close: {linger: 0}}", "peer: {close: {linger: 0}, conn: all}",
+     "`conn: all` goes with `connect`; what ends all connections is `close-all`"),
+    ("peer: {close: {linger: 0}}", "driver: unload", "behind `driver: unload` nothing can be asked of the driver"),
+    ("[{abortive: set}]", "[{optional: true}, {abortive: set}]", "calls that may come (`optional`) stand behind"),
     ("name: linger-zero\n", "", "f.yaml:1: the key 'name' is missing."),
     ("title:", "titel:", "f.yaml:2: titel: unknown key 'titel'; did you mean 'title'?"),
     ("tags: [abortive]", "tags: [abortive", "f.yaml:4: not YAML: "),

@@ -102,6 +102,13 @@ def test_the_panel_judges_the_driver_and_is_fast() -> None:
     assert all("fast" in s.tags and "slow" not in s.tags and not s.self_check for s in panel)
 
 
+@pytest.mark.parametrize("create", ["connect", "accept-event"])
+def test_the_panel_has_many_connections_at_once(create: str) -> None:
+    many = [s for s in twin_matrix.panel(suite.built_in()) if s.connections >= 10 and s.socket.create == create]
+    assert many, "some wrong drivers are right for as long as there are few connections"
+    assert all(s.connections <= 100 for s in many)
+
+
 def test_what_should_catch_a_twin_comes_first() -> None:
     panel = twin_matrix.panel(suite.built_in())
     names = [s.name for s in twin_matrix.likely(TWIN, panel)]

@@ -262,3 +262,47 @@ def test_every_frame_is_delivered_unless_dropped(specs: list[dict[str, Any]], st
     out += cable.due(now + 10**12)
     seqs = {decode(delivery.data).seq for delivery in out}
     assert len(seqs) + dropped == len(steps)
+
+
+def between(sender: str, flags: int, listener: int, other: int, seq: int = 1) -> Frame:
+    """A segment of a connection that the peer made from port `other` to a listener of the target."""
+    ends = {"target": Endpoint(MACS["target"], "10.77.0.10", listener),
+            "peer": Endpoint(MACS["peer"], "10.77.0.20", other)}
+    data = tcp_frame(ends[sender], ends[OTHER[sender]], seq, 1, flags, 1000, b"")
+    return decode(data, 0, sender, OTHER[sender])
+
+
+def test_a_hold_before_the_connection_looks_at_the_listener_of_the_target() -> None:
+    cable = engine({"action": "hold", "match": {"from": "target", "flags": ["rst"], "target_port": 5000}})
+    answered = between("target", SYN | ACK, 5000, 41000)
+    assert cable.receive(0, answered) == passes(answered)
+    refused, elsewhere = between("target", RST, 5000, 41000), between("target", RST, 5001, 5000)
+    assert cable.receive(0, elsewhere) == passes(elsewhere)
+    assert cable.receive(0, refused) == ("kept by fault 1 (hold)", [])
+    assert [delivery.data for delivery in cable.release(1)] == [refused.data]
+
+
+@pytest.mark.parametrize("sender", ["target", "peer"])
+def test_connections_of_one_listener_are_told_apart_by_the_port_of_the_peer(sender: str) -> None:
+    cable = engine({"action": "drop", "count": 0, "match": {"target_port": 5000, "peer_port": 41001}})
+    first, second = between(sender, FIN, 5000, 41000), between(sender, FIN, 5000, 41001)
+    assert cable.receive(0, first) == passes(first)
+    assert cable.receive(0, second) == ("kept by fault 1 (drop)", [])
+
+
+def test_a_forgery_goes_to_the_connection_with_both_ports() -> None:
+    cable = engine()
+    for other, seq in ((41000, 100), (41001, 200)):
+        cable.receive(0, between("peer", SYN, 5000, other, seq))
+    forged = {"segment": "rst", "as": "peer"}
+    assert [frame.seq for frame in sent(cable.forge(5000, [forged]))] == [201]
+    assert [frame.seq for frame in sent(cable.forge(5000, [forged], 41000))] == [101]
+    assert [frame.seq for frame in sent(cable.forge(41000, [forged], 5000))] == [101]
+    with pytest.raises(WrongSpec, match="port 5000"):
+        cable.forge(5000, [forged], 41002)
+
+
+def test_a_frame_knows_the_port_of_either_machine_whoever_has_sent_it() -> None:
+    frame = between("peer", ACK, 5000, 41000)
+    for seen in (frame, frame._replace(sender="wire"), frame._replace(receiver="")):
+        assert (seen.port_at("target"), seen.port_at("peer")) == (5000, 41000)

@@ -50,5 +50,15 @@ def test_the_first_reason_names_the_fault_of_what_comes_late_resets_or_never_der
         "resets-after-send":
             "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for",
         "never-deregisters":
-            "the driver breaks R82 at unload: it is unloaded, and has not called WskDeregister",
+            "the driver breaks R82 at unload: the driver was unloaded without WskDeregister: sockets=0 captures=0 requests=0",
     }
+
+
+def test_what_one_buffer_and_an_orderly_end_do_not_show(tmp_path: Path) -> None:
+    done = wsklab("run", "--twins", "--twin", "takes-first-buffer", "--twin", "never-deregisters", "part-accepted",
+                  "long-indication-in-part", "--out", str(tmp_path / "run"))
+    assert done.code == 0, done.stdout + done.stderr
+    found = matrix(tmp_path / "run")
+    assert (found["missed"], found["false_alarms"]) == ([], [])
+    caught = {twin["name"]: [row["scenario"] for row in twin["by"]] for twin in found["twins"]}
+    assert caught == {"takes-first-buffer": ["long-indication-in-part"], "never-deregisters": ["driver-unload"]}

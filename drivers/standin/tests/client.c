@@ -152,16 +152,27 @@ static NTSTATUS NTAPI on_disconnect(PVOID context, ULONG flags)
     return connection->return_status;
 }
 
-static void check_pieces(const WSK_DATA_INDICATION *piece, SIZE_T length, SIZE_T position)
+static void check_pieces(struct connection *connection, const WSK_DATA_INDICATION *piece, SIZE_T length, SIZE_T position)
 {
     SIZE_T total = 0;
 
     for (; piece; piece = piece->Next) {
-        const UCHAR *bytes = (const UCHAR *)MmGetSystemAddressForMdlSafe(piece->Buffer.Mdl, NormalPagePriority) + piece->Buffer.Offset;
+        SIZE_T offset = piece->Buffer.Offset;
+        SIZE_T left = piece->Buffer.Length;
 
-        for (SIZE_T i = 0; i < piece->Buffer.Length; i++)
-            CHECK_EQ(bytes[i], (position + total + i) % 251);
-        total += piece->Buffer.Length;
+        for (PMDL mdl = piece->Buffer.Mdl; left; mdl = mdl->Next, offset = 0) {
+            const UCHAR *bytes = (const UCHAR *)MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority) + offset;
+            SIZE_T here = MmGetMdlByteCount(mdl) - offset;
+
+            if (here > left)
+                here = left;
+            for (SIZE_T i = 0; i < here; i++)
+                CHECK_EQ(bytes[i], (position + total + i) % 251);
+            total += here;
+            left -= here;
+            if (left)
+                connection->chained++;
+        }
     }
     CHECK_EQ(total, length);
 }
@@ -173,7 +184,7 @@ static NTSTATUS NTAPI on_receive(PVOID context, ULONG flags, PWSK_DATA_INDICATIO
     SIZE_T took = length;
 
     CHECK_EQ(flags, 0);
-    check_pieces(data, length, (SIZE_T)__atomic_load_n(&connection->indicated, __ATOMIC_SEQ_CST));
+    check_pieces(connection, data, length, (SIZE_T)__atomic_load_n(&connection->indicated, __ATOMIC_SEQ_CST));
     note(connection, 'r');
     if (connection->answer == TAKE_SOME)
         *accepted = took = connection->take;

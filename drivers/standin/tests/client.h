@@ -52,6 +52,7 @@ struct connection {
     _Atomic LONG last_flags;
     _Atomic LONG indicated;           /* bytes that WskReceiveEvent was given and took */
     _Atomic LONG indications;         /* calls of WskReceiveEvent */
+    _Atomic LONG chained;             /* buffers of them that went on in a second MDL */
     LONG order[4];            /* what came when: 'r', 'g', 'a' */
     _Atomic LONG events;
     enum receive_answer answer;

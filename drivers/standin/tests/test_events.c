@@ -200,6 +200,26 @@ static void R51_receive_event_takes_all(void)
     peer_close(p.peer);
     CHECK(wait_until(&p.client, &p.client.graceful, 1));
     CHECK_EQ(p.client.indicated, 100000); /* R55: all the data before the event */
+    CHECK(p.client.chained > 0);
+    close_connection(&p.client);
+}
+
+/* All of it is there before the event is on: one indication, of several buffers, each at an offset of its own. */
+static void R53_a_long_indication_accepted_in_part(void)
+{
+    struct pair p;
+
+    pair_open(&p, 0);
+    p.client.answer = TAKE_SOME;
+    p.client.take = 2000;
+    peer_send(p.peer, 5000);
+    CHECK_EQ(call_end_bytes(receive(&p.client, 0, 0), STATUS_SUCCESS), 0);
+    CHECK_EQ(set_events(p.client.socket, WSK_EVENT_RECEIVE, NULL), STATUS_SUCCESS);
+    CHECK(wait_until(&p.client, &p.client.indicated, 2000));
+    CHECK(p.client.chained > 0);
+    CHECK_EQ(call_end_bytes(receive(&p.client, 3000, WSK_FLAG_WAITALL), STATUS_SUCCESS), 3000);
+    CHECK_EQ(p.client.indications, 1);
+    peer_close(p.peer);
     close_connection(&p.client);
 }
 
@@ -301,6 +321,7 @@ const struct test event_tests[] = {
     {"R50_receive_goes_before_the_event", R50_receive_goes_before_the_event},
     {"R52_refused_data_waits_for_a_receive", R52_refused_data_waits_for_a_receive},
     {"R53_data_accepted_in_part", R53_data_accepted_in_part},
+    {"R53_a_long_indication_accepted_in_part", R53_a_long_indication_accepted_in_part},
     {"R54_kept_indications", R54_kept_indications},
     {"R54_kept_indications_never_released", R54_kept_indications_never_released},
     {NULL, NULL},
