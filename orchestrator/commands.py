@@ -36,7 +36,7 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         results.target |= lab.settings
         return lab
 
-    current = runner.Run(folder, results, console, boot, isolate)
+    current = runner.Run(folder, results, console, boot, isolate, ground.damage)
     lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
     try:
         lanes.play(ground.admitted(jobs), ground.room)
