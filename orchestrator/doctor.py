@@ -15,6 +15,7 @@ from wsklab.images.errors import ImageError
 from wsklab.orchestrator.evidence import NEEDED_FREE
 from wsklab.orchestrator.results import ALL_PASS, NOT_PROVEN
 from wsklab.qemu import accel, firmware
+from wsklab.qemu.confinement import Confinement, confinement
 from wsklab.qemu.errors import MachineError, WrongSetting
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -59,6 +60,7 @@ class Finding:
 def host(cache: Path, folder: Path) -> Iterator[Finding]:
     """Everything about this host; `folder` is where runs would be kept."""
     yield qemu(accel.qemu_version)
+    yield confined(os.geteuid(), confinement("tcg"), confinement("kvm"))
     yield from commands(tools.find)
     yield uefi()
     yield acceleration(cache)
@@ -81,6 +83,19 @@ def qemu(version: Callable[[], str]) -> Finding:
     if number < OLDEST_QEMU:
         return Finding("QEMU", "fail", said, f"install {'.'.join(map(str, OLDEST_QEMU))} or newer")
     return Finding("QEMU", "ok", said)
+
+
+def confined(user: int, tcg: Confinement, kvm: Confinement) -> Finding:
+    """As whom QEMU runs its guests."""
+    if user != 0:
+        return Finding("user of QEMU", "ok", "you, with no way to more privileges")
+    if kvm.user is not None:
+        return Finding("user of QEMU", "ok", f"{kvm.user}, without files or capabilities of its own")
+    if tcg.user is not None:
+        return Finding("user of QEMU", "warn", f"{tcg.user}, but under KVM root, without capabilities",
+                       "chgrp kvm /dev/kvm && chmod 660 /dev/kvm; or run the lab as another user than root")
+    return Finding("user of QEMU", "warn", "root, without capabilities",
+                   "run the lab as another user than root (docs/images.md)")
 
 
 def commands(which: Callable[[str], str | None]) -> Iterator[Finding]:

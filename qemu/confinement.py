@@ -20,7 +20,7 @@ USER = 65533
 QEMU = "qemu-system-x86_64"
 _KVM = Path("/dev/kvm")
 _SETPCAP = 8
-_NEEDED = {0: "chown", 1: "dac_override", 5: "kill", 6: "setgid", 7: "setuid"}
+_NEEDED = (0, 1, 5, 6, 7)  # chown, dac_override, kill, setgid, setuid
 """Capabilities with which root can start a process as another user, end it, and read what it has left."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from damage import flip
 from simulated import ssh as server
 from simulated.windows import Faults, Windows
 
@@ -160,6 +161,10 @@ def test_a_driver_is_signed_once_and_checked(signed: BuiltDriver, tmp_path: Path
     again = deploy.prepared(unsigned(), cache, NOW)
     assert again == signed and check_file(signed.path).signed
     assert deploy.prepared(signed, cache, NOW) is signed
+    flip(signed.path)
+    mended = deploy.prepared(unsigned(), cache, NOW)
+    verify(mended.path, signing_key(cache, NOW))
+    assert mended.content() == mended.path.read_bytes()
     broken = bytearray(signed.path.read_bytes())
     broken[0x600] ^= 1
     damaged = tmp_path / "wsklab.sys"
