@@ -125,7 +125,10 @@ def uefi() -> Finding:
 
 def acceleration(cache: Path) -> Finding:
     """A KVM that opens may still not carry a guest through its boot; only a guest can tell."""
-    peers = [image for image in images.listing() if image.name == "peer"]
+    try:
+        peers = [image for image in images.listing() if image.name == "peer"]
+    except (ImageError, OSError):
+        return Finding("accelerator", "warn", "not tried: the images are not to be trusted", "see `images` below")
     if not peers:
         return Finding("accelerator", "warn", "not tried: no image to boot yet", "run `wsklab image build peer`")
     try:
@@ -167,7 +170,10 @@ def memory(meminfo: str) -> Finding:
 def stored() -> Finding:
     try:
         found = images.listing()
-    except (ImageError, OSError) as error:
+    except ImageError as error:
+        detail, _, advice = str(error).partition("; ")
+        return Finding("images", "fail", detail, advice)
+    except OSError as error:
         return Finding("images", "fail", str(error), "remove the cache's folder; images are built anew")
     missing = {"peer", "standin"} - {image.name for image in found}
     detail = ", ".join(f"{image.name} {image.manifest.size_bytes >> 20} MiB" for image in found) or "none"

@@ -65,6 +65,15 @@ def test_an_empty_cache_is_a_warning_that_says_what_happens_next(
     assert "wsklab image build peer standin" in doctor.stored().next
 
 
+def test_a_cache_that_everybody_may_write_to_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    tmp_path.chmod(0o777)
+    assert doctor.acceleration(tmp_path).verdict == "warn"
+    found = doctor.stored()
+    assert (found.verdict, found.detail.split(",")[0]) == ("fail", f"everybody may write to {tmp_path}")
+    assert found.next.startswith(f"run `chmod o-w {tmp_path}`")
+
+
 def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     for verdict, code in (("warn", 0), ("fail", 3)):
         finding = Finding("x", verdict, "is so", "do so")  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def test_nothing_boots_from_a_damaged_image(cache: Path, tmp_path: Path, file: s
     (own / "drivers").symlink_to(cache / "drivers")
     flip(image / file)
     refused = run(tmp_path / "run", "linger-zero", WSKLAB_CACHE=str(own))
-    assert refused.code == 2
+    assert refused.code == 3
     assert f"{image / file} is missing or not as it was built (SHA-256 differs)" in refused.stderr
     assert "wsklab image remove peer && wsklab image build peer" in refused.stderr
     assert "Traceback" not in refused.stderr
