@@ -290,7 +290,7 @@ class Machine:
                     serial_fds={role: end.fileno() for role, (_, end) in serial.items()},
                     qmp_fd=qmp_theirs.fileno(),
                     wire_fd=self._wire.fileno() if self._wire else None,
-                    uefi=self._uefi(),
+                    uefi=self._uefi(handover),
                     tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
                     snapshot=snapshot,
                     options=handover.options,
@@ -323,10 +323,10 @@ class Machine:
             firmware.make_variables(self.files.variables or firmware.find().variables, self.variables)
         shutil.rmtree(self.folder / "tpm", ignore_errors=True)
 
-    def _uefi(self) -> Uefi | None:
+    def _uefi(self, handover: Handover) -> Uefi | None:
         if self.profile.firmware != "ovmf":
             return None
-        return Uefi(firmware.find().code, Path(self.variables.name))
+        return Uefi(handover.block(firmware.find().code), Path(self.variables.name))
 
     def _greet(self, child: Child) -> None:
         try:
