@@ -187,3 +187,10 @@ def test_verifier_settings_are_read_back(guest: Guest) -> None:
         verifier.enable(lambda _: "Access is denied.", "other.sys")
     with pytest.raises(UsageError, match=r"there is only standard"):
         verifier.chosen("all")
+
+
+def test_a_signing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    pair = signing_key(tmp_path, NOW)
+    pair.key.chmod(0o640)
+    with pytest.raises(DriverError, match=r"key\.pem is open to others: run `chmod 600 "):
+        signing_key(tmp_path, NOW)
