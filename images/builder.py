@@ -75,7 +75,7 @@ def require_space(folder: Path, free: int) -> None:
 def _package_stage(recipe: Recipe, store: Store, partial: Path, progress: Progress, fresh: bool) -> PackageStage:
     kept = store.packages / f"{recipe.name}-{recipe.package_digest()[:16]}"
     if kept.exists() and not fresh and not PackageStage(kept).intact:
-        progress(f"{kept} is not as it was unpacked (SHA-256 differs), so the packages are fetched again")
+        progress(f"{kept} cannot be shown to be as it was unpacked (SHA-256), so the packages are fetched again")
         fresh = True
     if fresh or not kept.exists():
         folder = partial / "packages"
