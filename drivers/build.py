@@ -1,18 +1,22 @@
 """Builds wsklab.sys, its twins, the sample drivers, netio.sys and wskagent.exe with mingw-w64.
 
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
-the same key gives the same bytes, and a second call does nothing. Flags: reference/wsk.md section 6.
+the same key gives the same bytes, and a second call does nothing but compare them with the hashes taken when they were
+made. What differs is built again. Flags: reference/wsk.md section 6.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +29,9 @@ COMPILER = "x86_64-w64-mingw32-gcc"
 DDK = Path("/usr/share/mingw-w64/include/ddk")
 
 Progress = Callable[[str], None]
+
+_HASHES = "hashes.json"
+"""In the folder of a build: SHA-256 of each file in it, as it left the linker."""
 
 _WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 _WINDOWS_10 = ("-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000000")
@@ -51,6 +58,14 @@ class BuiltDriver:
     name: str
     twin: str | None
     symbols: Path
+
+    def content(self) -> bytes:
+        """Return the file's bytes, which are those of `sha256`: what goes into a guest is read through this alone.
+
+        Raises:
+            DriverError: the file is gone, or is another than it was.
+        """
+        return read_checked(self.path, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +158,71 @@ def _build(
     files = _files(recipe)
     key = _key(recipe, defines, files)
     kept = cache / "drivers" / key
-    if not (kept / recipe.output).exists():
+    _require_own(cache / "drivers")
+    hashes = _kept_hashes(kept, recipe, progress)
+    if hashes is None:
         if progress:
             progress(f"building {recipe.output}" + (f" ({twin})" if twin else ""))
-        cache.joinpath("drivers").mkdir(parents=True, exist_ok=True)
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache / "drivers", prefix=".building-") as work:
             _compile(recipe, defines, files, Path(work))
+            hashes = _hashes(Path(work) / "out", recipe)
+            (Path(work) / "out" / _HASHES).write_text(json.dumps(hashes, indent=1) + "\n")
             _publish(Path(work) / "out", kept)
-    path = kept / recipe.output
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return BuiltDriver(path, digest, recipe.output.split(".")[0], twin, kept / "symbols" / recipe.output)
+    path, symbols = (kept / name for name in _outputs(recipe))
+    return BuiltDriver(path, hashes[recipe.output], recipe.output.split(".")[0], twin, symbols)
+
+
+def read_checked(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file whose hash is known.
+
+    Raises:
+        DriverError: the file cannot be read, or has another hash.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DriverError(f"{path} cannot be read ({error.strerror}): run the command again.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise DriverError(f"{path} is not what it was when this run began (SHA-256 differs): run the command again; "
+                          "what the lab has built itself is then built anew.")
+    return content
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse drivers that somebody else could have put there, hashes and all. Raises DriverError."""
+    if folder.exists() and ((status := folder.stat()).st_mode & stat.S_IWOTH or status.st_uid != os.geteuid()):
+        raise DriverError(f"{folder} is writable by everybody, or is not yours, so nothing in it is run: remove it, or "
+                          "set WSKLAB_CACHE to a folder of your own.")
+
+
+def _outputs(recipe: _Recipe) -> tuple[str, str]:
+    """The files of a build, relative to its folder: the stripped one, and the one with symbols."""
+    return recipe.output, f"symbols/{recipe.output}"
+
+
+def _hashes(folder: Path, recipe: _Recipe) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _outputs(recipe)}
+
+
+def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict[str, str] | None:
+    """The hashes of a kept build that is as it was made; None when there is none, or none any more."""
+    if not kept.exists():
+        return None
+    damaged = kept / recipe.output
+    try:
+        made = json.loads((kept / _HASHES).read_text())
+        found = _hashes(kept, recipe)
+        if found == made:
+            return found
+        damaged = next((kept / name for name in found if found[name] != made[name]), damaged)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not whole
+    if progress:
+        progress(f"{damaged} is not as it was built (SHA-256 differs), so it is built again")
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".damaged-") as away, suppress(FileNotFoundError):
+        kept.rename(Path(away) / kept.name)  # gone at once for everybody else, too
+    return None
 
 
 def _files(recipe: _Recipe) -> list[Path]:
@@ -167,6 +237,7 @@ def _files(recipe: _Recipe) -> list[Path]:
 def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for part in (
+        _HASHES,  # as a build without them has another key
         recipe.output,
         *recipe.compile,
         *defines,

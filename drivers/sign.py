@@ -31,10 +31,17 @@ class SigningKey:
 
 
 def signing_key(cache: Path, now: datetime.datetime) -> SigningKey:
-    """The lab's certificate, made at the first call; valid from a day before `now`, for guests whose clock is late."""
+    """The lab's certificate, made at the first call; valid from a day before `now`, for guests whose clock is late.
+
+    Raises:
+        DriverError: others may read its key.
+    """
     folder = cache / "signing"
     pair = SigningKey(folder / "certificate.pem", folder / "key.pem")
     if pair.certificate.exists() and pair.key.exists():
+        if pair.key.stat().st_mode & 0o077:
+            raise DriverError(f"The signing key {pair.key} is open to others: run `chmod 600 {pair.key}`, or remove "
+                              f"{folder} if somebody may have read it; a new certificate is made then.")
         return pair
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)

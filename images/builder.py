@@ -18,7 +18,8 @@ from wsklab.images.errors import ImageError
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.packages import PackageStage, Progress
 from wsklab.images.recipe import HERE, PutFile, Recipe
-from wsklab.images.store import Image, Manifest, Store, sha256
+from wsklab.images.secure import sha256
+from wsklab.images.store import Image, Manifest, Store
 
 _COMPILER = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static"]
 _SPACE = 3 << 30
@@ -73,10 +74,13 @@ def require_space(folder: Path, free: int) -> None:
 
 def _package_stage(recipe: Recipe, store: Store, partial: Path, progress: Progress, fresh: bool) -> PackageStage:
     kept = store.packages / f"{recipe.name}-{recipe.package_digest()[:16]}"
+    if kept.exists() and not fresh and not PackageStage(kept).intact:
+        progress(f"{kept} cannot be shown to be as it was unpacked (SHA-256), so the packages are fetched again")
+        fresh = True
     if fresh or not kept.exists():
         folder = partial / "packages"
         folder.mkdir()
-        packages.make(recipe, folder, store.packages / f"{recipe.name}.log", progress)
+        packages.make(recipe, folder, store.packages / f"{recipe.name}.log", progress).seal()
         for old in store.packages.glob(f"{recipe.name}-" + "?" * 16):
             shutil.rmtree(old)
         folder.rename(kept)

@@ -15,6 +15,7 @@ from wsklab.images import tools
 from wsklab.images.elf import module_dependencies
 from wsklab.images.errors import ImageError
 from wsklab.images.recipe import HERE, Recipe
+from wsklab.images.secure import sha256
 from wsklab.images.slim import Tree
 from wsklab.qemu.deadline import within
 from wsklab.qemu.process import Child
@@ -23,6 +24,7 @@ Progress = Callable[[str], None]
 
 _PATH = "PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/lib/busybox"
 _PACKAGE_LIST = "wsklab-packages"
+_HASHES = "hashes.json"
 _PATIENCE = 6 * 3600.0  # s for a few hundred MB over whatever network there is
 _TIDYING = 10.0  # s for mmdebstrap to clear away; measured: 0.3
 _NETWORK_SIGNS = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Connection failed",
@@ -56,6 +58,23 @@ class PackageStage:
         """Every Debian package that was unpacked, with its version."""
         found: dict[str, str] = json.loads((self.folder / "versions.json").read_text())
         return found
+
+    def seal(self) -> None:
+        """Write down the hash of every file that an image is made of."""
+        (self.folder / _HASHES).write_text(json.dumps(self._hashes(), indent=1, sort_keys=True))
+
+    @property
+    def intact(self) -> bool:
+        """Whether every file is as it was when `seal` was called."""
+        try:
+            sealed: object = json.loads((self.folder / _HASHES).read_text())
+            return sealed == self._hashes()
+        except (OSError, ValueError):
+            return False
+
+    def _hashes(self) -> dict[str, str]:
+        files = [path for path in self.folder.rglob("*") if path.is_file() and path.name != _HASHES]
+        return {str(path.relative_to(self.folder)): sha256(path) for path in files}
 
 
 def make(recipe: Recipe, folder: Path, log: Path, progress: Progress) -> PackageStage:

@@ -38,7 +38,7 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
         results.target |= lab.settings
         return lab
 
-    current = runner.Run(folder, results, console, boot, isolate)
+    current = runner.Run(folder, results, console, boot, isolate, ground.damage)
     lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
     slowness = ground.guest.slow[ground.accelerator]
     limit = inf if until_fail else limits.of_run(cast.scenarios, repeat, slowness)

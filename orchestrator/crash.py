@@ -182,7 +182,7 @@ def dump(machine: Machine, path: Path) -> None:
     if free < 2 * needed:
         raise MachineError(f"no dump: {free >> 20} MiB of disk are free, {2 * needed >> 20} are wanted")
     try:
-        machine.qmp.execute("dump-guest-memory", paging=False, protocol=f"file:{path}", format="win-dmp")
+        machine.dump(path)
     except QmpError as error:
         path.unlink(missing_ok=True)
         raise MachineError(f"QEMU makes no dump: {error}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from wsklab.drivers import dense
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.check import Report, check_file
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.sign import sign, signing_key, verify
+from wsklab.drivers.sign import SigningKey, sign, signing_key, verify
 from wsklab.images.windows.disc import write_disc
 from wsklab.orchestrator import sc
 from wsklab.orchestrator.agent import Agent, Refused
@@ -144,7 +145,7 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
     pair = signing_key(cache, now)
     certificate = hashlib.sha256(pair.certificate.read_bytes()).hexdigest()[:16]
     kept = cache / "signed" / f"{driver.sha256[:32]}-{certificate}" / driver.path.name
-    if not kept.exists():
+    if not _holds(kept, pair):
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = kept.with_name(f"{time.monotonic_ns()}.sys")
         sign(driver.path, fresh, pair)
@@ -152,6 +153,14 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
     verify(kept, pair)
     _loadable(kept)
     return replace(driver, path=kept, sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
+
+
+def _holds(kept: Path, pair: SigningKey) -> bool:
+    """Whether there is a signed copy that is as it was signed; a damaged one is signed again."""
+    with suppress(DriverError):
+        verify(kept, pair)
+        return True
+    return False
 
 
 def _loadable(path: Path) -> Report:

@@ -15,6 +15,7 @@ from wsklab.images.errors import ImageError
 from wsklab.orchestrator.evidence import NEEDED_FREE
 from wsklab.orchestrator.results import ALL_PASS, NOT_PROVEN
 from wsklab.qemu import accel, firmware
+from wsklab.qemu.confinement import Confinement, confinement
 from wsklab.qemu.errors import MachineError, WrongSetting
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -59,6 +60,7 @@ class Finding:
 def host(cache: Path, folder: Path) -> Iterator[Finding]:
     """Everything about this host; `folder` is where runs would be kept."""
     yield qemu(accel.qemu_version)
+    yield confined(os.geteuid(), confinement("tcg"), confinement("kvm"))
     yield from commands(tools.find)
     yield uefi()
     yield acceleration(cache)
@@ -81,6 +83,19 @@ def qemu(version: Callable[[], str]) -> Finding:
     if number < OLDEST_QEMU:
         return Finding("QEMU", "fail", said, f"install {'.'.join(map(str, OLDEST_QEMU))} or newer")
     return Finding("QEMU", "ok", said)
+
+
+def confined(user: int, tcg: Confinement, kvm: Confinement) -> Finding:
+    """As whom QEMU runs its guests."""
+    if user != 0:
+        return Finding("user of QEMU", "ok", "you, with no way to more privileges")
+    if kvm.user is not None:
+        return Finding("user of QEMU", "ok", f"{kvm.user}, without files or capabilities of its own")
+    if tcg.user is not None:
+        return Finding("user of QEMU", "warn", f"{tcg.user}, but under KVM root, without capabilities",
+                       "chgrp kvm /dev/kvm && chmod 660 /dev/kvm; or run the lab as another user than root")
+    return Finding("user of QEMU", "warn", "root, without capabilities",
+                   "run the lab as another user than root (docs/images.md)")
 
 
 def commands(which: Callable[[str], str | None]) -> Iterator[Finding]:
@@ -110,7 +125,10 @@ def uefi() -> Finding:
 
 def acceleration(cache: Path) -> Finding:
     """A KVM that opens may still not carry a guest through its boot; only a guest can tell."""
-    peers = [image for image in images.listing() if image.name == "peer"]
+    try:
+        peers = [image for image in images.listing() if image.name == "peer"]
+    except (ImageError, OSError):
+        return Finding("accelerator", "warn", "not tried: the images are not to be trusted", "see `images` below")
     if not peers:
         return Finding("accelerator", "warn", "not tried: no image to boot yet", "run `wsklab image build peer`")
     try:
@@ -152,7 +170,10 @@ def memory(meminfo: str) -> Finding:
 def stored() -> Finding:
     try:
         found = images.listing()
-    except (ImageError, OSError) as error:
+    except ImageError as error:
+        detail, _, advice = str(error).partition("; ")
+        return Finding("images", "fail", detail, advice)
+    except OSError as error:
         return Finding("images", "fail", str(error), "remove the cache's folder; images are built anew")
     missing = {"peer", "standin"} - {image.name for image in found}
     detail = ", ".join(f"{image.name} {image.manifest.size_bytes >> 20} MiB" for image in found) or "none"

@@ -35,7 +35,8 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
     def part(name: str, isolate: bool) -> Endurance:
         (folder / name).mkdir()
         results = Results(everything.run, everything.target, everything.driver, everything.scenarios)
-        return Endurance(runner.Run(folder / name, results, Console(quiet=True), lambda: ground.boot(driver), isolate),
+        return Endurance(runner.Run(folder / name, results, Console(quiet=True), lambda: ground.boot(driver), isolate,
+                                    ground.damage),
                          console.progress)
 
     def keep(name: str, found: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ Findings are (verdict, sentence).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wsklab.drivers.build import BuiltDriver, Progress
+from wsklab.drivers.build import BuiltDriver, Progress, read_checked
 from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.patterns import read
@@ -49,6 +49,7 @@ class Foreign:
     file: Path
     sha256: str
     name: str  # as the user called it: a profile's name or file
+    loaded_sha256: str = ""  # of the file as it goes into the target, where that is another one: it has been signed
 
     @property
     def provoke(self) -> Provoke:
@@ -59,7 +60,14 @@ class Foreign:
     def prepared(self, prepare: Callable[[BuiltDriver], BuiltDriver]) -> Foreign:
         """With its file as it goes into the target: signed where that needs it. Raises DriverError."""
         built = prepare(BuiltDriver(self.file, self.sha256, self.profile.name, None, self.file))
-        return replace(self, file=built.path)
+        return replace(self, file=built.path, loaded_sha256=built.sha256)
+
+    def content(self) -> bytes:
+        """Return what goes into the target. Raises LabError when the file has changed since it was looked at."""
+        try:
+            return read_checked(self.file, self.loaded_sha256 or self.sha256)
+        except DriverError as error:
+            raise LabError(str(error)) from None
 
     def document(self) -> dict[str, Any]:
         """The `driver` part of results.json; the hash is that of the file as it was given to us."""
@@ -157,7 +165,8 @@ class Visitor:
         """Everything but the start. Raises LabError."""
         profile, agent = self.foreign.profile, self._target.agent
         try:
-            for path, local in ((profile.target_path, self.foreign.file), *profile.files.items()):
+            agent.put(profile.target_path, self.foreign.content())
+            for path, local in profile.files.items():
                 agent.put(path, local.read_bytes())
             agent.service("create", profile.service, profile.target_path, self._limit)
             if profile.parameters:

@@ -7,6 +7,8 @@ import json
 import platform
 import shlex
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -14,7 +16,9 @@ from pathlib import Path
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_standin
-from wsklab.images.store import sha256
+from wsklab.images.errors import ImageError
+from wsklab.images.secure import sha256
+from wsklab.images.store import Store
 from wsklab.orchestrator import admission, runner, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
@@ -40,6 +44,9 @@ class Ground:
     cold: bool = False
     labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     foreign: Foreign | None = None  # the driver under test, when it is not ours
+    _damage_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _damaged: list[str] = field(default_factory=list)
+    _look_again: float = 0.0  # `time.monotonic`
 
     @classmethod
     def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
@@ -59,6 +66,24 @@ class Ground:
         with console.step("image of the stand-in" if target == targets.STANDIN else f"image {target}", makes=True):
             guest = targets.find(target, accelerator, inputs, console.progress, verify)
         return cls(folder, console, guest, peer, accelerator, cold)
+
+    def damage(self) -> list[str]:
+        """What is wrong with the images now, in sentences; they were whole when the run began.
+
+        Every file is hashed, but for no more than a fiftieth of the run's time. What was found once stays found.
+        """
+        with self._damage_lock:
+            began = time.monotonic()
+            if not self._damaged and began >= self._look_again:
+                store = Store(images.cache_folder())
+                for image in (self.peer, self.guest.image):
+                    try:
+                        store.verify(image)
+                    except ImageError as error:
+                        self._damaged.append(f"the image was damaged while the run used it, so this verdict may come "
+                                             f"of that: {error}")
+                self._look_again = time.monotonic() + 50 * (time.monotonic() - began)
+            return list(self._damaged)
 
     def quietly(self) -> Ground:
         """The same ground, of whose labs the user is shown nothing."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_agent
+from wsklab.drivers.errors import DriverError
 from wsklab.images.store import Image
 from wsklab.images.windows.settings import USER
 from wsklab.orchestrator import deploy, verifier
@@ -106,7 +107,7 @@ class StandinGuest(Guest):
     def await_ready(self, machine: Machine, agent: Agent, driver: BuiltDriver, deadline: float) -> None:
         machine.console.expect(READY, deadline)
         ssh = self.ssh(machine, agent)
-        ssh.put(f"{self.LINUX_FOLDER}/{driver.path.name}", driver.path.read_bytes())
+        ssh.put(f"{self.LINUX_FOLDER}/{driver.path.name}", content_of(driver))
         ssh.close()  # no connection may be open when the lab is ready
         agent.await_hello(deadline)
 
@@ -223,7 +224,7 @@ class WindowsGuest(Guest):
             ssh.close()  # no connection may be open when the lab is ready
 
     def _deployed(self, driver: BuiltDriver) -> dict[str, bytes]:
-        return {driver.path.name: driver.path.read_bytes(), **deploy.agent_files(self._agent().path.read_bytes())}
+        return {driver.path.name: content_of(driver), **deploy.agent_files(content_of(self._agent()))}
 
     @staticmethod
     def _agent() -> BuiltDriver:
@@ -232,6 +233,14 @@ class WindowsGuest(Guest):
     @staticmethod
     def _program(agent: Agent) -> Callable[[str], str]:
         return lambda command: deploy.run(agent, command, 60, harmless=None)
+
+
+def content_of(driver: BuiltDriver) -> bytes:
+    """Return the bytes whose hash the results report. Raises LabError when the file has changed meanwhile."""
+    try:
+        return driver.content()
+    except DriverError as error:
+        raise LabError(str(error)) from None
 
 
 def linux_address(machine: str, present: bool) -> str:

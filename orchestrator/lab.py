@@ -15,7 +15,7 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.foreign import Foreign, Visitor
-from wsklab.orchestrator.guest import FOLDER, READY, Guest, linux_address
+from wsklab.orchestrator.guest import FOLDER, READY, Guest, content_of, linux_address
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation, describe_loss
 from wsklab.orchestrator.peer import PeerProcess, Ssh
@@ -240,7 +240,7 @@ class Lab:
 
     def load(self, driver: BuiltDriver) -> None:
         """Put another build of the driver into the target, which has none loaded, and load it. Raises LabError."""
-        self.target.agent.put(rf"{FOLDER}\{driver.path.name}", driver.path.read_bytes())
+        self.target.agent.put(rf"{FOLDER}\{driver.path.name}", content_of(driver))
         self._load(driver)
 
     def reload(self) -> None:
@@ -342,8 +342,7 @@ class Lab:
 
     def _copy(self, kept: Kept, name: str) -> None:
         (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for file, disk in kept.disks(name).items():
-            copy(disk, self.folder / name / file)
+        kept.copy(name, self.folder / name)
 
     def _wake_peer(self) -> None:
         """A peer from a snapshot has an old clock; no connection survives it, so SSH connects anew."""

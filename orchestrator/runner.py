@@ -62,6 +62,8 @@ class Run:
     console: Console
     boot: Callable[[], Lab]
     isolate: bool = False
+    damage: Callable[[], list[str]] = list
+    """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
 
     def __post_init__(self) -> None:
         self._behaviours: dict[str, dict[str, object]] = {}
@@ -136,6 +138,8 @@ class Run:
     def add(self, done: Done, place: int) -> None:
         """Put a row where it belongs, and everything that is known on disk."""
         result = done.result
+        if result.verdict != "pass":
+            result.findings += self.damage()
         with self._lock:
             if done.behaviour is not None:
                 self._characterise(result, done.behaviour)

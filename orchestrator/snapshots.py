@@ -1,9 +1,8 @@
 """Kept snapshots of ready labs: `<cache>/snapshots/<key>/`, so that a run need not boot what an earlier one booted.
 
 The key covers everything that a saved machine depends on; what does not fit any more has another key and is never
-even looked at. A folder is published by one rename and never written again. Its disks are compared by size,
-modification time and inode with those seen when they were published (the terms on which `images.store` trusts a
-file); what passes that and is wrong all the same shows in the health checks after the restore. The oldest go first.
+even looked at. A folder is published by one rename and never written again. Each lab gets copies of its disks, and
+each copy is hashed: a machine starts from the bytes that were saved, or not from them at all. The oldest go first.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsklab.images.store import stamp
+from wsklab.images.secure import require_own_folder, sha256
 from wsklab.orchestrator.errors import LabError
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when what a snapshot holds, or what is done after its restore, changes."""
 
 TAG = "ready"
@@ -50,9 +49,10 @@ class Unfit(LabError):
 
 @dataclass(frozen=True)
 class Kept:
-    """A published snapshot of a lab: one overlay for each machine."""
+    """A published snapshot of a lab: one overlay for each machine, and the SHA-256 of every disk by its file's name."""
 
     folder: Path
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def overlay(self, machine: str) -> Path:
         """The disk of `machine`, with the snapshot `TAG` in it. Only ever copied."""
@@ -62,6 +62,14 @@ class Kept:
         """By the names that a machine's folder has for them: the overlay, and UEFI variables where it has any."""
         found = {name: self.folder / kept_name(machine, name) for name in DISKS}
         return {name: path for name, path in found.items() if name == OVERLAY or path.exists()}
+
+    def copy(self, machine: str, folder: Path) -> None:
+        """Give `machine`, whose folder this is, its disks. Raises Unfit when one is not as it was saved."""
+        for name, disk in self.disks(machine).items():
+            copy(disk, folder / name)
+            if sha256(folder / name) != self.hashes.get(disk.name):
+                (folder / name).unlink()
+                raise Unfit(f"its disk {disk} is not as it was saved (SHA-256 differs)")
 
     @property
     def size(self) -> int:
@@ -77,21 +85,23 @@ class Snapshots:
         self._newest = newest
         self._room = room
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_own_folder(self.folder)
 
     def find(self, key: str) -> Kept | None:
-        """The snapshot of this key, if one is kept. Raises Unfit when it is not as it was published."""
+        """The snapshot of this key, if one is kept. Raises Unfit when it is not whole; its disks are not read yet."""
         kept = Kept(self.folder / key)
         if not kept.folder.exists():
             return None
         try:
             manifest: Any = json.loads((kept.folder / _MANIFEST).read_text())
-            intact = manifest["key"] == key and manifest["stamps"] == _stamps(kept)
+            hashes = dict(manifest["hashes"])
+            intact = manifest["key"] == key and set(hashes) == {disk.name for disk in _disks(kept)}
         except (OSError, ValueError, KeyError, TypeError):
             intact = False
         if not intact:
             raise Unfit("it is not as it was saved")
         os.utime(kept.folder)  # used now: others go before it
-        return kept
+        return Kept(kept.folder, hashes)
 
     def listing(self) -> list[Kept]:
         """All of them, the last used first."""
@@ -126,13 +136,14 @@ class Snapshots:
 
     def publish(self, partial: Path, key: str, ingredients: Mapping[str, str]) -> Kept:
         """Make a folder with every machine's overlay the snapshot of `key`, then delete what exceeds the limits."""
-        manifest = {"key": key, "format": FORMAT, "ingredients": dict(ingredients), "stamps": _stamps(Kept(partial))}
+        hashes = {disk.name: sha256(disk) for disk in _disks(Kept(partial))}
+        manifest = {"key": key, "format": FORMAT, "ingredients": dict(ingredients), "hashes": hashes}
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         self.remove(key)
         partial.rename(self.folder / key)
         os.utime(self.folder / key)
         self.prune()
-        return Kept(self.folder / key)
+        return Kept(self.folder / key, hashes)
 
     def prune(self) -> None:
         """Keep the newest, as many as the limits allow; the very newest stays whatever its size.
@@ -164,5 +175,6 @@ def copy(source: Path, to: Path) -> None:
         raise Unfit(f"its disk cannot be copied: {made.stderr.strip()}")
 
 
-def _stamps(kept: Kept) -> dict[str, list[int]]:
-    return {disk.stem: stamp(disk) for machine in MACHINES for disk in kept.disks(machine).values()}
+def _disks(kept: Kept) -> list[Path]:
+    """Every disk of the snapshot; those that are not there fail where they are read or compared."""
+    return [disk for machine in MACHINES for disk in kept.disks(machine).values() if disk.exists()]

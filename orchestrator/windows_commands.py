@@ -25,7 +25,7 @@ def build(name: str, media: windows.Media, force: bool, console: Console) -> Ima
         windows.require(name, media)
         inputs = {
             "driver.cer": signing_key(cache, datetime.now(UTC)).certificate.read_bytes(),
-            "wskagent.exe": build_agent(cache, console.progress).path.read_bytes(),
+            "wskagent.exe": build_agent(cache, console.progress).content(),
         }
 
         def accelerator() -> accel.Choice:

@@ -15,8 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
+from wsklab.qemu.confinement import confinement
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import MachineError, WrongSetting
+from wsklab.qemu.handover import Handover
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import Accelerator
 
@@ -78,7 +80,12 @@ def _probe(kernel: Path, initrd: Path) -> Choice:
         return Choice("tcg", f"{_KVM} {closed if _KVM.exists() else 'does not exist'}")
     with tempfile.TemporaryDirectory(prefix="wsklab-probe-") as folder:
         said, errors = Path(folder) / "serial", Path(folder) / "stderr"
-        guest = Child(_command(kernel, initrd, said), errors)
+        confined = confinement("kvm")
+        confined.open_folder(Path(folder))
+        confined.give(said)
+        with Handover(confined) as handover:
+            command = _command(handover.plain(kernel), handover.plain(initrd), Path(said.name))
+            guest = Child(command, errors, pass_fds=[*handover.fds], confined=confined, cwd=Path(folder))
         if guest.wait(within(PROBE_PATIENCE)) is None:
             guest.kill()
             guest.wait(within(5.0))

@@ -14,13 +14,15 @@ from types import TracebackType
 from typing import Literal, Self
 
 from wsklab.qemu import firmware
+from wsklab.qemu.confinement import confinement
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
+from wsklab.qemu.handover import Handover
 from wsklab.qemu.kd.line import KdLine, Told
 from wsklab.qemu.monitor import Event, Qmp
 from wsklab.qemu.process import Child
-from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
+from wsklab.qemu.profile import FIRMWARE, WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
 from wsklab.qemu.tpm import Tpm
 
@@ -77,6 +79,7 @@ class Machine:
         self.overlay = folder / "overlay.qcow2"
         self.variables = folder / "variables.qcow2"
         self._wire = wire
+        self._confined = confinement(accelerator)
         self._subscribers: list[Callable[[MachineEvent], None]] = []
         self._lines: dict[SerialRole, SerialLine] = {}
         self._kd: KdLine | None = None
@@ -108,6 +111,7 @@ class Machine:
             self._make_disks()
         self._stopping = False
         try:
+            self._hand_folder()
             self._launch(snapshot)
             self.qmp.execute("cont")
         except BaseException:
@@ -229,7 +233,23 @@ class Machine:
         """Writes the screen as PNG. Raises MachineError when the profile has no display."""
         if self.profile.display == "none":
             raise MachineError(f"{self.name} has no screen: its profile says `display: none`")
-        self.qmp.execute("screendump", filename=str(path), format="png")
+        self._written(path, lambda name: self.qmp.execute("screendump", filename=name, format="png"))
+
+    def dump(self, path: Path) -> None:
+        """Write the memory of a Windows machine in the format of its own dumps. Raises MachineError."""
+        self._written(path, lambda name: self.qmp.execute(
+            "dump-guest-memory", paging=False, protocol=f"file:{name}", format="win-dmp"))  # fmt: skip
+
+    def _written(self, path: Path, write: Callable[[str], object]) -> None:
+        """Have QEMU write a file in the one folder where it can, then move it to `path` as ours."""
+        made = self.folder / f"{path.name}.part"
+        self._confined.give(made)
+        try:
+            write(made.name)
+            self._confined.take(made)
+            shutil.move(made, path)
+        finally:
+            made.unlink(missing_ok=True)
 
     # -- ways in ------------------------------------------------------------------------------------------------
 
@@ -257,24 +277,8 @@ class Machine:
         serial = {role: _serial_pair() for role in self.profile.serial}
         self._lines = {role: SerialLine(role, ours) for role, (ours, _) in serial.items()}
         if self.profile.tpm:
-            self._tpm = Tpm(self.folder / "tpm", self.files.tpm_state)
+            self._tpm = Tpm(self.folder / "tpm", self.files.tpm_state, self._confined)
         theirs = [qmp_theirs, *(end for _, end in serial.values()), *([self._tpm.qemu_end] if self._tpm else [])]
-        command = command_line(
-            self.profile,
-            self.files,
-            name=self.name,
-            accelerator=self.accelerator,
-            overlay=self.overlay,
-            logs=self.folder,
-            serial_fds={role: end.fileno() for role, (_, end) in serial.items()},
-            qmp_fd=qmp_theirs.fileno(),
-            wire_fd=self._wire.fileno() if self._wire else None,
-            uefi=self._uefi(),
-            tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
-            snapshot=snapshot,
-        )
-        (self.folder / "command.txt").write_text(shlex.join(command) + "\n")
-        inherited = [end.fileno() for end in (*theirs, *([self._wire] if self._wire else []))]
         self._qmp = Qmp(self.name, qmp_ours, self.folder / "qmp.log", self._hear_qmp)
         if self.profile.debug == "kd":
             self._kd = KdLine(self._lines["debug"], self.folder / "kd.jsonl", self._hear_kd)
@@ -284,10 +288,42 @@ class Machine:
         if "console" in self._lines:
             self.console.on_line(self._hear_console)
         try:
-            self._child = Child(command, self.folder / "qemu.stderr", pass_fds=inherited, on_exit=self._hear_exit)
+            with Handover(self._confined) as handover:
+                command = command_line(
+                    self.profile,
+                    handover.image(self.files),
+                    name=self.name,
+                    accelerator=self.accelerator,
+                    overlay=Path(self.overlay.name),  # QEMU runs in the folder, and may have no way to it
+                    logs=Path(),
+                    serial_fds={role: end.fileno() for role, (_, end) in serial.items()},
+                    qmp_fd=qmp_theirs.fileno(),
+                    wire_fd=self._wire.fileno() if self._wire else None,
+                    uefi=self._uefi(handover),
+                    tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
+                    snapshot=snapshot,
+                    options=handover.options,
+                )
+                (self.folder / "command.txt").write_text(f"{shlex.join(command)}\n{handover.legend}")
+                sockets = [end.fileno() for end in (*theirs, *([self._wire] if self._wire else []))]
+                self._child = Child(
+                    command,
+                    self.folder / "qemu.stderr",
+                    pass_fds=[*sockets, *handover.fds],
+                    confined=self._confined,
+                    cwd=self.folder,
+                    on_exit=self._hear_exit,
+                )
         finally:
             _close(theirs)
         self._greet(self._child)
+
+    def _hand_folder(self) -> None:
+        """Make the files that QEMU writes to those of its user; it can make no others."""
+        self._confined.open_folder(self.folder)
+        logs = [self.folder / f"{role}.log" for role in (*self.profile.serial, FIRMWARE)]
+        for path in (*self.disks, *logs):
+            self._confined.give(path)
 
     def _make_disks(self) -> None:
         """A fresh overlay, fresh UEFI variables, and no TPM state of an earlier run."""
@@ -296,10 +332,10 @@ class Machine:
             firmware.make_variables(self.files.variables or firmware.find().variables, self.variables)
         shutil.rmtree(self.folder / "tpm", ignore_errors=True)
 
-    def _uefi(self) -> Uefi | None:
+    def _uefi(self, handover: Handover) -> Uefi | None:
         if self.profile.firmware != "ovmf":
             return None
-        return Uefi(firmware.find().code, self.variables)
+        return Uefi(handover.block(firmware.find().code), Path(self.variables.name))
 
     def _greet(self, child: Child) -> None:
         try:

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+from wsklab.qemu.confinement import Confinement
 from wsklab.qemu.deadline import left
 
-_GUARD = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"']
-_TIDY_GUARD = ["setpriv", "--pdeathsig", "TERM", "--", "sh", "-c",
+_GUARD = ["--pdeathsig", "KILL", "--", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"']
+_TIDY_GUARD = ["--pdeathsig", "TERM", "--", "sh", "-c",
                """trap 'trap "" TERM; kill -TERM 0; wait' TERM; [ $PPID = "$0" ] && { "$@" & wait $!; }"""]  # fmt: skip
 
 STDERR_TAIL = 4096  # bytes of stderr shown to users
@@ -42,6 +43,7 @@ class Child:
 
     `tidies`: it has children of its own and something to clear away. All of them are asked to end (SIGTERM) when we
     die, and by `terminate`; it has ended when all are done with that.
+    `confined`: it runs as that says, in the folder `cwd`, whose files it reaches wherever the folder is.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Child:
         pass_fds: Sequence[int] = (),
         pipes: bool = False,
         tidies: bool = False,
+        confined: Confinement | None = None,
+        cwd: Path | None = None,
         on_exit: Callable[[int], None] | None = None,
     ) -> None:
         self.command = list(command)
@@ -63,7 +67,9 @@ class Child:
                 _forker()
                 .submit(
                     subprocess.Popen[bytes],
-                    [*(_TIDY_GUARD if tidies else _GUARD), str(os.getpid()), *command],
+                    ["setpriv", *(confined.setpriv if confined else []), *(_TIDY_GUARD if tidies else _GUARD),
+                     str(os.getpid()), *command],
+                    cwd=cwd,
                     stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                     stdout=subprocess.PIPE if pipes else log,
                     stderr=log,

@@ -1,6 +1,6 @@
 """What a machine is made of, and the QEMU command line that makes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +14,7 @@ from wsklab.qemu.firmware import Uefi
 Accelerator = Literal["kvm", "tcg"]
 SerialRole = Literal["debug", "agent", "console"]
 WIRE_LINK = "wire"  # the netdev that `set_link` cuts
+FIRMWARE = "firmware"  # what it says goes to a log of this name
 SERIAL_IRQS = (4, 3, 5, 7)  # COM3 and COM4 would share with COM1 and COM2, which QEMU's ISA bus does not do
 NO_ROM = ",romfile="  # nothing boots from the network: quicker firmware, smaller snapshots
 TRANSLATED_MIB = 128  # guest code translated by TCG; QEMU's own limit of 1 GiB would fill in a long run, to no use
@@ -87,13 +88,18 @@ def command_line(
     uefi: Uefi | None = None,
     tpm_fd: int | None = None,
     snapshot: str | None = None,
+    options: Sequence[str] = (),
 ) -> list[str]:
-    """The QEMU command of a machine which waits for `cont`; every channel to it is an inherited, connected socket."""
+    """The QEMU command of a machine which waits for `cont`; every channel to it is an inherited, connected socket.
+
+    Files are named as QEMU opens them; `options` are those that make such names known to it.
+    """
     return [
         "qemu-system-x86_64",
         "-name", name,
         "-nodefaults", "-no-user-config", "-display", "none", "-S",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        *options,
         "-machine", profile.machine,
         "-accel", "kvm" if accelerator == "kvm" else f"tcg,tb-size={TRANSLATED_MIB}",
         "-cpu", ",".join([profile.cpu[accelerator], *(profile.hyperv if accelerator == "kvm" else ())]),
@@ -133,12 +139,16 @@ def _serial(profile: Profile, logs: Path, fds: Mapping[SerialRole, int]) -> list
 
 
 def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
-    """A power cut of the *host* may lose the overlay, which dies with its run anyway: no flush ever waits."""
+    """A power cut of the *host* may lose the overlay, which dies with its run anyway: no flush ever waits.
+
+    The overlay names its base by a path that QEMU need not be able to open.
+    """
+    base = "" if files.disk is None else f",backing.driver=qcow2,backing.file.filename={_escape(files.disk)}"
     first = ",bootindex=0" if files.kernel is None else ""
     device = {"virtio-scsi-pci": "scsi-hd,bus=scsi.0", "ide-hd": "ide-hd,bus=ide.0"}.get(profile.disk, profile.disk)
     return [
         *(["-device", "virtio-scsi-pci,id=scsi"] if profile.disk == "virtio-scsi-pci" else []),
-        "-drive", f"id=disk,if=none,format=qcow2,file={_escape(overlay)},cache=unsafe,discard=unmap",
+        "-drive", f"id=disk,if=none,format=qcow2,file={_escape(overlay)}{base},cache=unsafe,discard=unmap",
         "-device", f"{device},drive=disk{first}",
     ]  # fmt: skip
 
@@ -149,7 +159,7 @@ def _firmware(files: ImageFiles, logs: Path, uefi: Uefi | None) -> list[str]:
         return []
     words = [
         "-boot", "strict=on,menu=off",
-        "-chardev", f"file,id=firmware,path={_escape(logs / 'firmware.log')}",
+        "-chardev", f"file,id=firmware,path={_escape(logs / f'{FIRMWARE}.log')}",
         "-device", "isa-debugcon,iobase=0x402,chardev=firmware",
     ]  # fmt: skip
     if uefi:

@@ -24,7 +24,8 @@ from pathlib import Path
 from wsklab.images.errors import ImageError
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.packages import Progress
-from wsklab.images.store import Image, Manifest, Store, sha256
+from wsklab.images.secure import sha256
+from wsklab.images.store import Image, Manifest, Store
 from wsklab.images.windows import contents, logs, media, report, verify
 from wsklab.images.windows.catalogue import Version, version
 from wsklab.images.windows.disc import write_disc

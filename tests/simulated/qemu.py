@@ -42,6 +42,7 @@ class Machine:
         self.log = {name: Path(path).with_suffix(".log") for name, path in
                     re.findall(r"socket,id=(debug|agent),fd=\d+,logfile=(\S+?)\.log", text)}
         self.nic = Nic(socket.socket(fileno=int(re.search(r"local\.str=(\d+)", text)[1])))  # type: ignore[index]
+        sets = {f"/dev/fdset/{number}": fd for fd, number in re.findall(r"-add-fd fd=(\d+),set=(\d+)", text)}
         disc = re.search(r"media=cdrom,file=(\S+)", text)
         self.variables = Path(re.search(r"unit=1,format=qcow2,file=(\S+)", text)[1])  # type: ignore[index]
         self.resumed = "-loadvm" in words
@@ -52,7 +53,7 @@ class Machine:
         self.kd.debugger_data()
         faults = Faults(**wanted["faults"])
         self.windows = Windows(lambda: Driver(self.nic, self.printed.put, faults.skew), self.restart, self.greet,
-                               faults, Path(disc[1]) if disc else None)
+                               faults, Path(f"/proc/self/fd/{sets[disc[1]]}") if disc else None)
         folder = Path(wanted["image"])
         agent = (folder / "wskagent.exe").read_bytes()
         self.windows.state["files"][r"c:\wsklab\wskagent.exe"] = base64.b64encode(agent).decode()

@@ -14,6 +14,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from damage import flip
 from simulated import ssh as server
 from simulated.windows import Faults, Windows
 
@@ -160,6 +161,10 @@ def test_a_driver_is_signed_once_and_checked(signed: BuiltDriver, tmp_path: Path
     again = deploy.prepared(unsigned(), cache, NOW)
     assert again == signed and check_file(signed.path).signed
     assert deploy.prepared(signed, cache, NOW) is signed
+    flip(signed.path)
+    mended = deploy.prepared(unsigned(), cache, NOW)
+    verify(mended.path, signing_key(cache, NOW))
+    assert mended.content() == mended.path.read_bytes()
     broken = bytearray(signed.path.read_bytes())
     broken[0x600] ^= 1
     damaged = tmp_path / "wsklab.sys"
@@ -182,3 +187,10 @@ def test_verifier_settings_are_read_back(guest: Guest) -> None:
         verifier.enable(lambda _: "Access is denied.", "other.sys")
     with pytest.raises(UsageError, match=r"there is only standard"):
         verifier.chosen("all")
+
+
+def test_a_signing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    pair = signing_key(tmp_path, NOW)
+    pair.key.chmod(0o640)
+    with pytest.raises(DriverError, match=r"key\.pem is open to others: run `chmod 600 "):
+        signing_key(tmp_path, NOW)

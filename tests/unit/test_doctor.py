@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from wsklab.orchestrator import doctor
 from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.doctor import Finding
+from wsklab.qemu.confinement import Confinement
 from wsklab.qemu.errors import MachineError
 
 
@@ -27,6 +28,15 @@ def test_qemu(said: str, verdict: str) -> None:
 def test_no_qemu() -> None:
     assert doctor.qemu(no_qemu) == Finding("QEMU", "fail", "qemu-system-x86_64 does not run",
                                            "apt-get install qemu-system-x86")
+
+
+def test_the_user_of_qemu() -> None:
+    own, kept = Confinement(65533, (), True), Confinement(None, (), True)
+    assert doctor.confined(1000, Confinement(), Confinement()).verdict == "ok"
+    assert doctor.confined(0, own, own) == Finding("user of QEMU", "ok",
+                                                   "65533, without files or capabilities of its own")
+    assert doctor.confined(0, own, kept).next.startswith("chgrp kvm /dev/kvm && chmod 660 /dev/kvm")
+    assert doctor.confined(0, kept, kept).detail == "root, without capabilities"
 
 
 def test_commands_that_are_missing_are_named_with_their_packages() -> None:
@@ -55,6 +65,15 @@ def test_an_empty_cache_is_a_warning_that_says_what_happens_next(
     assert "wsklab image build peer standin" in doctor.stored().next
 
 
+def test_a_cache_that_everybody_may_write_to_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    tmp_path.chmod(0o777)
+    assert doctor.acceleration(tmp_path).verdict == "warn"
+    found = doctor.stored()
+    assert (found.verdict, found.detail.split(",")[0]) == ("fail", f"everybody may write to {tmp_path}")
+    assert found.next.startswith(f"run `chmod o-w {tmp_path}`")
+
+
 def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     for verdict, code in (("warn", 0), ("fail", 3)):
         finding = Finding("x", verdict, "is so", "do so")  # type: ignore[arg-type]
@@ -69,5 +88,5 @@ def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypa
 def test_everything_that_is_found_here_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSKLAB_ACCEL", "tcg")  # nothing is booted here
     findings = list(doctor.host(tmp_path / "not-there", tmp_path))
-    assert len({finding.what for finding in findings}) == len(findings) == 9
+    assert len({finding.what for finding in findings}) == len(findings) == 10
     assert all(finding.next for finding in findings if finding.verdict != "ok")

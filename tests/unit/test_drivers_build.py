@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damage import flip
 
 from wsklab.drivers import build
 from wsklab.drivers.check import check_file
@@ -39,6 +41,62 @@ def test_a_second_build_does_nothing(cache: Path) -> None:
     again = build.build_driver(None, cache, said.append)
     assert said == []
     assert again.path.is_file()
+
+
+BUILDS: dict[str, Callable[[Path, build.Progress | None], build.BuiltDriver]] = {
+    "the driver": lambda cache, progress: build.build_driver(None, cache, progress),
+    "a sample": lambda cache, progress: build.build_sample("echo", cache, progress),
+    "the provider": lambda cache, progress: build.build_standin(cache, progress).netio,
+    "the agent": build.build_agent,
+}
+
+
+@needs_mingw
+@pytest.mark.parametrize(("what", "wrong", "spoil"), [
+    ("the driver", "", flip), ("a sample", "", flip), ("the provider", "", flip), ("the agent", "", flip),
+    ("the agent", "symbols/", flip), ("the agent", "", Path.unlink)])
+def test_a_damaged_build_is_made_again_with_a_sentence(
+    cache: Path, what: str, wrong: str, spoil: Callable[[Path], None]
+) -> None:
+    made = BUILDS[what](cache, None)
+    content, symbols = made.path.read_bytes(), made.symbols.read_bytes()
+    spoil(made.path.parent / f"{wrong}{made.path.name}")
+    said: list[str] = []
+    again = BUILDS[what](cache, said.append)
+    assert again == made
+    assert (again.path.read_bytes(), again.symbols.read_bytes()) == (content, symbols)
+    assert again.content() == content
+    assert said[0].endswith(f"{wrong}{made.path.name} is not as it was built (SHA-256 differs), so it is built again")
+    assert not list((cache / "drivers").glob(".*")), "nothing of the damaged one is left"
+
+
+@needs_mingw
+def test_a_build_without_its_hashes_is_made_again(cache: Path) -> None:
+    made = build.build_agent(cache)
+    (made.path.parent / "hashes.json").write_text("[]")
+    said: list[str] = []
+    assert build.build_agent(cache, said.append) == made
+    assert "is not as it was built" in said[0]
+
+
+def test_what_changed_since_it_was_built_does_not_go_into_a_guest(tmp_path: Path) -> None:
+    file = tmp_path / "x.sys"
+    file.write_bytes(b"MZ and more")
+    driver = build.BuiltDriver(file, hashlib.sha256(b"MZ and more").hexdigest(), "x", None, file)
+    assert driver.content() == b"MZ and more"
+    flip(file)
+    with pytest.raises(DriverError, match=r"x\.sys is not what it was when this run began \(SHA-256 differs\)"):
+        driver.content()
+    file.unlink()
+    with pytest.raises(DriverError, match=r"x\.sys cannot be read"):
+        driver.content()
+
+
+def test_drivers_that_anybody_could_have_put_there_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "drivers").mkdir()
+    (tmp_path / "drivers").chmod(0o777)
+    with pytest.raises(DriverError, match="writable by everybody"):
+        build.build_driver(None, tmp_path)
 
 
 @needs_mingw

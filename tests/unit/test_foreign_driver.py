@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from damage import flip
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import Recording
 
 from wsklab.drivers.profile import PROFILES, DriverProfile, load_profile
 from wsklab.orchestrator import fitting, foreign, suite
-from wsklab.orchestrator.errors import StepError, UsageError
+from wsklab.orchestrator.errors import LabError, StepError, UsageError
 from wsklab.orchestrator.foreign import Foreign, Visitor
 from wsklab.orchestrator.foreign_steps import ForeignSteps
 from wsklab.orchestrator.journal import Journal
@@ -156,6 +158,16 @@ def heard(profile: DriverProfile, *lines: str) -> list[tuple[str, int | None]]:
     for line in lines:
         target.debug.say(0, line)
     return [(o.kind, o.conn) for o in target.journal.since(0)]
+
+
+def test_a_driver_that_changed_since_it_was_looked_at_is_not_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "x.sys"
+    file.write_bytes(b"MZ and more")
+    given = Foreign(None, file, hashlib.sha256(b"MZ and more").hexdigest(), "x")  # type: ignore[arg-type]
+    assert given.content() == b"MZ and more"
+    flip(file)
+    with pytest.raises(LabError, match=r"x\.sys is not what it was when this run began"):
+        given.content()
 
 
 def test_connections_are_numbered_as_they_appear() -> None:

@@ -10,8 +10,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from damage import flip
 
 from wsklab.images import packages
+
+
+@pytest.mark.parametrize("file", ["root.tar", "modules/00-virtio.ko"])
+def test_damaged_packages_are_not_made_into_an_image(tmp_path: Path, file: str) -> None:
+    stage = packages.PackageStage(tmp_path)
+    (tmp_path / "modules").mkdir()
+    for name in ("root.tar", "vmlinuz", "modules/00-virtio.ko"):
+        (tmp_path / name).write_bytes(b"some content")
+    assert not stage.intact, "nobody has vouched for it"
+    stage.seal()
+    assert stage.intact
+    flip(tmp_path / file)
+    assert not stage.intact
+
 
 PARENT = """
 import os, sys

@@ -1,25 +1,32 @@
 """The store: publishing, finding, trusting, removing, and two builders side by side."""
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from damage import flip
 
 from wsklab import images
 from wsklab.images import builder
+from wsklab.images import recipe as recipes
 from wsklab.images import store as store_module
 from wsklab.images.errors import ImageError
 from wsklab.images.packages import Progress
 from wsklab.images.recipe import Recipe
-from wsklab.images.store import Image, Manifest, Store, sha256
+from wsklab.images.secure import sha256
+from wsklab.images.store import Image, Manifest, Store
+
+BOOTED = ("disk.qcow2", "vmlinuz", "initrd.img")
 
 
 def publish(store: Store, partial: Path, key: str, name: str = "peer", digest: str = "d1") -> Image:
-    (partial / "disk.qcow2").write_bytes(key.encode())
-    files = {"disk.qcow2": sha256(partial / "disk.qcow2")}
+    for file in BOOTED:
+        (partial / file).write_bytes(key.encode())
+    files = {file: sha256(partial / file) for file in BOOTED}
     manifest = Manifest(
         name=name,
         kind="peer",
@@ -67,22 +74,96 @@ def test_a_changed_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
             trust(image)
 
 
-def test_an_untouched_file_is_not_hashed_again_but_verify_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", BOOTED)
+def test_damage_that_no_stamp_shows_is_noticed_before_each_use(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setattr(store_module, "_HELD", {})
+    image = build(Store(cache), "01", digest=recipes.load("peer").digest({}))
+    assert images.ensure("peer", {}, pytest.fail) == image
+    flip(image.folder / file)
+    with pytest.raises(ImageError, match=rf"{re.escape(file)} .*SHA-256 differs.*wsklab image build peer"):
+        images.ensure("peer", {}, pytest.fail)
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Image]:
+    """An image whose every file is too large to be hashed each time."""
+    monkeypatch.setattr(store_module, "_HASHED_ALWAYS", -1)
     store = Store(tmp_path)
-    image = build(store, "01")
-    before = image.disk.stat()
-    image.disk.write_bytes(b"02")
-    os.utime(image.disk, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return store, build(store, "01")
+
+
+def hashed(store: Store, image: Image, now: float, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The files that `check` reads at this time."""
+    read: set[str] = set()
+
+    def spy(path: Path) -> str:
+        read.add(path.name)
+        return sha256(path)
+
+    with monkeypatch.context() as context:
+        context.setattr(store_module, "sha256", spy)
+        store.check(image, now)
+    return read
+
+
+def test_a_large_file_is_hashed_once_a_day(large: tuple[Store, Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, image = large
+    now = 10 * 86400.0
+    assert hashed(store, image, now, monkeypatch) == set(BOOTED)  # never before at this time of day
+    assert hashed(store, image, now + 86399, monkeypatch) == set()
+    assert hashed(store, image, now + 86400, monkeypatch) == set(BOOTED)
+    assert hashed(store, image, now - 1, monkeypatch) == set(BOOTED), "a clock that was set back is no reason to trust"
+
+
+def test_a_large_file_that_was_written_to_is_hashed_whatever_its_times_say(large: tuple[Store, Image]) -> None:
+    store, image = large
     store.check(image)
-    with pytest.raises(ImageError, match="SHA-256"):
-        store.verify(image)
+    flip(image.disk)
+    with pytest.raises(ImageError, match=r"disk\.qcow2 .*SHA-256 differs"):
+        store.check(image)
 
 
-def test_a_touched_but_equal_file_is_trusted_after_hashing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    image = build(store, "01")
+def test_a_touched_but_equal_file_is_trusted_after_hashing(large: tuple[Store, Image]) -> None:
+    store, image = large
     image.disk.touch()
     store.check(image)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    image.ssh_key.write_text("secret")
+    image.ssh_key.chmod(mode)
+    with pytest.raises(ImageError, match=rf"ssh_key is open to others \({mode:04o}\).*chmod 600"):
+        store.check(image)
+    image.ssh_key.chmod(0o600)
+    store.check(image)
+
+
+@pytest.mark.parametrize("folder", [".", "images", "images/refs", "packages"])
+def test_a_cache_that_everybody_may_write_to_is_refused(tmp_path: Path, folder: str) -> None:
+    Store(tmp_path)
+    (tmp_path / folder).chmod(0o707)
+    with pytest.raises(ImageError, match=r"everybody may write to .*chmod o-w"):
+        Store(tmp_path)
+
+
+def test_an_image_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = build(store, "01")
+    image.folder.chmod(0o777)
+    with pytest.raises(ImageError, match=r"everybody may write to .*chmod o-w"):
+        store.check(image)
+
+
+def test_a_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(ImageError, match=r"belongs to user .* set WSKLAB_CACHE to a folder of your own"):
+        Store(tmp_path)
 
 
 def test_old_images_of_a_name_are_dropped(tmp_path: Path) -> None:

@@ -86,6 +86,6 @@ def test_kvm_counts_only_when_a_guest_has_run_to_its_end(
     monkeypatch.setattr(accel, "_KVM", kernel)  # anything that opens
     monkeypatch.setattr(accel, "PROBE_PATIENCE", 0.5 if "sleep" in guest else 60.0)
     guests: list[Child] = []
-    monkeypatch.setattr(accel, "Child", lambda *words: guests.append(Child(*words)) or guests[0])
+    monkeypatch.setattr(accel, "Child", lambda *words, **more: guests.append(Child(*words, **more)) or guests[0])
     assert accel._probe(kernel, kernel) == (name, reason)
     assert [one.exit_code is None for one in guests] == [False], "the probe guest still runs"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damage import flip
 
 from wsklab.orchestrator.snapshots import MACHINES, OVERLAY, VARIABLES, Snapshots, Unfit, copy, kept_name, key_of
 
@@ -54,17 +56,28 @@ def test_what_else_a_machine_writes_to_is_kept_and_guarded(tmp_path: Path) -> No
         store.find("one")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "overwritten", "gone", "no manifest", "manifest of another"])
-def test_a_damaged_snapshot_is_refused(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("damage", [flip, lambda disk: os.truncate(disk, 100)])
+def test_no_machine_starts_from_a_damaged_disk(tmp_path: Path, machine: str, damage: Callable[[Path], None]) -> None:
+    store = Snapshots(tmp_path / "cache")
+    keep(store, "one")
+    damage(store.folder / "one" / f"{machine}.qcow2")
+    found = store.find("one")
+    assert found is not None
+    with pytest.raises(Unfit, match=rf"{machine}\.qcow2 is not as it was saved \(SHA-256 differs\)"):
+        found.copy(machine, tmp_path)
+    assert not (tmp_path / OVERLAY).exists()
+    (other,) = set(MACHINES) - {machine}
+    found.copy(other, tmp_path)
+    assert (tmp_path / OVERLAY).read_bytes() == b"x" * 4096
+
+
+@pytest.mark.parametrize("damage", ["gone", "no manifest", "manifest of another"])
+def test_a_snapshot_that_is_not_whole_is_refused(tmp_path: Path, damage: str) -> None:
     store = Snapshots(tmp_path)
     keep(store, "one")
     disk, manifest = tmp_path / "snapshots/one/peer.qcow2", tmp_path / "snapshots/one/manifest.json"
-    if damage == "truncated":
-        os.truncate(disk, 100)
-    elif damage == "overwritten":
-        disk.write_bytes(b"y" * 4096)
-        os.utime(disk, ns=(1, 1))
-    elif damage == "manifest of another":
+    if damage == "manifest of another":
         manifest.write_text(manifest.read_text().replace('"one"', '"two"'))
     else:
         (disk if damage == "gone" else manifest).unlink()

@@ -48,6 +48,7 @@ def test_the_rule_that_is_broken_comes_before_the_time_that_is_over(error: Excep
 
 
 def test_a_driver_that_goes_without_deregistration_fails() -> None:
-    rule = Observation(5, "driver", "rule", None, {"rule": "R82", "text": "the driver was unloaded without WskDeregister"})
+    said = "the driver was unloaded without WskDeregister"
+    rule = Observation(5, "driver", "rule", None, {"rule": "R82", "text": said})
     assert unload(lab(rule)) == (
-        "fail", ["the driver breaks R82 at unload: the driver was unloaded without WskDeregister"])
+        "fail", [f"the driver breaks R82 at unload: {said}"])

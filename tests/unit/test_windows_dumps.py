@@ -132,7 +132,7 @@ def test_where_qemu_makes_no_dump_the_disk_is_read(tmp_path: Path, monkeypatch: 
         folder=tmp_path, overlay=overlay, profile=SimpleNamespace(devices=("vmcoreinfo",), memory_mib=1),
         registers=lambda: "RIP=1", screenshot=nothing, pause=lambda: paused.append(True), quiet=dict,
         status=lambda: "running",
-        qmp=SimpleNamespace(execute=refuse))
+        dump=refuse)
     lab = SimpleNamespace(machine=lambda _: machine)
     crash.Collector(lab, tmp_path / "crash").collect("bugcheck")  # type: ignore[arg-type]
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -96,7 +97,7 @@ def test_only_the_word_of_the_kernel_is_a_debugger(tmp_path: Path) -> None:
 
 
 def test_without_ssh_the_driver_is_on_a_disc(tmp_path: Path) -> None:
-    driver = BuiltDriver(tmp_path / "wsklab.sys", "0", "wsklab", None, tmp_path)
+    driver = BuiltDriver(tmp_path / "wsklab.sys", hashlib.sha256(b"MZ").hexdigest(), "wsklab", None, tmp_path)
     driver.path.write_bytes(b"MZ")
     assert guest(tmp_path).files(driver, tmp_path / "target").cdroms == ()
     files = guest(tmp_path, ssh=False).files(driver, tmp_path / "target")

@@ -64,7 +64,7 @@ def run(folder: Path, *words: str, **environment: str) -> Finished:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of living processes that speak of `folder` (QEMU names its log files), ours excluded."""
+    """Command lines of living processes that speak of `folder` or run in it, as QEMU does, ours excluded."""
     return list(_processes(folder).values())
 
 
@@ -75,7 +75,7 @@ def pids_of(folder: Path) -> list[int]:
 
 @contextmanager
 def deaths_of(folder: Path, but: int) -> Iterator[Callable[[float], None]]:
-    """Whoever speaks of `folder` now; yields how to wait, until a deadline, for the end of them all (pidfd_open(2))."""
+    """Whoever speaks of `folder` or runs in it; yields how to wait for the end of them all (pidfd_open(2))."""
     with ExitStack() as stack:
         handles = []
         for pid in _processes(folder):
@@ -100,9 +100,10 @@ def _processes(folder: Path) -> dict[int, str]:
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            place = (entry / "cwd").readlink()
         except OSError:
             continue
-        if str(folder) in line and state != "Z":
+        if (str(folder) in line or place.is_relative_to(folder)) and state != "Z":
             found[int(entry.name)] = line
     return found
 

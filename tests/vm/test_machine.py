@@ -3,6 +3,7 @@
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from wsklab import images
 from wsklab.qemu.accel import choose
+from wsklab.qemu.confinement import USER
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, LaunchError, MachineError
 from wsklab.qemu.machine import Machine, MachineEvent
@@ -74,6 +76,37 @@ def test_a_booted_machine_answers_and_leaves_its_evidence(booted: Machine) -> No
     assert b"WSKLAB-READY" in (booted.folder / "console.log").read_bytes()
     assert (booted.folder / "command.txt").read_text().startswith("qemu-system-x86_64 ")
     assert '"execute": "cont"' in (booted.folder / "qmp.log").read_text()
+
+
+def privileges(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_qemu_can_do_nothing_but_run_its_guest(booted: Machine) -> None:
+    found = privileges(booted.pid)
+    assert {found[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+    if os.geteuid() == 0:
+        assert set(found["Uid"].split()) == set(found["Gid"].split()) == {str(USER)}
+        assert (found["CapBnd"], found["Groups"]) == ("0" * 16, "")
+        owned = {path.name for path in booted.folder.iterdir() if path.stat().st_uid == USER}
+        assert owned == {"overlay.qcow2", "debug.log", "agent.log", "console.log", "firmware.log"}
+        assert (booted.folder.stat().st_uid, booted.folder.stat().st_mode & 0o777) == (0, 0o710)
+
+
+def test_no_way_leads_to_the_image_and_qemu_reads_it_all_the_same(kit: Kit, tmp_path: Path) -> None:
+    """As in a home folder that is its owner's alone, with a umask of 077."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for file in (kit.files.disk, kit.files.kernel, kit.files.initrd):
+        assert file is not None
+        shutil.copyfile(file, closed / file.name)
+        (closed / file.name).chmod(0o400)
+    files = ImageFiles(closed / "disk.qcow2", closed / "vmlinuz", closed / "initrd.img", kit.files.kernel_args)
+    with Machine("peer", load_profile("peer"), files, closed / "machine", kit.accelerator) as machine:
+        machine.start()
+        machine.console.expect("WSKLAB-READY", within(BOOT))
 
 
 def test_a_snapshot_is_gone_back_to_again_and_again(booted: Machine) -> None:

@@ -50,7 +50,8 @@ def test_the_first_reason_names_the_fault_of_what_comes_late_resets_or_never_der
         "resets-after-send":
             "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for",
         "never-deregisters":
-            "the driver breaks R82 at unload: the driver was unloaded without WskDeregister: sockets=0 captures=0 requests=0",
+            "the driver breaks R82 at unload: the driver was unloaded without WskDeregister: sockets=0 captures=0 "
+            "requests=0",
     }
 
 

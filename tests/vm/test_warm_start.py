@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 
 import pytest
 from command import run
+from damage import flip
 
 from wsklab import images
-from wsklab.drivers.build import build_driver
+from wsklab.drivers.build import build_driver, build_standin
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.ground import Ground
@@ -25,9 +28,11 @@ WARM = "from the kept snapshot"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache whose images and drivers are the usual ones, and whose snapshots are its own."""
+    """A cache whose images are the usual ones, and whose drivers and snapshots are its own."""
     folder, usual = tmp_path_factory.mktemp("cache"), images.cache_folder()
-    for name in ("images", "packages", "drivers", "signing", "accelerator.json"):
+    build_standin(usual)
+    shutil.copytree(usual / "drivers", folder / "drivers", ignore=shutil.ignore_patterns(".*"))
+    for name in ("images", "packages", "signing", "accelerator.json"):
         if (usual / name).exists():
             (folder / name).symlink_to(usual / name)
     return folder
@@ -48,12 +53,34 @@ def test_second_run_is_warm_and_a_damaged_snapshot_costs_a_boot(cache: Path, tmp
     assert not list((tmp_path / "2").rglob("*.qcow2"))
 
     (disk,) = cache.glob("snapshots/*/target.qcow2")
-    with disk.open("r+b") as file:
-        file.truncate(disk.stat().st_size // 2)
+    driver = build_driver(None, cache).path
+    for file in (disk, driver):
+        flip(file)
     third = run(tmp_path / "3", "linger-zero", WSKLAB_CACHE=str(cache))
     assert third.code == 0, third.stdout + third.stderr
-    assert "the kept snapshot is removed, a cold boot follows" in third.stdout
+    said = " ".join(third.stdout.split())
+    assert f"{driver} is not as it was built (SHA-256 differs), so it is built again" in said
+    assert (f"the kept snapshot is removed, a cold boot follows: its disk {disk} is not as it was saved "
+            "(SHA-256 differs)") in said
     assert set(third.verdicts.values()) == {"pass"}
+    assert third.results["driver"]["sha256"] == hashlib.sha256(driver.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("file", ["disk.qcow2", "vmlinuz", "initrd.img"])
+def test_nothing_boots_from_a_damaged_image(cache: Path, tmp_path: Path, file: str) -> None:
+    usual = images.ensure("peer", build_standin(cache).inputs, print)
+    own = tmp_path / "cache"
+    image = shutil.copytree(usual.folder, own / "images" / usual.key)
+    shutil.copytree(usual.folder.parent / "refs", own / "images/refs")
+    for part in (own, own / "images", own / "images/refs"):
+        part.chmod(0o700)
+    (own / "drivers").symlink_to(cache / "drivers")
+    flip(image / file)
+    refused = run(tmp_path / "run", "linger-zero", WSKLAB_CACHE=str(own))
+    assert refused.code == 3
+    assert f"{image / file} is missing or not as it was built (SHA-256 differs)" in refused.stderr
+    assert "wsklab image remove peer && wsklab image build peer" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_after_a_crash_an_isolated_run_goes_on_in_the_same_lab(cache: Path, tmp_path: Path) -> None:

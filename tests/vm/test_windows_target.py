@@ -23,7 +23,8 @@ from windows_media import report
 from wsklab import images
 from wsklab.drivers.build import build_agent
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
-from wsklab.images.store import Manifest, Store, sha256
+from wsklab.images.secure import sha256
+from wsklab.images.store import Manifest, Store
 from wsklab.qemu import firmware
 from wsklab.qemu.profile import load_profile
 
