@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from wsklab.common import document
+from wsklab.common.strict import Strict
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.firmware import Uefi
 
@@ -20,10 +21,8 @@ TRANSLATED_MIB = 128  # guest code translated by TCG; QEMU's own limit of 1 GiB 
 PROFILES = Path(__file__).parent / "profiles"
 
 
-class Profile(BaseModel):
+class Profile(Strict):
     """One kind of machine; see `profiles/`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory_mib: Annotated[int, Field(ge=64, le=65536)]
     cpus: Annotated[int, Field(ge=1, le=64)] = 1
@@ -66,11 +65,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if not path.suffix:
         path = PROFILES / f"{name_or_path}.yaml"
     try:
-        return Profile.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise MachineError(f"cannot read the machine profile {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValidationError) as error:
-        raise MachineError(f"{path} is not a machine profile: {error}") from error
+        return document.load(path, Profile)
+    except document.Refused as error:
+        raise MachineError(f"not a machine profile: {error}") from None
 
 
 def command_line(
