@@ -10,10 +10,11 @@ callers report it like any other file that cannot be read.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 TEXT = 256 << 10
 """Bytes of a file that is written by hand: scenarios, profiles, recipes, answers."""
@@ -61,6 +62,15 @@ def read_text(path: Path, limit: int) -> str:
         return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise OSError(errno.EILSEQ, f"it is not UTF-8 text ({error.reason} at byte {error.start})", str(path)) from None
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """A regular file as JSON. Raises OSError, and ValueError for what is no JSON."""
+    text = read_text(path, limit)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def why(error: OSError) -> str:

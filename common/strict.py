@@ -41,8 +41,8 @@ class Strict(BaseModel):
                 # Custom errors keep the key, so that the message points at its own line.
                 raise PydanticCustomError(
                     "unknown_key",
-                    "unknown key '{key}'{hint} Allowed: {allowed}",
-                    {"key": quoted(key, 80), "hint": hint or ".", "allowed": allowed},
+                    "unknown key '{shown}'{hint} Allowed: {allowed}",
+                    {"key": str(key), "shown": quoted(key, 80), "hint": hint or ".", "allowed": allowed},
                 )
         return value
 

@@ -24,8 +24,8 @@ from wsklab.common.text import quoted
 Value = bool | int | str
 Kind = Literal["load", "unload", "open", "refused", "recv", "sent", "disc", "close", "note"]
 
-LONGEST = 1000
-"""Characters of a debug line that are looked at: the text comes from the target and is not trusted."""
+LONGEST = 5000
+"""Characters of a debug line that are looked at, more than a serial line hands on; the text is not trusted."""
 
 MOST = 200
 """Patterns of a profile, and samples of a pattern."""

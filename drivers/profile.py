@@ -44,14 +44,14 @@ def windows_path(path: str) -> str:
     """
     drive, *names = path.split("\\")
     if drive.upper() != "C:" or not names or ".." in names or "/" in path:
-        raise ValueError(f"{quoted(path)!r} is not an absolute path on drive C; write it as C:\\folder\\file.sys")
+        raise ValueError(f"'{quoted(path)}' is not an absolute path on drive C; write it as C:\\folder\\file.sys")
     if len(path) > LONGEST_PATH:
-        raise ValueError(f"{quoted(path, 40)!r} is longer than {LONGEST_PATH} characters")
+        raise ValueError(f"'{quoted(path, 40)}' is longer than {LONGEST_PATH} characters")
     for name in names:
         if _DEVICE.fullmatch(name.partition(".")[0].strip()):
-            raise ValueError(f"{quoted(path)!r} has the name {quoted(name)!r}, which is a device in every folder")
+            raise ValueError(f"'{quoted(path)}' has the name '{quoted(name)}', which is a device in every folder")
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{quoted(path)!r} has the name {quoted(name)!r}; a name is made of letters, digits, "
+            raise ValueError(f"'{quoted(path)}' has the name '{quoted(name)}'; a name is made of letters, digits, "
                              "spaces inside and ._()+,=@#~{}[]-, and does not end with a dot")
     return path
 
@@ -142,7 +142,7 @@ class DriverProfile(Strict):
             return build_driver(self.twin, cache, progress).path
         if self.path is None:
             return build_sample(str(self.build), cache, progress).path
-        if not self.path.is_file():
+        if not self.path.exists():
             raise DriverError(f"The driver {self.path} of profile {self.name} does not exist.")
         return self.path
 

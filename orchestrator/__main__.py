@@ -87,8 +87,10 @@ def _raise(*_: object) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    from wsklab.common.text import visible
+
     prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
-    print(f"{prefix}{message}", file=sys.stderr)
+    print(visible(f"{prefix}{message}", lines=True), file=sys.stderr)
     sys.exit(code)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from wsklab.common import files
 
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
 
@@ -25,7 +28,8 @@ class Observation:
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
     machine  panic, shutdown, reset, died, crash, bugcheck; exception and stops (of the kernel debugger's line)
-    lab      opened, step, flow, canary, ring, end, note, ...
+    lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
+             overflow (more than is kept), ...
     """
 
     t: int
@@ -44,7 +48,7 @@ def write(path: Path, observations: Iterable[Observation]) -> None:
 
 def read(path: Path) -> Iterator[Observation]:
     """The observations of an evidence folder; an incomplete last line (a killed run) ends the reading."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with io.TextIOWrapper(files.open_file(path, files.RESULT), encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 yield Observation(**json.loads(line))

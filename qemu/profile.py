@@ -77,9 +77,9 @@ def command_line(
     name: str,
     accelerator: Accelerator,
     overlay: Path,
-    logs: Path,
     serial_fds: Mapping[SerialRole, int],
     qmp_fd: int,
+    firmware_fd: int | None = None,
     wire_fd: int | None = None,
     uefi: Uefi | None = None,
     tpm_fd: int | None = None,
@@ -103,9 +103,9 @@ def command_line(
         "-device", "pvpanic-pci",
         "-device", "virtio-rng-pci",
         *_monitor(qmp_fd),
-        *_serial(profile, logs, serial_fds),
+        *_serial(profile, serial_fds),
         *_disk(profile, files, overlay),
-        *_firmware(files, logs, uefi),
+        *_firmware(files, firmware_fd, uefi),
         *_cdroms(files),
         *_tpm(tpm_fd),
         *_network(profile, wire_fd),
@@ -121,10 +121,10 @@ def _monitor(fd: int) -> list[str]:
     return ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
 
 
-def _serial(profile: Profile, logs: Path, fds: Mapping[SerialRole, int]) -> list[str]:
+def _serial(profile: Profile, fds: Mapping[SerialRole, int]) -> list[str]:
     words: list[str] = []
     for index, role in enumerate(profile.serial):
-        words += ["-chardev", f"socket,id={role},fd={fds[role]},logfile={_escape(logs / role)}.log,logappend=on"]
+        words += ["-chardev", f"socket,id={role},fd={fds[role]}"]
         words += ["-device", f"isa-serial,chardev={role},index={index},irq={SERIAL_IRQS[index]}"]
     return words
 
@@ -140,15 +140,13 @@ def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _firmware(files: ImageFiles, logs: Path, uefi: Uefi | None) -> list[str]:
+def _firmware(files: ImageFiles, fd: int | None, uefi: Uefi | None) -> list[str]:
     """The firmware looks for a system on disk and CD alone. SeaBIOS says what it does on port 0x402, UEFI on COM1."""
     if files.kernel is not None:
         return []
-    words = [
-        "-boot", "strict=on,menu=off",
-        "-chardev", f"file,id=firmware,path={_escape(logs / 'firmware.log')}",
-        "-device", "isa-debugcon,iobase=0x402,chardev=firmware",
-    ]  # fmt: skip
+    words = ["-boot", "strict=on,menu=off"]
+    if fd is not None:
+        words += ["-chardev", f"socket,id=firmware,fd={fd}", "-device", "isa-debugcon,iobase=0x402,chardev=firmware"]
     if uefi:
         words += [
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escape(uefi.code)}",

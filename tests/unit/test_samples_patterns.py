@@ -117,3 +117,34 @@ def test_what_a_profile_must_not_say(tmp_path: Path, more: str, says: str) -> No
 def test_a_sample_has_no_twins() -> None:
     with pytest.raises(DriverError, match="there are twins of wsklab, not of echo"):
         load_profile("echo:silent")
+
+
+@pytest.mark.parametrize("expression", [r"(a+)+$", r"(a|aa)+$", r"(.*)*x", r"(?:(?:a?){30}b?){30}c"])
+def test_no_expression_holds_the_interpreter_at_a_hostile_line(expression: str) -> None:
+    """Python's own engine needs longer than the age of the world here; the test then fails at pytest's limit."""
+    hostile = "a" * 4095 + "!"
+    slow = pattern("note", expression, samples={"aaa": {}} if "x" not in expression and "c" not in expression else
+                   {"x": {}} if "x" in expression else {"c": {}})
+    assert problems([slow]) in ([], ["pattern 1 (note) matches the empty line, hence every line"])
+    assert read([slow] * 20, hostile) is None
+    assert read([slow], "a" * 65536 + "!") is None or "$" in expression  # cut, it may end in an a
+
+
+@pytest.mark.parametrize(("expression", "says"), [
+    (r"(?=a)b", "invalid perl operator: (?="), (r"(a)\1", r"invalid escape sequence: \1"),
+    (r"(?:.{0,900}){3}z", "invalid repetition size"), (r"(\pL{1,100}x){9}y", "pattern too large"),
+])
+def test_an_expression_that_could_take_for_ever_is_refused_in_one_sentence(expression: str, says: str) -> None:
+    [problem] = problems([pattern("note", expression)])
+    assert problem.startswith("pattern 1 (note) is no regular expression in RE2's syntax, which has no look-around")
+    assert says in problem
+
+
+def test_a_number_of_endless_digits_is_a_damaged_line() -> None:
+    assert read([pattern(line=r"(?P<conn>\d+) left (?P<flags>\w+)")], "9" * 900 + " left 1") is None
+
+
+def test_one_profile_may_not_have_patterns_without_end(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(PROFILE + "patterns:\n" + "- {kind: note, line: a, samples: {a: {}}}\n" * 201)
+    with pytest.raises(DriverError, match="at most 200 items"):
+        load_profile(str(tmp_path / "p.yaml"))
