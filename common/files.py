@@ -10,11 +10,12 @@ callers report it like any other file that cannot be read.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 TEXT = 256 << 10
 """Bytes of a file that is written by hand: scenarios, profiles, recipes, answers."""
@@ -35,7 +36,7 @@ _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a fifo", stat.S_IFCHR: "a dev
           stat.S_IFSOCK: "a socket"}
 
 
-def open_file(path: Path, limit: int) -> BinaryIO:
+def open_file(path: Path, limit: int) -> io.BufferedReader:
     """Open a regular file of at most `limit` bytes for reading. Raises OSError."""
     _see(path.stat(), path, limit)  # before it is opened: opening a device may already do something
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
