@@ -157,7 +157,7 @@ def _explain(name: str, root: yaml.Node, errors: Iterable[Any]) -> Iterator[str]
             where.append(item["ctx"]["key"])
         elif item["type"] == "missing":
             message = f"the key '{where.pop()}' is missing"
-        node, value, path = _find(root, where)
+        node, value, path = _find(root, [*where, *item.get("ctx", {}).get("where", ())])
         if item["type"] == "unknown_key" and path[-1] != item["ctx"]["key"]:
             path.append(item["ctx"]["key"])  # a verb without fields is a scalar: `peer: clsoe`
         if item["type"] not in ("unknown_key", "missing") and isinstance(item["input"], str | int | float):

@@ -137,7 +137,7 @@ def check_file(path: Path) -> Report:
     try:
         return check_bytes(files.read_bytes(path, files.DRIVER))
     except OSError as error:
-        raise DriverError(f"{path} cannot be read: {files.why(error)}.") from error
+        raise DriverError(f"It cannot be read: {files.why(error)}.") from error
 
 
 def check_bytes(data: bytes) -> Report:

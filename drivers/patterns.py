@@ -10,7 +10,7 @@ and no back-references.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -79,13 +79,11 @@ def read(patterns: Sequence[Pattern], text: str) -> Reading | None:
     return None
 
 
-def problems(patterns: Sequence[Pattern]) -> list[str]:
-    """What is wrong with a profile's patterns, a sentence each; empty when every sample comes out as it says."""
-    found = []
-    for number, pattern in enumerate(patterns, 1):
+def problems(patterns: Sequence[Pattern]) -> Iterator[tuple[int, str]]:
+    """What is wrong with a profile's patterns, by index, a sentence each; nothing when every sample comes out right."""
+    for index, pattern in enumerate(patterns):
         if wrong := _wrong(pattern) or _samples_wrong(patterns, pattern):
-            found.append(f"pattern {number} ({pattern.kind}) {wrong}")
-    return found
+            yield index, f"pattern {index + 1} ({pattern.kind}) {wrong}"
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from wsklab.common import document
 from wsklab.common.strict import Strict
@@ -44,15 +45,15 @@ def windows_path(path: str) -> str:
     """
     drive, *names = path.split("\\")
     if drive.upper() != "C:" or not names or ".." in names or "/" in path:
-        raise ValueError(f"'{quoted(path)}' is not an absolute path on drive C; write it as C:\\folder\\file.sys")
+        raise ValueError("should be an absolute path on drive C, as C:\\folder\\file.sys")
     if len(path) > LONGEST_PATH:
-        raise ValueError(f"'{quoted(path, 40)}' is longer than {LONGEST_PATH} characters")
+        raise ValueError(f"should not be longer than {LONGEST_PATH} characters")
     for name in names:
         if _DEVICE.fullmatch(name.partition(".")[0].strip()):
-            raise ValueError(f"'{quoted(path)}' has the name '{quoted(name)}', which is a device in every folder")
+            raise ValueError(f"should have no name that is a device in every folder ('{quoted(name)}')")
         if not _NAME.fullmatch(name):
-            raise ValueError(f"'{quoted(path)}' has the name '{quoted(name)}'; a name is made of letters, digits, "
-                             "spaces inside and ._()+,=@#~{}[]-, and does not end with a dot")
+            raise ValueError("should have names that are made of letters, digits, spaces inside and ._()+,=@#~{}[]-, "
+                             f"and do not end with a dot (unlike '{quoted(name)}')")
     return path
 
 
@@ -124,8 +125,9 @@ class DriverProfile(Strict):
         places = [path.lower() for path in (self.target_path, *self.files)]
         if twice := sorted({path for path in places if places.count(path) > 1}):
             raise ValueError(f"two files go to {', '.join(twice)} in the target")
-        if found := problems(self.patterns):
-            raise ValueError("; ".join(found))
+        for index, problem in problems(self.patterns):
+            # The error names its place, so that the message points at the pattern's own line.
+            raise PydanticCustomError("pattern", "{problem}", {"problem": problem, "where": ["patterns", index]})
         return self
 
     def tells(self, kind: str) -> bool:
@@ -168,14 +170,22 @@ def load_profile(name_or_path: str) -> DriverProfile:
     """
     name, _, twin = name_or_path.partition(":")
     built_in = PROFILES / f"{name}.yaml"
-    if "/" not in name and built_in.is_file():
+    if "/" not in name and _exists(str(built_in)):
         return _read(built_in, {"twin": twin} if twin else {})
-    if Path(name_or_path).exists():
+    if _exists(name_or_path):
         return _read(Path(name_or_path), {})
     known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
     raise DriverError(
-        f"There is no driver profile {name_or_path!r}; built in: {known}. A path to a YAML file works, too."
+        f"There is no driver profile '{quoted(name_or_path)}'; built in: {known}. A path to a YAML file works, too."
     )
+
+
+def _exists(path: str) -> bool:
+    """A name that is too long for a file is that of none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def _read(path: Path, changes: dict[str, str]) -> DriverProfile:

@@ -183,7 +183,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     with (tmp_path / "huge.sys").open("wb") as huge:
         huge.truncate(65 << 20)
     for name, says in (("zero", "a device"), ("fifo", "a fifo"), ("huge", "larger than 64 MiB")):
-        with pytest.raises(DriverError, match=f"{name}.sys cannot be read: it is {says}"):
+        with pytest.raises(DriverError, match=f"cannot be read: it is {says}"):
             check_file(tmp_path / f"{name}.sys")
     with pytest.raises(DriverError, match="it is a folder, not a regular file"):
         check_file(tmp_path)

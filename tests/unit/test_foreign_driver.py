@@ -107,7 +107,7 @@ MINE = (PROFILES / "pinger.yaml").read_text(encoding="utf-8").replace("build: pi
     ("path: mine.sys", "path: mine.yaml\nfiles: {'C:\\x': y}", "names the file {}/y, which does not exist"),
     ("provoke: ", "# ", "does not say how its driver comes to connect; give `provoke`"),
     ("kind: disc", "kind: note", "has no pattern of kind `disc`"),
-    ("connected'", "(connected'", "mine.yaml:2: pattern 1 (open) is no regular expression"),
+    ("connected'", "(connected'", "mine.yaml:10: patterns[1]: pattern 1 (open) is no regular expression"),
 ])
 def test_a_driver_that_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, says: str) -> None:
     (tmp_path / "mine.yaml").write_text(MINE.replace(old, new))
