@@ -18,6 +18,9 @@ from wsklab.orchestrator.observation import Observation
 
 PROGRAM = "/usr/local/bin/peer"
 
+MOST_SAID = 16 << 20
+"""Bytes that a command in a guest may print: the guest is not trusted with our memory."""
+
 
 class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
@@ -71,6 +74,9 @@ class Ssh:
             channel.exec_command(command)
             while data := channel.recv(65536):
                 said += data
+                if len(said) > MOST_SAID:
+                    channel.close()
+                    raise LabError(f"'{command}' said more than {MOST_SAID >> 20} MiB in the {self._name}.")
         except paramiko.SSHException as error:
             raise LabError(f"'{command}' could not be run in the {self._name}: {error}") from None
         except OSError:

@@ -14,6 +14,9 @@ from wsklab.qemu.firmware import Uefi
 
 Accelerator = Literal["kvm", "tcg"]
 SerialRole = Literal["debug", "agent", "console"]
+Word = Annotated[str, Field(pattern="^[!-~]{1,1000}$")]  # of QEMU's command line
+Words = Annotated[str, Field(pattern="^[ -~]{0,1000}$")]
+Mac = Annotated[str, Field(pattern="^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$")]
 WIRE_LINK = "wire"  # the netdev that `set_link` cuts
 SERIAL_IRQS = (4, 3, 5, 7)  # COM3 and COM4 would share with COM1 and COM2, which QEMU's ISA bus does not do
 NO_ROM = ",romfile="  # nothing boots from the network: quicker firmware, smaller snapshots
@@ -26,24 +29,24 @@ class Profile(Strict):
 
     memory_mib: Annotated[int, Field(ge=64, le=65536)]
     cpus: Annotated[int, Field(ge=1, le=64)] = 1
-    machine: str = "q35"
-    cpu: dict[Accelerator, str]
+    machine: Word = "q35"
+    cpu: dict[Accelerator, Word]
     serial: Annotated[tuple[SerialRole, ...], Field(max_length=4)] = ("debug", "agent", "console")  # COM1, COM2, COM3
     debug: Literal["text", "kd"] = "text"  # what COM1 speaks: plain lines, or the protocol of Windows' kernel debugger
     firmware: Literal["seabios", "ovmf"] = "seabios"
     tpm: bool = False
-    hyperv: tuple[str, ...] = ()  # what Windows may use of Hyper-V; under KVM alone, elsewhere it would do nothing
+    hyperv: tuple[Word, ...] = ()  # what Windows may use of Hyper-V; under KVM alone, elsewhere it would do nothing
     disk: Literal["virtio-blk-pci", "virtio-scsi-pci", "ide-hd"] = "virtio-blk-pci"
     network: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
     management: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
-    wire_mac: str
-    management_mac: str
+    wire_mac: Mac
+    management_mac: Mac
     display: Literal["none", "VGA", "virtio-vga"] = "none"  # the device that `screenshot` reads
     reboot: Literal["pause", "reset"] = "pause"  # what a guest's own reboot does
     panic: Literal["pause", "none"] = "pause"  # what QEMU does when the guest says it has crashed
-    devices: tuple[str, ...] = ()
-    properties: tuple[str, ...] = ()  # of devices that come with the machine: `-global`
-    kernel_args: str = ""  # with direct kernel boot, before those of the image
+    devices: tuple[Word, ...] = ()
+    properties: tuple[Word, ...] = ()  # of devices that come with the machine: `-global`
+    kernel_args: Words = ""  # with direct kernel boot, before those of the image
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,9 @@ def test_commas_in_paths_do_not_end_an_option() -> None:
         ("memory_mib: much", "memory_mib"),
         ("memory_mib: 256\nmemmory: 1", "memmory"),
         ("[", "not a machine profile"),
+        ("wire_mac: '52:54:00:77:00:10,netdev=x'", r"wrong\.yaml:1: wire_mac: string should match pattern"),
+        ("devices: [a b]", r"devices\[1\]: string should match pattern"),
+        ("kernel_args: grüße", "kernel_args: string should match pattern"),
         ("", "not a machine profile"),
     ],
 )
