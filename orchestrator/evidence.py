@@ -44,7 +44,7 @@ def save(folder: Path, scenario: Scenario, observations: Sequence[Observation], 
     (folder / "scenario.yaml").write_text(
         yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8")
     observation.write(folder / "observations.jsonl", observations)
-    lines = [visible(str(o.data["text"])) for o in observations
+    lines = [visible(str(o.data["text"]), lines=True) for o in observations
              if (o.source == "driver" or o.kind == "unread") and "text" in o.data]
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
