@@ -39,6 +39,9 @@ RUN = 30.0
 """Seconds for a program in the target; the agent stops it then."""
 
 
+MOST_UNREAD = 2 << 20
+"""Characters of lines that no pattern knows, kept of one scenario."""
+
 _WINE = re.compile(r"^[0-9a-f]{4}:\w+:debugstr:\w+ [0-9a-f]{8}:[0-9a-f]{8}: ")
 """What Wine puts before a line of DbgPrintEx: thread, channel, function, component and level."""
 
@@ -142,6 +145,7 @@ class Visitor:
         self._limit = LOAD * patience
         self._numbers: dict[int, int] = {}
         self._newest = 0
+        self._unread = MOST_UNREAD
         target.machine.debug.on_line(self._on_line)
 
     # --- heard ----------------------------------------------------------------------------------------------------
@@ -151,10 +155,19 @@ class Visitor:
         reading = read(self.foreign.profile.patterns, text)
         if reading is None:
             if text and MARK not in text and PROVIDER_MARK not in text:  # nobody else keeps it
-                self._target.journal.add(Observation(t, "lab", "unread", None, {"text": text}))
+                self._keep_unread(t, text)
             return
         conn = None if reading.kind in ("load", "unload", "note") else self._number(reading.kind, reading.conn)
         self._target.journal.add(Observation(t, "driver", reading.kind, conn, {**reading.data, "text": text}))
+
+    def _keep_unread(self, t: int, text: str) -> None:
+        """A line that means nothing to us may mean something to who looks at the evidence, within bounds."""
+        if self._unread <= 0:
+            return
+        self._unread -= len(text)
+        if self._unread <= 0:
+            text = "[wsklab: more lines that no pattern knows are left out here; see debug.raw]"
+        self._target.journal.add(Observation(t, "lab", "unread", None, {"text": text}))
 
     def _number(self, kind: str, told: int | None) -> int:
         """The scenario's number for a connection, by order of appearance; without one told, it is the newest."""
@@ -186,7 +199,7 @@ class Visitor:
 
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""
-        self._numbers, self._newest = {}, 0
+        self._numbers, self._newest, self._unread = {}, 0, MOST_UNREAD
         service = self.foreign.profile.service
         state = self._target.agent.service("start", service, timeout=self._limit).get("state")
         if state != "running":

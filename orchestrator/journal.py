@@ -16,7 +16,7 @@ Matches = Callable[[Observation], bool]
 MOST_ENTRIES = 200_000
 """Observations kept of one scenario; one with 2,000 connections has 30,000."""
 
-MOST_TEXT = 64 << 20
+MOST_TEXT = 32 << 20
 """Characters of text in them."""
 
 
@@ -54,7 +54,7 @@ class Journal:
         self._text += sum(len(value) for value in observation.data.values() if isinstance(value, str))
         if len(self._entries) < MOST_ENTRIES and self._text < MOST_TEXT:
             return True
-        if observation.source == "machine" or (observation.source == "lab" and observation.kind != "unread"):
+        if observation.source in ("machine", "lab"):
             return True
         if not self._left_out:
             self._entries.append(Observation(observation.t, "lab", "overflow", None, {"detail": (

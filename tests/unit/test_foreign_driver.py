@@ -183,6 +183,12 @@ def test_connections_are_numbered_as_they_appear() -> None:
         ("load", None), ("open", 0), ("unread", None), ("open", 1), ("disc", 0), ("disc", 1)]
 
 
+def test_unread_lines_are_kept_within_bounds_and_cost_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "MOST_UNREAD", 100)
+    seen = heard(ECHO, *["a line of 20 letters"] * 1000, "echo[1] bye: flags=0 after 0 bytes")
+    assert seen == [*[("unread", None)] * 5, ("disc", 0)]
+
+
 def test_without_numbers_a_line_is_about_the_newest_connection() -> None:
     nameless = changed(ECHO, patterns=[
         {"kind": "open", "line": "hello", "samples": {"hello": {}}},
