@@ -36,7 +36,8 @@ class LogFile:
         self._head, self._tail = head, tail
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
-        self._size = path.stat().st_size if path.exists() else 0  # of the file
+        path.touch()  # whoever looks for it finds it, even if nothing is ever said
+        self._size = path.stat().st_size  # of the file
         self._resumes = 0  # the position of the first byte behind the marker, 0 as long as nothing is left out
         self._shift = 0  # position minus place in the file, of what is behind the marker
         self._mark = 0  # where in the file the marker begins

@@ -61,7 +61,6 @@ class Child:
         self._on_exit = on_exit
         self._exited = threading.Event()
         stderr.unlink(missing_ok=True)
-        stderr.touch()
         self._log = LogFile(stderr)
         said, says = os.pipe()
         try:
