@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wsklab.common import files
+from wsklab.common.text import quoted
+
 from .errors import DriverError
 
 Severity = Literal["error", "warning", "note"]
 
-MAX_BYTES = 64 * 1024 * 1024
+MOST_MODULES, MOST_NAMES = 256, 8192
+"""Modules that a driver imports from, and names that it imports from one; a damaged list may have no end."""
+
+MOST_IMPORTS = 32768
+"""Names in all: lists of a hostile file may overlap, and each be read anew for every module."""
+
 MACHINE_X64 = 0x8664
 SUBSYSTEM_NATIVE = 1
 _EXECUTE, _WRITE = 0x20000000, 0x80000000
@@ -32,6 +40,18 @@ KERNEL_MODULES = frozenset({
     "ksecdd.sys", "msrpc.sys", "wpprecorder.sys", "tdi.sys", "ci.dll", "bootvid.dll", "kdcom.dll",
 })  # fmt: skip
 
+#: Modules of user mode: a file that imports from one is no driver, whatever its header says. Any api-ms-win- is, too.
+USER_MODULES = frozenset({
+    "ntdll.dll", "kernel32.dll", "kernelbase.dll", "user32.dll", "gdi32.dll", "advapi32.dll", "shell32.dll",
+    "ole32.dll", "ws2_32.dll", "wsock32.dll", "mswsock.dll", "msvcrt.dll", "ucrtbase.dll", "vcruntime140.dll",
+    "msvcp140.dll",
+})  # fmt: skip
+
+_SUBSYSTEMS = {2: "a Windows program with windows", 3: "a Windows console program", 10: "a UEFI application",
+               11: "a UEFI boot driver", 12: "a UEFI run-time driver", 16: "a boot application"}
+_DLL = 0x2000
+_PIECE = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -39,6 +59,8 @@ class Finding:
 
     severity: Severity
     sentence: str
+    no_driver: bool = False
+    """It says that the file is made for something else than the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +125,7 @@ class _Image:
         end = self.data.find(b"\0", start, start + 512)
         if end < 0:
             raise DriverError("The file is damaged: an import's name has no end.")
-        return self.data[start:end].decode("ascii", "replace")
+        return quoted(self.data[start:end].decode("ascii", "replace"))
 
 
 def check_file(path: Path) -> Report:
@@ -113,11 +135,9 @@ def check_file(path: Path) -> Report:
         DriverError: the file cannot be read, is no PE file, or is damaged.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DriverError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which no driver is.")
-        return check_bytes(path.read_bytes())
+        return check_bytes(files.read_bytes(path, files.DRIVER))
     except OSError as error:
-        raise DriverError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DriverError(f"It cannot be read: {files.why(error)}.") from error
 
 
 def check_bytes(data: bytes) -> Report:
@@ -133,7 +153,7 @@ def check_bytes(data: bytes) -> Report:
     if image.number("<I", pe) != 0x4550:
         raise DriverError("This is no driver: the PE header is missing.")
     machine, section_count, timestamp = image.unpack("<HHI", pe + 4)
-    optional_size, _characteristics = image.unpack("<HH", pe + 20)
+    optional_size, characteristics = image.unpack("<HH", pe + 20)
     optional = pe + 24
     magic = image.number("<H", optional)
     if magic != _PE32_PLUS:
@@ -153,7 +173,7 @@ def check_bytes(data: bytes) -> Report:
     signed = _is_signed(image, *directory(4))
     computed = _checksum(data, optional + 64)
     findings = [
-        *_header_findings(machine, subsystem, dll, entry, directory(5)[1]),
+        *_header_findings(machine, subsystem, bool(characteristics & _DLL), dll, entry, directory(5)[1]),
         *_import_findings(imports, bool(entry)),
         *_section_findings(image.sections),
     ]
@@ -178,7 +198,7 @@ def _sections(image: _Image, at: int, count: int) -> tuple[Section, ...]:
         start = at + 40 * index
         size, rva, raw_size, offset = image.unpack("<IIII", start + 8)
         flags = image.number("<I", start + 36)
-        name = image.data[start : start + 8].rstrip(b"\0").decode("ascii", "replace")
+        name = quoted(image.data[start : start + 8].rstrip(b"\0").decode("ascii", "replace"))
         found.append(Section(name, rva, size, offset, raw_size, bool(flags & _WRITE), bool(flags & _EXECUTE)))
     return tuple(found)
 
@@ -188,13 +208,16 @@ def _imports(image: _Image, rva: int) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     if not rva:
         return found
-    at = image.offset_of(rva)
-    for _ in range(256):
+    at, total = image.offset_of(rva), 0
+    for _ in range(MOST_MODULES):
         names_rva, _, _, module_rva, addresses_rva = image.unpack("<IIIII", at)
         if not module_rva:
             return found
         module = image.text(module_rva)
         found[module] = found.get(module, ()) + _imported_names(image, names_rva or addresses_rva)
+        total += len(found[module])
+        if total > MOST_IMPORTS:
+            raise DriverError(f"The file is damaged: it imports more than {MOST_IMPORTS} names.")
         at += 20
     raise DriverError("The file is damaged: its list of imported modules has no end.")
 
@@ -202,7 +225,7 @@ def _imports(image: _Image, rva: int) -> dict[str, tuple[str, ...]]:
 def _imported_names(image: _Image, rva: int) -> tuple[str, ...]:
     names: list[str] = []
     at = image.offset_of(rva)
-    for _ in range(8192):
+    for _ in range(MOST_NAMES):
         thunk = image.number("<Q", at)
         if not thunk:
             return tuple(names)
@@ -222,7 +245,8 @@ def _is_signed(image: _Image, offset: int, size: int) -> bool:
 def _checksum(data: bytes, at: int) -> int:
     """The PE checksum: 16-bit one's complement sum of the file without the field, plus the file's length."""
     padded = data[:at] + bytes(4) + data[at + 4 :] + bytes(-len(data) % 4)
-    total = sum(struct.unpack(f"<{len(padded) // 4}I", padded))
+    total = sum(sum(struct.unpack(f"<{len(piece) // 4}I", piece))
+                for piece in (padded[start : start + _PIECE] for start in range(0, len(padded), _PIECE)))
     total = (total & 0xFFFFFFFF) + (total >> 32)
     total = (total & 0xFFFFFFFF) + (total >> 32)
     total = (total & 0xFFFF) + (total >> 16)
@@ -230,14 +254,17 @@ def _checksum(data: bytes, at: int) -> int:
     return int(total & 0xFFFF) + len(data)
 
 
-def _header_findings(machine: int, subsystem: int, dll: int, entry: int, relocations: int) -> list[Finding]:
+def _header_findings(machine: int, subsystem: int, library: bool, dll: int, entry: int,
+                     relocations: int) -> list[Finding]:
     found = []
     if machine != MACHINE_X64:
         found.append(Finding("error", f"The machine type is {machine:#x}, not x64 ({MACHINE_X64:#x})."))
     if subsystem != SUBSYSTEM_NATIVE:
-        found.append(
-            Finding("error", f"The subsystem is {subsystem}, not native ({SUBSYSTEM_NATIVE}): this is no driver.")
-        )
+        kind = _SUBSYSTEMS.get(subsystem, "something unknown")
+        what = f"a user-mode DLL ({kind})" if library and subsystem in (2, 3) else kind
+        sentence = (f"The subsystem is {subsystem}, not native ({SUBSYSTEM_NATIVE}): this is {what}, no driver; "
+                    "link it with /SUBSYSTEM:NATIVE and /DRIVER (mingw: -Wl,--subsystem,native).")
+        found.append(Finding("error", sentence, no_driver=True))
     if not entry:
         found.append(Finding("warning", "There is no entry point, so no DriverEntry: this is an export library."))
     if not relocations:
@@ -255,7 +282,12 @@ def _header_findings(machine: int, subsystem: int, dll: int, entry: int, relocat
 def _import_findings(imports: dict[str, tuple[str, ...]], driver: bool) -> list[Finding]:
     found = []
     for module, names in imports.items():
-        if module.lower() not in KERNEL_MODULES:
+        if module.lower() in USER_MODULES or module.lower().startswith("api-ms-win-"):
+            found.append(
+                Finding("error", f"It imports from {module}, which exists in user mode only: this is no driver.",
+                        no_driver=True)
+            )
+        elif module.lower() not in KERNEL_MODULES:
             found.append(
                 Finding("warning", f"It imports from {module}, which is no module this lab knows in the kernel.")
             )

@@ -2,23 +2,39 @@
 
 A profile's author cannot see whether an expression does what it should, so every pattern carries sample lines with the
 values that they must give, and a profile whose samples do not come out is refused.
+
+Expressions are RE2's, whose time grows with the line and never beyond: an expression such as `(a+)+$` would hold
+Python's own engine, and with it the whole interpreter, for years at one line of the target. They have no look-around
+and no back-references.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import re2  # type: ignore[import-untyped]
+from pydantic import Field
+
+from wsklab.common.strict import Strict
+from wsklab.common.text import quoted
 
 Value = bool | int | str
 Kind = Literal["load", "unload", "open", "refused", "recv", "sent", "disc", "close", "note"]
 
-LONGEST = 1000
-"""Characters of a debug line that are looked at: the text comes from the target and is not trusted."""
+LONGEST = 5000
+"""Characters of a debug line that are looked at, more than a serial line hands on; the text is not trusted."""
+
+MOST = 200
+"""Patterns of a profile, and samples of a pattern."""
+
+MEMORY = 1 << 20
+"""Bytes for a compiled expression: one that needs more, for repetitions within repetitions, is refused."""
+
+LONGEST_NUMBER = 20
+"""Digits of a number: 64 bits."""
 
 ABORTIVE = 0x1
 
@@ -29,16 +45,18 @@ RESERVED = frozenset({"seq", "id", "op", "cookie", "text"})
 """What the lines of the lab's own driver tell under these names is known to nobody else's."""
 
 
-class Pattern(BaseModel):
-    """One kind of line. Named groups become data: digits a number, `conn` the connection that the line is about."""
+Sample = Annotated[str, Field(max_length=LONGEST)]
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Pattern(Strict):
+    """One kind of line. Named groups become data: digits a number, `conn` the connection that the line is about."""
 
     kind: Kind = Field(description="the observation that such a line is; `disc` is WskDisconnectEvent")
     line: str = Field(max_length=500, description="regular expression, searched in the line")
     hex: tuple[str, ...] = Field(default=(), description="groups that are hexadecimal numbers")
     set: dict[str, Value] = Field(default_factory=dict, description="data that the line says by its wording")
-    samples: dict[str, dict[str, Value]] = Field(min_length=1, description="line -> the data it must give")
+    samples: dict[Sample, dict[str, Value]] = Field(
+        min_length=1, max_length=MOST, description="line -> the data it must give")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +70,8 @@ class Reading:
 
 def read(patterns: Sequence[Pattern], text: str) -> Reading | None:
     """The meaning of a line by the first pattern that matches it, None when there is none."""
-    text = text[:LONGEST]
     for pattern in patterns:
-        if match := _compiled(pattern.line).search(text):
+        if match := _search(pattern, text):
             try:
                 return _reading(pattern, match)
             except ValueError:
@@ -62,26 +79,35 @@ def read(patterns: Sequence[Pattern], text: str) -> Reading | None:
     return None
 
 
-def problems(patterns: Sequence[Pattern]) -> list[str]:
-    """What is wrong with a profile's patterns, a sentence each; empty when every sample comes out as it says."""
-    found = []
-    for number, pattern in enumerate(patterns, 1):
+def problems(patterns: Sequence[Pattern]) -> Iterator[tuple[int, str]]:
+    """What is wrong with a profile's patterns, by index, a sentence each; nothing when every sample comes out right."""
+    for index, pattern in enumerate(patterns):
         if wrong := _wrong(pattern) or _samples_wrong(patterns, pattern):
-            found.append(f"pattern {number} ({pattern.kind}) {wrong}")
-    return found
+            yield index, f"pattern {index + 1} ({pattern.kind}) {wrong}"
 
 
 @cache
-def _compiled(expression: str) -> re.Pattern[str]:
-    return re.compile(expression)
+def _compiled(expression: str) -> Any:
+    """Raises re2.error, and ValueError for what is no text."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MEMORY
+    return re2.compile(expression, options)
+
+
+def _search(pattern: Pattern, text: str) -> Any:
+    """The match, or None; of a line that is longer than any sane one, its beginning is looked at."""
+    return _compiled(pattern.line).search(text[:LONGEST].encode(errors="replace").decode())
 
 
 def _wrong(pattern: Pattern) -> str | None:
     """What is wrong with the expression itself."""
     try:
         expression = _compiled(pattern.line)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"is no regular expression: {error}"
+    except (re2.error, ValueError) as error:
+        said = error.args[0].decode(errors="replace") if isinstance(error, re2.error) else str(error)
+        return (f"is no regular expression in RE2's syntax, which has no look-around and no back-references: "
+                f"{quoted(said)}")
     groups = set(expression.groupindex)
     if expression.search(""):
         return "matches the empty line, hence every line"
@@ -99,13 +125,13 @@ def _wrong(pattern: Pattern) -> str | None:
 def _samples_wrong(patterns: Sequence[Pattern], pattern: Pattern) -> str | None:
     """What is wrong with the first sample that does not come out."""
     for sample, wanted in pattern.samples.items():
-        match = _compiled(pattern.line).search(sample[:LONGEST])
+        match = _search(pattern, sample)
         if match is None:
             return f"does not match its sample {sample!r}"
         for earlier, other in enumerate(patterns, 1):
             if other is pattern:
                 break
-            if _wrong(other) is None and _compiled(other.line).search(sample[:LONGEST]):
+            if _wrong(other) is None and _search(other, sample):
                 return f"never sees its sample {sample!r}: pattern {earlier} ({other.kind}) takes it"
         try:
             reading = _reading(pattern, match)
@@ -118,13 +144,13 @@ def _samples_wrong(patterns: Sequence[Pattern], pattern: Pattern) -> str | None:
     return None
 
 
-def _reading(pattern: Pattern, match: re.Match[str]) -> Reading:
+def _reading(pattern: Pattern, match: Any) -> Reading:
     """Raises ValueError for a group that is not the number it has to be."""
     data: dict[str, Value] = dict(pattern.set)
     for name, text in match.groupdict().items():
         if text is None:
             continue  # not told
-        data[name] = int(text, 16) if name in pattern.hex else int(text) if text.isdecimal() else text
+        data[name] = _number(text, 16) if name in pattern.hex else _number(text) if text.isdecimal() else text
     for name in NUMBERS:
         if isinstance(data.get(name, 0), str):
             raise ValueError(f"{name} is {data[name]!r}, not a number")
@@ -135,3 +161,10 @@ def _reading(pattern: Pattern, match: re.Match[str]) -> Reading:
             data["abortive"] = bool(data["abortive"])
     conn = data.pop("conn", None)
     return Reading(pattern.kind, None if conn is None else int(conn), data)
+
+
+def _number(text: str, base: int = 10) -> int:
+    """Raises ValueError, also for more digits than any number of a driver has."""
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"{quoted(text, LONGEST_NUMBER)} is no number of 64 bits")
+    return int(text, base)

@@ -5,15 +5,20 @@ Built-in profiles are in drivers/profiles; a user's own is any YAML file of the 
 
 from __future__ import annotations
 
-from pathlib import Path, PureWindowsPath
+import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from wsklab.common import document
+from wsklab.common.strict import Strict
+from wsklab.common.text import quoted
 
 from .build import Progress, build_driver, build_sample
 from .errors import DriverError
-from .patterns import Pattern, problems
+from .patterns import MOST, Pattern, problems
 from .twins import twins
 
 PROFILES = Path(__file__).with_name("profiles")
@@ -24,18 +29,48 @@ ValueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 Number = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
 Text = Annotated[str, Field(strict=True, pattern=r"^[ -~]{0,512}$")]
 
+LONGEST_PATH = 200
+"""Characters of a path in the target: Windows takes 259, and its tools add some."""
 
-class Provoke(BaseModel):
+# What Windows takes in a name and no shell, no registry value and no command line gives a meaning of its own.
+_NAME = re.compile(r"(?=[^ ])[A-Za-z0-9 ._()+,=@#~{}\[\]-]+(?<=[^ .])")
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9]|LPT[0-9])", re.IGNORECASE)
+
+
+def windows_path(path: str) -> str:
+    """`path` as it is, if it can only mean one file on drive C. Raises ValueError with the reason.
+
+    It goes into the service's ImagePath and into commands: no quotes, variables or wildcards, no stream (`a.sys:b`), no
+    name that is a device (`NUL.sys`) or that Windows would change (a dot or a space at its end).
+    """
+    drive, *names = path.split("\\")
+    if drive.upper() != "C:" or not names or ".." in names or "/" in path:
+        raise ValueError("should be an absolute path on drive C, as C:\\folder\\file.sys")
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"should not be longer than {LONGEST_PATH} characters")
+    for name in names:
+        if _DEVICE.fullmatch(name.partition(".")[0].strip()):
+            raise ValueError(f"should have no name that is a device in every folder ('{quoted(name)}')")
+        if not _NAME.fullmatch(name):
+            raise ValueError("should have names that are made of letters, digits, spaces inside and ._()+,=@#~{}[]-, "
+                             f"and do not end with a dot (unlike '{quoted(name)}')")
+    return path
+
+
+WindowsPath = Annotated[str, Field(max_length=4096), AfterValidator(windows_path)]
+
+
+class Provoke(Strict):
     """How a connection of the driver comes about, and the TCP port that is listened on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["peer", "start", "command"] = Field(
         description="peer: the driver listens, the peer connects; start: it connects when its service starts; "
         "command: it connects when a program is run in the target"
     )
     port: int = Field(ge=1, le=65535)
-    command: str = Field(default="", description="the program and its arguments, for `by: command`")
+    command: str = Field(
+        default="", pattern=r"^[ -~]{0,1000}$", description="the program and its arguments, for `by: command`"
+    )
     greeting: int = Field(default=0, ge=0, le=1 << 20, description="bytes it sends unasked as soon as it is connected")
     replies: bool = Field(default=False, description="it sends something back when it gets data")
 
@@ -51,26 +86,31 @@ class Provoke(BaseModel):
         return self
 
 
-class DriverProfile(BaseModel):
+class DriverProfile(Strict):
     """One driver under test. Exactly one of `build` and `path` says where its file comes from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    title: str = ""
+    title: str = Field(default="", max_length=120, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
     service: ServiceName = Field(description="name of the kernel service")
-    after: tuple[ServiceName, ...] = Field(default=(), description="services that are started before it, in this order")
+    after: tuple[ServiceName, ...] = Field(
+        default=(), max_length=MOST, description="services that are started before it, in this order"
+    )
     parameters: dict[ValueName, Number | Text] = Field(
-        default_factory=dict, description="values under the service's Parameters key: numbers REG_DWORD, texts REG_SZ"
+        default_factory=dict, max_length=MOST,
+        description="values under the service's Parameters key: numbers REG_DWORD, texts REG_SZ"
     )
     provoke: Provoke | None = Field(default=None, description="how a connection comes about")
-    patterns: tuple[Pattern, ...] = Field(default=(), description="what its debug text means; the first match wins")
-    device: str = Field(default="", description="device to open, empty when the driver has none")
-    target_path: str = Field(description="where the .sys is put in the target, a Windows path on drive C")
+    patterns: tuple[Pattern, ...] = Field(
+        default=(), max_length=MOST, description="what its debug text means; the first match wins")
+    device: str = Field(default="", pattern=r"^(\\\\\.\\[A-Za-z0-9._-]{1,64})?$",
+                        description="device to open, empty when the driver has none")
+    target_path: WindowsPath = Field(description="where the .sys is put in the target, a Windows path on drive C")
     build: str | None = Field(default=None, pattern=r"^(wsklab|echo|pinger)$", description="a driver of this project")
     twin: str | None = Field(default=None, description="a deliberately wrong build of it")
     path: Path | None = Field(default=None, description="a .sys file; relative to the profile")
-    files: dict[str, Path] = Field(default_factory=dict, description="more files: Windows path -> local file")
+    files: dict[WindowsPath, Path] = Field(
+        default_factory=dict, max_length=MOST, description="more files: Windows path -> local file"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,12 +122,12 @@ class DriverProfile(BaseModel):
             raise ValueError(f"there are twins of wsklab, not of {self.build}")
         if self.twin is not None and self.twin not in twins():
             raise ValueError(f"there is no twin {self.twin!r}; there are {', '.join(twins())}")
-        for path in (self.target_path, *self.files):
-            windows = PureWindowsPath(path)
-            if windows.drive.upper() != "C:" or not windows.root or ".." in windows.parts:
-                raise ValueError(f"{path!r} is not an absolute path on drive C")
-        if found := problems(self.patterns):
-            raise ValueError("; ".join(found))
+        places = [path.lower() for path in (self.target_path, *self.files)]
+        if twice := sorted({path for path in places if places.count(path) > 1}):
+            raise ValueError(f"two files go to {', '.join(twice)} in the target")
+        for index, problem in problems(self.patterns):
+            # The error names its place, so that the message points at the pattern's own line.
+            raise PydanticCustomError("pattern", "{problem}", {"problem": problem, "where": ["patterns", index]})
         return self
 
     def tells(self, kind: str) -> bool:
@@ -104,7 +144,7 @@ class DriverProfile(BaseModel):
             return build_driver(self.twin, cache, progress).path
         if self.path is None:
             return build_sample(str(self.build), cache, progress).path
-        if not self.path.is_file():
+        if not self.path.exists():
             raise DriverError(f"The driver {self.path} of profile {self.name} does not exist.")
         return self.path
 
@@ -130,32 +170,29 @@ def load_profile(name_or_path: str) -> DriverProfile:
     """
     name, _, twin = name_or_path.partition(":")
     built_in = PROFILES / f"{name}.yaml"
-    if "/" not in name and built_in.is_file():
+    if "/" not in name and _exists(str(built_in)):
         return _read(built_in, {"twin": twin} if twin else {})
-    if Path(name_or_path).is_file():
+    if _exists(name_or_path):
         return _read(Path(name_or_path), {})
     known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
     raise DriverError(
-        f"There is no driver profile {name_or_path!r}; built in: {known}. A path to a YAML file works, too."
+        f"There is no driver profile '{quoted(name_or_path)}'; built in: {known}. A path to a YAML file works, too."
     )
+
+
+def _exists(path: str) -> bool:
+    """A name that is too long for a file is that of none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def _read(path: Path, changes: dict[str, str]) -> DriverProfile:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DriverError(f"The driver profile {path} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise DriverError(f"The driver profile {path} is not a list of keys and values.")
-    try:
-        profile = DriverProfile.model_validate({**data, **changes})
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'profile'}: "
-            + problem["msg"].removeprefix("Value error, ")
-            for problem in error.errors()
-        )
-        raise DriverError(f"The driver profile {path} is wrong: {problems}.") from error
+        profile = document.load(path, DriverProfile, changes)
+    except document.Refused as error:
+        raise DriverError(f"The driver profile is wrong: {error}") from None
     folder = path.parent
     return profile.model_copy(
         update={

@@ -324,7 +324,7 @@ def parse_line(text: str) -> DriverRecord | None:
 #: Marks a line of the stand-in provider: the driver broke a rule of WSK.
 PROVIDER_MARK = "WSKPROV "
 
-_PROVIDER_LINE = re.compile(r"WSKPROV rule=(?P<rule>[A-Za-z0-9]{1,16})(?: (?P<text>[ -~]*?))?[ \r\n]*", re.ASCII)
+_PROVIDER_LINE = re.compile(r"WSKPROV rule=(?P<rule>[A-Za-z0-9]{1,16})(?: (?P<text>[ -~]*))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +338,7 @@ class ProviderRecord:
 def parse_provider_line(text: str) -> ProviderRecord | None:
     """The provider's record in a line of debug text, or None."""
     at = text.rfind(PROVIDER_MARK)
-    match = _PROVIDER_LINE.fullmatch(text, at) if at >= 0 else None
+    match = _PROVIDER_LINE.fullmatch(text.rstrip(" \r\n"), at) if at >= 0 else None
     return ProviderRecord(match["rule"], match["text"] or "") if match else None
 
 

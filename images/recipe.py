@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from wsklab.common import document, files
+from wsklab.common.strict import Strict
 from wsklab.images.errors import ImageError
 
 HERE = Path(__file__).resolve().parent
@@ -23,11 +24,7 @@ def _within_the_guest(path: str) -> str:
 GuestPath = Annotated[str, AfterValidator(_within_the_guest)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PutFile(_Model):
+class PutFile(Strict):
     """One file put into the guest; exactly one source is given."""
 
     path: str | None = None
@@ -53,7 +50,7 @@ class PutFile(_Model):
         return []
 
 
-class Recipe(_Model):
+class Recipe(Strict):
     """How one Debian guest image is made. Paths inside the guest are relative to its root."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -104,16 +101,15 @@ def load(name: str) -> Recipe:
     """Read a recipe. Raises ImageError for an unknown name or a wrong file."""
     if name not in names():
         raise ImageError(f"there is no image recipe {name!r}; the recipes are: {', '.join(names())}")
-    return parse((RECIPES / f"{name}.yaml").read_text(), f"{name}.yaml")
+    try:
+        return parse(files.read_text(RECIPES / f"{name}.yaml", files.TEXT), f"{name}.yaml")
+    except OSError as error:
+        raise ImageError(f"{name}.yaml: cannot be read: {files.why(error)}.") from None
 
 
 def parse(text: str, where: str) -> Recipe:
     """Check the text of a recipe; `where` names it in errors. Raises ImageError."""
     try:
-        return Recipe.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ImageError(f"{where} is not YAML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        raise ImageError(f"{where}: {place}: {first['msg']}") from None
+        return document.parse(text, Recipe, where)
+    except document.Refused as error:
+        raise ImageError(str(error)) from None

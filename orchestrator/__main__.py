@@ -15,6 +15,9 @@ from typing import NoReturn
 PLAIN = {"✓": "+", "✗": "x", "·": ".", "→": "->"}
 """What is shown where the output cannot hold a sign, as in a log with another encoding than UTF-8."""
 
+_heard: list[bool] = []
+"""Whether an interruption has come."""
+
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -52,7 +55,10 @@ def entry() -> NoReturn:
         hint = "make room, or name a folder on another disk; " if error.errno == errno.ENOSPC else ""
         where, what = error.filename or "this host", error.strerror or error
         _fail(f"{where}: {what}; {hint}what was written until then is valid.", NOT_PROVEN)
-    except Exception as error:  # Python's own exit code would be 1: "some scenario failed"
+    except Exception as error:
+        if _heard:  # some libraries make another exception of an interruption
+            _fail("interrupted; what was done until then is kept.", INTERRUPTED)
+        # Python's own exit code would be 1: "some scenario failed"
         _fail(f"this is a mistake in wsklab ({type(error).__name__}: {error}); please send {_trace()}", NOT_PROVEN)
 
 
@@ -83,12 +89,15 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _raise(*_: object) -> NoReturn:
+    _heard.append(True)
     raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    from wsklab.common.text import visible
+
     prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
-    print(f"{prefix}{message}", file=sys.stderr)
+    print(visible(f"{prefix}{message}", lines=True), file=sys.stderr)
     sys.exit(code)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import socket
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wsklab.common import files
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import UsageError
@@ -87,7 +87,7 @@ def read(path: Path) -> dict[str, Any]:
     """A bench.json, or the one in a folder. Raises UsageError."""
     path = path / "bench.json" if path.is_dir() else path
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = files.read_json(path, files.RESULT)
         if document["schema"] != SCHEMA or not isinstance(document["figures"], list):
             raise ValueError
         compare(document, document)

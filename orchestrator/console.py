@@ -13,6 +13,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
+from wsklab.common.text import visible
 from wsklab.orchestrator import twin_matrix
 from wsklab.orchestrator.coverage import Row, short
 from wsklab.orchestrator.results import Results, ScenarioResult, call_words
@@ -34,7 +35,7 @@ class Console:
 
     def line(self, text: str, style: str = "") -> None:
         """One line, as it is: no markup, and never folded, as paths are copied from it."""
-        self._say(Text(text, style=style))
+        self._say(Text(visible(text, lines=True), style=style))
 
     def _say(self, text: Text) -> None:
         self._out.print(text, soft_wrap=True)
@@ -62,7 +63,7 @@ class Console:
     def progress(self, text: str) -> None:
         """A note from inside a step."""
         self._notes += 1
-        self._say(Text(f"          {text}", style="dim"))
+        self._say(Text(visible(f"          {text}", lines=True), style="dim"))
 
     def verdict(self, result: ScenarioResult) -> None:
         """One line as soon as a scenario is judged, its reasons below."""
@@ -75,9 +76,9 @@ class Console:
         ))
         if result.verdict != "pass":
             for reason in result.reasons:
-                self._say(Text(f"          {reason}", style=colour))
+                self._say(Text(visible(f"          {reason}", lines=True), style=colour))
         for finding in result.findings:
-            self._say(Text(f"          finding: {finding}", style="cyan"))
+            self._say(Text(visible(f"          finding: {finding}", lines=True), style="cyan"))
 
     def table(self, results: Results) -> None:
         """The run at a glance: what ended how on the wire, and what the driver was told."""
@@ -117,7 +118,7 @@ class Console:
         mark, word, colour = ("✓", "caught", "green") if entry["caught"] else ("✗", "MISSED", "red")
         self._out.print(Text.assemble((f"{seconds:6.1f} s  ", "dim"), (f"{mark} {word:12} ", colour), entry["name"]))
         for catch in entry["by"][:1]:
-            self._out.print(Text(f"          {catch['scenario']}: {catch['reasons'][0]}", style="dim"))
+            self._out.print(Text(f"          {catch['scenario']}: {visible(catch['reasons'][0])}", style="dim"))
         if not entry["caught"]:
             others = {name: verdict for name, verdict in entry["verdicts"].items() if verdict != "pass"}
             seen = ", ".join(f"{name} {verdict}" for name, verdict in others.items()) or "every verdict was pass"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from wsklab.common.files import why
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator import coverage, results, suite
 from wsklab.orchestrator.console import Console
@@ -21,10 +22,16 @@ def show(files: Sequence[Path], as_json: bool, as_markdown: bool) -> int:
     for file in files:
         try:
             documents.append(results.read(file))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be read: {why(error)}.") from None
+        except ValueError as error:
             raise UsageError(f"{file}: cannot be read as results.json: {error}") from None
     known, scenarios = coverage.catalogue(), suite.built_in()
-    table = coverage.rows(known, scenarios, twins().values(), coverage.newest(documents))
+    try:
+        newest = coverage.newest(documents)
+    except (KeyError, TypeError, AttributeError):
+        raise UsageError(f"{', '.join(map(str, files))}: cannot be read as the results.json of a run.") from None
+    table = coverage.rows(known, scenarios, twins().values(), newest)
     wrong = list(coverage.problems(known, scenarios, table))
     if as_json:
         click.echo(json.dumps(coverage.as_document(table, wrong), indent=1))

@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
+from wsklab.common.text import visible
 from wsklab.orchestrator import observation
 from wsklab.orchestrator.judge import Judgement
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import Scenario
+from wsklab.qemu.logfile import LogFile
 
 NEEDED_FREE = 512 * 1024 * 1024
 """Bytes of disk that must be free before a run starts: recordings and logs, with room to spare."""
@@ -23,21 +25,17 @@ NEEDED_FREE = 512 * 1024 * 1024
 class Slice:
     """The part of a growing log file that belongs to one scenario."""
 
-    log: Path
-    offset: int
+    log: LogFile
+    position: int
 
     @classmethod
-    def begin(cls, log: Path) -> Slice:
+    def begin(cls, log: LogFile) -> Slice:
         """From the present end of `log`."""
-        return cls(log, log.stat().st_size if log.exists() else 0)
+        return cls(log, log.position)
 
     def save(self, path: Path) -> None:
-        """Copy what has been added since to `path`."""
-        if not self.log.exists():
-            return
-        with self.log.open("rb") as source:
-            source.seek(self.offset)
-            path.write_bytes(source.read())
+        """Copy what has been added since to `path`; of very much the beginning and the end."""
+        self.log.copy(path, self.position)
 
 
 def save(folder: Path, scenario: Scenario, observations: Sequence[Observation], judgement: Judgement,
@@ -46,7 +44,8 @@ def save(folder: Path, scenario: Scenario, observations: Sequence[Observation], 
     (folder / "scenario.yaml").write_text(
         yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8")
     observation.write(folder / "observations.jsonl", observations)
-    lines = [str(o.data["text"]) for o in observations if o.source == "driver" and "text" in o.data]
+    lines = [visible(str(o.data["text"]), lines=True) for o in observations
+             if (o.source == "driver" or o.kind == "unread") and "text" in o.data]
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)

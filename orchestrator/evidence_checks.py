@@ -82,6 +82,8 @@ def silence(facts: Facts) -> Iterator[Finding]:
     for barrier in facts.of("lab", "barrier"):
         if not barrier.data["complete"]:
             yield "inconclusive", f"the recording may be incomplete: {barrier.data['detail']}"
+    for overflow in facts.everywhere("lab", "overflow"):
+        yield "inconclusive", overflow.data["detail"]
     lost = sum(o.data.get("lost", 0) for o in facts.everywhere("lab", "counters"))
     if lost:
         yield "inconclusive", f"the wire lost {lost} frames of its own"

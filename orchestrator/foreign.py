@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wsklab.common import files
 from wsklab.drivers.build import BuiltDriver, Progress, read_checked
 from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.patterns import read
 from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, registry_file
+from wsklab.drivers.protocol import MARK, PROVIDER_MARK
 from wsklab.orchestrator.agent import AgentError
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.observation import Observation
@@ -36,6 +38,9 @@ LAST_WORDS = 5.0
 RUN = 30.0
 """Seconds for a program in the target; the agent stops it then."""
 
+
+MOST_UNREAD = 2 << 20
+"""Characters of lines that no pattern knows, kept of one scenario."""
 
 _WINE = re.compile(r"^[0-9a-f]{4}:\w+:debugstr:\w+ [0-9a-f]{8}:[0-9a-f]{8}: ")
 """What Wine puts before a line of DbgPrintEx: thread, channel, function, component and level."""
@@ -99,16 +104,25 @@ def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress
 
     Raises UsageError when there is none, or none that the target can load; DriverError when it cannot be built.
     """
-    if profile.path is not None and not profile.path.is_file():
+    if profile.path is not None and not profile.path.exists():
         raise UsageError(f"the driver {profile.path} of the profile {profile.name} does not exist; "
                          "build it, or say in the profile where it is.")
     for local in profile.files.values():
-        if not local.is_file():
+        if not local.exists():
             raise UsageError(f"the profile {profile.name} names the file {local}, which does not exist.")
+        _content(local)
     file = profile.resolve(cache, progress)
     for remark in _inspect(file, standin):
         progress(f"{file.name}: {remark}")
-    return Foreign(profile, file, hashlib.sha256(file.read_bytes()).hexdigest(), name)
+    return Foreign(profile, file, hashlib.sha256(_content(file)).hexdigest(), name)
+
+
+def _content(file: Path) -> bytes:
+    """What goes into the target. Raises UsageError."""
+    try:
+        return files.read_bytes(file, files.DRIVER)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {files.why(error)}.") from None
 
 
 def _inspect(file: Path, standin: bool) -> list[str]:
@@ -119,6 +133,8 @@ def _inspect(file: Path, standin: bool) -> list[str]:
         raise UsageError(f"{file} is no driver that could be loaded: {error}") from None
     if report.machine != MACHINE_X64:
         raise UsageError(f"{file}: the machine type is {report.machine:#x}, and the target is x64; build it for x64.")
+    if reasons := [finding.sentence for finding in report.findings if finding.no_driver]:
+        raise UsageError(f"{file} cannot be loaded as a driver: {' '.join(reasons)}")
     imports = {name for module, names in report.imports.items() if module.lower() == "netio.sys" for name in names}
     if standin and (missing := sorted(imports - WSK_EXPORTS)):
         raise UsageError(f"{file}: it imports {', '.join(missing)} from netio.sys, which the stand-in does not have; "
@@ -137,6 +153,7 @@ class Visitor:
         self._limit = LOAD * patience
         self._numbers: dict[int, int] = {}
         self._newest = 0
+        self._unread = MOST_UNREAD
         target.machine.debug.on_line(self._on_line)
 
     # --- heard ----------------------------------------------------------------------------------------------------
@@ -145,9 +162,20 @@ class Visitor:
         text = _WINE.sub("", text, 1).strip()
         reading = read(self.foreign.profile.patterns, text)
         if reading is None:
+            if text and MARK not in text and PROVIDER_MARK not in text:  # nobody else keeps it
+                self._keep_unread(t, text)
             return
         conn = None if reading.kind in ("load", "unload", "note") else self._number(reading.kind, reading.conn)
         self._target.journal.add(Observation(t, "driver", reading.kind, conn, {**reading.data, "text": text}))
+
+    def _keep_unread(self, t: int, text: str) -> None:
+        """A line that means nothing to us may mean something to who looks at the evidence, within bounds."""
+        if self._unread <= 0:
+            return
+        self._unread -= len(text)
+        if self._unread <= 0:
+            text = "[wsklab: more lines that no pattern knows are left out here; see debug.raw]"
+        self._target.journal.add(Observation(t, "lab", "unread", None, {"text": text}))
 
     def _number(self, kind: str, told: int | None) -> int:
         """The scenario's number for a connection, by order of appearance; without one told, it is the newest."""
@@ -167,7 +195,7 @@ class Visitor:
         try:
             agent.put(profile.target_path, self.foreign.content())
             for path, local in profile.files.items():
-                agent.put(path, local.read_bytes())
+                agent.put(path, _content(local))
             agent.service("create", profile.service, profile.target_path, self._limit)
             if profile.parameters:
                 agent.put(PARAMETERS, registry_file(profile).encode("ascii"))
@@ -180,7 +208,7 @@ class Visitor:
 
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""
-        self._numbers, self._newest = {}, 0
+        self._numbers, self._newest, self._unread = {}, 0, MOST_UNREAD
         service = self.foreign.profile.service
         state = self._target.agent.service("start", service, timeout=self._limit).get("state")
         if state != "running":

@@ -13,6 +13,13 @@ from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
 Matches = Callable[[Observation], bool]
 
 
+MOST_ENTRIES = 200_000
+"""Observations kept of one scenario; one with 2,000 connections has 30,000."""
+
+MOST_TEXT = 32 << 20
+"""Characters of text in them."""
+
+
 class MachineLost(LabError):
     """A machine went away while something was awaited."""
 
@@ -28,12 +35,15 @@ class NotYet(TimeoutError):
 class Journal:
     """A list of observations; threads add, one waits and, between its waits, forgets what is behind it.
 
-    No polling: every wait is woken by an addition.
+    No polling: every wait is woken by an addition. A driver that prints without end must not fill the memory: beyond
+    the bounds only what machines and the lab itself have to say is kept, and the judge is told.
     """
 
     def __init__(self) -> None:
         self._entries: list[Observation] = []
         self._forgotten = 0  # entries before the first that is kept; marks count them
+        self._text = 0  # characters in the entries
+        self._left_out = 0
         self._changed = self.changed = threading.Condition()  # for those who wait for something else, too
         self._lost: Observation | None = None
         self._expecting_loss = False
@@ -43,6 +53,8 @@ class Journal:
         """Append and wake who waits."""
         fatal = observation.source == "machine" and observation.kind in FATAL
         with self._changed:
+            if not self._has_room(observation):
+                return
             self._entries.append(observation)
             lost = fatal and not self._expecting_loss and self._lost is None
             if lost:
@@ -75,6 +87,19 @@ class Journal:
         for waker in self._wakers:
             waker(observation)
 
+    def _has_room(self, observation: Observation) -> bool:
+        self._text += sum(len(value) for value in observation.data.values() if isinstance(value, str))
+        if len(self._entries) < MOST_ENTRIES and self._text < MOST_TEXT:
+            return True
+        if observation.source in ("machine", "lab"):
+            return True
+        if not self._left_out:
+            self._entries.append(Observation(observation.t, "lab", "overflow", None, {"detail": (
+                f"more than {MOST_ENTRIES} observations or {MOST_TEXT >> 20} MiB of text came in one scenario; "
+                f"from a line of the {observation.source} on they were not kept")}))
+        self._left_out += 1
+        return False
+
     def expect_loss(self, expected: bool) -> None:
         """While a scenario takes a machine down on purpose, its going is an observation like any other."""
         with self._changed:
@@ -106,6 +131,7 @@ class Journal:
         with self._changed:
             self._forgotten += len(self._entries)
             self._entries.clear()
+            self._text = self._left_out = 0
 
     def since(self, mark: int) -> list[Observation]:
         """A copy of everything from `mark` on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
+from wsklab.common.text import visible
 from wsklab.orchestrator.results import Results, ScenarioResult
 
 # XML 1.0 section 2.2: characters that may not stand in a document at all, escaped or not.
@@ -52,4 +53,4 @@ def _case(result: ScenarioResult, target: str) -> ET.Element:
 
 
 def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("?", text)
+    return _FORBIDDEN.sub("?", visible(text, lines=True))

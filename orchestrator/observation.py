@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from wsklab.common import files
 from wsklab.orchestrator.errors import UsageError
 
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
@@ -29,7 +30,8 @@ class Observation:
     peer     reply, exited
     machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the
              kernel debugger's line)
-    lab      opened, step, flow, canary, ring, end, note, ...; hang, silence, agent-gone, peer-gone, failure
+    lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
+             overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure
     """
 
     t: int
@@ -68,7 +70,7 @@ def read(path: Path) -> Reading:
     that it gave before, or none.
     """
     try:
-        *lines, rest = path.read_bytes().split(b"\n")
+        *lines, rest = files.read_bytes(path, files.RESULT).split(b"\n")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     observations: list[Observation] = []

@@ -23,6 +23,8 @@ HANG_UP = 1.0
 
 NEWS = 0.3
 """Seconds in which the news of its machine's end follows that of the connection's."""
+MOST_SAID = 16 << 20
+"""Bytes that a command in a guest may print: the guest is not trusted with our memory."""
 
 
 class Ssh:
@@ -80,6 +82,9 @@ class Ssh:
             channel.exec_command(command)
             while data := channel.recv(65536):
                 said += data
+                if len(said) > MOST_SAID:
+                    channel.close()
+                    raise LabError(f"'{command}' said more than {MOST_SAID >> 20} MiB in the {self._name}.")
         except (paramiko.SSHException, EOFError) as error:
             raise LabError(f"'{command}' could not be run in the {self._name}: {error or 'it hung up'}") from None
         except OSError:

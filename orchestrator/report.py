@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from wsklab.common.text import visible
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.results import call_words
 
@@ -100,7 +101,7 @@ def render(results: Mapping[str, Any], stories: Sequence[list[dict[str, Any]]],
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True)
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         results=results, entries=_entries(results["scenarios"], stories, evidence), verdicts=VERDICTS,
@@ -108,6 +109,11 @@ def render(results: Mapping[str, Any], stories: Sequence[list[dict[str, Any]]],
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode())
+
+
+def _shown(value: Any) -> Any:
+    """Whatever the page shows: no text of a target, a peer or a file reorders or hides what stands around it."""
+    return type(value)(visible(value, lines=True)) if isinstance(value, str) else value
 
 
 def _headline(totals: Mapping[str, int]) -> tuple[str, str]:

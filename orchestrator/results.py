@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsklab.common import files
+
 SCHEMA = 1
 
 # Exit codes of the command line (a contract: scripts rely on them).
@@ -108,7 +110,7 @@ def call_words(call: Mapping[str, Any]) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """A results file as written. Raises OSError and ValueError."""
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = files.read_json(path, files.RESULT)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a results file of schema {SCHEMA}")
     return document

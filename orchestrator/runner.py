@@ -116,8 +116,8 @@ class Run:
         scenario, number, began = item.scenario, item.number, time.monotonic()
         folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
         folder.mkdir(parents=True)
-        logs = {"debug.raw": Slice.begin(lab.target.machine.folder / "debug.log"),
-                "qmp.log": Slice.begin(lab.target.machine.folder / "qmp.log")}
+        logs = {"debug.raw": Slice.begin(lab.target.machine.log("debug.log")),
+                "qmp.log": Slice.begin(lab.target.machine.log("qmp.log"))}
         try:
             seed = f"{self.results.run['seed']} {scenario.name} {number}"
             observations = play(lab, scenario, folder / "wire.pcapng", seed)

@@ -139,7 +139,7 @@ class Answer:
 
 
 _FAILED = re.compile(r"^\[SC\] [^\n\d]* (\d{1,5})\s*:", re.MULTILINE)
-_FIELD = re.compile(r"^\s*[^\s:][^:\n]*?\s*:\s*(\d{1,9})\b", re.MULTILINE)
+_NUMBER = re.compile(r"[ \t]*(\d{1,9})\b")
 
 
 def read(output: str, status: int) -> Answer:
@@ -149,8 +149,15 @@ def read(output: str, status: int) -> Answer:
         return Answer(int(failed[1]))
     if status:
         return Answer(status)
-    kind, state, win32_exit = (*(int(word) for word in _FIELD.findall(_fields(text))[:3]), 0, 0, 0)[:3]
+    kind, state, win32_exit = (*_numbers(_fields(text))[:3], 0, 0, 0)[:3]
     return Answer(0, STATES[state] if kind and state < len(STATES) else "", win32_exit)
+
+
+def _numbers(text: str) -> list[int]:
+    """The numbers behind a name and a colon, line by line: the text is the target's, and may be long and odd."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    found = (_NUMBER.match(value) for name, colon, value in pairs if name.strip() and colon)
+    return [int(match[1]) for match in found if match]
 
 
 def _fields(text: str) -> str:

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from wsklab.common.text import quoted
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import ANY_DRIVER, Scenario, load
 
 SUFFIXES = (".yaml", ".yml")
+
+LONGEST_NAME = 64
+"""Characters of a scenario's name."""
 
 BUILT_IN = Path(__file__).parent / "scenarios"
 FOR_ANY_DRIVER = BUILT_IN / ANY_DRIVER
@@ -65,15 +69,15 @@ def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenari
     if path.suffix in SUFFIXES or "/" in word:
         return [load(file) for file in files([path])]
     for named in (BUILT_IN / f"{word}.yaml", FOR_ANY_DRIVER / f"{word}.yaml"):
-        if named.exists():
+        if len(word) <= LONGEST_NAME and named.exists():
             return [load(named)]  # a single name does not make the whole catalogue be read
     tagged = [s for s in (any_driver() if word == ANY_DRIVER else suite()) if word in s.tags]
     if tagged:
         return tagged
     names = [s.name for s in suite()] + sorted(tags_of(suite()))
-    close = difflib.get_close_matches(word, names, 3)
+    close = difflib.get_close_matches(word[:LONGEST_NAME], names, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`wsklab scenario list` shows names and tags."
-    raise UsageError(f"no scenario, tag or file '{word}'; {hint}")
+    raise UsageError(f"no scenario, tag or file '{quoted(word)}'; {hint}")
 
 
 def files(paths: Iterable[Path]) -> list[Path]:

@@ -20,9 +20,10 @@ from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.handover import Handover
 from wsklab.qemu.kd.line import KdLine, Told
+from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.monitor import Event, Qmp
 from wsklab.qemu.process import Child
-from wsklab.qemu.profile import FIRMWARE, WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
+from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
 from wsklab.qemu.tpm import Tpm
 
@@ -82,6 +83,8 @@ class Machine:
         self._confined = confinement(accelerator)
         self._subscribers: list[Callable[[MachineEvent], None]] = []
         self._lines: dict[SerialRole, SerialLine] = {}
+        self._firmware: SerialLine | None = None
+        self._logs: dict[str, LogFile] = {}
         self._kd: KdLine | None = None
         self._child: Child | None = None
         self._tpm: Tpm | None = None
@@ -92,6 +95,10 @@ class Machine:
     def disks(self) -> tuple[Path, ...]:
         """The files that it writes to, all of which hold a part of each snapshot."""
         return (self.overlay, self.variables) if self.profile.firmware == "ovmf" else (self.overlay,)
+
+    def log(self, name: str) -> LogFile:
+        """One of its logs, `debug.log` for example; the same object for as long as the machine is there."""
+        return self._logs.setdefault(name, LogFile(self.folder / name))
 
     def on_event(self, subscriber: Callable[[MachineEvent], None]) -> None:
         """Calls `subscriber` for every event from now on."""
@@ -132,11 +139,11 @@ class Machine:
                     child.wait(within(seconds))
         if self._qmp:
             self._qmp.close()
-        for line in self._lines.values():
+        for line in (*self._lines.values(), *([self._firmware] if self._firmware else [])):
             line.close()
         if self._tpm:
             self._tpm.close()
-        self._child, self._qmp, self._tpm = None, None, None
+        self._child, self._qmp, self._tpm, self._firmware = None, None, None, None
 
     def __enter__(self) -> Self:
         return self
@@ -275,13 +282,15 @@ class Machine:
             _discard_stale_frames(self._wire)
         qmp_ours, qmp_theirs = socket.socketpair()
         serial = {role: _serial_pair() for role in self.profile.serial}
-        self._lines = {role: SerialLine(role, ours) for role, (ours, _) in serial.items()}
+        self._lines = {role: SerialLine(role, ours, self.log(f"{role}.log")) for role, (ours, _) in serial.items()}
+        firmware_theirs = self._listen_to_firmware() if self.files.kernel is None else None
         if self.profile.tpm:
             self._tpm = Tpm(self.folder / "tpm", self.files.tpm_state, self._confined)
-        theirs = [qmp_theirs, *(end for _, end in serial.values()), *([self._tpm.qemu_end] if self._tpm else [])]
-        self._qmp = Qmp(self.name, qmp_ours, self.folder / "qmp.log", self._hear_qmp)
+        theirs = [qmp_theirs, *(end for _, end in serial.values()), *([self._tpm.qemu_end] if self._tpm else []),
+                  *([firmware_theirs] if firmware_theirs else [])]
+        self._qmp = Qmp(self.name, qmp_ours, self.log("qmp.log"), self._hear_qmp)
         if self.profile.debug == "kd":
-            self._kd = KdLine(self._lines["debug"], self.folder / "kd.jsonl", self._hear_kd)
+            self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._hear_kd)
         for role, line in self._lines.items():
             setattr(self, role, line)
             line.start()
@@ -295,9 +304,9 @@ class Machine:
                     name=self.name,
                     accelerator=self.accelerator,
                     overlay=Path(self.overlay.name),  # QEMU runs in the folder, and may have no way to it
-                    logs=Path(),
                     serial_fds={role: end.fileno() for role, (_, end) in serial.items()},
                     qmp_fd=qmp_theirs.fileno(),
+                    firmware_fd=firmware_theirs.fileno() if firmware_theirs else None,
                     wire_fd=self._wire.fileno() if self._wire else None,
                     uefi=self._uefi(handover),
                     tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
@@ -319,11 +328,19 @@ class Machine:
         self._greet(self._child)
 
     def _hand_folder(self) -> None:
-        """Make the files that QEMU writes to those of its user; it can make no others."""
+        """Make the disks those of QEMU's user, who can make no other files."""
         self._confined.open_folder(self.folder)
-        logs = [self.folder / f"{role}.log" for role in (*self.profile.serial, FIRMWARE)]
-        for path in (*self.disks, *logs):
+        for path in self.disks:
             self._confined.give(path)
+
+    def _listen_to_firmware(self) -> socket.socket:
+        """QEMU's end of the port that SeaBIOS writes its log to; whatever runs later may write there, too."""
+        (self.folder / "firmware.log").unlink(missing_ok=True)
+        self._logs.pop("firmware.log", None)
+        ours, theirs = _serial_pair()
+        self._firmware = SerialLine("firmware", ours, self.log("firmware.log"))
+        self._firmware.start()
+        return theirs
 
     def _make_disks(self) -> None:
         """A fresh overlay, fresh UEFI variables, and no TPM state of an earlier run."""

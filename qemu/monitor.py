@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
-from pathlib import Path
 from typing import Any, TypeVar
 
 from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
 from qemu.qmp.protocol import StateError
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError, QmpError
+from wsklab.qemu.logfile import LogFile
 
 T = TypeVar("T")
 Event = Mapping[str, Any]
@@ -44,11 +44,11 @@ def _loop() -> asyncio.AbstractEventLoop:
 class Qmp:
     """One QMP connection. Events go to `on_event` in the QMP thread: it must neither block nor execute commands."""
 
-    def __init__(self, name: str, ours: socket.socket, log: Path, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, name: str, ours: socket.socket, log: LogFile, on_event: Callable[[Event], None]) -> None:
         self._name = name
         self._socket = ours
         self._on_event = on_event
-        self._log = log.open("a", buffering=1)
+        self._log = log
         self._client = QMPClient(name)
         self._client.logger = _SILENT
         self._task: asyncio.Task[None] | None = None
@@ -106,5 +106,4 @@ class Qmp:
             raise DeadlinePassed(f"{self._name}: QEMU did not answer in time: {what}") from None
 
     def _write_log(self, entry: Mapping[str, object]) -> None:
-        if not self._log.closed:
-            self._log.write(json.dumps({"t_ns": time.time_ns(), **entry}) + "\n")
+        self._log.write(json.dumps({"t_ns": time.time_ns(), **entry}).encode() + b"\n")

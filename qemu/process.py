@@ -16,12 +16,14 @@ from typing import IO
 
 from wsklab.qemu.confinement import Confinement
 from wsklab.qemu.deadline import left
+from wsklab.qemu.logfile import LogFile
 
 _GUARD = ["--pdeathsig", "KILL", "--", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"']
 _TIDY_GUARD = ["--pdeathsig", "TERM", "--", "sh", "-c",
                """trap 'trap "" TERM; kill -TERM 0; wait' TERM; [ $PPID = "$0" ] && { "$@" & wait $!; }"""]  # fmt: skip
 
 STDERR_TAIL = 4096  # bytes of stderr shown to users
+LAST_WORDS = 1.0  # seconds for what a process has said before its end; a child of its own may hold the pipe for ever
 
 
 @functools.cache
@@ -62,7 +64,10 @@ class Child:
         self._stderr = stderr
         self._on_exit = on_exit
         self._exited = threading.Event()
-        with stderr.open("wb") as log:
+        stderr.unlink(missing_ok=True)
+        self._log = LogFile(stderr)
+        said, says = os.pipe()
+        try:
             self._process = (
                 _forker()
                 .submit(
@@ -71,13 +76,20 @@ class Child:
                      str(os.getpid()), *command],
                     cwd=cwd,
                     stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if pipes else log,
-                    stderr=log,
+                    stdout=subprocess.PIPE if pipes else says,
+                    stderr=says,
                     pass_fds=pass_fds,
                     start_new_session=True,  # Ctrl-C in the terminal is ours alone: evidence first, then the machines
                 )
                 .result()
             )
+        except BaseException:
+            os.close(said)
+            raise
+        finally:
+            os.close(says)
+        self._listener = threading.Thread(target=self._listen, args=(said,), name=f"stderr-{self.pid}", daemon=True)
+        self._listener.start()
         threading.Thread(target=self._reap, name=f"reap-{self.pid}", daemon=True).start()
 
     @property
@@ -115,8 +127,16 @@ class Child:
             log.seek(max(0, self._stderr.stat().st_size - STDERR_TAIL))
             return log.read().decode(errors="replace")
 
+    def _listen(self, said: int) -> None:
+        """Keep what it says, within bounds: a guest can make QEMU complain without end."""
+        with os.fdopen(said, "rb", buffering=0) as pipe:
+            while data := pipe.read(65536):
+                self._log.write(data)
+        self._log.close()
+
     def _reap(self) -> None:
         code = self._process.wait()
+        self._listener.join(LAST_WORDS)
         self._exited.set()
         if self._on_exit:
             self._on_exit(code)

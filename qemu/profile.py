@@ -5,47 +5,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from wsklab.common import document
+from wsklab.common.strict import Strict
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.firmware import Uefi
 
 Accelerator = Literal["kvm", "tcg"]
 SerialRole = Literal["debug", "agent", "console"]
+Word = Annotated[str, Field(pattern="^[!-~]{1,1000}$")]  # of QEMU's command line
+Words = Annotated[str, Field(pattern="^[ -~]{0,1000}$")]
+Mac = Annotated[str, Field(pattern="^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$")]
 WIRE_LINK = "wire"  # the netdev that `set_link` cuts
-FIRMWARE = "firmware"  # what it says goes to a log of this name
 SERIAL_IRQS = (4, 3, 5, 7)  # COM3 and COM4 would share with COM1 and COM2, which QEMU's ISA bus does not do
 NO_ROM = ",romfile="  # nothing boots from the network: quicker firmware, smaller snapshots
 TRANSLATED_MIB = 128  # guest code translated by TCG; QEMU's own limit of 1 GiB would fill in a long run, to no use
 PROFILES = Path(__file__).parent / "profiles"
 
 
-class Profile(BaseModel):
+class Profile(Strict):
     """One kind of machine; see `profiles/`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory_mib: Annotated[int, Field(ge=64, le=65536)]
     cpus: Annotated[int, Field(ge=1, le=64)] = 1
-    machine: str = "q35"
-    cpu: dict[Accelerator, str]
+    machine: Word = "q35"
+    cpu: dict[Accelerator, Word]
     serial: Annotated[tuple[SerialRole, ...], Field(max_length=4)] = ("debug", "agent", "console")  # COM1, COM2, COM3
     debug: Literal["text", "kd"] = "text"  # what COM1 speaks: plain lines, or the protocol of Windows' kernel debugger
     firmware: Literal["seabios", "ovmf"] = "seabios"
     tpm: bool = False
-    hyperv: tuple[str, ...] = ()  # what Windows may use of Hyper-V; under KVM alone, elsewhere it would do nothing
+    hyperv: tuple[Word, ...] = ()  # what Windows may use of Hyper-V; under KVM alone, elsewhere it would do nothing
     disk: Literal["virtio-blk-pci", "virtio-scsi-pci", "ide-hd"] = "virtio-blk-pci"
     network: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
     management: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
-    wire_mac: str
-    management_mac: str
+    wire_mac: Mac
+    management_mac: Mac
     display: Literal["none", "VGA", "virtio-vga"] = "none"  # the device that `screenshot` reads
     reboot: Literal["pause", "reset"] = "pause"  # what a guest's own reboot does
     panic: Literal["pause", "none"] = "pause"  # what QEMU does when the guest says it has crashed
-    devices: tuple[str, ...] = ()
-    properties: tuple[str, ...] = ()  # of devices that come with the machine: `-global`
-    kernel_args: str = ""  # with direct kernel boot, before those of the image
+    devices: tuple[Word, ...] = ()
+    properties: tuple[Word, ...] = ()  # of devices that come with the machine: `-global`
+    kernel_args: Words = ""  # with direct kernel boot, before those of the image
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if not path.suffix:
         path = PROFILES / f"{name_or_path}.yaml"
     try:
-        return Profile.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise MachineError(f"cannot read the machine profile {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValidationError) as error:
-        raise MachineError(f"{path} is not a machine profile: {error}") from error
+        return document.load(path, Profile)
+    except document.Refused as error:
+        raise MachineError(f"not a machine profile: {error}") from None
 
 
 def command_line(
@@ -81,9 +80,9 @@ def command_line(
     name: str,
     accelerator: Accelerator,
     overlay: Path,
-    logs: Path,
     serial_fds: Mapping[SerialRole, int],
     qmp_fd: int,
+    firmware_fd: int | None = None,
     wire_fd: int | None = None,
     uefi: Uefi | None = None,
     tpm_fd: int | None = None,
@@ -112,9 +111,9 @@ def command_line(
         "-device", "pvpanic-pci",
         "-device", "virtio-rng-pci",
         *_monitor(qmp_fd),
-        *_serial(profile, logs, serial_fds),
+        *_serial(profile, serial_fds),
         *_disk(profile, files, overlay),
-        *_firmware(files, logs, uefi),
+        *_firmware(files, firmware_fd, uefi),
         *_cdroms(files),
         *_tpm(tpm_fd),
         *_network(profile, wire_fd),
@@ -130,10 +129,10 @@ def _monitor(fd: int) -> list[str]:
     return ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
 
 
-def _serial(profile: Profile, logs: Path, fds: Mapping[SerialRole, int]) -> list[str]:
+def _serial(profile: Profile, fds: Mapping[SerialRole, int]) -> list[str]:
     words: list[str] = []
     for index, role in enumerate(profile.serial):
-        words += ["-chardev", f"socket,id={role},fd={fds[role]},logfile={_escape(logs / role)}.log,logappend=on"]
+        words += ["-chardev", f"socket,id={role},fd={fds[role]}"]
         words += ["-device", f"isa-serial,chardev={role},index={index},irq={SERIAL_IRQS[index]}"]
     return words
 
@@ -153,15 +152,13 @@ def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _firmware(files: ImageFiles, logs: Path, uefi: Uefi | None) -> list[str]:
+def _firmware(files: ImageFiles, fd: int | None, uefi: Uefi | None) -> list[str]:
     """The firmware looks for a system on disk and CD alone. SeaBIOS says what it does on port 0x402, UEFI on COM1."""
     if files.kernel is not None:
         return []
-    words = [
-        "-boot", "strict=on,menu=off",
-        "-chardev", f"file,id=firmware,path={_escape(logs / f'{FIRMWARE}.log')}",
-        "-device", "isa-debugcon,iobase=0x402,chardev=firmware",
-    ]  # fmt: skip
+    words = ["-boot", "strict=on,menu=off"]
+    if fd is not None:
+        words += ["-chardev", f"socket,id=firmware,fd={fd}", "-device", "isa-debugcon,iobase=0x402,chardev=firmware"]
     if uefi:
         words += [
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escape(uefi.code)}",

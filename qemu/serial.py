@@ -16,10 +16,12 @@ from pexpect.socket_pexpect import SocketSpawn
 
 from wsklab.qemu.deadline import left
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
+from wsklab.qemu.logfile import LogFile
 
-MAX_LINE = 4096  # bytes of debug and console text; a longer line is cut into pieces
+MAX_LINE = 4096  # bytes of debug and console text; of a longer line the beginning and the end are heard
 MAX_ANSWER = 1 << 20  # bytes of one answer of the agent, a whole JSON object
 REMEMBERED = 200  # lines that `expect` looks back on
+MAX_WATCHED = 1 << 20  # bytes that a watch holds: pexpect keeps, and searches anew, all that has not matched yet
 WRITE_PATIENCE = 10  # seconds for a guest to read what we write
 LineSubscriber = Callable[[int, str], None]
 
@@ -28,29 +30,47 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class LineSplitter:
-    """Bytes in, whole lines of clean text out; pure. Memory is bounded by `longest`, in bytes."""
+    """Bytes in, whole lines of clean text out; pure. Memory is bounded by `longest`, in bytes.
+
+    A line that is longer comes as two: its beginning as soon as that is there, and its end, with the number of bytes
+    between them that were left out.
+    """
 
     def __init__(self, longest: int = MAX_LINE) -> None:
         self._longest = longest
         self._rest = b""
+        self._begun = False  # the beginning of this line has been handed on
+        self._left_out = 0
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that these bytes complete, without escape sequences and control characters."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        lines = [piece for line in whole for piece in _pieces(line, self._longest)]
-        while len(self._rest) > self._longest:
-            lines.append(self._rest[: self._longest])
-            self._rest = self._rest[self._longest :]
-        return [clean(line) for line in lines]
+        *whole, rest = data.split(b"\n")
+        lines: list[str] = []
+        for piece in whole:
+            self._add(piece, lines)
+            if self._rest or not self._begun:
+                lines.append(self._line())
+            self._begun, self._rest = False, b""
+        self._add(rest, lines)
+        return lines
 
     def flush(self) -> list[str]:
         """The unfinished line, if there is one: nothing more will come for it."""
-        rest, self._rest = self._rest, b""
-        return [clean(rest)] if rest else []
+        lines = [self._line()] if self._rest else []
+        self._begun, self._rest = False, b""
+        return lines
 
+    def _add(self, piece: bytes, lines: list[str]) -> None:
+        rest = self._rest + piece
+        if len(rest) > self._longest and not self._begun:
+            lines.append(clean(rest[: self._longest]))
+            self._begun, rest = True, rest[self._longest :]
+        self._left_out += max(0, len(rest) - self._longest)
+        self._rest = rest[-self._longest :]
 
-def _pieces(line: bytes, longest: int) -> list[bytes]:
-    return [line[at : at + longest] for at in range(0, max(1, len(line)), longest)]
+    def _line(self) -> str:
+        left_out, self._left_out = self._left_out, 0
+        return (f"[{left_out} bytes of this line are left out] " if left_out else "") + clean(self._rest)
 
 
 def clean(line: bytes) -> str:
@@ -76,6 +96,7 @@ class Watch:
         self._name = name
         self._overflow = False
         self._interrupted = ""
+        self._room = MAX_WATCHED
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._spawn = _TextSpawn(self._reader)
@@ -85,14 +106,16 @@ class Watch:
 
         Raises DeadlinePassed, or GuestDied when the line ended.
         """
-        if self._overflow:
-            raise MachineError(f"the {self._name} line said more than a watch holds: expect sooner")
         try:
             self._spawn.expect(pattern, timeout=left(deadline))
+            if self._overflow:
+                raise pexpect.EOF("overflow")
         except pexpect.TIMEOUT:
             said = str(self._spawn.buffer or "")[-500:]
             raise DeadlinePassed(f"no {pattern!r} on the {self._name} line; its last words: {said!r}") from None
         except pexpect.EOF:
+            if self._overflow:
+                raise MachineError(f"the {self._name} line said more than a watch holds: expect sooner") from None
             why = f": {self._interrupted}" if self._interrupted else ""
             raise GuestDied(f"the machine ended before {pattern!r} came on its {self._name} line{why}") from None
         match = self._spawn.match
@@ -102,22 +125,28 @@ class Watch:
     def _hear(self, _t_ns: int, text: str) -> None:
         """Called by the drain thread, which must never block: what does not fit is an error of the one who watches."""
         data = f"{text}\n".encode()
-        try:
-            self._overflow |= self._writer.send(data) < len(data)
-        except BlockingIOError:
-            self._overflow = True
-        except OSError:  # closed a moment ago
-            pass
+        self._room -= len(data)
+        self._overflow |= self._room < 0
+        if not self._overflow:
+            try:
+                self._overflow = self._writer.send(data) < len(data)
+            except BlockingIOError:
+                self._overflow = True
+            except OSError:  # closed a moment ago
+                return
+        if self._overflow:
+            self._end()  # wakes who expects something
 
     def _end(self) -> None:
         self._writer.close()
 
 
 class SerialLine:
-    """One end of a serial line. QEMU's logfile keeps the raw bytes; here they become lines for subscribers."""
+    """One end of a serial line: `log` keeps the raw bytes, subscribers hear them as lines."""
 
-    def __init__(self, name: str, ours: socket.socket) -> None:
+    def __init__(self, name: str, ours: socket.socket, log: LogFile | None = None) -> None:
         self.name = name
+        self._log = log
         self.last_heard = time.monotonic()
         self._socket = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
@@ -222,8 +251,8 @@ class SerialLine:
         with self._intake:
             if self._raw:
                 with contextlib.suppress(OSError):
-                    while self._socket.recv(65536, socket.MSG_DONTWAIT):
-                        pass
+                    while data := self._socket.recv(65536, socket.MSG_DONTWAIT):
+                        self._keep(data)
             self.say(self._splitter.flush())
 
     def close(self) -> None:
@@ -232,6 +261,8 @@ class SerialLine:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
+        if self._log:
+            self._log.close()
 
     def _drain(self) -> None:
         poll = select.poll()
@@ -258,11 +289,16 @@ class SerialLine:
                 return False
             if data:
                 self.last_heard = time.monotonic()
+                self._keep(data)
                 if self._raw:
                     self._raw(data)
                 else:
                     self.say(self._splitter.feed(data))
             return bool(data)
+
+    def _keep(self, data: bytes) -> None:
+        if self._log:
+            self._log.write(data)
 
     def _forget(self, subscriber: LineSubscriber) -> None:
         with self._lock:

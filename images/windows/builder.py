@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from wsklab.common import files
 from wsklab.images.errors import ImageError
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.packages import Progress
@@ -59,6 +60,14 @@ class Media:
     """OpenSSH-Win64.zip of github.com/PowerShell/Win32-OpenSSH; without it the agent on COM2 is the only way in."""
 
 
+def _archive(path: Path) -> bytes:
+    """The bytes of an OpenSSH archive. Raises ImageError."""
+    try:
+        return files.read_bytes(path, files.DRIVER)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {files.why(error)}") from None
+
+
 def build(name: str, brought: Media, inputs: Mapping[str, bytes], accelerator: Callable[[], Choice], store: Store,
           progress: Progress, fresh: bool = False) -> Image:  # fmt: skip
     """Make the image, or go on where an earlier attempt failed. Raises ImageError.
@@ -79,7 +88,7 @@ def build(name: str, brought: Media, inputs: Mapping[str, bytes], accelerator: C
     progress("hashing the media")
     hashes = {str(field): media.hash_of(path) for field, path in asdict(brought).items() if path is not None}
     progress(media.remark(iso, hashes["iso"]))
-    openssh = None if brought.openssh is None else brought.openssh.read_bytes()
+    openssh = None if brought.openssh is None else _archive(brought.openssh)
     total = hashlib.sha256(json.dumps([contents.digest(), hashes, asdict(image)]).encode())
     for one in contents.INPUTS:
         total.update(hashlib.sha256(inputs[one]).digest())
@@ -91,10 +100,10 @@ def build(name: str, brought: Media, inputs: Mapping[str, bytes], accelerator: C
         settings = _settings(work, wanted, image, profile, openssh is not None)
         if not work.done("disc"):
             with work.step("disc") as folder:
-                files = contents.make(settings, drivers, inputs, openssh)
+                written = contents.make(settings, drivers, inputs, openssh)
                 with os.fdopen(os.open(folder / "wsklab.iso", os.O_WRONLY | os.O_CREAT, 0o600)):
-                    write_disc(files, DISC_LABEL, folder / "wsklab.iso")
-                progress(f"our disc: {len(files)} files, answer file checked")
+                    write_disc(written, DISC_LABEL, folder / "wsklab.iso")
+                progress(f"our disc: {len(written)} files, answer file checked")
         choice = accelerator()
         fitted = enlightenments.fit(profile) if choice.name == "kvm" else profile
         progress(f"accelerator {choice.name}: {choice.reason}")

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO, Literal, cast
 import pycdlib
 from pycdlib.pycdlibexception import PyCdlibException
 
+from wsklab.common import files
+
 logging.getLogger("pycdlib").setLevel(logging.CRITICAL)  # what matters of its findings is raised
 
 SECTOR = 2048
@@ -110,7 +112,7 @@ class Disc:
 @contextlib.contextmanager
 def open_disc(path: Path) -> Iterator[Disc]:
     """Open a disc image. Raises DiscError, which names what the file is instead; OSError when it cannot be read."""
-    with path.open("rb") as file:
+    with files.open_file(path, files.DISC) as file:
         size = file.seek(0, 2)
         look(file, size)
         iso = pycdlib.PyCdlib()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsklab.common import files
 from wsklab.images.errors import ImageError
 from wsklab.images.windows import catalogue
 from wsklab.images.windows.catalogue import EVALUATION, VIRTIO_WHERE, WHERE_TO_GET, Medium, Version
@@ -91,7 +92,7 @@ def read_drivers(path: Path, version: Version) -> tuple[str, dict[str, bytes]]:
 
     Raises WrongMedium.
     """
-    files: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     with _disc(path) as disc:
         missing = []
         for driver, sign in DRIVERS.items():
@@ -100,13 +101,13 @@ def read_drivers(path: Path, version: Version) -> tuple[str, dict[str, bytes]]:
             if sign not in [name.lower() for name in names]:
                 missing.append(f"{folder}/{sign}")
             # Symbols are for a debugger on the host, and are most of the bytes.
-            files |= {f"{driver}/{n}": disc.read(f"{folder}/{n}") for n in names if not n.lower().endswith(".pdb")}
+            found |= {f"{driver}/{n}": disc.read(f"{folder}/{n}") for n in names if not n.lower().endswith(".pdb")}
         if missing:
             raise DiscError(
                 f"is not a virtio-win disc with drivers for {version.title}: it has no {', '.join(missing)}. "
                 f"A recent one is at {VIRTIO_WHERE}"
             )
-        return disc.label, files
+        return disc.label, found
 
 
 def remark(path: Path, sha256: str) -> str:
@@ -121,10 +122,10 @@ def remark(path: Path, sha256: str) -> str:
 def hash_of(path: Path) -> str:
     """SHA-256, in hex. Raises WrongMedium."""
     try:
-        with path.open("rb") as file:
+        with files.open_file(path, files.DISC) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WrongMedium(f"{path} cannot be read: {error.strerror}") from None
+        raise WrongMedium(f"{path} cannot be read: {files.why(error)}") from None
 
 
 def ask_for(name: str, version: Version, iso: Path | None, virtio_win: Path | None) -> tuple[Path, Path]:
@@ -162,4 +163,4 @@ def _disc(path: Path) -> Iterator[Disc]:
     except DiscError as error:
         raise WrongMedium(f"{path} {error}") from None
     except OSError as error:
-        raise WrongMedium(f"{path} cannot be read: {error.strerror}") from None
+        raise WrongMedium(f"{path} cannot be read: {files.why(error)}") from None

@@ -12,6 +12,7 @@ from wsklab.images.windows.report import Check
 from wsklab.images.windows.stages import NOTHING_TO_START
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import MachineError
+from wsklab.qemu.kd.line import read_transcript
 from wsklab.qemu.machine import Machine
 
 AGENT_PATIENCE = 600.0
@@ -35,7 +36,7 @@ def boot(machine: Machine, slowness: float, ssh: bool, progress: Progress) -> li
 
 def _debugger(transcript: Path) -> Check:
     """Whether the target has spoken KD; the firmware's text on the same line is no proof."""
-    events = [json.loads(line)["event"] for line in transcript.read_text().splitlines()] if transcript.exists() else []
+    events = [event.get("event") for event in read_transcript(transcript)]
     return Check("kernel debugger on COM1", "Attached" in events, f"{len(events)} events")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.kd.events import Bugcheck, Event, ExceptionSeen, Looping, Shutdown, TextLine
 from wsklab.qemu.kd.pump import Pump
+from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.serial import SerialLine, clean
 
 Told = tuple[Literal["bugcheck", "shutdown", "exception", "stops"], str]
@@ -24,10 +25,10 @@ class KdLine:
     `transcript` gets every event as a line of JSON. `tell(t_ns, kind, detail)` is called in the pump's thread.
     """
 
-    def __init__(self, line: SerialLine, transcript: Path, tell: Callable[[int, Told], None]) -> None:
+    def __init__(self, line: SerialLine, transcript: LogFile, tell: Callable[[int, Told], None]) -> None:
         self._line = line
         self._tell = tell
-        self._transcript = transcript.open("a", encoding="utf-8", buffering=1)
+        self._transcript = transcript
         self._pump = Pump(line.offer)
         self._pump.subscribe(self._hear)
         self._pump.resync()
@@ -46,7 +47,8 @@ class KdLine:
         self._transcript.close()
 
     def _hear(self, t_ns: int, event: Event) -> None:
-        self._transcript.write(json.dumps({"t": t_ns, "event": type(event).__name__, **asdict(event)}) + "\n")
+        entry = {"t": t_ns, "event": type(event).__name__, **asdict(event)}
+        self._transcript.write(json.dumps(entry).encode() + b"\n")
         if isinstance(event, TextLine):
             self._line.say([clean(event.text.encode())], t_ns)
         elif told := describe(event):

@@ -27,6 +27,7 @@ BATCH = 64  # frames read from one side before the other has its turn
 QUEUE = 8192  # frames that wait for a machine which does not read, before frames are lost
 HISTORY = 8192  # frames since the last mark, for those who ask late
 BUFFER = 4 << 20  # bytes asked for in the kernel
+MOST_RECORDED = 128 << 20  # bytes of one recording, which is read whole; frames beyond are counted as lost
 PING_AGAIN = 100_000_000  # ns
 
 
@@ -77,6 +78,7 @@ class Cable:
         self._control = b""
         self._file: int | None = None
         self._unwritten: list[bytes] = []
+        self._room, self._full = 0, False  # bytes that may still be recorded; whether some were not
         self._history: deque[Frame] = deque(maxlen=HISTORY)
         self._awaited: list[tuple[int, Match]] = []
         self._barriers: dict[int, set[str]] = {}  # request -> sides that have not answered
@@ -146,12 +148,24 @@ class Cable:
         self._history.append(frame)
         self._segments += frame.kind == "tcp"
         if self._file is not None:
-            self._unwritten.append(pcapng.packet(frame))
+            self._keep(frame)
         if self._awaited:
             for request, match in self._awaited[:]:
                 if match(frame):
                     self._awaited.remove((request, match))
                     self._reply(request, frame=_told(frame))
+
+    def _keep(self, frame: Frame) -> None:
+        packet = pcapng.packet(frame)
+        if len(packet) <= self._room:
+            self._room -= len(packet)
+            self._unwritten.append(packet)
+            return
+        if not self._full:
+            self._unwritten.append(pcapng.packet(pcapng.mark(
+                time.time_ns(), f"more than {MOST_RECORDED >> 20} MiB: from here on not all frames are recorded")))
+        self._full = True
+        self.ports["target"].counters["lost"] += 1  # so that nothing is proven by this recording
 
     def _write_record(self) -> None:
         if self._file is None or not self._unwritten:
@@ -202,6 +216,7 @@ class Cable:
         self._do_stop_recording(request)
         self._file = os.open(request["path"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._unwritten.append(pcapng.header())
+        self._room, self._full = MOST_RECORDED, False
         return {}
 
     def _do_stop_recording(self, request: Mapping[str, Any]) -> dict[str, object]:

@@ -39,8 +39,6 @@ class Machine:
         text = " ".join(words)
         fds = dict(re.findall(r"socket,id=(\w+),fd=(\d+)", text))
         self.qmp, self.debug, self.agent = (socket.socket(fileno=int(fds[name])) for name in ("qmp", "debug", "agent"))
-        self.log = {name: Path(path).with_suffix(".log") for name, path in
-                    re.findall(r"socket,id=(debug|agent),fd=\d+,logfile=(\S+?)\.log", text)}
         self.nic = Nic(socket.socket(fileno=int(re.search(r"local\.str=(\d+)", text)[1])))  # type: ignore[index]
         sets = {f"/dev/fdset/{number}": fd for fd, number in re.findall(r"-add-fd fd=(\d+),set=(\d+)", text)}
         disc = re.search(r"media=cdrom,file=(\S+)", text)

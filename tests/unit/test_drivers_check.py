@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +17,8 @@ from wsklab.drivers.errors import DriverError
 
 
 def make_pe(*, machine: int = 0x8664, subsystem: int = 1, dll: int = 0x160, flags: int = 0x60000020,
-            relocations: int = 12, module: bytes = b"NETIO.SYS", name: bytes = b"WskRegister") -> bytes:  # fmt: skip
+            relocations: int = 12, module: bytes = b"NETIO.SYS", name: bytes = b"WskRegister",
+            characteristics: int = 0x22) -> bytes:  # fmt: skip
     """A minimal driver: one section at address 0x1000, file offset 0x200, with one import. Its checksum is right."""
     section = bytearray(0x200)
     struct.pack_into("<IIIII", section, 0, 0x1040, 0, 0, 0x1080, 0x1060)
@@ -24,7 +28,7 @@ def make_pe(*, machine: int = 0x8664, subsystem: int = 1, dll: int = 0x160, flag
     header = bytearray(0x200)
     header[:2] = b"MZ"
     struct.pack_into("<I", header, 0x3C, 0x40)
-    struct.pack_into("<IHHIIIHH", header, 0x40, 0x4550, machine, 1, 0, 0, 0, 240, 0x22)
+    struct.pack_into("<IHHIIIHH", header, 0x40, 0x4550, machine, 1, 0, 0, 0, 240, characteristics)
     optional = 0x58
     struct.pack_into("<H", header, optional, 0x20B)
     struct.pack_into("<I", header, optional + 16, 0x1000)
@@ -74,7 +78,7 @@ def test_a_wrong_checksum_is_an_error() -> None:
 
 def test_imports_are_judged() -> None:
     report = check_bytes(make_pe(module=b"user32.dll", name=b"MessageBoxA"))
-    assert "user32.dll" in sentences(report, "warning")
+    assert "user32.dll" in sentences(report, "error")
     assert "does not import from NETIO.SYS" in sentences(report, "warning")
     assert "WskFuture" in sentences(check_bytes(make_pe(name=b"WskFuture")), "note")
     assert "NX_COMPAT" in sentences(check_bytes(make_pe(dll=0x60)), "warning")
@@ -105,3 +109,81 @@ def test_damage_is_a_driver_error_or_a_finding(at: int, bytes_: bytes, length: i
 def test_random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(DriverError):
         check_bytes(b"MZ" + data)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"subsystem": 2, "module": b"USER32.dll"}, "this is a Windows program with windows, no driver"),
+    ({"subsystem": 3, "characteristics": 0x2022}, "this is a user-mode DLL"),
+    ({"module": b"KERNEL32.dll"}, "It imports from KERNEL32.dll, which exists in user mode only"),
+    ({"module": b"api-ms-win-crt-runtime-l1-1-0.dll"}, "user mode only"),
+])
+def test_a_program_or_a_library_of_user_mode_is_no_driver(change: dict[str, Any], says: str) -> None:
+    report = check_bytes(make_pe(**change))
+    assert says in sentences(report, "error")
+    assert any(finding.no_driver for finding in report.findings)
+
+
+# Where the fields of `make_pe` are: the PE offset, the header, the directories, the section table, the import table.
+FIELDS = [0x3C, 0x46, 0x54, 0x58, 0x68, 0x98, 0x9C, 0xC4, *range(0xC8, 0x148, 4), *range(0x148, 0x170, 4),
+          *range(0x200, 0x214, 4), 0x240, 0x244, 0x248, 0x280, 0x2A0]
+EDGES = [0, 1, 0x7F, 0x200, 0x3FF, 0x400, 0x1000, 0x11FF, 0x1200, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0,
+         0xFFFFFFFF]
+
+
+@given(st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(EDGES) | st.integers(0, 0xFFFFFFFF)), min_size=1,
+                max_size=6), st.binary(max_size=64))
+def test_any_fields_give_a_report_or_a_sentence(changes: list[tuple[int, int]], more: bytes) -> None:
+    data = bytearray(make_pe() + more)
+    for at, value in changes:
+        struct.pack_into("<I", data, at, value)
+    try:
+        report = check_bytes(bytes(data))
+    except DriverError as error:
+        assert str(error).endswith(".")
+    else:
+        assert all(finding.sentence.isprintable() for finding in report.findings)
+
+
+def overlapping(modules: int, names: int) -> bytes:
+    """A hostile import table: every module has the same long list of names, and every name is long."""
+    pe = bytearray(make_pe())
+    at_modules, at_names, at_text = 0x2000, 0x2000 + 20 * (modules + 1), 0x2000 + 20 * (modules + 1) + 8 * (names + 1)
+    body = struct.pack("<IIIII", at_names, 0, 0, at_text + 2, at_names) * modules + bytes(20)
+    body += struct.pack("<Q", at_text) * names + bytes(8) + b"\0\0" + b"n" * 500 + b"\0"
+    struct.pack_into("<H", pe, 0x46, 2)
+    struct.pack_into("<II", pe, 0x58 + 112 + 8, at_modules, 40)
+    struct.pack_into("<8sIIII12xI", pe, 0x58 + 240 + 40, b".idata", len(body), at_modules, len(body), len(pe),
+                     0x40000040)
+    return bytes(pe) + body
+
+
+def test_import_tables_that_overlap_are_refused_before_they_fill_the_memory() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DriverError, match="imports more than 32768 names"):
+            check_bytes(overlapping(modules=250, names=8000))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_file_does_not_take_many_times_its_size() -> None:
+    data = make_pe() + bytes(16 << 20)
+    tracemalloc.start()
+    try:
+        check_bytes(data)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "zero.sys").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "fifo.sys")
+    with (tmp_path / "huge.sys").open("wb") as huge:
+        huge.truncate(65 << 20)
+    for name, says in (("zero", "a device"), ("fifo", "a fifo"), ("huge", "larger than 64 MiB")):
+        with pytest.raises(DriverError, match=f"cannot be read: it is {says}"):
+            check_file(tmp_path / f"{name}.sys")
+    with pytest.raises(DriverError, match="it is a folder, not a regular file"):
+        check_file(tmp_path)

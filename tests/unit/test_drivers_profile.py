@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import re
 import shutil
 import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from wsklab.common.text import visible
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.profile import load_profile
+from wsklab.drivers.profile import load_profile, windows_path
 from wsklab.drivers.sign import sign, signing_key
 
 GOOD = "name: mine\nservice: mine\ntarget_path: 'C:\\drivers\\mine.sys'\n"
@@ -44,13 +48,15 @@ def test_a_profile_of_a_file_is_relative_to_itself(tmp_path: Path) -> None:
         (GOOD, "either build or path"),
         (GOOD + "path: a\nbuild: wsklab\n", "either build or path"),
         (GOOD + "path: a\ntwin: silent\n", "twin needs build"),
-        (GOOD + "path: a\ncolour: red\n", "colour"),
+        (GOOD + "path: a\ncolour: red\n", r"p\.yaml:5: colour: unknown key 'colour'"),
+        (GOOD + "path: a\npattern: []\n", "unknown key 'pattern'; did you mean 'patterns'"),
         (GOOD.replace("C:", "D:") + "path: a\n", "drive C"),
         (GOOD.replace("drivers", "..") + "path: a\n", "drive C"),
         ("- 1\n", "keys and values"),
-        ("a: [", "cannot be read"),
-        ("a: 2001-13-45", "cannot be read: month must be in"),
-        ("[" * 5000, "cannot be read"),
+        ("a: [", "not YAML: "),
+        ("a: 2001-13-45", r"p\.yaml:1: a: unknown key 'a'"),
+        ("[" * 5000, "not YAML: exceeded maximum nesting depth"),
+        ("[" * 100, "nested more than 32 levels deep"),
     ],
 )
 def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
@@ -72,3 +78,48 @@ def test_a_signed_driver_has_nothing_left_to_find(tmp_path: Path) -> None:
     assert report.findings == ()
     with pytest.raises(DriverError, match="cannot sign"):
         sign(tmp_path / "none.sys", tmp_path / "signed.sys", pair)
+
+
+@pytest.mark.parametrize("path", [
+    r"C:\x.sys", r"c:\drivers\my driver\a-b_c.1.sys", r"C:\wsklab\{1F}\x~1.sys", r"C:\console\comb.sys", r"C:\.x\y",
+])
+def test_a_path_in_the_target_is_taken_as_it_is(path: str) -> None:
+    assert windows_path(path) == path
+
+
+@pytest.mark.parametrize(("path", "says"), [
+    ("x.sys", "drive C"), (r"D:\x.sys", "drive C"), (r"\\host\c\x.sys", "drive C"), (r"\\?\C:\x.sys", "drive C"),
+    ("C:/x.sys", "drive C"), (r"C:\..\x.sys", "drive C"), ("C:x.sys", "drive C"), ("C:", "drive C"),
+    ('C:\\x".sys', "are made of"), ("C:\\a\nb.sys", r"a\x0ab.sys"), (r"C:\x.sys:stream", "are made of"),
+    (r"C:\%TEMP%\x.sys", "are made of"), (r"C:\*.sys", "are made of"), ("C:\\x.sys\0", "are made of"),
+    (r"C:\x.", "do not end with a dot"), (r"C:\x \y.sys", "are made of"), (r"C:\\x.sys", "are made of"),
+    ("C:\\", "are made of"), (r"C:\NUL", "a device"), (r"C:\com1.sys", "a device"),
+    (r"C:\Lpt9 .txt\x", "a device"), ("C:\\gr\u00fc\u00dfe.sys", "are made of"),
+    (r"C:\conin$", "a device"), ("C:\\" + "x" * 200, "longer than 200"),
+    ("C:\\a\u202eb.sys", "are made of"),
+])
+def test_a_path_that_could_mean_something_else_is_refused(path: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        windows_path(path)
+
+
+@given(st.text("CcAUXNULom:\\/.~ \"%1\n", max_size=30) | st.text(max_size=30).map("C:\\".__add__))
+def test_what_is_taken_is_one_plain_file_on_drive_c(path: str) -> None:
+    try:
+        windows_path(path)
+    except ValueError as error:
+        assert visible(str(error)) == str(error)
+    else:
+        assert re.fullmatch(r"[Cc]:(\\[^\\/:*?\"<>|%\x00-\x1f]*[^\\/:*?\"<>|%\x00-\x1f. ])+", path)
+
+
+@pytest.mark.parametrize(("more", "says"), [
+    ("files: {'C:\\DRIVERS\\MINE.SYS': x}\n", r"two files go to c:\drivers\mine.sys"),
+    ("files: {'C:\\a:b': x}\n", "files"), ("title: \"a\\tb\\x9b\"\n", "control character"),
+    ("device: '\\\\.\\a b'\n", "device"), ("device: '\\\\host\\pipe\\x'\n", "device"),
+    ("provoke: {by: command, port: 1, command: \"a\\nb\"}\n", "provoke.command"),
+])
+def test_no_value_smuggles_anything_into_the_target(tmp_path: Path, more: str, says: str) -> None:
+    (tmp_path / "p.yaml").write_text(GOOD + "path: a\n" + more)
+    with pytest.raises(DriverError, match=re.escape(says)):
+        load_profile(str(tmp_path / "p.yaml"))

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 from damage import flip
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import Recording
 
 from wsklab.drivers.profile import PROFILES, DriverProfile, load_profile
-from wsklab.orchestrator import fitting, foreign, suite
+from wsklab.orchestrator import evidence, fitting, foreign, suite
+from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.errors import LabError, StepError, UsageError
+from wsklab.orchestrator.evidence_checks import silence
+from wsklab.orchestrator.facts import Facts
 from wsklab.orchestrator.foreign import Foreign, Visitor
 from wsklab.orchestrator.foreign_steps import ForeignSteps
 from wsklab.orchestrator.journal import Journal
-from wsklab.orchestrator.judge import judge
+from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import ANY_DRIVER, Scenario
 from wsklab.orchestrator.source import parse
@@ -108,7 +114,7 @@ MINE = (PROFILES / "pinger.yaml").read_text(encoding="utf-8").replace("build: pi
     ("path: mine.sys", "path: mine.yaml\nfiles: {'C:\\x': y}", "names the file {}/y, which does not exist"),
     ("provoke: ", "# ", "does not say how its driver comes to connect; give `provoke`"),
     ("kind: disc", "kind: note", "has no pattern of kind `disc`"),
-    ("connected'", "(connected'", "mine.yaml is wrong: profile: pattern 1 (open) is no regular expression: "),
+    ("connected'", "(connected'", "mine.yaml:10: patterns[1]: pattern 1 (open) is no regular expression"),
 ])
 def test_a_driver_that_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, says: str) -> None:
     (tmp_path / "mine.yaml").write_text(MINE.replace(old, new))
@@ -118,6 +124,23 @@ def test_a_driver_that_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, 
         foreign.find("mine", profile, True, tmp_path, print)
     assert says.format(tmp_path) in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["-shared"], "this is a user-mode DLL (a Windows console program), no driver"),
+    (["-shared", "-Wl,--subsystem,native"], "It imports from KERNEL32.dll, which exists in user mode only"),
+])
+@pytest.mark.skipif(shutil.which("x86_64-w64-mingw32-gcc") is None, reason="needs mingw-w64")
+def test_a_dll_of_user_mode_is_refused_before_anything_is_booted(tmp_path: Path, options: list[str], says: str) -> None:
+    (tmp_path / "dll.c").write_text("int answer(void) { return 42; }\n")
+    subprocess.run(["x86_64-w64-mingw32-gcc", *options, "-o", "mine.sys", "dll.c"], cwd=tmp_path, check=True)
+    (tmp_path / "mine.yaml").write_text(MINE)
+    with pytest.raises(UsageError) as refused:
+        foreign.find("mine", foreign.profile_of(str(tmp_path / "mine.yaml")), True, tmp_path, print)
+    assert f"{tmp_path}/mine.sys cannot be loaded as a driver: " in str(refused.value)
+    assert says in str(refused.value)
+    checked = CliRunner().invoke(main, ["driver", "check", str(tmp_path / "mine.sys")])
+    assert checked.exit_code == 1 and says in checked.output
 
 
 def test_only_our_own_driver_has_twins() -> None:
@@ -174,7 +197,13 @@ def test_connections_are_numbered_as_they_appear() -> None:
     assert heard(ECHO, "echo: listening on port 7007", "echo[12] hello 10.77.0.20:40001", "noise",
                  "echo[40] hello 10.77.0.20:40002", "echo[12] bye: flags=0 after 0 bytes",
                  "echo[40] bye: flags=1 after 0 bytes") == [
-        ("load", None), ("open", 0), ("open", 1), ("disc", 0), ("disc", 1)]
+        ("load", None), ("open", 0), ("unread", None), ("open", 1), ("disc", 0), ("disc", 1)]
+
+
+def test_unread_lines_are_kept_within_bounds_and_cost_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "MOST_UNREAD", 100)
+    seen = heard(ECHO, *["a line of 20 letters"] * 1000, "echo[1] bye: flags=0 after 0 bytes")
+    assert seen == [*[("unread", None)] * 5, ("disc", 0)]
 
 
 def test_without_numbers_a_line_is_about_the_newest_connection() -> None:
@@ -189,7 +218,22 @@ def test_a_line_begins_where_the_driver_began_it() -> None:
     anchored = changed(ECHO, patterns=[
         {"kind": "disc", "line": "^bye$", "set": {"abortive": True}, "samples": {"bye": {"abortive": True}}}])
     assert heard(anchored, "00f0:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000001: bye") == [("disc", 0)]
-    assert heard(anchored, "bye", "good bye", "00f0:bye") == [("disc", 0)]
+    assert heard(anchored, "bye", "good bye", "00f0:bye") == [("disc", 0), ("unread", None), ("unread", None)]
+
+
+def test_lines_that_no_pattern_knows_are_kept_in_the_evidence_and_prove_nothing(tmp_path: Path) -> None:
+    any_fin = suite.any_driver()[0]
+    target = FakeTarget()
+    Visitor(Foreign(ECHO, Path("x.sys"), "", "echo"), target, 1.0)  # type: ignore[arg-type]
+    for line in ("00f0:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000001: my driver \x9b2J speaks",
+                 "WSKLAB1 seq=00000001 t=0000000000000001 conn=0 ev=load", "WSKPROV rule=R10 text"):
+        target.debug.say(0, line)
+    observations = target.journal.since(0)
+    evidence.save(tmp_path, any_fin, observations, Judgement("pass", (), {}), {})
+    assert (tmp_path / "debug.txt").read_text() == "my driver \\x9b2J speaks\n"
+    visitor = Observation(0, "lab", "visitor", None, {"name": "echo"})
+    assert any(sentence.startswith("nothing of the debug text of echo was read")
+               for _, sentence in silence(Facts(any_fin, [*observations, visitor])))
 
 
 @given(st.lists(st.integers(0, 9)))

@@ -18,6 +18,7 @@ from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import GuestDied
 from wsklab.qemu.kd.events import Bugcheck
 from wsklab.qemu.kd.line import KdLine, Told, describe
+from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.serial import SerialLine
 
 VECTORS = vectors()
@@ -48,7 +49,7 @@ class Kd:
 def kd(tmp_path: Path) -> Iterator[Kd]:
     ours, guest = socket.socketpair()
     line, told, lines = SerialLine("debug", ours), list[Told](), queue.Queue[str]()
-    kd_line = KdLine(line, tmp_path / "kd.jsonl", lambda _t, what: told.append(what))
+    kd_line = KdLine(line, LogFile(tmp_path / "kd.jsonl"), lambda _t, what: told.append(what))
     line.on_line(lambda _t, text: lines.put(text))
     target = Target(guest.sendall, endless=True)
     target.debugger_data()

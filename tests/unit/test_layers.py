@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
-    "qemu": {"qemu"},
-    "drivers": {"drivers"},
-    "images": {"images", "qemu"},
-    "orchestrator": {"orchestrator", "images", "drivers", "qemu"},
+    "common": {"common"},
+    "qemu": {"qemu", "common"},
+    "drivers": {"drivers", "common"},
+    "images": {"images", "qemu", "common"},
+    "orchestrator": {"orchestrator", "images", "drivers", "qemu", "common"},
 }
 
 

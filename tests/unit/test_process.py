@@ -43,6 +43,14 @@ def test_a_mistake_of_ours_is_not_taken_for_a_failed_scenario(tmp_path: Path) ->
     assert "Traceback" in trace.read_text()
 
 
+def test_an_interruption_of_which_a_library_makes_another_exception_is_one(tmp_path: Path) -> None:
+    swallowed = ("exec('import os, signal\\ntry:\\n os.kill(os.getpid(), signal.SIGINT)\\n"
+                 "except KeyboardInterrupt: pass') or ValueError('x')")
+    done = ended(swallowed, tmp_path)
+    assert done.stderr == "wsklab: interrupted; what was done until then is kept.\n"
+    assert done.returncode == 130
+
+
 @pytest.mark.parametrize("module", ["click.core", "wsklab.images", "wsklab.orchestrator.cli"])
 def test_an_interruption_while_it_still_loads_shows_no_trace(module: str) -> None:
     process = subprocess.Popen([sys.executable, "-X", "importtime", "-m", "wsklab.orchestrator", "run", "nonesuch"],

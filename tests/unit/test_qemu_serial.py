@@ -43,14 +43,15 @@ def test_lines_survive(lines: list[str]) -> None:
     assert LineSplitter().feed("".join(f"{line}\r\n" for line in lines).encode()) == lines
 
 
-@pytest.mark.parametrize("length", [MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 3 * MAX_LINE])
+@pytest.mark.parametrize("length", [MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 2 * MAX_LINE, 3 * MAX_LINE])
 def test_a_long_line_is_cut_the_same_however_it_arrives(length: int) -> None:
     data = b"x" * length + b"\n"
     whole, single = LineSplitter(), LineSplitter()
     lines = whole.feed(data)
     assert [line for byte in data for line in single.feed(bytes([byte]))] == lines
-    assert "".join(lines) == "x" * length
-    assert max(map(len, lines)) <= MAX_LINE
+    assert "".join(lines).count("x") == min(length, 2 * MAX_LINE)
+    assert max(map(len, lines)) <= MAX_LINE + len(f"[{length} bytes of this line are left out] ")
+    assert ("[4096 bytes of this line are left out] " in "".join(lines)) == (length == 3 * MAX_LINE)
 
 
 def test_escapes_and_controls_are_stripped() -> None:

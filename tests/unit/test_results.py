@@ -63,7 +63,7 @@ def test_junit_tells_failures_from_errors_and_survives_any_text() -> None:
         result("b", "pass", repeat=2))))
     assert (document.get("tests"), document.get("failures"), document.get("errors")) == ("4", "1", "1")
     assert [case.get("name") for case in document.iter("testcase")] == ["linger-zero", "a", "b", "b#2"]
-    assert document.find(".//failure").get("message") == "<bad> & ??"  # type: ignore[union-attr]
+    assert document.find(".//failure").get("message") == r"<bad> & \x00\x1b"  # type: ignore[union-attr]
     assert "[[ATTACHMENT|evidence/a-1]]" in junit(some(result("a")))
 
 
@@ -80,6 +80,25 @@ def test_the_page_says_it_is_not_windows_and_escapes_what_guests_say() -> None:
     qualifying = some(result()).as_dict()
     qualifying["target"]["qualifying"] = True
     assert "not Windows" not in report.render(qualifying, [[]])
+
+
+HOSTILE = "\x1b[2J\x9b31m\u202ecod\u2066\u200f\u2028\x85"
+"""Clears a terminal, colours it, reorders what follows, and ends lines."""
+
+
+def test_no_text_of_a_target_steers_the_console_the_page_or_the_junit(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = result(verdict="fail", reasons=[f"said {HOSTILE}"], findings=[HOSTILE], title=HOSTILE)
+    recording = Recording().opened()
+    recording.add("driver", "note", 0, text=f"my driver {HOSTILE}")
+    console = Console()
+    console.verdict(failed)
+    console.line(HOSTILE)
+    console.progress(HOSTILE)
+    shown = [capsys.readouterr().out, junit(some(failed)),
+             report.render(some(failed).as_dict(), [report.story(recording.ended())])]
+    for text in shown:
+        assert not set(HOSTILE) - set("[2J31mcod") & set(text)
+        assert r"\x1b[2J\x9b31m\u202ecod\u2066\u200f\u2028\x85" in text
 
 
 def test_a_long_story_is_cut_in_the_middle() -> None:

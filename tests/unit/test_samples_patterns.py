@@ -35,9 +35,9 @@ def test_the_first_pattern_wins_and_wording_can_say_it_too() -> None:
     by_word = pattern(
         line=r"(?P<conn>\d+) was reset", set={"abortive": True}, samples={"4 was reset": {"abortive": True}})
     other = pattern("note", r"(?P<remark>.+ was .+)", samples={"it was late": {"remark": "it was late"}})
-    assert problems([by_word, other]) == []
+    assert list(problems([by_word, other])) == []
     assert read([by_word, other], "4 was reset") == Reading("disc", 4, {"abortive": True})
-    [problem] = problems([other, by_word])
+    [(_, problem)] = problems([other, by_word])
     assert problem == "pattern 2 (disc) never sees its sample '4 was reset': pattern 1 (note) takes it"
 
 
@@ -47,7 +47,8 @@ def test_a_damaged_line_means_nothing() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "says"), [
-    (pattern(line="(left"), "pattern 1 (disc) is no regular expression: missing ), unterminated subpattern"),
+    (pattern(line="(left"), "pattern 1 (disc) is no regular expression in RE2's syntax, which has no "
+     "look-around and no back-references: missing ): (left"),
     (pattern(line="x*"), "matches the empty line"),
     (pattern(hex=("status",)), "says that status is hexadecimal, but has no group of that name"),
     (pattern(set={"conn": 1}), "gives conn both by a group and by `set`"),
@@ -59,19 +60,19 @@ def test_a_damaged_line_means_nothing() -> None:
      "cannot read its sample 'x left 1': conn is 'x', not a number"),
 ])
 def test_a_bad_pattern_is_refused_in_a_clear_sentence(wrong: Pattern, says: str) -> None:
-    [problem] = problems([wrong])
+    [(_, problem)] = problems([wrong])
     assert says in problem
 
 
 def test_a_pattern_without_a_sample_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(PROFILE + "patterns: [{kind: note, line: x, samples: {}}]\n")
-    with pytest.raises(DriverError, match=r"p\.yaml is wrong: patterns\.0\.samples: .* at least 1"):
+    with pytest.raises(DriverError, match=r"p\.yaml:5: patterns\[1\]\.samples: .* at least 1"):
         load_profile(str(tmp_path / "p.yaml"))
 
 
 def test_a_profile_with_a_wrong_sample_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(PROFILE + "patterns: [{kind: note, line: x, samples: {why: {}}}]\n")
-    with pytest.raises(DriverError, match=r"p\.yaml is wrong: .*pattern 1 \(note\) does not match its sample 'why'"):
+    with pytest.raises(DriverError, match=r"p\.yaml:5: .* pattern 1 \(note\) does not match its sample 'why'"):
         load_profile(str(tmp_path / "p.yaml"))
 
 
@@ -103,7 +104,7 @@ def test_parameters_become_a_registry_file(tmp_path: Path) -> None:
     ("parameters: {'a]': 1}\n", "parameters"),
     ("provoke: {by: peer, port: 0}\n", "provoke.port"),
     ("provoke: {by: command, port: 1}\n", "goes with `by: command`"),
-    ("after: ['two words']\n", "after.0"),
+    ("after: ['two words']\n", "after[1]"),
     ("build: echo\n", "either build or path"),
 ])
 def test_what_a_profile_must_not_say(tmp_path: Path, more: str, says: str) -> None:
@@ -116,3 +117,34 @@ def test_what_a_profile_must_not_say(tmp_path: Path, more: str, says: str) -> No
 def test_a_sample_has_no_twins() -> None:
     with pytest.raises(DriverError, match="there are twins of wsklab, not of echo"):
         load_profile("echo:silent")
+
+
+@pytest.mark.parametrize("expression", [r"(a+)+$", r"(a|aa)+$", r"(.*)*x", r"(?:(?:a?){30}b?){30}c"])
+def test_no_expression_holds_the_interpreter_at_a_hostile_line(expression: str) -> None:
+    """Python's own engine needs longer than the age of the world here; the test then fails at pytest's limit."""
+    hostile = "a" * 4095 + "!"
+    slow = pattern("note", expression, samples={"aaa": {}} if "x" not in expression and "c" not in expression else
+                   {"x": {}} if "x" in expression else {"c": {}})
+    assert list(problems([slow])) in ([], [(0, "pattern 1 (note) matches the empty line, hence every line")])
+    assert read([slow] * 20, hostile) is None
+    assert read([slow], "a" * 65536 + "!") is None or "$" in expression  # cut, it may end in an a
+
+
+@pytest.mark.parametrize(("expression", "says"), [
+    (r"(?=a)b", "invalid perl operator: (?="), (r"(a)\1", r"invalid escape sequence: \1"),
+    (r"(?:.{0,900}){3}z", "invalid repetition size"), (r"(\pL{1,100}x){9}y", "pattern too large"),
+])
+def test_an_expression_that_could_take_for_ever_is_refused_in_one_sentence(expression: str, says: str) -> None:
+    [(_, problem)] = problems([pattern("note", expression)])
+    assert problem.startswith("pattern 1 (note) is no regular expression in RE2's syntax, which has no look-around")
+    assert says in problem
+
+
+def test_a_number_of_endless_digits_is_a_damaged_line() -> None:
+    assert read([pattern(line=r"(?P<conn>\d+) left (?P<flags>\w+)")], "9" * 900 + " left 1") is None
+
+
+def test_one_profile_may_not_have_patterns_without_end(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(PROFILE + "patterns:\n" + "- {kind: note, line: a, samples: {a: {}}}\n" * 201)
+    with pytest.raises(DriverError, match="at most 200 items"):
+        load_profile(str(tmp_path / "p.yaml"))

@@ -76,3 +76,9 @@ def test_the_blank_after_each_equals_sign_is_there() -> None:
     assert command.startswith("sc.exe create wsklab ") and command.endswith(r" binPath= C:\wsklab\wsklab.sys")
     assert not re.search(r"=\S", command)
     assert sc.command("stop", "wsklab") == "sc.exe stop wsklab"
+
+
+@pytest.mark.parametrize("text", ["a" + " " * 1_000_000, "\n" * 1_000_000 + "a", "a: " * 300_000, "[SC] " * 200_000])
+def test_an_odd_answer_of_a_target_is_read_in_its_length(text: str) -> None:
+    """A pattern that goes back over it again and again would take hours here."""
+    assert sc.read(text, 0).code == 0

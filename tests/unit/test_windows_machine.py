@@ -21,7 +21,7 @@ FILES = ImageFiles(disk=Path("/i/disk.qcow2"), cdroms=(Path("/windows,1.iso"), P
 
 def command(profile: Profile, files: ImageFiles = FILES, **changes: Any) -> list[str]:
     arguments: dict[str, Any] = {
-        "name": "target", "accelerator": "tcg", "overlay": Path("/run/overlay.qcow2"), "logs": Path("/run"),
+        "name": "target", "accelerator": "tcg", "overlay": Path("/run/overlay.qcow2"),
         "serial_fds": {"debug": 11, "agent": 12}, "qmp_fd": 10, "wire_fd": 14, "uefi": UEFI, **changes,
     }  # fmt: skip
     return command_line(profile, files, **arguments)

@@ -13,6 +13,7 @@ import pytest
 
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, WireError
+from wsklab.qemu.wire import cable
 from wsklab.qemu.wire.control import Wire, read_recording
 from wsklab.qemu.wire.frames import (
     ACK,
@@ -200,3 +201,24 @@ def test_what_is_yet_to_be_delivered_counts_as_waiting(wire: Wire) -> None:
     wire.release(fault)
     wire.peer_end.recv(2000)
     assert wire.traffic() == (2, 0), "once from its sender, once to its receiver"
+
+
+def test_a_recording_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cable, "MOST_RECORDED", 10_000)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    middle = cable.Cable(*(ours.detach() for ours, _ in pairs))
+    for name in ("a", "b"):
+        lost = middle.ports["target"].counters["lost"]
+        middle._do_record({"path": str(tmp_path / name)})
+        for seq in range(200):
+            middle._record(decode(data(b"x" * 500, seq), 1, "target", "peer"))
+        middle._do_stop_recording({})
+        recorded = read_recording(tmp_path / name)
+        frames = [frame for frame in recorded if frame.kind == "tcp"]
+        assert (tmp_path / name).stat().st_size < 11_000
+        assert middle.ports["target"].counters["lost"] - lost == 200 - len(frames)
+        assert sum("not all frames are recorded" in frame.comment for frame in recorded) == 1
+    for port in middle.ports.values():
+        port.socket.close()
+    for _, theirs in pairs:
+        theirs.close()
