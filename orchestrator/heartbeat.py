@@ -105,6 +105,7 @@ class Heartbeat:
             try:
                 found = self._look()
             except (LabError, MachineError) as error:
+                self._stop.wait(BEAT)  # that a machine ended is told in a moment, and says more
                 found = silence.note("failure", str(error))
             if found is not None:
                 self._lab.journal.give_up(found)

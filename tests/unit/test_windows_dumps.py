@@ -131,9 +131,8 @@ def test_where_qemu_makes_no_dump_the_disk_is_read(tmp_path: Path, monkeypatch: 
     machine = SimpleNamespace(
         folder=tmp_path, overlay=overlay, profile=SimpleNamespace(devices=("vmcoreinfo",), memory_mib=1),
         registers=lambda: "RIP=1", screenshot=nothing, pause=lambda: paused.append(True), quiet=dict,
-        status=lambda: "running",
-        dump=refuse)
-    lab = SimpleNamespace(machine=lambda _: machine)
+        status=lambda _deadline: "running", pid=1, dump=refuse)
+    lab = SimpleNamespace(machine=lambda _: machine, wire=SimpleNamespace(folder=tmp_path / "wire", pid=1))
     crash.Collector(lab, tmp_path / "crash").collect("bugcheck")  # type: ignore[arg-type]
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())
     assert "dumps" in notes["kept"] and "invalid vmcoreinfo" in notes["missing"]["target.dmp"] and paused == [True]
