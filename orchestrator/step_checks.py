@@ -33,7 +33,7 @@ def waits(facts: Facts) -> Iterator[Finding]:
 
 
 def _waits_for_driver(step: dict[str, Any]) -> bool:
-    return step["actor"] == "driver" and step["verb"] == "await_"
+    return (step["actor"], step["verb"]) == ("driver", "await_")
 
 
 def describe(step: dict[str, Any], text: str) -> str:
