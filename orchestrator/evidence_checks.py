@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from wsklab.orchestrator.facts import Facts
@@ -122,9 +122,16 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
     """After cleaning up nothing of the scenario may be left in the driver (R69, R73, BF21, BF71)."""
     cleaned = facts.everywhere("driver", "clean")
     if not cleaned:
-        yield "fail", f"the driver did not finish cleaning up: a close never completed{waiting(facts)}"
+        noted = facts.everywhere("lab", "left")
+        kept = _counts(noted[-1], ("sockets", "irps", "indications")) if noted else ""
+        what = f"{kept} left" if kept else "a close never completed"
+        yield "fail", f"the driver did not finish cleaning up: {what}{waiting(facts)}"
         return
-    counts = {key: cleaned[-1].data.get(key, 0) for key in ("sockets", "irps", "indications", "allocs")}
-    left = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    left = _counts(cleaned[-1], ("sockets", "irps", "indications", "allocs"))
     if left:
         yield "fail", f"the driver leaks: {left} left after everything was closed"
+
+
+def _counts(observation: Observation, names: Sequence[str]) -> str:
+    """What is not 0 of the driver's counters."""
+    return ", ".join(f"{observation.data[name]} {name}" for name in names if observation.data.get(name))

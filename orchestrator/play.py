@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator import characterise, crash
 from wsklab.orchestrator.agent import AgentSilent
@@ -153,6 +155,9 @@ def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
         lab.journal.wait(lambda o: o.source == "driver" and o.kind == "clean", stage.deadline(CLEAN), mark)
     except TimeoutError:
         lab.doubt = "the driver did not finish cleaning up"
+        with suppress(LabError, DriverError):
+            state = lab.target.state()
+            stage.note("left", sockets=state.sockets, irps=state.irps, indications=state.indications)
         evidence.collect(lab.doubt)
 
 
