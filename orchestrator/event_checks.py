@@ -25,8 +25,6 @@ ASKED_FOR = frozenset({"receive", "send", "disconnect", "close"})
 
 def disconnects(facts: Facts) -> Iterator[Finding]:
     """WskDisconnectEvent: as often as expected, each call flag by flag (R4-R9)."""
-    if any(call.conn is None for call in facts.of("driver", "disc")):
-        yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
     for conn in facts.connections:
         seen = facts.disconnects(conn)
         where = conn_of(facts, conn)
@@ -77,8 +75,10 @@ def late_disconnects(facts: Facts) -> Iterator[Finding]:
                            f"{_told(extra)},{after} after the end of the story")
 
 
-def never_enabled(facts: Facts) -> Iterator[Finding]:
-    """WskReceiveEvent is called only where it was enabled (R2, R23)."""
+def uninvited(facts: Facts) -> Iterator[Finding]:
+    """An event has the context of a connection (R4), and WskReceiveEvent is called only where enabled (R2, R23)."""
+    if any(call.conn is None for call in facts.of("driver", "disc")):
+        yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
     for conn in facts.connections:
         if not _enables_receive(facts, conn) and (calls := [o for o in facts.of("driver", "recv", conn)
                                                            if "seq" in o.data]):

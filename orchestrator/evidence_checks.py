@@ -8,6 +8,9 @@ from typing import Any, Literal
 from wsklab.orchestrator.facts import Facts
 from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
 
+COUNTERS = ("sockets", "irps", "indications", "allocs")
+"""What the driver counts as not given back."""
+
 Verdict = Literal["pass", "fail", "inconclusive", "infra"]
 Finding = tuple[Verdict, str]
 """Whom a sentence blames, and the sentence."""
@@ -147,16 +150,18 @@ def _lines(numbers: list[int]) -> str:
 def leftovers(facts: Facts) -> Iterator[Finding]:
     """After cleaning up nothing of the scenario may be left in the driver (R69, R73, BF21, BF71)."""
     for unload in facts.everywhere("driver", "unload"):
-        if left := _left(unload):
+        if left := _counts(unload, COUNTERS):
             yield "fail", f"the driver leaks at unload: {left}"
     cleaned = facts.everywhere("driver", "clean")
     if not cleaned:
-        yield "fail", f"the driver did not finish cleaning up: a close never completed{waiting(facts)}"
-    elif left := _left(cleaned[-1]):
+        noted = facts.everywhere("lab", "left")
+        kept = _counts(noted[-1], COUNTERS[:3]) if noted else ""
+        what = f"{kept} left" if kept else "a close never completed"
+        yield "fail", f"the driver did not finish cleaning up: {what}{waiting(facts)}"
+    elif left := _counts(cleaned[-1], COUNTERS):
         yield "fail", f"the driver leaks: {left} left after everything was closed"
 
 
-def _left(line: Observation) -> str:
-    """What this line of the driver counts as not given back."""
-    counts = {key: line.data.get(key, 0) for key in ("sockets", "irps", "indications", "allocs")}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+def _counts(observation: Observation, names: Sequence[str]) -> str:
+    """What is not 0 of the driver's counters."""
+    return ", ".join(f"{observation.data[name]} {name}" for name in names if observation.data.get(name))

@@ -51,10 +51,11 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     for check in (
         evidence_checks.crashes,
         evidence_checks.silence,
-        event_checks.never_enabled,
+        event_checks.uninvited,
         wire_checks.wire,
         step_checks.steps,
         event_checks.disconnects,
+        step_checks.waits,
         event_checks.late_disconnects,
         event_checks.unasked,
         payload.payload,

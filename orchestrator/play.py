@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator import characterise, crash, limits
 from wsklab.orchestrator.agent import AgentSilent
@@ -165,6 +167,9 @@ def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
         stage.wait(lambda o: o.source == "driver" and o.kind == "clean", stage.deadline(CLEAN), mark)
     except TimeoutError:
         lab.doubt = "the driver did not finish cleaning up"
+        with suppress(LabError, DriverError):
+            state = lab.target.state()
+            stage.note("left", sockets=state.sockets, irps=state.irps, indications=state.indications)
         evidence.collect(lab.doubt)
 
 

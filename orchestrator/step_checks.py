@@ -14,13 +14,26 @@ PEER_WAITS = frozenset({"receive", "await_", "accept"})
 
 
 def steps(facts: Facts) -> Iterator[Finding]:
-    """Every step did what it should, in time."""
+    """Every step did what it should, in time; what the driver was to report has a check of its own."""
     for step, text in failed(facts):
+        if _waits_for_driver(step):
+            continue
         lab_fault = step["actor"] in ("lab", "wire") or (step["actor"] == "peer" and step["verb"] not in PEER_WAITS)
         yield ("infra" if lab_fault else "fail"), describe(step, text)
     unstarted = len(facts.scenario.steps) - len(list(facts.steps()))
     if unstarted > 0 and not list(failed(facts)):
         yield "infra", f"{unstarted} steps of the scenario were not started"
+
+
+def waits(facts: Facts) -> Iterator[Finding]:
+    """What a step waited for was reported. Later than the checks that know what it was, and why it did not come."""
+    for step, text in failed(facts):
+        if _waits_for_driver(step):
+            yield "fail", describe(step, text)
+
+
+def _waits_for_driver(step: dict[str, Any]) -> bool:
+    return (step["actor"], step["verb"]) == ("driver", "await_")
 
 
 def describe(step: dict[str, Any], text: str) -> str:

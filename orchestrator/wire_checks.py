@@ -23,15 +23,16 @@ def wire(facts: Facts) -> Iterator[Finding]:
         wanted = facts.scenario.expect.wire.of(conn)
         where, peer, driver = conn_of(facts, conn), facts.ending(conn, "peer"), facts.ending(conn, "driver")
         from_peer, from_driver = _resolved(facts, conn, wanted.peer), _resolved(facts, conn, wanted.driver)
+        unasked = list(_unasked_end(facts, conn))
+        yield from (("fail", f"{where}{cause}") for cause in unasked)
         if from_peer is not None and list(peer.sent) != from_peer:
-            causes = [*_unasked_end(facts, conn), *_ended_first(facts, conn, peer, driver, from_driver),
-                      *_failed_before(facts, peer.t)]
+            causes = [*_ended_first(facts, conn, peer, driver, from_driver), *_failed_before(facts, peer.t)]
             yield from (("fail", f"{where}{cause}") for cause in causes)
+            causes += unasked
             yield "fail" if causes else "infra", (
                 f"{where}the peer should have sent {ending_words(from_peer)}, the wire shows {peer}")
         if from_driver is not None and list(driver.sent) != from_driver:
-            for cause in (*_unasked_end(facts, conn), *_failed_before(facts, driver.t)):
-                yield "fail", f"{where}{cause}"
+            yield from (("fail", f"{where}{cause}") for cause in _failed_before(facts, driver.t))
             yield "fail", f"{where}the driver should have sent {ending_words(from_driver)}, the wire shows {driver}"
 
 

@@ -140,6 +140,12 @@ def test_what_is_outstanding_is_named_with_its_function_and_since_when() -> None
                "WskCloseSocket (operation 8) for 15.0 s" in reason for reason in reasons)
 
 
+def test_what_is_kept_is_named_when_the_driver_does_not_finish_cleaning_up() -> None:
+    observations = [o for o in closed().add("lab", "left", sockets=0, irps=0, indications=2).ended()
+                    if o.kind != "clean"]
+    assert any("did not finish cleaning up: 2 indications left" in reason for reason in verdict(observations)[1])
+
+
 # --- blame ------------------------------------------------------------------------------------------------------------
 
 
