@@ -19,13 +19,19 @@ SCHEMA = 1
 FIRST = 8
 """Beside the smallest set of endings, so many scenarios that caught others of the same file are run at first."""
 
+ODD = ("infra", "inconclusive")
+"""Verdicts that blame nobody."""
+
 Result = Literal["caught", "noticed", "survived"]
 """`noticed`: some verdict was not pass, but none blamed the driver (infra, inconclusive)."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A judged run of a scenario with a mutant in the lab, or of its load, unload, or unit test."""
+    """A judged run of a scenario with a mutant in the lab, or of its load, unload, or unit test.
+
+    `unsound`: the correct build did not pass it either; `flaky`: the mutant passed it the second time. Neither counts.
+    """
 
     scenario: str
     verdict: str
@@ -34,7 +40,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one mutant came to. `by`: the row that caught it; `rows`: everything else that was not a pass."""
+    """What one mutant came to. `by`: the row that caught it; `rows`: everything else that was not a pass.
+
+    `why`: the reason why it survives, where that is known beforehand.
+    """
 
     id: str
     file: str
@@ -47,13 +56,14 @@ class Outcome:
     rows: tuple[Row, ...]
     runs: int
     seconds: float
+    why: str = ""
 
 
 def outcome(mutant: Mutant, source: str, rows: Sequence[Row], seconds: float) -> Outcome:
     """The first fail catches; any other verdict but pass has only been noticed."""
     by = next((row for row in rows if row.verdict == "fail"), None)
     odd = tuple(row for row in rows if row.verdict not in ("pass", "fail"))
-    result: Result = "caught" if by else "noticed" if odd else "survived"
+    result: Result = "caught" if by else "noticed" if any(row.verdict in ODD for row in odd) else "survived"
     return Outcome(mutant.id, mutant.file, mutant.line, mutant.function, mutant.operator, mutant.diff(source), result,
                    by, odd, len(rows), round(seconds, 2))
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import MachineLost
 from wsklab.orchestrator.lab import LOAD, Lab
-from wsklab.orchestrator.mutant_results import Order, Outcome, Row, outcome
+from wsklab.orchestrator.mutant_results import ODD, Order, Outcome, Row, outcome
 from wsklab.orchestrator.mutants import Mutant
 from wsklab.orchestrator.play import unload
 from wsklab.orchestrator.results import UNLOAD
@@ -89,56 +90,94 @@ class Trial:
 
     def one(self, built: Built) -> Outcome:
         """Run one mutant until it is caught. Raises LabError, MachineError when no lab boots."""
-        began, rows = time.monotonic(), list[Row]()
-        first = self._subject.before(built)
-        if first is not None:
-            rows.append(first)
-        if not _over(rows, began):
-            run = self._run(built.mutant.id)
+        began = time.monotonic()
+        rows = [row] if (row := self._subject.before(built)) else []
+        if not any(row.verdict == "fail" for row in rows):
+            attempt = _Attempt(self._lane, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
             for stage in self._order.stages(built.mutant):
-                self._stage(run, built, stage, rows, began)
+                attempt.stage(stage)
         done = outcome(built.mutant, built.source, rows, time.monotonic() - began)
         self._order.learn(done)
         return done
 
-    def _stage(self, run: Run, built: Built, scenarios: Sequence[Scenario], rows: list[Row], began: float) -> None:
+
+class _Attempt:
+    """One mutant in labs; `rows` gets what they say."""
+
+    def __init__(self, lane: Lane, subject: Subject, built: Built, run: Run, rows: list[Row], deadline: float) -> None:
+        self._lane = lane
+        self._subject = subject
+        self._driver = built.driver
+        self._run = run
+        self._rows = rows
+        self._deadline = deadline
+        self._runs = Counter[str]()
+
+    def stage(self, scenarios: Sequence[Scenario]) -> None:
         """A fresh load, the scenarios until it is over, and the unload; a lab that is lost is replaced."""
         waiting = list(scenarios)
-        while not _over(rows, began):
-            lab = self._lane.fresh()
-            lab.target.unload(LOAD * lab.slowness)
-            try:
-                self._subject.put(lab, built.driver)
-            except (LabError, MachineError, TimeoutError) as error:
-                blamed = not isinstance(error, MachineError)  # the correct driver was there a moment ago
-                rows.append(Row(LOADING, "fail" if blamed else "infra", str(error) or "it does not load in time"))
-                return
-            trusted = True
-            while waiting and trusted and not _over(rows, began):
-                rows.append(row := judged(run, lab, waiting.pop(0)))
-                trusted = row.verdict == "pass" or trustworthy(lab)
-            if trusted and not _over(rows, began):
-                rows.append(unloaded(lab))
+        while not self._over():
+            lab = self._load(self._lane.fresh())
+            while lab is not None and waiting and not self._over():
+                lab = self._scenario(lab, waiting.pop(0))
+            if lab is not None and not self._over():
+                self._rows.append(unloaded(lab))
             if not waiting:
                 return
 
+    def _over(self) -> bool:
+        """A fail catches; a few other verdicts are enough, and so is a long time."""
+        odd = sum(row.verdict in ODD for row in self._rows)
+        caught = any(row.verdict == "fail" for row in self._rows)
+        return caught or odd >= NOTICED or time.monotonic() > self._deadline
 
-def _over(rows: Sequence[Row], began: float) -> bool:
-    """A fail catches; a few other verdicts are enough, and so is a long time."""
-    odd = sum(row.verdict not in ("pass", "fail") for row in rows)
-    return any(row.verdict == "fail" for row in rows) or odd >= NOTICED or time.monotonic() - began > LIMIT
+    def _load(self, lab: Lab) -> Lab | None:
+        """The mutant in place of the correct driver; None if it does not load, which is a row of its own."""
+        lab.target.unload(LOAD * lab.slowness)
+        try:
+            self._subject.put(lab, self._driver)
+            return lab
+        except (LabError, MachineError, TimeoutError) as error:
+            blamed = not isinstance(error, MachineError)  # the correct driver was there a moment ago
+            self._rows.append(Row(LOADING, "fail" if blamed else "infra", str(error) or "it does not load in time"))
+            return None
 
+    def _scenario(self, lab: Lab, scenario: Scenario) -> Lab | None:
+        """Run one; what is not a pass is run again. Returns the lab if the mutant is still loaded and well."""
+        row = self._judged(lab, scenario)
+        if row.verdict == "pass":
+            self._rows.append(row)
+            return lab
+        return self._again(scenario, row)
 
-def judged(run: Run, lab: Lab, scenario: Scenario) -> Row:
-    """One scenario; of a pass no evidence is kept."""
-    try:
-        result = run.one(lab, scenario)
-    except (LabError, MachineError, TimeoutError) as error:
-        lab.doubt = lab.doubt or str(error) or "something did not happen in time"
-        return Row(scenario.name, "infra", lab.doubt)
-    if result.verdict == "pass":
-        shutil.rmtree(run.folder / result.evidence, ignore_errors=True)
-    return Row(scenario.name, result.verdict, result.reasons[0] if result.reasons else "")
+    def _again(self, scenario: Scenario, row: Row) -> Lab | None:
+        """Only what the correct driver passes and the mutant does not, twice, is the mutant's doing.
+
+        A busy host makes some scenario fail now and then, which would flatter the lab.
+        """
+        fresh = self._lane.fresh()
+        if self._judged(fresh, scenario).verdict != "pass":
+            self._rows.append(replace(row, verdict="unsound"))
+            fresh = self._lane.fresh()
+        lab = self._load(fresh)
+        if lab is None or self._rows[-1].verdict == "unsound":
+            return lab
+        second = self._judged(lab, scenario)
+        same = second.verdict != "pass"
+        self._rows.append(second if same else replace(row, verdict="flaky"))
+        return lab if not same or trustworthy(lab) else None
+
+    def _judged(self, lab: Lab, scenario: Scenario) -> Row:
+        """One scenario; of a pass no evidence is kept."""
+        self._runs[scenario.name] += 1
+        try:
+            result = self._run.one(lab, scenario, self._runs[scenario.name])
+        except (LabError, MachineError, TimeoutError) as error:
+            lab.doubt = lab.doubt or str(error) or "something did not happen in time"
+            return Row(scenario.name, "infra", lab.doubt)
+        if result.verdict == "pass":
+            shutil.rmtree(self._run.folder / result.evidence, ignore_errors=True)
+        return Row(scenario.name, result.verdict, result.reasons[0] if result.reasons else "")
 
 
 def unloaded(lab: Lab) -> Row:

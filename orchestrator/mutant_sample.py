@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ class Candidates:
     sources: dict[str, str]
 
 
+@cache
 def candidates(code: Code) -> Candidates:
     """Every mutant of the driver or the provider."""
     sources = {f"{FOLDERS[code]}/{path.name}": path.read_text(encoding="utf-8")

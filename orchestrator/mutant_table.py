@@ -28,6 +28,8 @@ def show(console: Console, document: Mapping[str, Any]) -> None:
         console.line(f"\n{mutant['result']}: {mutant['id']} {mutant['operator']} in {mutant['function']}", "bold")
         for row in mutant["rows"]:
             console.line(f"  {row['scenario']} {row['verdict']}: {row['reason']}", "yellow")
+        if mutant["why"]:
+            console.line(f"  {mutant['why']}", "yellow")
         console.line(mutant["diff"].rstrip())
     for title in ("operators", "files"):
         console.line(f"\n{title:24}   all  caught  noticed  survived", "bold")

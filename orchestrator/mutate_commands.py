@@ -6,7 +6,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,19 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Rebuild, build_driver
+from wsklab.drivers.provider_tests import ProviderTests
 from wsklab.orchestrator import mutant_results, mutant_sample, mutant_table, runner, suite, twin_matrix
 from wsklab.orchestrator.console import Console
-from wsklab.orchestrator.equivalents import equivalents
-from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.lab import Lab
+from wsklab.orchestrator.mutant_explanations import equivalent, unreachable
 from wsklab.orchestrator.mutant_results import Order, Outcome
-from wsklab.orchestrator.mutant_runs import Lane, Lanes, Subject, Trial, judged
+from wsklab.orchestrator.mutant_runs import Built, Lane, Lanes, Subject, Trial
 from wsklab.orchestrator.mutant_sample import OUTPUTS, Builder, Code
 from wsklab.orchestrator.mutant_subjects import Client, Provider
 from wsklab.orchestrator.results import ALL_PASS, SOME_FAIL, write_atomically
 from wsklab.orchestrator.runner import Run
-from wsklab.orchestrator.scenario import Scenario
 
 OUTCOMES = "mutants.jsonl"
 
@@ -35,7 +36,7 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
         jobs: int | None, out: Path | None, resume: Path | None, as_json: bool) -> int:
     """Run a sample of mutants until first caught; returns the exit code: 0 when none survived."""
     found = mutant_sample.candidates(code)
-    chosen = mutant_sample.choose(found, files, operators, equivalents(), seed)
+    chosen = mutant_sample.choose(found, files, operators, equivalent(), seed)
     scenarios = [s for s in suite.select(words) if not s.self_check]
     scenarios = scenarios if words else twin_matrix.panel(scenarios)
     if not scenarios:
@@ -53,9 +54,8 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
             builder = Builder(Rebuild(OUTPUTS[code], Path(work)), found.sources)
         lanes = [Lane(lambda: ground.quietly().boot(correct)) for _ in range(ground.admitted(jobs))]
         try:
-            sound = _sound(lanes[0], _run(folder, ground, correct, "correct", seed), scenarios, console)
-            order = Order(sound, outcomes)
-            subject: Subject = Client() if code == "driver" else Provider(correct, lambda built: None)
+            order = Order(scenarios, outcomes)
+            subject: Subject = Client() if code == "driver" else Provider(correct, _native(Path(work)))
             trials = [Trial(lane, subject, order, lambda name: _run(folder, ground, correct, name, seed))
                       for lane in lanes]
 
@@ -68,13 +68,14 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
 
             already = {done.id for done in outcomes}
             left = [mutant for mutant in chosen if mutant.id not in already]
-            Lanes(builder.stream(left, sample - len(already)), keep).play(list(zip(lanes, trials, strict=True)))
+            builds = _reachable(builder.stream(left, sample - len(already)), keep)
+            Lanes(builds, keep).play(list(zip(lanes, trials, strict=True)))
         finally:
             for lane in lanes:
                 lane.stop()
             about: dict[str, Any] = {
                 **ground.results(correct, seed).run, "code": code, "candidates": len(found.mutants),
-                "equivalent": len(set(equivalents()) & {m.id for m in found.mutants}),
+                "equivalent": len(equivalent() & {m.id for m in found.mutants}),
                 "without_effect": builder.without_effect, "scenarios": len(scenarios)}
             document = mutant_results.document(about, outcomes)
             write_atomically(folder / "mutants.json", json.dumps(document, indent=1) + "\n")
@@ -94,23 +95,20 @@ def _run(folder: Path, ground: Ground, driver: BuiltDriver, name: str, seed: int
     return Run(place, ground.results(driver, seed), Console(quiet=True), boot=_lends_its_own)
 
 
-def _sound(lane: Lane, run: Run, scenarios: Sequence[Scenario], console: Console) -> list[Scenario]:
-    """The scenarios that the correct build passes: only those say anything about a mutant. Raises LabError."""
-    sound = []
-    with console.step("the correct build") as found:
-        lab = lane.fresh()
-        for scenario in scenarios:
-            row = judged(run, lab, scenario)
-            if row.verdict == "pass":
-                sound.append(scenario)
-                continue
-            console.line(f"          left out, as the correct build does not pass it: {row.scenario} "
-                         f"({row.verdict}: {row.reason})", "yellow")
-            lab = lane.fresh()
-        found(f"passes {len(sound)} of {len(scenarios)}")
-    if not sound:
-        raise LabError("the correct build passes none of the scenarios, so they cannot tell a mutant from it.")
-    return sound
+def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iterator[Built]:
+    """Those that are worth a run; of the others it is known why they survive."""
+    known = unreachable()
+    for built in builds:
+        if why := known.get(built.mutant.id):
+            keep(replace(mutant_results.outcome(built.mutant, built.source, [], 0.0), why=why))
+        else:
+            yield built
+
+
+def _native(work: Path) -> Callable[[Built], str | None]:
+    """The provider's own tests, with a mutant in it."""
+    tests = ProviderTests(work / "native")
+    return lambda built: tests.failure(built.mutant.id, built.mutant.file, built.mutant.apply(built.source))
 
 
 def _lends_its_own() -> Lab:
