@@ -155,13 +155,11 @@ class _Attempt:
 
         A busy host makes some scenario fail now and then, which would flatter the lab.
         """
-        fresh = self._lane.fresh()
-        if self._judged(fresh, scenario).verdict != "pass":
+        if self._judged(self._lane.fresh(), scenario).verdict != "pass":
             self._rows.append(replace(row, verdict="unsound"))
-            fresh = self._lane.fresh()
-        lab = self._load(fresh)
-        if lab is None or self._rows[-1].verdict == "unsound":
-            return lab
+            return self._load(self._lane.fresh())
+        if (lab := self._load(self._lane.fresh())) is None:
+            return None
         second = self._judged(lab, scenario)
         same = second.verdict != "pass"
         self._rows.append(second if same else replace(row, verdict="flaky"))
