@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from wsklab.drivers import build
+from wsklab.orchestrator.mutants import Mutant
 
 FILE = build.HOME / "mutants-explained.yaml"
 
 
 class Explanation(BaseModel):
-    """Why one mutant survives, by its id; the other words are for the reader.
+    """Why one mutant survives (`id`), or all that change the same text (`before`, in any function of `file`).
 
     `equivalent`: no run can tell it from the correct build. `unreachable`: it is a fault, in code that this lab cannot
     make run (memory is never short here).
@@ -23,27 +25,37 @@ class Explanation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str = Field(pattern=r"^[0-9a-f]{10}$")
+    id: str | None = Field(None, pattern=r"^[0-9a-f]{10}$")
+    before: str | None = None
     kind: Literal["equivalent", "unreachable"]
     file: str
-    function: str
-    operator: str
-    change: str
+    function: str | None = None
+    operator: str | None = None
+    change: str = ""
     why: str = Field(min_length=20)
+
+    def explains(self, mutant: Mutant) -> bool:
+        """Whether it speaks of that mutant; every word that it has must fit."""
+        words = ((self.id, mutant.id), (self.before, mutant.before), (self.function, mutant.function),
+                 (self.operator, mutant.operator))
+        return mutant.file == self.file and all(said in (None, is_) for said, is_ in words)
 
 
 @cache
-def explanations(path: Path = FILE) -> dict[str, Explanation]:
-    """All of them, by id."""
+def explanations(path: Path = FILE) -> Sequence[Explanation]:
+    """All of them."""
     entries = TypeAdapter(list[Explanation]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or [])
-    return {entry.id: entry for entry in entries}
+    if vague := [entry for entry in entries if entry.id is None and entry.before is None]:
+        raise ValueError(f"{path}: which mutants this explains is not said: {vague[0].why}")
+    return entries
 
 
-def equivalent() -> set[str]:
-    """The ids of those that are no faults."""
-    return {entry.id for entry in explanations().values() if entry.kind == "equivalent"}
+def explained(mutant: Mutant) -> Explanation | None:
+    """Why it survives, if that is known."""
+    return next((entry for entry in explanations() if entry.explains(mutant)), None)
 
 
-def unreachable() -> dict[str, str]:
-    """Why, for each that is a fault but cannot be shown here."""
-    return {entry.id: entry.why for entry in explanations().values() if entry.kind == "unreachable"}
+def is_equivalent(mutant: Mutant) -> bool:
+    """Whether it is known to be no fault."""
+    entry = explained(mutant)
+    return entry is not None and entry.kind == "equivalent"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -43,8 +43,7 @@ def candidates(code: Code) -> Candidates:
     return Candidates(tuple(m for name, text in sources.items() for m in generate(name, text)), sources)
 
 
-def choose(found: Candidates, files: Sequence[str], operators: Sequence[str], without: Container[str],
-           seed: int) -> list[Mutant]:
+def choose(found: Candidates, files: Sequence[str], operators: Sequence[str], seed: int) -> list[Mutant]:
     """Those of the named files and operators (none: all), in the order drawn by `seed`. Raises UsageError.
 
     Each mutant's place is drawn from its own id, so that a change elsewhere in the code leaves the order as it was.
@@ -57,8 +56,7 @@ def choose(found: Candidates, files: Sequence[str], operators: Sequence[str], wi
         if operator not in OPERATORS:
             raise UsageError(f"there is no operator '{operator}'; there are {', '.join(OPERATORS)}.")
     wanted = {names[Path(file).name] for file in files} or set(found.sources)
-    chosen = [m for m in found.mutants if m.file in wanted and m.id not in without
-              and (not operators or m.operator in operators)]
+    chosen = [m for m in found.mutants if m.file in wanted and (not operators or m.operator in operators)]
     return sorted(chosen, key=lambda m: hashlib.sha256(f"{seed} {m.id}".encode()).digest())
 
 

@@ -21,7 +21,7 @@ from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.mutant_explanations import equivalent, unreachable
+from wsklab.orchestrator.mutant_explanations import explained, is_equivalent
 from wsklab.orchestrator.mutant_results import Order, Outcome
 from wsklab.orchestrator.mutant_runs import Built, Lane, Lanes, Subject, Trial
 from wsklab.orchestrator.mutant_sample import OUTPUTS, Builder, Code
@@ -36,7 +36,7 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
         jobs: int | None, out: Path | None, resume: Path | None, as_json: bool) -> int:
     """Run a sample of mutants until first caught; returns the exit code: 0 when none survived."""
     found = mutant_sample.candidates(code)
-    chosen = mutant_sample.choose(found, files, operators, equivalent(), seed)
+    chosen = [m for m in mutant_sample.choose(found, files, operators, seed) if not is_equivalent(m)]
     scenarios = [s for s in suite.select(words) if not s.self_check]
     scenarios = scenarios if words else twin_matrix.panel(scenarios)
     if not scenarios:
@@ -75,7 +75,7 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
                 lane.stop()
             about: dict[str, Any] = {
                 **ground.results(correct, seed).run, "code": code, "candidates": len(found.mutants),
-                "equivalent": len(equivalent() & {m.id for m in found.mutants}),
+                "equivalent": sum(map(is_equivalent, found.mutants)),
                 "without_effect": builder.without_effect, "scenarios": len(scenarios)}
             document = mutant_results.document(about, outcomes)
             write_atomically(folder / "mutants.json", json.dumps(document, indent=1) + "\n")
@@ -97,10 +97,9 @@ def _run(folder: Path, ground: Ground, driver: BuiltDriver, name: str, seed: int
 
 def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iterator[Built]:
     """Those that are worth a run; of the others it is known why they survive."""
-    known = unreachable()
     for built in builds:
-        if why := known.get(built.mutant.id):
-            keep(replace(mutant_results.outcome(built.mutant, built.source, [], 0.0), why=why))
+        if known := explained(built.mutant):
+            keep(replace(mutant_results.outcome(built.mutant, built.source, [], 0.0), why=known.why))
         else:
             yield built
 
@@ -118,7 +117,7 @@ def _lends_its_own() -> Lab:
 def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: int, as_json: bool) -> None:
     """Print the mutants in the order in which they would be run, without building anything."""
     found = mutant_sample.candidates(code)
-    chosen = mutant_sample.choose(found, files, operators, (), seed)
+    chosen = mutant_sample.choose(found, files, operators, seed)
     if as_json:
         click.echo(json.dumps([{"id": m.id, "file": m.file, "line": m.line, "function": m.function,
                                 "operator": m.operator, "diff": m.diff(found.sources[m.file])} for m in chosen],
