@@ -27,6 +27,8 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"the driver hangs: {hang.data['detail']}"
     for refusal in facts.everywhere("lab", "refusal"):
         yield "fail", f"the driver refuses a call: {refusal.data['detail']}"
+    for wrong in facts.everywhere("lab", "misanswer"):
+        yield "fail", f"the driver answers a request of the lab's with what cannot be: {wrong.data['detail']}"
     for silence in facts.everywhere("lab", "silence"):
         yield "fail", f"silence, nothing is heard of the target any more: {silence.data['detail']}"
     for gone in facts.everywhere("lab", "agent-gone"):

@@ -28,8 +28,8 @@ LOADING = "driver-load"
 NOTICED = 3
 """So many verdicts that are neither pass nor fail end a mutant: each may cost half a minute."""
 
-LIMIT = 240.0
-"""Seconds for one mutant, after which no further scenario is begun."""
+LIMIT = 600.0
+"""Seconds for one mutant, after which no further scenario is begun; a survivor has met every one of them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Trial:
             attempt = _Attempt(self._lane, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
             for stage in self._order.stages(built.mutant):
                 attempt.stage(stage)
+            attempt.end()
         done = outcome(built.mutant, built.source, rows, time.monotonic() - began)
         self._order.learn(done)
         return done
@@ -124,6 +125,11 @@ class _Attempt:
                 self._rows.append(unloaded(lab))
             if not waiting:
                 return
+
+    def end(self) -> None:
+        """Say so if there was no time for everything."""
+        if time.monotonic() > self._deadline:
+            self._rows.append(Row("limit", "inconclusive", f"not done within {LIMIT:.0f} s"))
 
     def _over(self) -> bool:
         """A fail catches; a few other verdicts are enough, and so is a long time."""
@@ -172,6 +178,9 @@ class _Attempt:
             result = self._run.one(lab, scenario, self._runs[scenario.name])
         except (LabError, MachineError, TimeoutError) as error:
             lab.doubt = lab.doubt or str(error) or "something did not happen in time"
+            return Row(scenario.name, "infra", lab.doubt)
+        except Exception as error:  # what a mutant does to the lab's own code must not end the run of the others
+            lab.doubt = f"this is a mistake in wsklab ({type(error).__name__}: {error})"
             return Row(scenario.name, "infra", lab.doubt)
         if result.verdict == "pass":
             shutil.rmtree(self._run.folder / result.evidence, ignore_errors=True)

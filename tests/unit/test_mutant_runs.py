@@ -139,6 +139,12 @@ def test_some_verdicts_that_blame_nobody_are_enough(played: Any) -> None:
     assert len(lane.lab.ran) == NOTICED
 
 
+def test_one_that_there_was_no_time_for_has_not_survived(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutant_runs, "LIMIT", -1.0)
+    done, lane = played()
+    assert (done.result, done.rows[0].scenario, lane.fresh_labs) == ("noticed", "limit", 0)
+
+
 def test_a_mutant_that_does_not_load_is_caught(played: Any) -> None:
     done, _ = played(loads=False)
     assert done.by == Row("driver-load", "fail", "the driver could not be loaded: Win32 error 1359")
