@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,9 @@ FILE = build.HOME / "mutants-explained.yaml"
 
 
 class Explanation(BaseModel):
-    """Why one mutant survives (`id`), or all that change the same text (`before`, in any function of `file`).
+    """Why one mutant survives (`id`), or all that change the same text (`before`).
+
+    `file` may be a pattern.
 
     `equivalent`: no run can tell it from the correct build. `unreachable`: it is a fault, in code that this lab cannot
     make run (memory is never short here).
@@ -38,7 +41,7 @@ class Explanation(BaseModel):
         """Whether it speaks of that mutant; every word that it has must fit."""
         words = ((self.id, mutant.id), (self.before, mutant.before), (self.function, mutant.function),
                  (self.operator, mutant.operator))
-        return mutant.file == self.file and all(said in (None, is_) for said, is_ in words)
+        return fnmatchcase(mutant.file, self.file) and all(said in (None, is_) for said, is_ in words)
 
 
 @cache
