@@ -72,6 +72,17 @@ class Lane:
         self._lab.save()
         return self._lab
 
+    def bare(self) -> Lab:
+        """The same with no driver loaded. Raises LabError, MachineError."""
+        for _ in range(2):
+            lab = self.fresh()
+            try:
+                lab.target.unload(LOAD * lab.slowness)
+                return lab
+            except (LabError, MachineError, TimeoutError):
+                self.stop()
+        raise LabError("the correct driver does not unload in a lab that has just booted.")
+
     def stop(self) -> None:
         """Stop the lab; the next mutant gets another."""
         lab, self._lab = self._lab, None
@@ -118,7 +129,7 @@ class _Attempt:
         """A fresh load, the scenarios until it is over, and the unload; a lab that is lost is replaced."""
         waiting = list(scenarios)
         while not self._over():
-            lab = self._load(self._lane.fresh())
+            lab = self._load()
             while lab is not None and waiting and not self._over():
                 lab = self._scenario(lab, waiting.pop(0))
             if lab is not None and not self._over():
@@ -137,9 +148,9 @@ class _Attempt:
         caught = any(row.verdict == "fail" for row in self._rows)
         return caught or odd >= NOTICED or time.monotonic() > self._deadline
 
-    def _load(self, lab: Lab) -> Lab | None:
-        """The mutant in place of the correct driver; None if it does not load, which is a row of its own."""
-        lab.target.unload(LOAD * lab.slowness)
+    def _load(self) -> Lab | None:
+        """A lab with the mutant loaded; None if it does not load, which is a row of its own."""
+        lab = self._lane.bare()
         try:
             self._subject.put(lab, self._driver)
             return lab
@@ -163,8 +174,8 @@ class _Attempt:
         """
         if self._judged(self._lane.fresh(), scenario).verdict != "pass":
             self._rows.append(replace(row, verdict="unsound"))
-            return self._load(self._lane.fresh())
-        if (lab := self._load(self._lane.fresh())) is None:
+            return self._load()
+        if (lab := self._load()) is None:
             return None
         second = self._judged(lab, scenario)
         same = second.verdict != "pass"

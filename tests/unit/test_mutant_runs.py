@@ -33,11 +33,7 @@ class PlayedLab:
         self.ran: Counter[str] = Counter()
         self.trusted = True
         self.doubt: str | None = None
-        self.target = SimpleNamespace(unload=lambda timeout: self._unload(), state=lambda: None)
-        self.unloads = 0
-
-    def _unload(self) -> None:
-        self.loaded = ""
+        self.target = SimpleNamespace(state=lambda: None)
 
     def judge(self, scenario: Scenario) -> str:
         if self.loaded == "correct":
@@ -56,8 +52,9 @@ class PlayedLane:
         self.lab.trusted = True
         return self.lab
 
-    def stop(self) -> None:
-        self.lab.loaded = ""
+    def bare(self) -> PlayedLab:
+        self.fresh().loaded = ""
+        return self.lab
 
 
 class PlayedSubject:
@@ -158,6 +155,22 @@ def test_the_unload_is_judged(played: Any) -> None:
 def test_tests_without_a_lab_spare_it(played: Any) -> None:
     done, lane = played(before=Row("native tests", "fail", "line 1"))
     assert (done.by, lane.fresh_labs) == (Row("native tests", "fail", "line 1"), 0)
+
+
+def test_a_lab_whose_correct_driver_does_not_unload_is_replaced_once() -> None:
+    booted = list[Any]()
+
+    def boot() -> Any:
+        def unload(timeout: float) -> None:
+            if len(booted) == 1:
+                raise TimeoutError
+
+        lab = SimpleNamespace(slowness=1.0, save=lambda: None, stop=lambda: None, restore=lambda: None,
+                              target=SimpleNamespace(unload=unload))
+        booted.append(lab)
+        return lab
+
+    assert mutant_runs.Lane(boot).bare() is booted[1]
 
 
 # --- side by side -------------------------------------------------------------------------------------------------
