@@ -35,7 +35,7 @@ class ProviderTests:
     """The objects of the correct sources in `work`; raises DriverError when they do not compile or do not pass."""
 
     def __init__(self, work: Path) -> None:
-        self._work = work
+        self.folder = work
         work.mkdir(exist_ok=True)
         sources = [path for folder in ("standin", "standin/tests", "native") for path in HOME.glob(f"{folder}/*.c")]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -48,10 +48,10 @@ class ProviderTests:
 
     def failure(self, name: str, source: str, text: str) -> str | None:
         """What fails with `text` as the file `source`; None if nothing does. Raises DriverError: not compiled."""
-        changed = self._work / f"{name}.c"
+        changed = self.folder / f"{name}.c"
         changed.write_text(text, encoding="utf-8")
-        made = self._compile(changed, self._work / f"{name}.o")
-        program = self._link({**self._objects, Path(source).stem: made}, self._work / name)
+        made = self._compile(changed, self.folder / f"{name}.o")
+        program = self._link({**self._objects, Path(source).stem: made}, self.folder / name)
         try:
             return self._failure(program)
         finally:
