@@ -72,6 +72,8 @@ def _numbers(facts: Facts) -> Iterator[Finding]:
         return
     ring = {record["seq"]: record["text"] for record in rings[-1].data["records"]}
     first, last = rings[-1].data["first"], rings[-1].data["last"]
+    # The ring is read after the driver has cleaned up: one that ends before that line is no witness of anything.
+    last = max([last, *(o.data["seq"] for o in facts.everywhere("driver", "clean") if "seq" in o.data)])
     printed = {o.data["seq"]: o.data["text"] for o in facts.all
                if o.source == "driver" and "seq" in o.data and first <= o.data["seq"] <= last}
     missing = [seq for seq in range(first, last + 1) if seq not in printed]
