@@ -312,3 +312,51 @@ def _publish(made: Path, kept: Path) -> None:
     except OSError:
         if not kept.is_dir():
             raise
+
+
+class Rebuild:
+    """One output as it should be, compiled in `work`, and builds that differ from it in one source file.
+
+    Raises DriverError when the correct sources do not compile.
+    """
+
+    def __init__(self, output: str, work: Path) -> None:
+        self._recipe = {"wsklab.sys": _DRIVER, "netio.sys": _NETIO}[output]
+        self._work = work
+        files = _files(self._recipe)
+        _compile(self._recipe, (), files, work)
+        self._stems = [path.stem for path in files if path.suffix == ".c" and path.parent.name == self._recipe.folder]
+        self._correct = (work / "out" / output).read_bytes()
+
+    def build(self, name: str, source: str, text: str) -> BuiltDriver | None:
+        """With `text` as the file `source`; None if that does not compile, or comes to the very same bytes.
+
+        Only what is certainly wrong is refused, such as a pointer for a number: a mistake must not be found by a
+        warning.
+        """
+        recipe, stem = self._recipe, Path(source).stem
+        folder = self._work / name
+        folder.mkdir()
+        (folder / f"{stem}.c").write_text(text, encoding="utf-8")
+        compile_flags = [flag for flag in recipe.compile if flag not in _WARNINGS[1:]]
+        includes = [f"-Isrc/{part}" for part in (recipe.folder, *recipe.includes)] + [f"-I{DDK}"]
+        objects = [f"{name}/{stem}.o" if other == stem else f"{other}.o" for other in self._stems]
+        inputs = [f"src/{recipe.folder}/{file}" for file in recipe.inputs]
+        path = folder / recipe.output
+        try:
+            _run([COMPILER, *compile_flags, *_WRONG_TYPES, *includes, "-c", f"{name}/{stem}.c", "-o",
+                  f"{name}/{stem}.o"], self._work)
+            _run([COMPILER, *recipe.link, "-Wl,--no-insert-timestamp", "-s", "-o", f"{name}/{recipe.output}",
+                  *objects, *inputs, *recipe.libraries], self._work)
+        except DriverError:
+            shutil.rmtree(folder)
+            return None
+        made = path.read_bytes()
+        if made == self._correct:
+            shutil.rmtree(folder)
+            return None
+        return BuiltDriver(path, hashlib.sha256(made).hexdigest(), recipe.output.split(".")[0], None, path)
+
+
+_WRONG_TYPES = ("-Werror=incompatible-pointer-types", "-Werror=int-conversion",
+                "-Werror=implicit-function-declaration")

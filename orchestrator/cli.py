@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -122,6 +122,36 @@ def bench_endurance(disconnects: int, restores: int, out: Path | None, as_json: 
     from wsklab.orchestrator import endurance_commands
 
     sys.exit(endurance_commands.run(out, disconnects, restores, as_json))
+
+
+@main.command()
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--code", default="driver", show_default=True, type=click.Choice(["driver", "provider"]),
+              help="What is mutated: the lab's own driver, or the stand-in's WSK provider.")
+@click.option("--sample", default=40, show_default=True, type=click.IntRange(1), metavar="N", help="So many mutants.")
+@click.option("--seed", default=1, show_default=True, type=int, help="Which ones are drawn.")
+@click.option("--file", "files", multiple=True, metavar="NAME.c", help="Only of this file (may be repeated).")
+@click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only of this kind (may be repeated).")
+@click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=_jobs, help="Labs side by side.")
+@click.option("--list", "only_list", is_flag=True, help="Only list the mutants, in the order drawn.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder for results (must be empty).")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True), metavar="DIR",
+              help="Go on in this folder of a run that was cut short, or add to it with a greater --sample.")
+@click.option("--json", "as_json", is_flag=True, help="Print mutants.json on standard output, and nothing else.")
+def mutate(scenarios: tuple[str, ...], code: Literal["driver", "provider"], sample: int, seed: int,
+           files: tuple[str, ...], operators: tuple[str, ...], jobs: int | None, only_list: bool, out: Path | None,
+           resume: Path | None, as_json: bool) -> None:
+    """Put small faults into the lab's own driver, one at a time, and see whether the scenarios catch them.
+
+    Exit code: 0 all caught, 1 some not. Writes mutants.json and mutants.jsonl, and keeps the evidence of each catch.
+    """
+    from wsklab.orchestrator import mutate_commands
+
+    if only_list:
+        mutate_commands.listing(code, files, operators, seed, as_json)
+        return
+    sys.exit(mutate_commands.run(code=code, words=scenarios, files=files, operators=operators, sample=sample,
+                                 seed=seed, jobs=jobs, out=out, resume=resume, as_json=as_json))
 
 
 @main.group()

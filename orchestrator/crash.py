@@ -25,7 +25,7 @@ from wsklab.orchestrator.journal import MachineLost
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation, describe_loss
 from wsklab.orchestrator.silence import note
-from wsklab.orchestrator.target import SERVICE
+from wsklab.orchestrator.target import SERVICE, Misanswer
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
 from wsklab.qemu.kd import bugcheck
@@ -53,6 +53,8 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
         return None
     if isinstance(error, AgentError):
         return _refused(lab, error)
+    if isinstance(error, Misanswer):
+        return note("misanswer", str(error))
     if isinstance(error, (AgentSilent, DeadlinePassed, TimeoutError)):
         return silence.name_it(lab, error)
     return note("failure", str(error) or silence.LATE)

@@ -58,6 +58,8 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"the driver hangs: {hang.data['detail']}"
     for refusal in facts.everywhere("lab", "refusal"):
         yield "fail", f"the driver refuses a call: {refusal.data['detail']}"
+    for wrong in facts.everywhere("lab", "misanswer"):
+        yield "fail", f"the driver answers a request of the lab's with what cannot be: {wrong.data['detail']}"
     for silence in facts.everywhere("lab", "silence"):
         yield "fail", f"silence, nothing is heard of the target any more: {silence.data['detail']}"
     for gone in facts.everywhere("lab", "agent-gone"):
@@ -127,7 +129,8 @@ def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
 def _compared(taken: dict[str, Any], lines: list[Observation]) -> Iterator[Finding]:
     """The lines of one load with what was taken from the ring; for what came up to the unload its last line vouches."""
     ring = {record["seq"]: record["text"] for record in taken["records"]}
-    first, last = taken["first"], taken["last"]
+    # The ring is read after the driver has cleaned up: one that ends before that line is no witness of anything.
+    first, last = taken["first"], max([taken["last"], *(o.data["seq"] for o in lines if o.kind == "clean")])
     end = max([last, *(o.data["seq"] for o in lines if o.kind == "unload")])
     printed = {o.data["seq"]: o.data["text"] for o in lines if first <= o.data["seq"] <= end}
     missing = [seq for seq in range(first, end + 1) if seq not in printed]

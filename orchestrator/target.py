@@ -6,9 +6,12 @@ import itertools
 import re
 import secrets
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
 from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator import deploy
@@ -17,6 +20,8 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.observation import Observation
 from wsklab.qemu.machine import Machine
+
+Answer = TypeVar("Answer")
 
 SERVICE = "wsklab"
 BATCH = 64
@@ -27,6 +32,10 @@ _AT = re.compile(r"at address ([0-9A-Fa-f]{8,16})\b")
 _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
 """Room for one answer of the driver's ring."""
+
+
+class Misanswer(LabError):
+    """The driver answered a request of the lab's with what cannot be: its answer is cut off, or contradicts itself."""
 
 
 class Target:
@@ -137,7 +146,8 @@ class Target:
 
     def state(self) -> protocol.State:
         """The driver's counters."""
-        return protocol.unpack_state(self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES))
+        data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES)
+        return _understood(protocol.unpack_state, data)
 
     def ring(self, first: int) -> tuple[list[dict[str, object]], int]:
         """The driver's own record of the lines from `first` on, and the number of the last of them.
@@ -148,7 +158,7 @@ class Target:
         while True:
             request = protocol.pack_ring_request(first)
             data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES)
-            ring = protocol.unpack_ring(data)
+            ring = _understood(protocol.unpack_ring, data)
             for line in ring.lines:
                 record = protocol.parse_line(line)
                 if record is not None:
@@ -166,6 +176,14 @@ class Target:
         except (TimeoutError, AgentSilent, AgentError):
             return None
         return int(seen.data["seq"])
+
+
+def _understood(unpack: Callable[[bytes], Answer], data: bytes) -> Answer:
+    """The driver's answer. Raises Misanswer."""
+    try:
+        return unpack(data)
+    except DriverError as error:
+        raise Misanswer(str(error)) from None
 
 
 def driver_data(record: DriverRecord, text: str) -> dict[str, object]:

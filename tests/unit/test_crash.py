@@ -19,7 +19,7 @@ from wsklab.orchestrator.judge import judge
 from wsklab.orchestrator.observation import Observation
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.source import parse
-from wsklab.orchestrator.target import crash_text
+from wsklab.orchestrator.target import Misanswer, crash_text
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
 
 SCENARIO = "name: x\ntitle: X\nsteps: [{driver: {connect: peer}}]\nexpect: {wire: {peer: none, driver: none}}\n"
@@ -63,6 +63,8 @@ def no_news_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     (Lab(query={"state": "running"}, state=AgentError("ioctl: File not found.", 2)), GONE, "crash", "fail",
      "Access denied. (Win32 error 5); then ioctl: File not found."),
     (Lab(query={"state": "running"}), GONE, "refusal", "fail", "the driver refuses a call: ioctl: Access denied."),
+    (Lab(), Misanswer("The driver's ring answer announces 17 lines and carries 16."), "misanswer", "fail",
+     "the driver answers a request of the lab's with what cannot be: The driver's ring answer announces 17 lines"),
     (Lab(query=SILENT), GONE, "hang", "fail", "the driver hangs: ioctl: Access denied."),
     (Lab(), LATE, "hang", "fail", "the driver hangs: ioctl: not in time"),
     (Lab(ping={}), SILENT, "hang", "fail", "the driver hangs: the agent did not answer"),

@@ -163,6 +163,14 @@ def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
     assert "line 103 is not on the debug line nor in the driver's ring" in why
 
 
+def test_a_ring_that_ends_too_early_is_no_witness() -> None:
+    recording = Recording().opened().step("driver", "connect").ended()
+    empty = [*recording[:-1], replace(recording[-1], data=recording[-1].data | {"records": [], "last": 0})]
+    result, why = verdict(judge(scenario(), empty))
+    assert result == "inconclusive"
+    assert "not in the driver's ring" in why
+
+
 def test_a_damaged_line_is_found_by_the_ring() -> None:
     recording = reset_by_peer()
     recording.ring[0] = recording.ring[0] | {"text": "something else"}
