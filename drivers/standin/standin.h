@@ -28,6 +28,9 @@
 #define REPORT(rule, format, ...) \
     DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "WSKPROV rule=" rule " " format "\n", ##__VA_ARGS__)
 
+/* Another such line: the driver asked for something that Windows has and this provider has not. No fault of the driver's. */
+#define UNSUPPORTED(format, ...) REPORT("unsupported", format, ##__VA_ARGS__)
+
 /* Something that epoll watches. `ready` runs in the engine; `events` is a set of enum os_readiness. */
 struct watch {
     void (*ready)(struct watch *watch, ULONG events);
