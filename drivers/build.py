@@ -1,7 +1,7 @@
 """Builds wsklab.sys, its twins, the sample drivers, netio.sys and wskagent.exe with mingw-w64.
 
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
-the same key gives the same bytes, and a second call does nothing. Flags: reference/wsk.md section 6.
+the same key gives the same bytes, and a second call does nothing. Flags: docs/reference/wsk.md section 5.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@
  *   Linux sockets (os_*.c) --readiness----+        events.c    receive and disconnect callbacks
  *                                                      listen.c    accepting
  *
- * R and C numbers are those of the requirements and endings in reference/wsk.md; X marks what no document says, where the
+ * R and C numbers are those of the requirements and endings in docs/reference/wsk.md; X marks what no document says, where the
  * provider does the plainest thing.
  */
 #ifndef STANDIN_H
