@@ -2,7 +2,7 @@
 
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
 the same key gives the same bytes, and a second call does nothing but compare them with the hashes taken when they were
-made. What differs is built again. Flags: reference/wsk.md section 6.
+made. What differs is built again. Flags: docs/reference/wsk.md section 5.
 """
 
 from __future__ import annotations

@@ -321,15 +321,18 @@ def parse_line(text: str) -> DriverRecord | None:
     return DriverRecord(int(match["seq"], 16), int(match["t"], 16), int(match["conn"]), match["ev"], fields)
 
 
-#: Marks a line of the stand-in provider: the driver broke a rule of WSK.
+#: Marks a line of the stand-in provider: the driver broke a rule of WSK, or asked for what the provider has not.
 PROVIDER_MARK = "WSKPROV "
+
+#: In place of a rule's number: Windows has what the driver asked for, the stand-in has not.
+UNSUPPORTED = "unsupported"
 
 _PROVIDER_LINE = re.compile(r"WSKPROV rule=(?P<rule>[A-Za-z0-9]{1,16})(?: (?P<text>[ -~]*))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRecord:
-    """What the stand-in provider found: the rule of reference/wsk.md ("R10") and what happened, in words."""
+    """What the stand-in provider found: a rule of docs/reference/wsk.md ("R10") or UNSUPPORTED, and what happened."""
 
     rule: str
     text: str

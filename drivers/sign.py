@@ -1,4 +1,4 @@
-"""Test-signs a driver with a certificate made for this lab (reference/wsk.md section 6.3).
+"""Test-signs a driver with a certificate made for this lab (docs/reference/wsk.md section 5).
 
 Windows takes the result after `bcdedit /set testsigning on`, with Secure Boot off. The key stays in the cache, 0600.
 """

@@ -78,6 +78,12 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"the IRP of {function(again.data['op'])} (operation {again.data['id']}) completed twice (R83)"
 
 
+def unsupported(facts: Facts) -> Iterator[Finding]:
+    """What the driver asked for and the stand-in has not. It decides nothing, but may be why something else failed."""
+    for text in dict.fromkeys(o.data["text"] for o in facts.everywhere("driver", "unsupported")):
+        yield "inconclusive", f"the stand-in does not offer what the driver asked for (STATUS_NOT_SUPPORTED): {text}"
+
+
 def silence(facts: Facts) -> Iterator[Finding]:
     """Silence is not evidence: canary lines, unbroken numbers, and the driver's ring vouch for the debug line."""
     seen = {o.data["when"]: o.data["seen"] for o in facts.everywhere("lab", "canary")}
@@ -98,7 +104,8 @@ def silence(facts: Facts) -> Iterator[Finding]:
 
 def _text(facts: Facts) -> Iterator[Finding]:
     """The canary is the lab's own driver's; another driver's lines may be filtered, or match no pattern."""
-    heard = any(o.source == "driver" and o.kind != "rule" and "seq" not in o.data for o in facts.all)
+    provider = ("rule", "unsupported")
+    heard = any(o.source == "driver" and o.kind not in provider and "seq" not in o.data for o in facts.all)
     for visitor in facts.everywhere("lab", "visitor"):
         if not heard:
             yield "inconclusive", (f"nothing of the debug text of {visitor.data['name']} was read: it printed nothing, "

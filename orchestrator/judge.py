@@ -67,6 +67,8 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         evidence_checks.leftovers,
     ):
         reasons += [Reason(verdict, text) for verdict, text in check(facts)]
+    if reasons:
+        reasons += [Reason(verdict, text) for verdict, text in evidence_checks.unsupported(facts)]
     verdict = _decide(reasons)
     texts = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict != "pass"))
     remarks = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict == "pass"))

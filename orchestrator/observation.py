@@ -25,7 +25,8 @@ class Observation:
 
     Kinds by source:
     driver   the `ev=` word of a debug line (disc, recv, done, call, refused, canary, clean, ...), `rule` for a
-             complaint of the stand-in provider; `data` holds the line's fields and `seq`
+             complaint of the stand-in provider, `unsupported` for a call that it does not offer; `data` holds the line's
+             fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
     machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the

@@ -70,7 +70,8 @@ class Target:
             return
         broken = protocol.parse_provider_line(text)
         if broken is not None:
-            self.journal.add(Observation(t, "driver", "rule", None, {"rule": broken.rule, "text": broken.text}))
+            kind = "unsupported" if broken.rule == protocol.UNSUPPORTED else "rule"
+            self.journal.add(Observation(t, "driver", kind, None, {"rule": broken.rule, "text": broken.text}))
 
     # --- the driver under test ------------------------------------------------------------------------------------
 

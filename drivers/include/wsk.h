@@ -1,204 +1,37 @@
 /*
  * Winsock Kernel for builds without the WDK: mingw-w64 has no wsk.h, and Linux has none of it.
  *
- * With mingw (__MINGW32__) or the native test build (WSKLAB_NATIVE) everything comes from this file.
- * With any other compiler this file steps aside for the WDK's own header; never both, the names are the same.
+ * With mingw-w64's kernel headers (gcc or clang) or in the native test build (WSKLAB_NATIVE) everything comes from this folder:
  *
- * Code that must compile with both headers reaches the basic calls by a cast, because the WDK leaves that member unnamed in C:
- *     ((const WSK_PROVIDER_BASIC_DISPATCH *)socket->Dispatch)->WskCloseSocket(socket, irp);
+ *   wsk.h         the functions, tables, flags and objects of WSK; it includes all others
+ *   ws2def.h      socket addresses, options, name resolution, control messages
+ *   ws2ipdef.h    IPv6 and IP options; mstcpip.h, which wsk.h leaves out, has keep-alive
+ *   wsk_kernel.h  the kernel's header, and status codes that it may lack
+ *   wsk_layout.h  the sizes and offsets on x64, checked by the compiler
+ *
+ * With the WDK's headers these files step aside; never both, the names are the same. The names, values and layouts are facts of
+ * Microsoft's public documentation; newer members are declared whatever version of Windows is asked for.
+ *
  * A provider's table may be longer than the one declared here: never copy a table by sizeof.
  */
 #ifndef WSKLAB_WSK_H
 #define WSKLAB_WSK_H
 
-#if defined(WSKLAB_NATIVE)
-#include "ntshim.h"
-#else
-#include <ntddk.h>
-#endif
+#include "wsk_kernel.h"
 
-#if !defined(__MINGW32__) && !defined(WSKLAB_NATIVE)
+#if !defined(WSKLAB_OWN_WSK_H)
 
 /* The detour through the parent folder names the WDK's header even when this folder comes first in the search path. */
 #include <../km/wsk.h>
 
 #else
 
-#include <stddef.h>
+#include "ws2def.h"
+#include "ws2ipdef.h"
 
-/* ---- Status codes that some header orders leave out ------------------------------------------------------------------- */
-
-#ifndef STATUS_RECEIVE_PARTIAL
-#define STATUS_RECEIVE_PARTIAL ((NTSTATUS)0x4000000FL)
+#ifdef __cplusplus
+extern "C" {
 #endif
-#ifndef STATUS_EVENT_PENDING /* informational: NT_SUCCESS() is true for it (R31) */
-#define STATUS_EVENT_PENDING ((NTSTATUS)0x40000013L)
-#endif
-#ifndef STATUS_DEVICE_NOT_READY
-#define STATUS_DEVICE_NOT_READY ((NTSTATUS)0xC00000A3L)
-#endif
-#ifndef STATUS_IO_TIMEOUT
-#define STATUS_IO_TIMEOUT ((NTSTATUS)0xC00000B5L)
-#endif
-#ifndef STATUS_FILE_FORCED_CLOSED /* the socket is dead: close it soon (R46) */
-#define STATUS_FILE_FORCED_CLOSED ((NTSTATUS)0xC00000B6L)
-#endif
-#ifndef STATUS_REQUEST_NOT_ACCEPTED
-#define STATUS_REQUEST_NOT_ACCEPTED ((NTSTATUS)0xC00000D0L)
-#endif
-#ifndef STATUS_CANCELLED
-#define STATUS_CANCELLED ((NTSTATUS)0xC0000120L)
-#endif
-#ifndef STATUS_LOCAL_DISCONNECT
-#define STATUS_LOCAL_DISCONNECT ((NTSTATUS)0xC000013BL)
-#endif
-#ifndef STATUS_REMOTE_DISCONNECT
-#define STATUS_REMOTE_DISCONNECT ((NTSTATUS)0xC000013CL)
-#endif
-#ifndef STATUS_INVALID_CONNECTION
-#define STATUS_INVALID_CONNECTION ((NTSTATUS)0xC0000140L)
-#endif
-#ifndef STATUS_INVALID_DEVICE_STATE
-#define STATUS_INVALID_DEVICE_STATE ((NTSTATUS)0xC0000184L)
-#endif
-#ifndef STATUS_INVALID_ADDRESS_COMPONENT
-#define STATUS_INVALID_ADDRESS_COMPONENT ((NTSTATUS)0xC0000207L)
-#endif
-#ifndef STATUS_ADDRESS_ALREADY_EXISTS
-#define STATUS_ADDRESS_ALREADY_EXISTS ((NTSTATUS)0xC000020AL)
-#endif
-#ifndef STATUS_ADDRESS_CLOSED
-#define STATUS_ADDRESS_CLOSED ((NTSTATUS)0xC000020BL)
-#endif
-#ifndef STATUS_CONNECTION_DISCONNECTED
-#define STATUS_CONNECTION_DISCONNECTED ((NTSTATUS)0xC000020CL)
-#endif
-#ifndef STATUS_CONNECTION_RESET
-#define STATUS_CONNECTION_RESET ((NTSTATUS)0xC000020DL)
-#endif
-#ifndef STATUS_DATA_NOT_ACCEPTED
-#define STATUS_DATA_NOT_ACCEPTED ((NTSTATUS)0xC000021BL)
-#endif
-#ifndef STATUS_CONNECTION_REFUSED
-#define STATUS_CONNECTION_REFUSED ((NTSTATUS)0xC0000236L)
-#endif
-#ifndef STATUS_GRACEFUL_DISCONNECT
-#define STATUS_GRACEFUL_DISCONNECT ((NTSTATUS)0xC0000237L)
-#endif
-#ifndef STATUS_CONNECTION_INVALID
-#define STATUS_CONNECTION_INVALID ((NTSTATUS)0xC000023AL)
-#endif
-#ifndef STATUS_CONNECTION_ACTIVE
-#define STATUS_CONNECTION_ACTIVE ((NTSTATUS)0xC000023BL)
-#endif
-#ifndef STATUS_NETWORK_UNREACHABLE
-#define STATUS_NETWORK_UNREACHABLE ((NTSTATUS)0xC000023CL)
-#endif
-#ifndef STATUS_HOST_UNREACHABLE
-#define STATUS_HOST_UNREACHABLE ((NTSTATUS)0xC000023DL)
-#endif
-#ifndef STATUS_PROTOCOL_UNREACHABLE
-#define STATUS_PROTOCOL_UNREACHABLE ((NTSTATUS)0xC000023EL)
-#endif
-#ifndef STATUS_PORT_UNREACHABLE
-#define STATUS_PORT_UNREACHABLE ((NTSTATUS)0xC000023FL)
-#endif
-#ifndef STATUS_REQUEST_ABORTED
-#define STATUS_REQUEST_ABORTED ((NTSTATUS)0xC0000240L)
-#endif
-#ifndef STATUS_CONNECTION_ABORTED
-#define STATUS_CONNECTION_ABORTED ((NTSTATUS)0xC0000241L)
-#endif
-#ifndef STATUS_NOINTERFACE
-#define STATUS_NOINTERFACE ((NTSTATUS)0xC00002B9L)
-#endif
-
-/* ---- Socket addresses and option names (winsock2.h cannot be included in a driver) ------------------------------------- */
-
-/* Two bytes: an enum here would move every later member of a socket address. */
-typedef USHORT ADDRESS_FAMILY;
-
-#define AF_UNSPEC 0
-#define AF_INET 2
-#define AF_INET6 23
-
-#define SOCK_STREAM 1
-#define SOCK_DGRAM 2
-#define SOCK_RAW 3
-
-#define IPPROTO_IP 0
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
-#define IPPROTO_IPV6 41
-
-#define SOL_SOCKET 0xffff
-#define SO_REUSEADDR 0x0004
-#define SO_KEEPALIVE 0x0008
-#define SO_LINGER 0x0080
-#define SO_EXCLUSIVEADDRUSE ((ULONG)~SO_REUSEADDR)
-#define SO_SNDBUF 0x1001
-#define SO_RCVBUF 0x1002
-#define SO_ERROR 0x1007
-#define SO_TYPE 0x1008
-#define SO_CONDITIONAL_ACCEPT 0x3002
-
-#define TCP_NODELAY 0x0001
-#define TCP_KEEPALIVE 3 /* seconds; the same option as TCP_KEEPIDLE */
-#define TCP_KEEPIDLE TCP_KEEPALIVE
-#define TCP_MAXRT 5 /* seconds */
-#define TCP_MAXRTMS 14
-#define TCP_KEEPCNT 16
-#define TCP_KEEPINTVL 17
-
-#define IPV6_V6ONLY 27
-
-typedef struct sockaddr {
-    ADDRESS_FAMILY sa_family;
-    CHAR sa_data[14];
-} SOCKADDR, *PSOCKADDR;
-
-typedef struct in_addr {
-    union {
-        struct {
-            UCHAR s_b1, s_b2, s_b3, s_b4;
-        } S_un_b;
-        struct {
-            USHORT s_w1, s_w2;
-        } S_un_w;
-        ULONG S_addr; /* network byte order */
-    } S_un;
-} IN_ADDR, *PIN_ADDR;
-
-#define s_addr S_un.S_addr
-
-typedef struct in6_addr {
-    union {
-        UCHAR Byte[16];
-        USHORT Word[8];
-    } u;
-} IN6_ADDR, *PIN6_ADDR;
-
-typedef struct sockaddr_in {
-    ADDRESS_FAMILY sin_family;
-    USHORT sin_port; /* network byte order */
-    IN_ADDR sin_addr;
-    CHAR sin_zero[8];
-} SOCKADDR_IN, *PSOCKADDR_IN;
-
-typedef struct sockaddr_in6 {
-    ADDRESS_FAMILY sin6_family;
-    USHORT sin6_port;
-    ULONG sin6_flowinfo;
-    IN6_ADDR sin6_addr;
-    ULONG sin6_scope_id;
-} SOCKADDR_IN6, *PSOCKADDR_IN6;
-
-typedef struct sockaddr_storage {
-    ADDRESS_FAMILY ss_family;
-    CHAR __ss_pad1[6];
-    LONGLONG __ss_align;
-    CHAR __ss_pad2[112];
-} SOCKADDR_STORAGE, *PSOCKADDR_STORAGE;
 
 /* ---- Versions, flags, codes --------------------------------------------------------------------------------------------- */
 
@@ -241,7 +74,6 @@ typedef struct sockaddr_storage {
 #define WSK_EVENT_DISABLE 0x80000000
 
 /* WskControlSocket, level SOL_SOCKET. */
-#define WSK_SO_BASE 0x4000
 #define SO_WSK_SECURITY (WSK_SO_BASE + 1)
 #define SO_WSK_EVENT_CALLBACK (WSK_SO_BASE + 2)
 
@@ -255,8 +87,14 @@ typedef struct sockaddr_storage {
 #define WSK_TDI_BEHAVIOR 8
 #define WSK_TDI_BEHAVIOR_BYPASS_TDI 0x00000001
 
-/* WskIoctl: no input, no output (R87). The value is IOC_VOID | IOC_WS2 | IOC_WSK | 7. */
-#define SIO_WSK_SET_TCP_SILENT_MODE 0x2F000007
+/* WskControlSocket, WskIoctl, level 0. SIO_WSK_SET_RECEIVE_EX_CALLBACK is missing: no public document tells its number. */
+#define SIO_WSK_SET_REMOTE_ADDRESS _WSAIOW(IOC_WSK, 0x1)
+#define SIO_WSK_REGISTER_EXTENSION _WSAIORW(IOC_WSK, 0x2)
+#define SIO_WSK_QUERY_IDEAL_SEND_BACKLOG _WSAIOR(IOC_WSK, 0x3)
+#define SIO_WSK_QUERY_RECEIVE_BACKLOG _WSAIOR(IOC_WSK, 0x4)
+#define SIO_WSK_QUERY_INSPECT_ID _WSAIOR(IOC_WSK, 0x5)
+#define SIO_WSK_SET_SENDTO_ADDRESS _WSAIOW(IOC_WSK, 0x6)
+#define SIO_WSK_SET_TCP_SILENT_MODE _WSAIO(IOC_WSK, 0x7) /* no input, no output (R87) */
 
 /* ---- Objects ------------------------------------------------------------------------------------------------------------ */
 
@@ -295,6 +133,14 @@ typedef struct _WSK_DATA_INDICATION {
     WSK_BUF Buffer;
 } WSK_DATA_INDICATION, *PWSK_DATA_INDICATION;
 
+typedef struct _WSK_DATAGRAM_INDICATION {
+    struct _WSK_DATAGRAM_INDICATION *Next;
+    WSK_BUF Buffer;
+    PCMSGHDR ControlInfo; /* NULL: there is none */
+    ULONG ControlInfoLength;
+    PSOCKADDR RemoteAddress;
+} WSK_DATAGRAM_INDICATION, *PWSK_DATAGRAM_INDICATION;
+
 typedef struct _WSK_EVENT_CALLBACK_CONTROL {
     PNPIID NpiId;
     ULONG EventMask;
@@ -324,8 +170,38 @@ typedef struct _WSK_PROVIDER_CHARACTERISTICS {
     USHORT LowestVersion;
 } WSK_PROVIDER_CHARACTERISTICS, *PWSK_PROVIDER_CHARACTERISTICS;
 
-struct addrinfoexW; /* name resolution: only the tables need the type */
-struct _WSK_DATAGRAM_INDICATION;
+/* WSK_TRANSPORT_LIST_QUERY: an array of these. */
+typedef struct _WSK_TRANSPORT {
+    USHORT Version;
+    USHORT SocketType;
+    ULONG Protocol;
+    ADDRESS_FAMILY AddressFamily;
+    GUID ProviderId;
+} WSK_TRANSPORT, *PWSK_TRANSPORT;
+
+typedef struct _WSK_TDI_MAP {
+    USHORT SocketType;
+    ADDRESS_FAMILY AddressFamily;
+    ULONG Protocol;
+    PCWSTR TdiDeviceName;
+} WSK_TDI_MAP, *PWSK_TDI_MAP;
+
+typedef struct _WSK_TDI_MAP_INFO {
+    const ULONG ElementCount;
+    const WSK_TDI_MAP *Map;
+} WSK_TDI_MAP_INFO, *PWSK_TDI_MAP_INFO;
+
+/* SIO_WSK_REGISTER_EXTENSION: input and output. */
+typedef struct _WSK_EXTENSION_CONTROL_IN {
+    PNPIID NpiId;
+    PVOID ClientContext;
+    const VOID *ClientDispatch;
+} WSK_EXTENSION_CONTROL_IN, *PWSK_EXTENSION_CONTROL_IN;
+
+typedef struct _WSK_EXTENSION_CONTROL_OUT {
+    PVOID ProviderContext;
+    const VOID *ProviderDispatch;
+} WSK_EXTENSION_CONTROL_OUT, *PWSK_EXTENSION_CONTROL_OUT;
 
 /* ---- What the client gives: its event callbacks -------------------------------------------------------------------------- */
 
@@ -336,6 +212,10 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_CLIENT_EVENT)(PVOID ClientContext, ULONG EventT
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_EVENT)(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication,
                                                 SIZE_T BytesIndicated, SIZE_T *BytesAccepted);
+
+typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_EX_EVENT)(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication,
+                                                   PCMSGHDR ControlInfo, ULONG ControlInfoLength, SIZE_T BytesIndicated,
+                                                   SIZE_T *BytesAccepted);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_DISCONNECT_EVENT)(PVOID SocketContext, ULONG Flags);
 
@@ -352,7 +232,7 @@ typedef WSK_INSPECT_ACTION(WSKAPI *PFN_WSK_INSPECT_EVENT)(PVOID SocketContext, P
 typedef NTSTATUS(WSKAPI *PFN_WSK_ABORT_EVENT)(PVOID SocketContext, PWSK_INSPECT_ID InspectId);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_FROM_EVENT)(PVOID SocketContext, ULONG Flags,
-                                                     struct _WSK_DATAGRAM_INDICATION *DataIndication);
+                                                     PWSK_DATAGRAM_INDICATION DataIndication);
 
 typedef struct _WSK_CLIENT_DISPATCH {
     USHORT Version;
@@ -406,10 +286,10 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_CONTROL_CLIENT)(PWSK_CLIENT Client, ULONG Contr
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_GET_ADDRESS_INFO)(PWSK_CLIENT Client, PUNICODE_STRING NodeName,
                                                    PUNICODE_STRING ServiceName, ULONG NameSpace, GUID *Provider,
-                                                   struct addrinfoexW *Hints, struct addrinfoexW **Result,
+                                                   PADDRINFOEXW Hints, PADDRINFOEXW *Result,
                                                    PEPROCESS OwningProcess, PETHREAD OwningThread, PIRP Irp);
 
-typedef VOID(WSKAPI *PFN_WSK_FREE_ADDRESS_INFO)(PWSK_CLIENT Client, struct addrinfoexW *AddrInfo);
+typedef VOID(WSKAPI *PFN_WSK_FREE_ADDRESS_INFO)(PWSK_CLIENT Client, PADDRINFOEXW AddrInfo);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_GET_NAME_INFO)(PWSK_CLIENT Client, PSOCKADDR SockAddr, ULONG SockAddrLength,
                                                 PUNICODE_STRING NodeName, PUNICODE_STRING ServiceName, ULONG Flags,
@@ -452,18 +332,26 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_DISCONNECT)(PWSK_SOCKET Socket, PWSK_BUF Buffer
 typedef NTSTATUS(WSKAPI *PFN_WSK_RELEASE_DATA_INDICATION_LIST)(PWSK_SOCKET Socket,
                                                                PWSK_DATA_INDICATION DataIndication);
 
+/* WskSendEx and WskReceiveEx: reserved for the system, say the pages on the tables; they have pages of their own all the same. */
+typedef NTSTATUS(WSKAPI *PFN_WSK_SEND_EX)(PWSK_SOCKET Socket, PWSK_BUF Buffer, ULONG Flags, ULONG ControlInfoLength,
+                                          PCMSGHDR ControlInfo, PIRP Irp);
+
+/* ControlFlags is reserved: NULL. */
+typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_EX)(PWSK_SOCKET Socket, PWSK_BUF Buffer, ULONG Flags, PULONG ControlInfoLength,
+                                             PCMSGHDR ControlInfo, PULONG ControlFlags, PIRP Irp);
+
 typedef NTSTATUS(WSKAPI *PFN_WSK_SEND_TO)(PWSK_SOCKET Socket, PWSK_BUF Buffer, ULONG Flags, PSOCKADDR RemoteAddress,
-                                          ULONG ControlInfoLength, PVOID ControlInfo, PIRP Irp);
+                                          ULONG ControlInfoLength, PCMSGHDR ControlInfo, PIRP Irp);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_FROM)(PWSK_SOCKET Socket, PWSK_BUF Buffer, ULONG Flags,
-                                               PSOCKADDR RemoteAddress, PULONG ControlInfoLength, PVOID ControlInfo,
+                                               PSOCKADDR RemoteAddress, PULONG ControlInfoLength, PCMSGHDR ControlInfo,
                                                PULONG ControlFlags, PIRP Irp);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_RELEASE_DATAGRAM_INDICATION_LIST)(PWSK_SOCKET Socket,
-                                                                   struct _WSK_DATAGRAM_INDICATION *Indication);
+                                                                   PWSK_DATAGRAM_INDICATION DatagramIndication);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_SEND_MESSAGES)(PWSK_SOCKET Socket, PWSK_BUF_LIST BufferList, ULONG Flags,
-                                                PSOCKADDR RemoteAddress, ULONG ControlInfoLength, PVOID ControlInfo,
+                                                PSOCKADDR RemoteAddress, ULONG ControlInfoLength, PCMSGHDR ControlInfo,
                                                 PIRP Irp);
 
 typedef struct _WSK_PROVIDER_DISPATCH {
@@ -482,8 +370,21 @@ typedef struct _WSK_PROVIDER_BASIC_DISPATCH {
     PFN_WSK_CLOSE_SOCKET WskCloseSocket;
 } WSK_PROVIDER_BASIC_DISPATCH, *PWSK_PROVIDER_BASIC_DISPATCH;
 
+/*
+ * The basic functions at the head of every other table, under both names: as members of the table itself, as the WDK's header has
+ * them in C, and as `Basic`, as it has them in C++ and as the documents print them.
+ */
+#define WSKLAB_BASIC_MEMBERS                         \
+    __extension__ union {                            \
+        WSK_PROVIDER_BASIC_DISPATCH Basic;           \
+        __extension__ struct {                       \
+            PFN_WSK_CONTROL_SOCKET WskControlSocket; \
+            PFN_WSK_CLOSE_SOCKET WskCloseSocket;     \
+        };                                           \
+    }
+
 typedef struct _WSK_PROVIDER_LISTEN_DISPATCH {
-    WSK_PROVIDER_BASIC_DISPATCH Basic;
+    WSKLAB_BASIC_MEMBERS;
     PFN_WSK_BIND WskBind;
     PFN_WSK_ACCEPT WskAccept;
     PFN_WSK_INSPECT_COMPLETE WskInspectComplete;
@@ -491,7 +392,7 @@ typedef struct _WSK_PROVIDER_LISTEN_DISPATCH {
 } WSK_PROVIDER_LISTEN_DISPATCH, *PWSK_PROVIDER_LISTEN_DISPATCH;
 
 typedef struct _WSK_PROVIDER_CONNECTION_DISPATCH {
-    WSK_PROVIDER_BASIC_DISPATCH Basic;
+    WSKLAB_BASIC_MEMBERS;
     PFN_WSK_BIND WskBind;
     PFN_WSK_CONNECT WskConnect;
     PFN_WSK_GET_LOCAL_ADDRESS WskGetLocalAddress;
@@ -501,10 +402,12 @@ typedef struct _WSK_PROVIDER_CONNECTION_DISPATCH {
     PFN_WSK_DISCONNECT WskDisconnect;
     PFN_WSK_RELEASE_DATA_INDICATION_LIST WskRelease;
     PFN_WSK_CONNECT_EX WskConnectEx;
+    PFN_WSK_SEND_EX WskSendEx;
+    PFN_WSK_RECEIVE_EX WskReceiveEx;
 } WSK_PROVIDER_CONNECTION_DISPATCH, *PWSK_PROVIDER_CONNECTION_DISPATCH;
 
 typedef struct _WSK_PROVIDER_DATAGRAM_DISPATCH {
-    WSK_PROVIDER_BASIC_DISPATCH Basic;
+    WSKLAB_BASIC_MEMBERS;
     PFN_WSK_BIND WskBind;
     PFN_WSK_SEND_TO WskSendTo;
     PFN_WSK_RECEIVE_FROM WskReceiveFrom;
@@ -514,7 +417,7 @@ typedef struct _WSK_PROVIDER_DATAGRAM_DISPATCH {
 } WSK_PROVIDER_DATAGRAM_DISPATCH, *PWSK_PROVIDER_DATAGRAM_DISPATCH;
 
 typedef struct _WSK_PROVIDER_STREAM_DISPATCH {
-    WSK_PROVIDER_BASIC_DISPATCH Basic;
+    WSKLAB_BASIC_MEMBERS;
     PFN_WSK_BIND WskBind;
     PFN_WSK_ACCEPT WskAccept;
     PFN_WSK_CONNECT WskConnect;
@@ -526,6 +429,8 @@ typedef struct _WSK_PROVIDER_STREAM_DISPATCH {
     PFN_WSK_GET_LOCAL_ADDRESS WskGetLocalAddress;
     PFN_WSK_GET_REMOTE_ADDRESS WskGetRemoteAddress;
     PFN_WSK_CONNECT_EX WskConnectEx;
+    PFN_WSK_SEND_EX WskSendEx;
+    PFN_WSK_RECEIVE_EX WskReceiveEx;
 } WSK_PROVIDER_STREAM_DISPATCH, *PWSK_PROVIDER_STREAM_DISPATCH;
 
 typedef struct _WSK_PROVIDER_NPI {
@@ -543,56 +448,11 @@ NTSTATUS NTAPI WskQueryProviderCharacteristics(PWSK_REGISTRATION WskRegistration
                                                PWSK_PROVIDER_CHARACTERISTICS WskProviderCharacteristics);
 VOID NTAPI WskDeregister(PWSK_REGISTRATION WskRegistration);
 
-/* ---- The binary interface, checked on x64 ------------------------------------------------------------------------------------ */
-
-#if defined(_WIN64) || defined(__LP64__)
-
-#define WSKLAB_SIZE(type, size) _Static_assert(sizeof(type) == (size), "size of " #type)
-#define WSKLAB_AT(type, member, offset) _Static_assert(offsetof(type, member) == (offset), "offset of " #type "." #member)
-
-WSKLAB_SIZE(NPIID, 16);
-WSKLAB_SIZE(WSK_SOCKET, 8);
-WSKLAB_SIZE(SOCKADDR, 16);
-WSKLAB_SIZE(SOCKADDR_IN, 16);
-WSKLAB_AT(SOCKADDR_IN, sin_addr, 4);
-WSKLAB_SIZE(SOCKADDR_IN6, 28);
-WSKLAB_AT(SOCKADDR_IN6, sin6_scope_id, 24);
-WSKLAB_SIZE(SOCKADDR_STORAGE, 128);
-WSKLAB_SIZE(WSK_REGISTRATION, 24);
-WSKLAB_AT(WSK_REGISTRATION, ReservedRegistrationLock, 16);
-WSKLAB_SIZE(WSK_CLIENT_DISPATCH, 16);
-WSKLAB_AT(WSK_CLIENT_DISPATCH, WskClientEvent, 8);
-WSKLAB_SIZE(WSK_CLIENT_NPI, 16);
-WSKLAB_SIZE(WSK_PROVIDER_NPI, 16);
-WSKLAB_SIZE(WSK_PROVIDER_CHARACTERISTICS, 4);
-WSKLAB_SIZE(WSK_BUF, 24);
-WSKLAB_AT(WSK_BUF, Length, 16);
-WSKLAB_SIZE(WSK_BUF_LIST, 32);
-WSKLAB_SIZE(WSK_DATA_INDICATION, 32);
-WSKLAB_AT(WSK_DATA_INDICATION, Buffer, 8);
-WSKLAB_SIZE(WSK_EVENT_CALLBACK_CONTROL, 16);
-WSKLAB_SIZE(WSK_INSPECT_ID, 16);
-WSKLAB_SIZE(WSK_CLIENT_CONNECTION_DISPATCH, 24);
-WSKLAB_AT(WSK_CLIENT_CONNECTION_DISPATCH, WskDisconnectEvent, 8);
-WSKLAB_SIZE(WSK_CLIENT_LISTEN_DISPATCH, 24);
-WSKLAB_SIZE(WSK_CLIENT_DATAGRAM_DISPATCH, 8);
-WSKLAB_SIZE(WSK_CLIENT_STREAM_DISPATCH, 16);
-WSKLAB_SIZE(WSK_PROVIDER_DISPATCH, 56);
-WSKLAB_AT(WSK_PROVIDER_DISPATCH, WskControlClient, 24);
-WSKLAB_SIZE(WSK_PROVIDER_BASIC_DISPATCH, 16);
-WSKLAB_SIZE(WSK_PROVIDER_LISTEN_DISPATCH, 48);
-WSKLAB_AT(WSK_PROVIDER_LISTEN_DISPATCH, WskAccept, 24);
-WSKLAB_SIZE(WSK_PROVIDER_CONNECTION_DISPATCH, 88);
-WSKLAB_AT(WSK_PROVIDER_CONNECTION_DISPATCH, WskSend, 48);
-WSKLAB_AT(WSK_PROVIDER_CONNECTION_DISPATCH, WskDisconnect, 64);
-WSKLAB_AT(WSK_PROVIDER_CONNECTION_DISPATCH, WskConnectEx, 80);
-WSKLAB_SIZE(WSK_PROVIDER_DATAGRAM_DISPATCH, 64);
-WSKLAB_SIZE(WSK_PROVIDER_STREAM_DISPATCH, 104);
-
-#undef WSKLAB_SIZE
-#undef WSKLAB_AT
-
+#ifdef __cplusplus
+}
 #endif
+
+#include "wsk_layout.h"
 
 #endif
 #endif

@@ -57,8 +57,10 @@ static NTSTATUS WSKAPI wsk_socket(PWSK_CLIENT client, ADDRESS_FAMILY family, USH
         return status;
     if (!os_address_size(family))
         return request_refuse(request, STATUS_INVALID_PARAMETER);
-    if (type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != 0) || flags > WSK_FLAG_CONNECTION_SOCKET)
+    if (type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != 0) || flags > WSK_FLAG_CONNECTION_SOCKET) {
+        UNSUPPORTED("WskSocket of type %u, protocol %u, flags %x", type, (unsigned)protocol, (unsigned)flags);
         return request_refuse(request, STATUS_NOT_SUPPORTED);
+    }
     request->local.any.sa_family = family;
     request->flags = flags;
     request->context = context;
@@ -80,8 +82,10 @@ static NTSTATUS WSKAPI wsk_socket_connect(PWSK_CLIENT client, USHORT type, ULONG
         return status;
     if (!local || !address_valid(local, local->sa_family) || !address_valid(remote, local->sa_family) || flags)
         return request_refuse(request, STATUS_INVALID_PARAMETER);
-    if (type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != 0))
+    if (type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != 0)) {
+        UNSUPPORTED("WskSocketConnect of type %u, protocol %u", type, (unsigned)protocol);
         return request_refuse(request, STATUS_NOT_SUPPORTED);
+    }
     copy_address(&request->local, local);
     copy_address(&request->remote, remote);
     request->context = context;
@@ -95,18 +99,18 @@ static NTSTATUS not_supported(const char *function, struct client *client, PIRP 
     NTSTATUS status;
     struct request *request = request_begin(function, client, NULL, irp, OP_OPEN, &status);
 
+    UNSUPPORTED("%s", function);
     return request ? request_refuse(request, STATUS_NOT_SUPPORTED) : status;
 }
 
 static NTSTATUS WSKAPI wsk_get_address_info(PWSK_CLIENT client, PUNICODE_STRING node, PUNICODE_STRING service, ULONG space, GUID *provider_id,
-                                            struct addrinfoexW *hints, struct addrinfoexW **result, PEPROCESS process, PETHREAD thread,
-                                            PIRP irp)
+                                            PADDRINFOEXW hints, PADDRINFOEXW *result, PEPROCESS process, PETHREAD thread, PIRP irp)
 {
     (void)node, (void)service, (void)space, (void)provider_id, (void)hints, (void)result, (void)process, (void)thread;
     return not_supported("WskGetAddressInfo", client, irp);
 }
 
-static VOID WSKAPI wsk_free_address_info(PWSK_CLIENT client, struct addrinfoexW *info)
+static VOID WSKAPI wsk_free_address_info(PWSK_CLIENT client, PADDRINFOEXW info)
 {
     (void)client, (void)info;
 }
@@ -202,23 +206,27 @@ static NTSTATUS WSKAPI wsk_connect(PWSK_SOCKET wsk, PSOCKADDR remote, ULONG flag
     return wsk_connect_ex(wsk, remote, NULL, flags, irp);
 }
 
-static NTSTATUS WSKAPI wsk_send(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PIRP irp)
+static NTSTATUS send_data(const char *function, PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, bool control, PIRP irp)
 {
     NTSTATUS status;
-    struct request *request = begin("WskSend", wsk, irp, OP_SEND, &status);
+    struct request *request = begin(function, wsk, irp, OP_SEND, &status);
 
     if (!request)
         return status;
     if (!take_buffer(request, buffer) || (flags & ~WSK_FLAG_NODELAY))
         return request_refuse(request, STATUS_INVALID_PARAMETER);
+    if (control) { /* TCP has no control messages */
+        UNSUPPORTED("%s with control information", function);
+        return request_refuse(request, STATUS_NOT_SUPPORTED);
+    }
     request->flags = flags;
     return request_submit(request);
 }
 
-static NTSTATUS WSKAPI wsk_receive(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PIRP irp)
+static NTSTATUS receive_data(const char *function, PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PIRP irp)
 {
     NTSTATUS status;
-    struct request *request = begin("WskReceive", wsk, irp, OP_RECEIVE, &status);
+    struct request *request = begin(function, wsk, irp, OP_RECEIVE, &status);
 
     if (!request)
         return status;
@@ -227,6 +235,32 @@ static NTSTATUS WSKAPI wsk_receive(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags
         return request_refuse(request, STATUS_INVALID_PARAMETER); /* R48, R49 */
     request->flags = flags;
     return request_submit(request);
+}
+
+static NTSTATUS WSKAPI wsk_send(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PIRP irp)
+{
+    return send_data("WskSend", wsk, buffer, flags, false, irp);
+}
+
+static NTSTATUS WSKAPI wsk_send_ex(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, ULONG control_length, PCMSGHDR control, PIRP irp)
+{
+    (void)control;
+    return send_data("WskSendEx", wsk, buffer, flags, control_length != 0, irp);
+}
+
+static NTSTATUS WSKAPI wsk_receive(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PIRP irp)
+{
+    return receive_data("WskReceive", wsk, buffer, flags, irp);
+}
+
+/* TCP has no control messages: the length is always 0. `control_flags` is reserved, and ignored. */
+static NTSTATUS WSKAPI wsk_receive_ex(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PULONG control_length, PCMSGHDR control,
+                                      PULONG control_flags, PIRP irp)
+{
+    (void)control, (void)control_flags;
+    if (control_length)
+        *control_length = 0;
+    return receive_data("WskReceiveEx", wsk, buffer, flags, irp);
 }
 
 static NTSTATUS WSKAPI wsk_disconnect(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PIRP irp)
@@ -326,4 +360,6 @@ const WSK_PROVIDER_CONNECTION_DISPATCH connection_dispatch = {
     .WskDisconnect = wsk_disconnect,
     .WskRelease = wsk_release,
     .WskConnectEx = wsk_connect_ex,
+    .WskSendEx = wsk_send_ex,
+    .WskReceiveEx = wsk_receive_ex,
 };

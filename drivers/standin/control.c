@@ -77,6 +77,12 @@ static const struct option *find_option(ULONG level, ULONG name)
     return NULL;
 }
 
+static NTSTATUS unknown_option(ULONG level, ULONG name)
+{
+    UNSUPPORTED("WskControlSocket for option %x of level %x", (unsigned)name, (unsigned)level);
+    return STATUS_NOT_SUPPORTED;
+}
+
 static NTSTATUS set_option(struct socket *socket, ULONG level, ULONG name, SIZE_T size, PVOID input)
 {
     const struct option *option = find_option(level, name);
@@ -96,7 +102,7 @@ static NTSTATUS set_option(struct socket *socket, ULONG level, ULONG name, SIZE_
         return status;
     }
     if (!option)
-        return STATUS_NOT_SUPPORTED;
+        return unknown_option(level, name);
     /* Under the lock: the engine may be closing the descriptor. */
     lock_acquire(&provider.lock);
     if (socket->fd >= 0)
@@ -112,7 +118,7 @@ static NTSTATUS get_option(struct socket *socket, ULONG level, ULONG name, SIZE_
     int value = 0;
 
     if (!option)
-        return STATUS_NOT_SUPPORTED;
+        return unknown_option(level, name);
     if (!output || size < sizeof value)
         return STATUS_BUFFER_TOO_SMALL;
     lock_acquire(&provider.lock);
@@ -138,6 +144,7 @@ static NTSTATUS control(struct socket *socket, WSK_CONTROL_SOCKET_TYPE type, ULO
         return set_option(socket, level, code, in_size, in);
     if (type == WskGetOption)
         return get_option(socket, level, code, out_size, out, out_returned);
+    UNSUPPORTED("WskControlSocket for I/O control %x", (unsigned)code);
     return STATUS_NOT_SUPPORTED;
 }
 
@@ -224,7 +231,9 @@ NTSTATUS WSKAPI control_client(PWSK_CLIENT wsk_client, ULONG code, SIZE_T in_siz
         status = set_static_events(client, in_size, in);
     else if (code == WSK_TDI_BEHAVIOR)
         status = STATUS_SUCCESS; /* there is no TDI to bypass */
-    else
+    else {
+        UNSUPPORTED("WskControlClient for control code %u", (unsigned)code);
         status = STATUS_NOT_SUPPORTED;
+    }
     return request ? request_refuse(request, status) : status;
 }

@@ -12,7 +12,7 @@
  *   Linux sockets (os_*.c) --readiness----+        events.c    receive and disconnect callbacks
  *                                                      listen.c    accepting
  *
- * R and C numbers are those of the requirements and endings in reference/wsk.md; X marks what no document says, where the
+ * R and C numbers are those of the requirements and endings in docs/reference/wsk.md; X marks what no document says, where the
  * provider does the plainest thing.
  */
 #ifndef STANDIN_H
@@ -27,6 +27,9 @@
 /* One line on the debug output that the lab collects: the driver broke a rule of WSK. */
 #define REPORT(rule, format, ...) \
     DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "WSKPROV rule=" rule " " format "\n", ##__VA_ARGS__)
+
+/* Another such line: the driver asked for something that Windows has and this provider has not. No fault of the driver's. */
+#define UNSUPPORTED(format, ...) REPORT("unsupported", format, ##__VA_ARGS__)
 
 /* Something that epoll watches. `ready` runs in the engine; `events` is a set of enum os_readiness. */
 struct watch {

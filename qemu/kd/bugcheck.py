@@ -1,4 +1,4 @@
-"""Bugchecks: their names, and their code and parameters from the text that the kernel prints (reference/kd.md 2.5)."""
+"""Bugchecks: their names, and code and parameters from the text that the kernel prints (docs/reference/kd.md 2.5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The reliable link under the session: packet numbers, ACKs, repeats, and finding the common number again.
 
-The rules are those of reference/kd.md 1.3 to 1.6 and 3.2. Header fields are outside the checksum, so a header that
+The rules are those of docs/reference/kd.md 1.3 to 1.6 and 3.2. Header fields are outside the checksum, so a header that
 contradicts what is known is believed only when it comes three times ("suspect" below). Whenever the numbers of the two
 sides may differ, a RESET settles it: a Continue with the wrong number is ACKed and ignored by the target, which then
 stands still for ever (kd.md 1.4).

@@ -1,4 +1,4 @@
-"""What the target says: payloads of debug I/O, state changes, file I/O and replies (reference/kd.md 1.7, 2.1 to 2.3).
+"""What the target says: payloads of debug I/O, state changes, file I/O, replies (docs/reference/kd.md 1.7, 2.1 to 2.3).
 
 Every `parse_*` returns None for a payload that is too short or of another kind; none raises. Offsets are those of the
 KD64 layout, which 32-bit targets use as well (kd.md 1.1, tested by compile-time asserts).

@@ -1,7 +1,7 @@
 """KD packets on a serial line: building them, and finding them in a stream that also holds text and garbage.
 
-The format is reference/kd.md 1.1 to 1.3: a 16-byte little-endian header (leader, type, count, id, checksum), and for
-data packets the payload and one 0xAA. Control packets are the header alone.
+The format is docs/reference/kd.md 1.1 to 1.3: a 16-byte little-endian header (leader, type, count, id, checksum), and
+for data packets the payload and one 0xAA. Control packets are the header alone.
 """
 
 from __future__ import annotations

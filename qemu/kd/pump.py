@@ -1,6 +1,6 @@
 """The KD session on a real line: answers at once, and tells its subscribers on a thread of their own.
 
-Three threads, because the target counts the milliseconds until it is answered (reference/kd.md 1.5): the one that
+Three threads, because the target counts the milliseconds until it is answered (docs/reference/kd.md 1.5): the one that
 brings bytes (its own, or that of a serial line which calls `received`), one for what is due later, and one that calls
 the subscribers, so that a slow subscriber holds up nobody.
 """

@@ -1,4 +1,4 @@
-"""What we say to a stopped target: requests, answers to prompts and files (reference/kd.md 1.7, 2.3, 2.4)."""
+"""What we say to a stopped target: requests, answers to prompts and files (docs/reference/kd.md 1.7, 2.3, 2.4)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The host's side of a KD conversation: bytes in, events and bytes out. No I/O; time is an argument.
 
 The aim is text, and a target that never waits for us: everything it says is ACKed at once, everything it asks is
-answered, every stop is continued (reference/kd.md section 3).
+answered, every stop is continued (docs/reference/kd.md section 3).
 """
 
 from __future__ import annotations

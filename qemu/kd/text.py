@@ -35,7 +35,7 @@ def _line(data: bytes, processor: int | None = None) -> TextLine:
 
 
 class PrintedText:
-    """The prints of each processor, as lines. One DbgPrint is a piece of text, not a line (reference/kd.md 2.1)."""
+    """The prints of each processor, as lines. One DbgPrint is a piece of text, no line (docs/reference/kd.md 2.1)."""
 
     def __init__(self) -> None:
         self._pending: dict[int, bytearray] = {}

@@ -17,7 +17,7 @@ from wsklab.qemu.kd.session import Session, Step
 
 
 def vectors() -> dict[str, bytes]:
-    """V1 to V18 of reference/kd.md, section 6; kept here in a file of their own."""
+    """V1 to V18 of docs/reference/kd.md, section 6; kept here in a file of their own."""
     found = {}
     for entry in Path(__file__).with_name("kd_vectors.txt").read_text(encoding="ascii").split("\n\n"):
         name, _, dump = entry.strip().partition("\n")

@@ -1,8 +1,8 @@
 """A KD target: the kernel's side of the serial protocol, and a line that damages what it carries.
 
-Written from reference/kd.md (1.3 to 1.7, 2) and from nothing of the host's code. It is a generator that yields a Wait
-when it wants a byte or lets time pass, so that a test runs it in virtual time (kd_rig.py) and a thread in real time
-(`serve`), both over a real socket. Two flavours, where kd.md 1.4 tells them apart: "windows" [S] and "reactos" [R].
+Written from docs/reference/kd.md (1.3 to 1.7, 2) and from nothing of the host's code. It is a generator that yields a
+Wait when it wants a byte or lets time pass, so that a test runs it in virtual time (kd_rig.py) and a thread in real
+time (`serve`), both over a real socket. Two flavours, where kd.md 1.4 tells them apart: "windows" and "reactos".
 """
 
 from __future__ import annotations

@@ -199,6 +199,18 @@ def test_a_broken_rule_of_the_provider_fails() -> None:
     assert verdict(judge(scenario(), bent)) == ("fail", "the driver breaks R10: the callback returned c0000001")
 
 
+def test_what_the_standin_does_not_offer_is_said_beside_a_failure_and_decides_nothing() -> None:
+    asked = {"rule": "unsupported", "text": "WskSocket of type 2, protocol 17, flags 4"}
+    fine = reset_by_peer().add("driver", "unsupported", **asked)
+    assert judge(scenario(), fine.ended()).verdict == "pass"
+    bent = reset_by_peer().add("driver", "unsupported", **asked).add("driver", "rule", rule="R10", text="it returned 1")
+    judged = judge(scenario(), bent.ended())
+    assert judged.verdict == "fail"
+    assert judged.reasons == ("the driver breaks R10: it returned 1",
+                              "the stand-in does not offer what the driver asked for (STATUS_NOT_SUPPORTED): "
+                              "WskSocket of type 2, protocol 17, flags 4")  # fmt: skip
+
+
 def test_a_self_check_passes_only_with_the_verdict_it_provokes() -> None:
     trial = scenario(LINGER_ZERO.replace("peer: rst", "peer: fin") + "  verdict: infra\n")
     assert judge(trial, reset_by_peer().ended()).verdict == "pass"

@@ -1,4 +1,4 @@
-"""Payloads against the vectors and tables of reference/kd.md, and against truncation."""
+"""Payloads against the vectors and tables of docs/reference/kd.md, and against truncation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packet codec against the vectors of reference/kd.md section 6, and against any stream."""
+"""The packet codec against the vectors of docs/reference/kd.md section 6, and against any stream."""
 
 from __future__ import annotations
 

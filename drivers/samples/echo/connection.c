@@ -187,12 +187,10 @@ static void EchoPull(ECHO_CONNECTION *Connection)
 
 static void EchoClose(ECHO_CONNECTION *Connection)
 {
-    const WSK_PROVIDER_BASIC_DISPATCH *basic = Connection->Socket->Dispatch;
-
     EchoNote(Connection, STOPPED, 0); /* from here on nothing is kept */
     while (Connection->KeptCount)
         EchoReleaseOldest(Connection);
-    (void)basic->WskCloseSocket(Connection->Socket, EchoBegin(Connection, Close));
+    (void)Wsk(Connection)->WskCloseSocket(Connection->Socket, EchoBegin(Connection, Close));
 }
 
 /* ---- Deciding, in the work item ------------------------------------------------------------------------------------------------ */
@@ -352,6 +350,6 @@ ECHO_CONNECTION *EchoConnectionCreate(ECHO_SERVER *Server, PWSK_SOCKET Socket, c
     KeClearEvent(&Server->Empty);
     KeReleaseSpinLock(&Server->Lock, irql);
     ECHO_SAY("[%u] hello %u.%u.%u.%u:%u", (unsigned)connection->Number, ip[0], ip[1], ip[2], ip[3],
-             ECHO_SWAP16(Peer->sin_port));
+             RtlUshortByteSwap(Peer->sin_port));
     return connection;
 }

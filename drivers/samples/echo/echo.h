@@ -20,8 +20,6 @@
 #define ECHO_SAY(Format, ...) \
     DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "echo" Format "\n", ##__VA_ARGS__)
 
-#define ECHO_SWAP16(Value) ((USHORT)(((Value) << 8) | ((Value) >> 8)))
-
 typedef struct ECHO_CONNECTION ECHO_CONNECTION;
 
 typedef struct ECHO_SERVER {

@@ -85,7 +85,7 @@ static NTSTATUS EchoBindAndEnable(ECHO_CALL *Call, USHORT Port)
 {
     const WSK_PROVIDER_LISTEN_DISPATCH *wsk = Server.Listener->Dispatch;
     const WSK_PROVIDER_BASIC_DISPATCH *basic = Server.Listener->Dispatch;
-    SOCKADDR_IN local = {.sin_family = AF_INET, .sin_port = ECHO_SWAP16(Port)};
+    SOCKADDR_IN local = {.sin_family = AF_INET, .sin_port = RtlUshortByteSwap(Port)};
     WSK_EVENT_CALLBACK_CONTROL events = {
         .NpiId = &NPI_WSK_INTERFACE_ID,
         .EventMask = WSK_EVENT_ACCEPT | WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT,

@@ -151,9 +151,7 @@ static NTSTATUS PingDisconnect(PING_ROUND *Round)
 /* When this returns no callback runs, and none will. */
 static NTSTATUS PingClose(PING_ROUND *Round)
 {
-    const WSK_PROVIDER_BASIC_DISPATCH *basic = Round->Socket->Dispatch;
-
-    (void)basic->WskCloseSocket(Round->Socket, Begin(&Round->Call));
+    (void)Wsk(Round)->WskCloseSocket(Round->Socket, Begin(&Round->Call));
     return End(&Round->Call);
 }
 
@@ -360,7 +358,7 @@ static void PingReadParameters(PUNICODE_STRING ServiceKey)
         }
         ZwClose(service);
     }
-    Pinger.Peer.sin_port = (USHORT)((port & 0xff) << 8 | (port >> 8 & 0xff));
+    Pinger.Peer.sin_port = RtlUshortByteSwap(port);
 }
 
 /* ---- Load and unload --------------------------------------------------------------------------------------------------------------------- */

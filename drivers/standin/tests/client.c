@@ -15,7 +15,7 @@ static int descriptors;
 
 /* ---- Debug lines ---------------------------------------------------------------------------------------------------------------- */
 
-static char expected_rule[8];
+static char expected_rule[16];
 static LONG expected_count;
 
 static void on_debug(const char *text)
@@ -36,6 +36,7 @@ static void on_debug(const char *text)
 void expect_rule(const char *rule)
 {
     snprintf(expected_rule, sizeof expected_rule, "%s", rule);
+    InterlockedExchange(&expected_count, 0);
 }
 
 int rule_seen(const char *rule)

@@ -117,6 +117,7 @@ static void BF17_failing_creation(void)
 {
     struct call *call = call_new(0);
 
+    expect_rule("unsupported");
     call->returned = wsk->WskSocket(wsk_client, 77, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET, NULL, NULL, NULL, NULL, NULL,
                                     call->irp);
     CHECK_EQ(call_end(call), STATUS_INVALID_PARAMETER);
@@ -124,6 +125,46 @@ static void BF17_failing_creation(void)
     call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_DGRAM, IPPROTO_UDP, WSK_FLAG_DATAGRAM_SOCKET, NULL, NULL, NULL, NULL, NULL,
                                     call->irp);
     CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
+}
+
+/* What Windows has and the provider has not: every slot of the table is filled, the IRP is completed, and a line says so. */
+static void unsupported_calls_complete_and_are_told(void)
+{
+    static const WSK_CLIENT_STREAM_DISPATCH stream_events = {NULL, NULL};
+    struct pair p;
+    UNICODE_STRING name = {0, 0, NULL};
+    PADDRINFOEXW found = NULL;
+    ULONG value = 0, backlog;
+    SIZE_T size;
+    SOCKADDR_IN address = loopback(1);
+    struct call *call = call_new(0);
+
+    expect_rule("unsupported");
+    call->returned = wsk->WskGetAddressInfo(wsk_client, &name, NULL, NS_ALL, NULL, NULL, &found, NULL, NULL, call->irp);
+    CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
+    CHECK_EQ(rule_seen("unsupported"), 1);
+    call = call_new(0);
+    call->returned = wsk->WskGetNameInfo(wsk_client, (PSOCKADDR)&address, sizeof address, &name, NULL, NI_NUMERICHOST, NULL, NULL, call->irp);
+    CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
+    CHECK_EQ(rule_seen("unsupported"), 2);
+    call = call_new(0);
+    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_STREAM_SOCKET, NULL, &stream_events, NULL, NULL,
+                                    NULL, call->irp);
+    CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
+    CHECK_EQ(rule_seen("unsupported"), 3);
+    CHECK_EQ(wsk->WskControlClient(wsk_client, WSK_TRANSPORT_LIST_QUERY, 0, NULL, sizeof value, &value, &size, NULL), STATUS_NOT_SUPPORTED);
+    CHECK_EQ(rule_seen("unsupported"), 4);
+
+    pair_open(&p, 0);
+    CHECK_EQ(functions(&p.client)->WskControlSocket(p.client.socket, WskSetOption, SO_LINGER, SOL_SOCKET, sizeof value, &value, 0, NULL, NULL,
+                                                    NULL),
+             STATUS_NOT_SUPPORTED);
+    CHECK_EQ(functions(&p.client)->Basic.WskControlSocket(p.client.socket, WskIoctl, SIO_WSK_QUERY_RECEIVE_BACKLOG, 0, 0, NULL, sizeof backlog,
+                                                          &backlog, &size, NULL),
+             STATUS_NOT_SUPPORTED);
+    CHECK_EQ(rule_seen("unsupported"), 6);
+    peer_close(p.peer);
+    close_connection(&p.client);
 }
 
 const struct test rule_tests[] = {
@@ -134,5 +175,6 @@ const struct test rule_tests[] = {
     {"R78_versions", R78_versions},
     {"R80_deregister_waits_for_sockets", R80_deregister_waits_for_sockets},
     {"BF17_failing_creation", BF17_failing_creation},
+    {"unsupported_calls_complete_and_are_told", unsupported_calls_complete_and_are_told},
     {NULL, NULL},
 };

@@ -303,6 +303,32 @@ static void options(void)
     close_connection(&p.client);
 }
 
+/* Without control information they are WskSend and WskReceive. */
+static void send_ex_and_receive_ex(void)
+{
+    struct pair p;
+    CMSGHDR control = {.cmsg_len = WSA_CMSG_LEN(0), .cmsg_level = IPPROTO_TCP, .cmsg_type = 1};
+    ULONG length = sizeof control;
+    struct call *call = call_new(4);
+
+    expect_rule("unsupported");
+    pair_open(&p, 0);
+    call->returned = functions(&p.client)->WskSendEx(p.client.socket, &call->buffer, 0, 0, NULL, call->irp);
+    CHECK_EQ(call_end_bytes(call, STATUS_SUCCESS), 4);
+    peer_receive(p.peer, 4);
+    call = call_new(4);
+    call->returned = functions(&p.client)->WskSendEx(p.client.socket, &call->buffer, 0, sizeof control, &control, call->irp);
+    CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
+
+    peer_send(p.peer, 3);
+    call = call_new(3);
+    call->returned = functions(&p.client)->WskReceiveEx(p.client.socket, &call->buffer, WSK_FLAG_WAITALL, &length, &control, NULL, call->irp);
+    CHECK_EQ(call_end_bytes(call, STATUS_SUCCESS), 3);
+    CHECK_EQ(length, 0);
+    peer_close(p.peer);
+    close_connection(&p.client);
+}
+
 const struct test transfer_tests[] = {
     {"R43_receive_what_is_there", R43_receive_what_is_there},
     {"R44_several_receives_end_with_zero", R44_several_receives_end_with_zero},
@@ -321,5 +347,6 @@ const struct test transfer_tests[] = {
     {"cancel_races_with_data", cancel_races_with_data},
     {"irp_cancelled_before_the_call", irp_cancelled_before_the_call},
     {"options", options},
+    {"send_ex_and_receive_ex", send_ex_and_receive_ex},
     {NULL, NULL},
 };
