@@ -9,11 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 PLAIN = {"✓": "+", "✗": "x", "·": ".", "→": "->"}
 """What is shown where the output cannot hold a sign, as in a log with another encoding than UTF-8."""
+
+_interruptions = 0
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -31,6 +34,8 @@ def entry() -> NoReturn:
     from wsklab.qemu.errors import MachineError, WrongSetting
 
     codecs.register_error("plain", _plain)
+    if sys.stdout is None:  # closed by who started us
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="plain")
     try:
@@ -53,17 +58,12 @@ def entry() -> NoReturn:
         where, what = error.filename or "this host", error.strerror or error
         _fail(f"{where}: {what}; {hint}what was written until then is valid.", NOT_PROVEN)
     except Exception as error:  # Python's own exit code would be 1: "some scenario failed"
-        _fail(f"this is a mistake in wsklab ({type(error).__name__}: {error}); please send {_trace()}", NOT_PROVEN)
+        import tempfile
+        from pathlib import Path
 
+        from wsklab.orchestrator import faults
 
-def _trace() -> str:
-    """A file with the present exception's trace."""
-    import tempfile
-    import traceback
-
-    with tempfile.NamedTemporaryFile("w", prefix="wsklab-trace-", suffix=".txt", delete=False) as file:
-        traceback.print_exc(file=file)
-    return file.name
+        _fail(f"this is {faults.sentence(error, Path(tempfile.gettempdir()))}; please send the trace.", NOT_PROVEN)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -71,7 +71,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
-def _on_interruption(act: Callable[[int, FrameType | None], NoReturn]) -> None:
+def _on_interruption(act: Callable[[int, FrameType | None], None]) -> None:
     for number in INTERRUPTIONS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a background job of a shell, or nohup
             signal.signal(number, act)
@@ -82,13 +82,22 @@ def _leave(*_: object) -> NoReturn:
     os._exit(128 + signal.SIGINT)
 
 
-def _raise(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _raise(*_: object) -> None:
+    """Interrupt what goes on, once: its end, in order, is not interrupted by the second, and the third ends all."""
+    global _interruptions
+    _interruptions += 1
+    if _interruptions == 1:
+        raise KeyboardInterrupt
+    if _interruptions > 2:
+        os._exit(128 + signal.SIGINT)  # the machines go with us, the next start removes what they leave
+    with suppress(OSError):
+        os.write(2, b"wsklab: being stopped in order, which takes some seconds; once more to leave at once.\n")
 
 
 def _fail(message: str, code: int) -> NoReturn:
     prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
-    print(f"{prefix}{message}", file=sys.stderr)
+    with suppress(OSError):  # nobody reads it: the exit code says it all the same
+        print(f"{prefix}{message}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 

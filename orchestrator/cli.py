@@ -86,6 +86,41 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
     sys.exit(code)
 
 
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Make results.json, junit.xml and report.html anew from the rows of a run, also of one that was killed.
+
+    The exit code is the run's.
+    """
+    from wsklab.orchestrator import results_commands
+
+    sys.exit(results_commands.report(folder))
+
+
+@main.group()
+def results() -> None:
+    """The contract of results.json."""
+
+
+@results.command("schema")
+def results_schema() -> None:
+    """results.json as JSON Schema."""
+    from wsklab.orchestrator import results_commands
+
+    results_commands.schema()
+
+
+@results.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def results_check(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check results files: their form, and that their totals are those of their rows."""
+    from wsklab.orchestrator import results_commands
+
+    sys.exit(results_commands.check(list(files), as_json))
+
+
 @main.group(invoke_without_command=True)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder (must be empty).")
 @click.option("--quick", is_flag=True, help="Fewer repetitions: about two minutes.")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator import casting, runner, targets
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lanes import Lanes, Work
+from wsklab.orchestrator.results import Results
 
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
@@ -30,20 +29,14 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     ground.foreign = cast.foreign and cast.foreign.prepared(ground.guest.prepare)
     driver = ground.guest.prepare(driver)
     results = ground.results(driver, seed)
-
-    def boot() -> Lab:
-        lab = ground.boot(driver)
-        results.target |= lab.settings
-        return lab
-
-    current = runner.Run(folder, results, console, boot, isolate)
-    lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
-    try:
-        lanes.play(ground.admitted(jobs), ground.room)
-    finally:
-        current.write()
+    results.plan = runner.plan(cast.scenarios, repeat, until_fail)
+    labs = ground.admitted(jobs)
+    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate, ground.stop)
+    current.begin()
+    work = Work(runner.order(cast.scenarios, repeat, until_fail), ground.stop)
+    Lanes(current, work, until_fail).play(labs, ground.room)
     if as_json:
-        click.echo((folder / "results.json").read_text(encoding="utf-8"))
+        console.document((folder / "results.json").read_text(encoding="utf-8"))
     else:
         console.table(results)
         console.totals(results)
@@ -51,4 +44,13 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
             console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                          "not qualify a driver.")
         console.line(f"Report: {folder / 'report.html'}")
+    return ended(results)
+
+
+def ended(results: Results) -> int:
+    """The exit code of a run. One that was cut short ends as any command does: raises KeyboardInterrupt, LabError."""
+    if results.state == "interrupted":
+        raise KeyboardInterrupt
+    if results.state == "aborted":
+        raise LabError(str(results.why))
     return results.exit_code

@@ -54,6 +54,7 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
     else:
         _print({name: document[name] for name in ("disconnects", "restores") if name in document})
         click.echo(f"\n{folder / 'endurance.json'}")
+    everything.conclude("complete")
     return everything.exit_code
 
 

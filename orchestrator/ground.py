@@ -15,7 +15,7 @@ from pathlib import Path
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_standin
 from wsklab.images.store import sha256
-from wsklab.orchestrator import admission, runner, targets
+from wsklab.orchestrator import admission, janitor, runner, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.foreign import Foreign
@@ -23,6 +23,7 @@ from wsklab.orchestrator.guest import Guest
 from wsklab.orchestrator.lab import PEER_PROFILE, Lab
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
+from wsklab.orchestrator.stopping import Stop
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
@@ -40,6 +41,7 @@ class Ground:
     cold: bool = False
     labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     foreign: Foreign | None = None  # the driver under test, when it is not ours
+    stop: Stop = field(default_factory=Stop)
 
     @classmethod
     def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = targets.STANDIN,
@@ -49,6 +51,8 @@ class Ground:
         Raises DriverError, ImageError, MachineError.
         """
         accel.wanted()  # a wrong word is refused before anything is built for it
+        for line in janitor.tidy(images.cache_folder()):
+            console.line(f"          {line}", "dim")
         with console.step("provider and agent", makes=True):
             inputs = build_standin(images.cache_folder(), console.progress).inputs
         with console.step("image of the peer", makes=True):
@@ -116,7 +120,10 @@ class Ground:
             return self._boot_and_keep(snapshots, key, ingredients, driver)
 
     def _lab(self) -> Lab:
-        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        """A lab to be booted. Raises Stopped when none is to be any more."""
+        lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        self.stop.watch(lab)
+        return lab
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
@@ -126,6 +133,8 @@ class Ground:
                 return None
             return self._lab().resume(kept, driver)
         except (LabError, MachineError, TimeoutError) as error:
+            if self.stop.requested:  # which is no fault of the snapshot's
+                raise
             snapshots.remove(key)
             reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
             self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")

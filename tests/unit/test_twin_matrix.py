@@ -17,7 +17,7 @@ from wsklab.orchestrator import suite, twin_matrix, twin_runs
 from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.results import UNLOAD, Results, ScenarioResult
+from wsklab.orchestrator.results import UNLOAD, Results, ScenarioResult, observed
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.twin_matrix import Row
 
@@ -143,6 +143,7 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
               whole: bool = False, correct_fails: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """Run TWIN on the panel, with verdicts of `fails`; returns the matrix, and what the twin was run on."""
     met: list[str] = []
+    ends: list[tuple[str, ...]] = []
 
     class FakeRun:
         def __init__(self, folder: Path, results: Results, console: Console, boot: object) -> None:
@@ -161,10 +162,13 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
 
         def result(self, name: str, failed: bool) -> ScenarioResult:
             verdict, reasons = ("fail", ["why"]) if failed else ("pass", [])
-            return ScenarioResult(name, name, 1, verdict, reasons, [], {}, {}, {}, "")
+            return ScenarioResult(name, name, 1, verdict, reasons, [], {}, observed(), {}, "")
 
-        def write(self) -> None:
+        def begin(self) -> None:
             pass
+
+        def finish(self, *ended: str) -> None:
+            ends.append(ended)
 
     monkeypatch.setattr(twin_runs, "Run", FakeRun)
 
