@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -38,6 +39,7 @@ def entry() -> NoReturn:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="plain")
+    threading.excepthook = _thread_failed
     try:
         _on_interruption(_raise)
         main(prog_name="wsklab", standalone_mode=False)
@@ -64,6 +66,22 @@ def entry() -> NoReturn:
         from wsklab.orchestrator import faults
 
         _fail(f"this is {faults.sentence(error, Path(tempfile.gettempdir()))}; please send the trace.", NOT_PROVEN)
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """What a thread of ours dies of is for its trace's file; whoever waits for the thread meets an error of its own."""
+    import tempfile
+    from pathlib import Path
+
+    from wsklab.orchestrator import faults
+
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        _say(f"wsklab: in the background: {faults.sentence(failed.exc_value, Path(tempfile.gettempdir()))}")
+
+
+def _say(message: str) -> None:
+    with suppress(OSError):  # nobody reads it: the exit code says it all the same
+        print(message, file=sys.stderr, flush=True)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -96,8 +114,7 @@ def _raise(*_: object) -> None:
 
 def _fail(message: str, code: int) -> NoReturn:
     prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
-    with suppress(OSError):  # nobody reads it: the exit code says it all the same
-        print(f"{prefix}{message}", file=sys.stderr, flush=True)
+    _say(f"{prefix}{message}")
     sys.exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.ground import Ground
 from wsklab.orchestrator.lanes import Lanes, Work
-from wsklab.orchestrator.results import Results
+from wsklab.orchestrator.results import Results, as_text
 
 
 def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
@@ -36,15 +37,27 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     work = Work(runner.order(cast.scenarios, repeat, until_fail), ground.stop)
     Lanes(current, work, until_fail).play(labs, ground.room)
     if as_json:
-        console.document((folder / "results.json").read_text(encoding="utf-8"))
+        console.document(_document(folder, results))
     else:
         console.table(results)
         console.totals(results)
         if not ground.guest.qualifying:
             console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                          "not qualify a driver.")
-        console.line(f"Report: {folder / 'report.html'}")
+        if (folder / "report.html").exists():
+            console.line(f"Report: {folder / 'report.html'}")
     return ended(results)
+
+
+def _document(folder: Path, results: Results) -> str:
+    """results.json; of a run whose folder is gone or full, what is known without it."""
+    try:
+        text = (folder / "results.json").read_text(encoding="utf-8")
+        if json.loads(text)["state"] == results.state:
+            return text
+    except (OSError, ValueError):
+        pass
+    return as_text(results.document)
 
 
 def ended(results: Results) -> int:

@@ -149,6 +149,8 @@ class Console:
         for verdict, count in results.totals.items():
             if verdict != "all" and (count or verdict == "pass"):
                 parts += [(f"{count} {verdict.replace('_', ' ')}", COLOURS.get(verdict, "yellow")), "  "]
+        if results.state == "complete" and results.plan.asked is not None:
+            parts += [(f"({results.plan.asked} asked for, and the driver's unload)", "dim")]
         self._out.print()
         self._out.print(Text.assemble(*parts))
         if shortfall := results.shortfall:

@@ -59,10 +59,11 @@ def test_a_retry_never_hides_a_failure() -> None:
 
 def test_the_file_is_replaced_whole_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    for rows in ([result()], [result(), result("half-close", "fail")]):
-        results.write_atomically(path, results.as_text(some(*rows).document))
+    for these in ([result()], [result(), result("half-close", "fail")]):
+        results.write_atomically(path, results.as_text(some(*these).document))
     document = results.read(path)
-    assert document["totals"] == {"pass": 1, "fail": 1, "inconclusive": 0, "infra": 0, "flaky": 0, "all": 2, "not_run": 0}
+    assert document["totals"] == {
+        "pass": 1, "fail": 1, "inconclusive": 0, "infra": 0, "flaky": 0, "all": 2, "not_run": 0}
     assert list(tmp_path.iterdir()) == [path]
     path.write_text(json.dumps({"schema": 99}))
     with pytest.raises(ValueError, match="not a results file of schema 2"):
@@ -327,7 +328,8 @@ console.document("{}")
 import sys
 print("done", file=sys.stderr)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as it:
         assert it.stdout is not None and it.stderr is not None
         it.stdout.readline()
         it.stdout.close()
