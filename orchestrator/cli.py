@@ -23,8 +23,8 @@ def main() -> None:
     It boots a target that runs the driver and a Linux peer under QEMU, joins them by a wire of its own, and compares
     the flags of WskDisconnectEvent with what was on the wire.
 
-    Exit codes: 0 every verdict pass; 1 some fail or flaky; 2 wrong usage; 3 nothing failed, but something is
-    inconclusive or the lab's own fault; 130 interrupted.
+    Exit codes: 0 every verdict pass; 1 some fail or flaky; 2 wrong usage; 3 something is inconclusive, the lab's own
+    fault, or was not run at all; 130 interrupted.
     """
 
 
