@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import traceback
@@ -14,6 +15,9 @@ from wsklab.qemu.errors import MachineError
 
 OURS = (LabError, MachineError, ImageError, DriverError)
 """Errors whose message is made for people."""
+
+OF_THE_HOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EEXIST})
+"""Errors that say all there is to say, whoever meets them."""
 
 MOST = 20
 """Traces that are kept in one place; a thousand rows may fail for one cause."""
@@ -29,6 +33,8 @@ def sentence(error: BaseException, folder: Path) -> str:
         return str(error) or LATE
     if isinstance(error, TimeoutError) and error.errno is None:
         return str(error) or LATE
+    if isinstance(error, OSError) and error.errno in OF_THE_HOST:
+        return f"{error.filename or 'this host'}: {error.strerror}"
     kept = _keep(error, folder)
     where = f" (trace: {kept})" if kept else ""
     if isinstance(error, OSError):

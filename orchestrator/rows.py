@@ -32,8 +32,13 @@ class Home:
         except OSError:
             pass
         if not os.fstat(self._fd).st_nlink:
-            return f"the run's folder {self.path} was removed while the run went on, and its evidence with it"
+            return self.emptied
         return f"the run's folder {self.path} was moved to {self.wherever.readlink()} while the run went on"
+
+    @property
+    def emptied(self) -> str:
+        """What is said when the folder is gone, or its rows: a removal goes through what is in it first."""
+        return f"the run's folder {self.path}, or what was in it, was removed while the run went on"
 
     def close(self) -> None:
         """Let go of it."""

@@ -11,13 +11,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from wsklab import images
-from wsklab.orchestrator import characterise, evidence, faults, observation, publish, rows
+from wsklab.orchestrator import characterise, evidence, faults, observation, publish
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.evidence import Slice
@@ -94,9 +95,13 @@ class Run:
                 return lab
             lab.stop()
         lab = self.boot()
-        self._learn(lab.settings)
-        if self.isolate:
-            lab.save()
+        try:
+            self._learn(lab.settings)
+            if self.isolate:
+                lab.save()
+        except BaseException:
+            lab.stop()
+            raise
         return lab
 
     def _learn(self, settings: Mapping[str, Any]) -> None:
@@ -104,7 +109,8 @@ class Run:
         with self._lock:
             if not settings.items() <= self.results.target.items():
                 self.results.target |= settings
-                publish.head(self._home.wherever, self.results)
+                with suppress(OSError):  # of use only when the run is killed: at its end it is written again
+                    publish.head(self._home.wherever, self.results)
 
     def _again(self, lab: Lab, suspect: bool) -> bool:
         """Make the lab fit for its next scenario, or say why it gets another one."""
@@ -120,7 +126,7 @@ class Run:
                 lab.target.state()  # a driver that hangs must not be blamed on the next scenario
             except LabError as error:
                 reason = str(error)
-        if reason is not None:
+        if reason is not None and not self.stop.requested:
             self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
         return reason is None
 
@@ -231,8 +237,7 @@ class Run:
 
     def watch(self) -> None:
         """Abort the run when its folder is not where it was: nobody would find its evidence."""
-        trouble = self._home.trouble() or (
-            f"{self.folder / rows.NAME} was removed while the run went on" if self._rows.lost else None)
+        trouble = self._home.trouble() or (self._home.emptied if self._rows.lost else None)
         if trouble:
             self.stop.request("aborted", trouble)
 

@@ -246,7 +246,8 @@ def test_an_exception_that_nobody_expected_never_ends_in_success(
     assert on_disk(run)["not_run"]["f"] == 1
     assert all(lab.stopped for lab in run.labs)
     assert "Traceback" not in "".join(capfd.readouterr())
-    assert "Traceback" in (tmp_path / "trace-1.txt").read_text()
+    if not isinstance(error, OSError) or error.errno == errno.EPIPE:
+        assert "Traceback" in (tmp_path / "trace-1.txt").read_text()
 
 
 def test_a_row_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +296,8 @@ def test_a_folder_that_is_moved_or_removed_ends_the_run(tmp_path: Path, moved: b
     run.happens["b"] = vanish
     play(run, lanes)
     assert (run.results.state, run.results.exit_code) == ("aborted", 3)
-    assert str(run.results.why).startswith(f"the run's folder {folder} was {'moved to' if moved else 'removed'}")
+    says = f" was moved to {tmp_path / 'elsewhere'}" if moved else ", or what was in it, was removed"
+    assert run.results.why == f"the run's folder {folder}{says} while the run went on"
     assert "b" in run.results.missing
     if moved:
         assert json.loads((tmp_path / "elsewhere" / "results.json").read_text())["state"] == "aborted"

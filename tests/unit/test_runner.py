@@ -68,7 +68,7 @@ def fails(error: Exception) -> Callable[[Any], list[Observation]]:
 @pytest.mark.parametrize(("error", "says"), [
     (LabError("the driver does not load"), "the lab failed: the driver does not load"),
     (TimeoutError(), "the lab failed: something did not happen in the time allowed"),
-    (FULL, "the lab failed: wire.pcapng: No space left on device (trace: "),
+    (FULL, "the lab failed: wire.pcapng: No space left on device"),
     (KeyError("x"), "the lab failed: a mistake in wsklab, KeyError: 'x' (trace: "),
 ])
 def test_what_fails_before_the_first_step_keeps_its_evidence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -164,14 +165,26 @@ def test_a_run_whose_reader_leaves_goes_on_and_its_exit_code_is_true(tmp_path: P
     assert Finished(0, "", "", tmp_path / "run").verdicts == {"linger-zero": "pass", "driver-unload": "pass"}
 
 
-def test_a_run_whose_folder_is_removed_says_so(running: tuple[subprocess.Popen[str], Path]) -> None:
+def test_a_run_that_can_write_no_more_ends_and_is_not_green(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
-    shutil.rmtree(folder)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "File too large" in errors and len(errors.splitlines()) == 1
+    assert "of 1000 run" in said and "Traceback" not in said
+    assert json.loads((folder / "results.json").read_text())["exit_code"] == 3
+    assert processes_of(folder) == [] and disks(folder) == []
+
+
+def test_a_run_whose_folder_is_moved_says_so(running: tuple[subprocess.Popen[str], Path], tmp_path: Path) -> None:
+    process, folder = running
+    now = folder.rename(tmp_path / "elsewhere")
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 3
-    assert errors == f"wsklab: the run's folder {folder} was removed while the run went on, and its evidence with it\n"
+    assert errors == f"wsklab: the run's folder {folder} was moved to {now} while the run went on\n"
     assert "Traceback" not in said
-    assert not folder.exists()
+    assert json.loads((now / "results.json").read_text())["state"] == "aborted"
+    assert disks(now) == []
 
 
 def test_two_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
