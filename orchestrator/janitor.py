@@ -67,7 +67,11 @@ def alive(folder: Path) -> bool:
 def clear(folder: Path) -> int:
     """Remove the disks of a run's labs, which are no evidence; returns the bytes that this frees."""
     disks = [path for name in MACHINES for disk in DISKS for path in folder.glob(f"lab-*/{name}/{disk}")]
-    return sum(_remove(path) for path in (*disks, *folder.glob(".*.[0-9]*")))
+    freed = 0
+    for path in (*disks, *folder.glob(".*.[0-9]*")):
+        with suppress(OSError):
+            freed += _remove(path)
+    return freed
 
 
 def tidy(cache: Path) -> Iterator[str]:

@@ -201,7 +201,7 @@ class Results:
         """As the contract says: what is not whole proves nothing; a fail or a flake outranks what is not proven."""
         if self.state == "interrupted":
             return INTERRUPTED
-        if self.state != "complete":
+        if self.state != "complete" or self.missing:
             return NOT_PROVEN
         totals = self.totals
         if totals["fail"] or totals["flaky"]:

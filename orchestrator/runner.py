@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from wsklab import images
-from wsklab.orchestrator import characterise, evidence, faults, observation, publish
+from wsklab.orchestrator import characterise, evidence, faults, janitor, observation, publish, rows
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.evidence import Slice
-from wsklab.orchestrator.janitor import Lease
 from wsklab.orchestrator.judge import Judgement, judge
 from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.observation import Observation, describe_loss
@@ -251,12 +250,15 @@ class Run:
                     if not (self._home.wherever / row.evidence).exists()] if state == "complete" else []
             if gone:
                 state, why = "aborted", f"evidence was removed while the run went on: {gone[0]} of {len(gone)}"
+            elif state == "complete" and len(rows.read(self._home.wherever)) != len(self.results.scenarios):
+                state, why = "aborted", f"{rows.NAME} does not hold the rows that were reported"
             self.results.conclude(state, why)
             if self._behaviours:
                 write_atomically(self._home.wherever / "characterisation.yaml", characterise.document(self._behaviours))
             publish.whole(self._home.wherever, self.results)
         except (OSError, ValueError) as error:  # what is on disk says that the run goes on, which is no success either
-            self.results.conclude("aborted", self.stop.why or faults.sentence(error, self.folder))
+            self.results.conclude(self.stop.state or "aborted", self.stop.why or faults.sentence(error, self.folder))
+        janitor.clear(self._home.wherever)
         self._rows.close()
         self._home.close()
 
@@ -285,7 +287,7 @@ def new_folder(out: Path | None) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         if any(folder.iterdir()):
             raise UsageError(f"{folder}: holds something already; name another folder with --out.")
-        Lease(folder, images.cache_folder())
+        janitor.Lease(folder, images.cache_folder())
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}; name another folder with --out.") from None

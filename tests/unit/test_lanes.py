@@ -311,6 +311,14 @@ def test_evidence_that_is_removed_ends_the_success(tmp_path: Path) -> None:
     assert "evidence/b-1" in str(run.results.why)
 
 
+def test_rows_that_somebody_cuts_off_end_the_success(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    run.happens["f"] = lambda: os.truncate(tmp_path / "results.jsonl", 0)
+    play(run, 1)
+    assert (run.results.state, run.results.exit_code) == ("aborted", 3)
+    assert on_disk(run)["not_run"].keys() == set("abcde")
+
+
 # --- interruption -------------------------------------------------------------------------------------------------
 
 

@@ -143,7 +143,6 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
               whole: bool = False, correct_fails: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """Run TWIN on the panel, with verdicts of `fails`; returns the matrix, and what the twin was run on."""
     met: list[str] = []
-    ends: list[tuple[str, ...]] = []
 
     class FakeRun:
         def __init__(self, folder: Path, results: Results, console: Console, boot: object) -> None:
@@ -168,7 +167,7 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
             pass
 
         def finish(self, *ended: str) -> None:
-            ends.append(ended)
+            pass
 
     monkeypatch.setattr(twin_runs, "Run", FakeRun)
 
@@ -179,6 +178,7 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
                             lambda driver: Results({}, driver={"twin": driver.twin}))
     found = run.run(built(None), {TWIN: built(TWIN.name)}, twin_matrix.panel(suite.built_in()), whole)
     assert json.loads((folder / "twins.json").read_text()) == found
+    assert (found["state"], found["asked"]) == ("complete", 1)
     return found, met
 
 
@@ -232,6 +232,19 @@ def test_a_driver_that_is_not_seen_to_load_has_a_row_for_it(tmp_path: Path, monk
     assert met == []
     assert found["twins"][0]["verdicts"] == {twin_runs.LOADING: "inconclusive"}
     assert found["missed"] == [TWIN.name], "it should fail, not be unproven"
+
+
+def test_a_matrix_that_is_cut_short_does_not_look_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(FakeBench):
+        def lend(self, driver: BuiltDriver) -> Any:
+            if driver.twin:
+                raise KeyboardInterrupt
+            return super().lend(driver)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_twins(tmp_path, monkeypatch, Interrupted(), lambda name: False)
+    matrix = json.loads((tmp_path / "twins.json").read_text())
+    assert (matrix["state"], matrix["asked"]) == ("interrupted", 1)
 
 
 def test_a_false_alarm_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
