@@ -218,7 +218,7 @@ class Results:
         unload = missing.pop(UNLOAD, 0)
         why = f"{self.state}: {self.why}" if self.why and self.state != "interrupted" else self.why or self.state
         if asked is None:
-            return f"{run} run, of a number without end: {why}"
+            return f"{run} run, no number asked for: {why}"
         if missing:
             return f"{run} of {asked} run; {sum(missing.values())} not run: {why}"
         return f"{run} of {asked} run{', the unload not judged' if unload else ''}: {why}"

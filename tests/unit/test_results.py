@@ -242,7 +242,7 @@ def test_a_run_without_end_that_is_interrupted_is_no_success() -> None:
     cut = some(result(), result(UNLOAD))
     cut.plan = Plan(("linger-zero",), None, until_fail=True)
     cut.conclude("interrupted", "interrupted")
-    assert (cut.exit_code, cut.shortfall) == (130, "1 run, of a number without end: interrupted")
+    assert (cut.exit_code, cut.shortfall) == (130, "1 run, no number asked for: interrupted")
     assert ET.fromstring(junit(cut)).get("errors") == "1"
 
 
