@@ -48,10 +48,10 @@ class Lease:
         """The process has done its work: no disk of a lab stays."""
         atexit.unregister(self.end)
         with suppress(OSError):
-            clear(self._folder)
-        for path in (self._note, self._folder / LOCK):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            if os.path.samestat(os.fstat(self._lock.fileno()), (self._folder / LOCK).stat()):  # else it is another's
+                clear(self._folder)
+                (self._folder / LOCK).unlink()
+                self._note.unlink()
         self._lock.close()
 
 

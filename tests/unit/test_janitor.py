@@ -105,6 +105,19 @@ def test_the_end_of_a_process_leaves_no_disk_and_no_lock(tmp_path: Path) -> None
     assert list((tmp_path / "cache" / "runs").iterdir()) == []
 
 
+def test_the_end_of_a_process_spares_another_run_in_the_same_place(tmp_path: Path) -> None:
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    run.mkdir()
+    lease = janitor.Lease(run, cache)
+    run.rename(tmp_path / "elsewhere")
+    with process(HOLDERS["run"], cache, run) as kill:
+        disk = a_disk(run / "lab-1" / "target" / "overlay.qcow2")
+        lease.end()
+        assert disk.exists() and janitor.alive(run)
+        kill()
+        assert len(list(janitor.tidy(cache))) == 1
+
+
 @pytest.mark.parametrize(("manifest", "stays"), [
     (None, False), (b"", False), (b'{"name": "pe', False), (b"[]", False), (b'{"name": "of another version"}', True)])
 def test_a_folder_that_is_no_image_goes_and_one_of_another_version_stays(
