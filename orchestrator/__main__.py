@@ -8,15 +8,16 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 PLAIN = {"✓": "+", "✗": "x", "·": ".", "→": "->"}
 """What is shown where the output cannot hold a sign, as in a log with another encoding than UTF-8."""
 
-_heard: list[bool] = []
-"""Whether an interruption has come."""
+_interruptions = 0
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,8 +35,11 @@ def entry() -> NoReturn:
     from wsklab.qemu.errors import MachineError, WrongSetting
 
     codecs.register_error("plain", _plain)
+    if sys.stdout is None:  # closed by who started us
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="plain")
+    threading.excepthook = _thread_failed
     try:
         _on_interruption(_raise)
         main(prog_name="wsklab", standalone_mode=False)
@@ -56,20 +60,31 @@ def entry() -> NoReturn:
         where, what = error.filename or "this host", error.strerror or error
         _fail(f"{where}: {what}; {hint}what was written until then is valid.", NOT_PROVEN)
     except Exception as error:
-        if _heard:  # some libraries make another exception of an interruption
+        if _interruptions:  # some libraries make another exception of an interruption
             _fail("interrupted; what was done until then is kept.", INTERRUPTED)
         # Python's own exit code would be 1: "some scenario failed"
-        _fail(f"this is a mistake in wsklab ({type(error).__name__}: {error}); please send {_trace()}", NOT_PROVEN)
+        import tempfile
+        from pathlib import Path
+
+        from wsklab.orchestrator import faults
+
+        _fail(f"this is {faults.sentence(error, Path(tempfile.gettempdir()))}; please send the trace.", NOT_PROVEN)
 
 
-def _trace() -> str:
-    """A file with the present exception's trace."""
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """What a thread of ours dies of is for its trace's file; whoever waits for the thread meets an error of its own."""
     import tempfile
-    import traceback
+    from pathlib import Path
 
-    with tempfile.NamedTemporaryFile("w", prefix="wsklab-trace-", suffix=".txt", delete=False) as file:
-        traceback.print_exc(file=file)
-    return file.name
+    from wsklab.orchestrator import faults
+
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        _say(f"wsklab: in the background: {faults.sentence(failed.exc_value, Path(tempfile.gettempdir()))}")
+
+
+def _say(message: str) -> None:
+    with suppress(OSError):  # nobody reads it: the exit code says it all the same
+        print(message, file=sys.stderr, flush=True)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -77,7 +92,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
-def _on_interruption(act: Callable[[int, FrameType | None], NoReturn]) -> None:
+def _on_interruption(act: Callable[[int, FrameType | None], None]) -> None:
     for number in INTERRUPTIONS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a background job of a shell, or nohup
             signal.signal(number, act)
@@ -88,16 +103,23 @@ def _leave(*_: object) -> NoReturn:
     os._exit(128 + signal.SIGINT)
 
 
-def _raise(*_: object) -> NoReturn:
-    _heard.append(True)
-    raise KeyboardInterrupt
+def _raise(*_: object) -> None:
+    """Interrupt what goes on, once: its end, in order, is not interrupted by the second, and the third ends all."""
+    global _interruptions
+    _interruptions += 1
+    if _interruptions == 1:
+        raise KeyboardInterrupt
+    if _interruptions > 2:
+        os._exit(128 + signal.SIGINT)  # the machines go with us, the next start removes what they leave
+    with suppress(OSError):
+        os.write(2, b"wsklab: being stopped in order, which takes some seconds; once more to leave at once.\n")
 
 
 def _fail(message: str, code: int) -> NoReturn:
     from wsklab.common.text import visible
 
     prefix = "" if message[:1] == "/" or ":" in message.split(" ", 1)[0] else "wsklab: "
-    print(visible(f"{prefix}{message}", lines=True), file=sys.stderr)
+    _say(visible(f"{prefix}{message}", lines=True))
     sys.exit(code)
 
 

@@ -23,8 +23,8 @@ def main() -> None:
     It boots a target that runs the driver and a Linux peer under QEMU, joins them by a wire of its own, and compares
     the flags of WskDisconnectEvent with what was on the wire.
 
-    Exit codes: 0 every verdict pass; 1 some fail or flaky; 2 wrong usage; 3 nothing failed, but something is
-    inconclusive or the lab's own fault; 130 interrupted.
+    Exit codes: 0 every verdict pass; 1 some fail or flaky; 2 wrong usage; 3 something is inconclusive, the lab's own
+    fault, or was not run at all; 130 interrupted.
     """
 
 
@@ -84,6 +84,41 @@ def run(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, .
         twin=next(iter(twin_names), None), repeat=repeat, until_fail=until_fail, jobs=jobs, isolate=isolate, cold=cold,
         seed=seed, out=out, as_json=as_json, verify=verify)
     sys.exit(code)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Make results.json, junit.xml and report.html anew from the rows of a run, also of one that was killed.
+
+    The exit code is the run's.
+    """
+    from wsklab.orchestrator import results_commands
+
+    sys.exit(results_commands.report(folder))
+
+
+@main.group()
+def results() -> None:
+    """The contract of results.json."""
+
+
+@results.command("schema")
+def results_schema() -> None:
+    """results.json as JSON Schema."""
+    from wsklab.orchestrator import results_commands
+
+    results_commands.schema()
+
+
+@results.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def results_check(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check results files: their form, and that their totals are those of their rows."""
+    from wsklab.orchestrator import results_commands
+
+    sys.exit(results_commands.check(list(files), as_json))
 
 
 @main.group(invoke_without_command=True)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-
-import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator import casting, limits, runner, targets
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.lab import Lab
 from wsklab.orchestrator.lanes import Lanes, Work
+from wsklab.orchestrator.results import Results, as_text
 from wsklab.orchestrator.watched import phase
 
 
@@ -32,28 +32,42 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     ground.foreign = cast.foreign and cast.foreign.prepared(ground.guest.prepare)
     driver = ground.guest.prepare(driver)
     results = ground.results(driver, seed)
-
-    def boot() -> Lab:
-        lab = ground.boot(driver)
-        results.target |= lab.settings
-        return lab
-
-    current = runner.Run(folder, results, console, boot, isolate, ground.damage)
-    lanes = Lanes(current, Work(runner.order(cast.scenarios, repeat, until_fail)), until_fail)
-    slowness = ground.guest.slow[ground.accelerator]
-    limit = inf if until_fail else limits.of_run(cast.scenarios, repeat, slowness)
-    try:
-        with phase("the run", limit, folder):
-            lanes.play(ground.admitted(jobs), ground.room)
-    finally:
-        current.write()
+    results.plan = runner.plan(cast.scenarios, repeat, until_fail)
+    labs = ground.admitted(jobs)
+    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate, ground.stop, ground.damage)
+    current.begin()
+    work = Work(runner.order(cast.scenarios, repeat, until_fail), ground.stop)
+    limit = inf if until_fail else limits.of_run(cast.scenarios, repeat, ground.guest.slow[ground.accelerator])
+    with phase("the run", limit, folder):
+        Lanes(current, work, until_fail).play(labs, ground.room)
     if as_json:
-        click.echo((folder / "results.json").read_text(encoding="utf-8"))
+        console.document(_document(folder, results))
     else:
         console.table(results)
         console.totals(results)
         if not ground.guest.qualifying:
             console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                          "not qualify a driver.")
-        console.line(f"Report: {folder / 'report.html'}")
+        if (folder / "report.html").exists():
+            console.line(f"Report: {folder / 'report.html'}")
+    return ended(results)
+
+
+def _document(folder: Path, results: Results) -> str:
+    """results.json; of a run whose folder is gone or full, what is known without it."""
+    try:
+        text = (folder / "results.json").read_text(encoding="utf-8")
+        if json.loads(text)["state"] == results.state:
+            return text
+    except (OSError, ValueError):
+        pass
+    return as_text(results.document)
+
+
+def ended(results: Results) -> int:
+    """The exit code of a run. One that was cut short ends as any command does: raises KeyboardInterrupt, LabError."""
+    if results.state == "interrupted":
+        raise KeyboardInterrupt
+    if results.state == "aborted":
+        raise LabError(str(results.why))
     return results.exit_code

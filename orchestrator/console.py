@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console as RichConsole
 from rich.table import Table
@@ -23,15 +24,55 @@ LEGEND_COLUMNS = 4
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "infra": "!"}
 
 
+class Output:
+    """Standard output that is written to no more once that fails: a reader that left, a full disk under a log.
+
+    What a command does goes on; its results are in files, and its exit code is theirs.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout
+
+    def write(self, text: str) -> int:
+        """Write, or do nothing."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do nothing."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Lead the descriptor nowhere, as what is buffered is written once more at the end of the process."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Console:
     """Steps, lines and tables on standard output; `quiet` keeps all of it back (for `--json`)."""
 
     def __init__(self, quiet: bool = False) -> None:
         # A file or a build server has no width; the table shall not be folded to 80 columns there.
         width = None if sys.stdout.isatty() else 140
-        self._out = RichConsole(quiet=quiet, highlight=False, width=width)
+        self._output = Output()
+        self._out = RichConsole(quiet=quiet, highlight=False, width=width, file=cast(IO[str], self._output))
         self._spinner = threading.Lock()
         self._notes = 0
+
+    def document(self, text: str) -> None:
+        """What a program reads, as it is, also when everything else is kept back."""
+        self._output.write(text)
+        self._output.flush()
 
     def line(self, text: str, style: str = "") -> None:
         """One line, as it is: no markup, and never folded, as paths are copied from it."""
@@ -86,16 +127,16 @@ class Console:
         for heading in ("scenario", "wire: peer", "driver", "WskDisconnectEvent", "receives", "verdict"):
             table.add_column(heading, overflow="fold")
         again = [result for result in results.scenarios if result.again]
-        for result in results.scenarios:
+        for result in results.plan.ordered(results.scenarios):
             if result.again:
                 continue
-            wire = result.observed.get("wire", {})
+            wire = result.observed["wire"]
             table.add_row(
                 Text(result.name if result.repeat == 1 else f"{result.name} #{result.repeat}"),
-                _endings(wire.get("peer", [])),
-                _endings(wire.get("driver", [])),
-                _events(result.observed.get("disconnects", [])) or ("not called" if wire else ""),
-                _transfers(result.observed.get("receives", [])),
+                _endings(wire["peer"]),
+                _endings(wire["driver"]),
+                _events(result.observed["disconnects"]) or ("not called" if wire["frames"] else ""),
+                _transfers(result.observed["receives"]),
                 Text(result.verdict, style=COLOURS[result.verdict]),
             )
         self._out.print()
@@ -104,13 +145,17 @@ class Console:
             self._out.print(Text(f"and {len(again)} repetitions that passed", style="dim"))
 
     def totals(self, results: Results) -> None:
-        """The last line but one: how many of each."""
+        """The last line but one: how many of each, and what was not run."""
         parts: list[tuple[str, str] | str] = []
         for verdict, count in results.totals.items():
             if verdict != "all" and (count or verdict == "pass"):
-                parts += [(f"{count} {verdict}", COLOURS[verdict]), "  "]
+                parts += [(f"{count} {verdict.replace('_', ' ')}", COLOURS.get(verdict, "yellow")), "  "]
+        if results.state == "complete" and results.plan.asked is not None:
+            parts += [(f"({results.plan.asked} asked for, and the driver's unload)", "dim")]
         self._out.print()
         self._out.print(Text.assemble(*parts))
+        if shortfall := results.shortfall:
+            self.line(shortfall, "yellow")
 
 
     def twin(self, entry: Mapping[str, Any], seconds: float) -> None:
@@ -184,11 +229,11 @@ def _endings(sides: list[list[str]]) -> str:
     return ", ".join(shown)
 
 
-def _events(disconnects: list[dict[str, Any]]) -> str:
+def _events(disconnects: Sequence[Mapping[str, Any]]) -> str:
     return _folded([call_words(call) for call in disconnects])
 
 
-def _transfers(receives: list[dict[str, object]]) -> str:
+def _transfers(receives: Sequence[Mapping[str, Any]]) -> str:
     return _folded([f"{r['length']} B" if r["status"] == "00000000" else str(r["status"]) for r in receives])
 
 

@@ -36,8 +36,7 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
         (folder / name).mkdir()
         results = Results(everything.run, everything.target, everything.driver, everything.scenarios)
         return Endurance(runner.Run(folder / name, results, Console(quiet=True), lambda: ground.boot(driver), isolate,
-                                    ground.damage),
-                         console.progress)
+                                    damage=ground.damage), console.progress)
 
     def keep(name: str, found: dict[str, Any]) -> None:
         document[name] = found
@@ -55,6 +54,7 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
     else:
         _print({name: document[name] for name in ("disconnects", "restores") if name in document})
         click.echo(f"\n{folder / 'endurance.json'}")
+    everything.conclude("complete")
     return everything.exit_code
 
 

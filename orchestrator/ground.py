@@ -19,7 +19,7 @@ from wsklab.drivers.build import BuiltDriver, build_standin
 from wsklab.images.errors import ImageError
 from wsklab.images.secure import sha256
 from wsklab.images.store import Store
-from wsklab.orchestrator import admission, runner, targets
+from wsklab.orchestrator import admission, janitor, runner, targets
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.foreign import Foreign
@@ -27,6 +27,7 @@ from wsklab.orchestrator.guest import Guest
 from wsklab.orchestrator.lab import PEER_PROFILE, Lab
 from wsklab.orchestrator.results import Results
 from wsklab.orchestrator.snapshots import Snapshots, key_of
+from wsklab.orchestrator.stopping import Stop
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
@@ -44,6 +45,7 @@ class Ground:
     cold: bool = False
     labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     foreign: Foreign | None = None  # the driver under test, when it is not ours
+    stop: Stop = field(default_factory=Stop)
     _damage_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _damaged: list[str] = field(default_factory=list)
     _look_again: float = 0.0  # `time.monotonic`
@@ -56,6 +58,8 @@ class Ground:
         Raises DriverError, ImageError, MachineError.
         """
         accel.wanted()  # a wrong word is refused before anything is built for it
+        for line in janitor.tidy(images.cache_folder()):
+            console.line(f"          {line}", "dim")
         with console.step("provider and agent", makes=True):
             inputs = build_standin(images.cache_folder(), console.progress).inputs
         with console.step("image of the peer", makes=True):
@@ -141,7 +145,10 @@ class Ground:
             return self._boot_and_keep(snapshots, key, ingredients, driver)
 
     def _lab(self) -> Lab:
-        return Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        """A lab to be booted. Raises Stopped when none is to be any more."""
+        lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        self.stop.watch(lab)
+        return lab
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
@@ -151,6 +158,8 @@ class Ground:
                 return None
             return self._lab().resume(kept, driver)
         except (LabError, MachineError, TimeoutError) as error:
+            if self.stop.requested:  # which is no fault of the snapshot's
+                raise
             snapshots.remove(key)
             reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
             self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")

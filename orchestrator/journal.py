@@ -48,6 +48,7 @@ class Journal:
         self._lost: Observation | None = None
         self._expecting_loss = False
         self._wakers: list[Callable[[Observation], object]] = []
+        self._closed = False
 
     def add(self, observation: Observation) -> None:
         """Append and wake who waits."""
@@ -115,8 +116,16 @@ class Journal:
         with self._changed:
             self._lost = None
 
+    def close(self) -> None:
+        """The lab is stopped: nothing comes any more, and whoever waits is told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def check(self) -> None:
         """Raise MachineLost when a machine went away unasked."""
+        if self._closed:
+            raise MachineLost("the lab was stopped")
         if self._lost is not None:
             raise MachineLost(describe_loss(self._lost))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,8 @@ class Lab:
         self._static_events = False
         self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
         self.journal.on_loss(self._wake)
+        self._stopped = False
+        self._stopping = threading.Lock()
 
     @property
     def target(self) -> Target:
@@ -215,16 +218,24 @@ class Lab:
         return self.doubt is None and self.journal.lost is None
 
     def stop(self) -> None:
-        """Stop everything, whatever state it is in; takes less than two seconds."""
+        """Stop everything, whatever state it is in, for good; takes less than two seconds.
+
+        Another thread may be about to start it: it meets an error.
+        """
+        self._stopped = True
         self.journal.expect_loss(True)
-        if self._peer is not None:
-            self._peer.ssh.close()
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda machine: machine.stop(), self._machines.values()))
-        self.wire.stop()
-        for name in MACHINES:  # no evidence, and with a snapshot in them large
-            for disk in DISKS:
-                (self.folder / name / disk).unlink(missing_ok=True)
+        self.journal.close()
+        if self._target is not None:
+            self._target.agent.wake()
+        with self._stopping:
+            if self._peer is not None:
+                self._peer.ssh.close()
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(lambda machine: machine.stop(), list(self._machines.values())))
+            self.wire.stop()
+            for name in MACHINES:  # no evidence, and with a snapshot in them large
+                for disk in DISKS:
+                    (self.folder / name / disk).unlink(missing_ok=True)
 
     def prepare(self, scenario: Scenario) -> None:
         """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""
@@ -307,7 +318,7 @@ class Lab:
 
     def boot_peer(self) -> None:
         """Boot the peer again after `cut_peer`."""
-        self.peer.machine.start()
+        self._power_on(self.peer.machine)
         self._await_peer(time.monotonic() + BOOT * self.slowness)
 
     def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
@@ -325,8 +336,20 @@ class Lab:
         machine = Machine(name, profile, files, self.folder / name, self._accelerator, wire_end)
         machine.on_event(lambda event: self._on_machine(name, event))
         self._machines[name] = machine
-        machine.start(snapshot)
+        self._power_on(machine, snapshot)
         return machine
+
+    def _power_on(self, machine: Machine, snapshot: str | None = None) -> None:
+        """Start a machine, unless the lab is stopped. Raises LabError then; the machine does not run."""
+        self._alive()
+        machine.start(snapshot)
+        if self._stopped:
+            machine.stop()
+            self._alive()
+
+    def _alive(self) -> None:
+        if self._stopped:
+            raise LabError("the lab was stopped")
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 
@@ -342,6 +365,7 @@ class Lab:
 
     def _copy(self, kept: Kept, name: str) -> None:
         (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._alive()
         kept.copy(name, self.folder / name)
 
     def _wake_peer(self) -> None:

@@ -1,22 +1,33 @@
-"""Labs side by side: each takes the next scenario as soon as it is free, and all add to one run's results."""
+"""Labs side by side: each takes the next scenario as soon as it is free, and all add to one run's results.
+
+The lanes are threads also where there is only one, so that an interruption meets a thread that does nothing but wait.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator import faults
 from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.runner import Item, Run
-from wsklab.qemu.errors import MachineError
+from wsklab.orchestrator.runner import Done, Item, Run
+from wsklab.orchestrator.stopping import Stop
+
+LOOK = 1.0
+"""Seconds between two looks at the run's folder."""
+
+PATIENCE = 10.0
+"""Seconds in which the lanes of a stopped run, whose labs are gone, come to their end."""
 
 
 class Work:
     """The scenarios still to be run; any lane may ask."""
 
-    def __init__(self, items: Iterator[Item]) -> None:
+    def __init__(self, items: Iterator[Item], stop: Stop) -> None:
         self._items = items
+        self._stop = stop
         self._given_back: list[Item] = []
         self._lock = threading.Lock()
         self.closed = False
@@ -24,7 +35,7 @@ class Work:
     def take(self) -> Item | None:
         """The next one; None when there is no more, or when nothing more is wanted."""
         with self._lock:
-            if self.closed:
+            if self.closed or self._stop.requested:
                 return None
             return self._given_back.pop() if self._given_back else next(self._items, None)
 
@@ -32,11 +43,6 @@ class Work:
         """The lane that took it has no lab."""
         with self._lock:
             self._given_back.append(item)
-
-    @property
-    def left(self) -> bool:
-        """Whether something that a lane gave back was never run."""
-        return bool(self._given_back) and not self.closed
 
     def close(self) -> None:
         """Nothing more is to be begun."""
@@ -50,53 +56,71 @@ class Lanes:
     run: Run
     work: Work
     until_fail: bool = False
+    look: float = LOOK
 
     def __post_init__(self) -> None:
         self._labs: dict[int, Lab] = {}
-        self._failures: list[Exception] = []
-        self._interrupted = False
+        self._failures: list[str] = []
+        self._changed = threading.Condition()
+        self._running = 0
 
     def play(self, count: int, room: Callable[[], str | None] = lambda: None) -> None:
         """Run all the work in `count` lanes; a lane begins when the one before has its lab, and if `room` has no word.
 
-        Raises the first LabError or MachineError when there may be work left that no lane has a lab for.
+        Whatever goes wrong, and an interruption too, ends up in the run's results, which are concluded afterwards.
         """
-        if count == 1:
-            self._lane(1, lambda: None)
-            return
-        threads: list[threading.Thread] = []
+        stop, threads = self.run.stop, list[threading.Thread]()
         try:
             for number in range(1, count + 1):
                 if number > 1 and (why := room()):
                     self.run.console.line(f"          labs side by side: {number - 1} and no more, as {why}", "yellow")
                     break
                 ready = threading.Event()
+                self._running += 1
                 threads.append(threading.Thread(target=self._guarded, args=(number, ready), daemon=True))
                 threads[-1].start()
-                ready.wait()
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self._interrupted = True
-            self.work.close()
-            for lab in list(self._labs.values()):
-                lab.stop()
-            raise
-        if self.work.left or len(self._failures) == len(threads):  # no lane came to the end of the work
-            raise self._failures[0]
+                self._wait(ready.is_set)
+            self._wait(lambda: not self._running)
+        except KeyboardInterrupt:
+            stop.request("interrupted", "interrupted")
+        except Exception as error:
+            stop.request("aborted", faults.sentence(error, self.run.folder))
+        if stop.requested:
+            stop.stop_labs()
+        deadline = time.monotonic() + PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.run.finish(*("aborted", self._failures[0]) if self._failures and self._short() else ("complete", None))
+
+    def _short(self) -> bool:
+        """Whether rows are missing, or nobody can say whether they are as the run was to go on without end."""
+        plan, rows = self.run.results.plan, self.run.results.scenarios
+        return bool(plan.missing(rows)) or (plan.repeat is None and not plan.ended_by(rows))
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        """Wait, and meanwhile look after the run's folder; until nothing more is wanted at the longest."""
+        with self._changed:
+            while not until() and not self.run.stop.requested:
+                if not self._changed.wait(self.look):
+                    self.run.watch()
 
     def _guarded(self, number: int, ready: threading.Event) -> None:
+        def begun() -> None:
+            with self._changed:
+                ready.set()
+                self._changed.notify_all()
+
         try:
-            self._lane(number, ready.set)
-        except Exception as error:
-            if not self._interrupted:
-                self._failures.append(error)
-                if not isinstance(error, LabError | MachineError):
-                    self.work.close()
-                    raise
-                self.run.console.line(f"          a lab is given up: {error}", "yellow")
+            self._lane(number, begun)
+        except BaseException as error:
+            if not self.run.stop.requested:
+                self._failures.append(faults.sentence(error, self.run.folder))
+                self.run.console.line(f"          a lab is given up: {self._failures[-1]}", "yellow")
         finally:
-            ready.set()
+            with self._changed:
+                ready.set()
+                self._running -= 1
+                self._changed.notify_all()
 
     def _lane(self, number: int, ready: Callable[[], None]) -> None:
         suspect = False
@@ -111,18 +135,17 @@ class Lanes:
                 suspect = self._judged(number, item) != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if number in self._labs and not self._interrupted:
+            if number in self._labs and not self.run.stop.requested:
                 self.run.unload(self._labs[number], number)
         finally:
-            if not self._interrupted:
-                self._stop(number)
+            self._stop(number)
 
     def _next_lab(self, number: int, suspect: bool = False) -> None:
         """Make the lane's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
         try:
             self._labs[number] = self.run.next_lab(self._labs.get(number), suspect)
         except BaseException:
-            self._labs.pop(number, None)  # it has been stopped
+            self._stop(number)
             raise
 
     def _stop(self, number: int) -> None:
@@ -132,16 +155,20 @@ class Lanes:
     def _judged(self, number: int, item: Item) -> str:
         """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
         done = self.run.perform(self._labs[number], item)
-        if done.result.verdict == "infra" and not self._labs[number].trusted and not self._interrupted:
+        if done.result.verdict == "infra" and not self._labs[number].trusted and not self.run.stop.requested:
             self._stop(number)
             try:
                 self._next_lab(number)
             except BaseException:
-                self.run.add(done, item.place)  # there is no second attempt, so the first is what is known
+                self.run.add(done)  # there is no second attempt, so the first is what is known
                 raise
-            first, done = done, self.run.perform(self._labs[number], item, "-again")
-            done.result.findings.insert(0, f"run again on a fresh lab, as the first attempt ended with "
-                                           f"'{'; '.join(first.result.reasons)}' (see {first.result.evidence})")
-        if not self._interrupted:
-            self.run.add(done, item.place)
+            done = _again(done, self.run.perform(self._labs[number], item, "-again"))
+        self.run.add(done)
         return done.result.verdict
+
+
+def _again(first: Done, second: Done) -> Done:
+    """The second attempt, which tells of the first."""
+    finding = (f"run again on a fresh lab, as the first attempt ended with '{'; '.join(first.result.reasons)}' "
+               f"(see {first.result.evidence})")
+    return replace(second, result=replace(second.result, findings=(finding, *second.result.findings)))

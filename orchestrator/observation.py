@@ -25,7 +25,7 @@ class Observation:
 
     Kinds by source:
     driver   the `ev=` word of a debug line (disc, recv, done, call, refused, canary, clean, ...), `rule` for a
-             complaint of the stand-in provider, `unsupported` for a call that it does not offer; `data` holds the line's
+             complaint of the stand-in provider, `unsupported` for a call that it does not offer; `data` has the line's
              fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited

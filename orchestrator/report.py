@@ -94,10 +94,11 @@ def files(folder: Path, evidence: str) -> list[str]:
 
 
 def render(results: Mapping[str, Any], stories: Sequence[list[dict[str, Any]]],
-           evidence: Sequence[Sequence[str]] | None = None) -> str:
+           evidence: Sequence[Sequence[str]] | None = None, shortfall: str | None = None) -> str:
     """The page, from the document of `results.json`; one story, and one list of evidence files, for each scenario.
 
     A story is told once: repetitions with the same outcome refer to it, so that a long run stays a small page.
+    `shortfall` says what of a run that is not complete was not run, and why.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -105,7 +106,7 @@ def render(results: Mapping[str, Any], stories: Sequence[list[dict[str, Any]]],
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         results=results, entries=_entries(results["scenarios"], stories, evidence), verdicts=VERDICTS,
-        headline=_headline(results["totals"]),
+        headline=_headline(results["totals"], shortfall),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode())
@@ -116,9 +117,13 @@ def _shown(value: Any) -> Any:
     return type(value)(visible(value, lines=True)) if isinstance(value, str) else value
 
 
-def _headline(totals: Mapping[str, int]) -> tuple[str, str]:
+def _headline(totals: Mapping[str, int], shortfall: str | None) -> tuple[str, str]:
     """(verdict that colours it, the run in one sentence)."""
     every = totals["all"]
+    if shortfall:
+        if failed := totals["fail"]:
+            return "fail", f"{failed} failed; {shortfall}"
+        return "inconclusive", shortfall[:1].upper() + shortfall[1:]
     if not every:
         return "inconclusive", "Nothing was run"
     if totals["fail"]:
@@ -140,20 +145,24 @@ def _entries(scenarios: Sequence[Mapping[str, Any]], stories: Sequence[list[dict
     entries, opened = [], 0
     for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
         anchor = f"{scenario['name']}-{scenario['repeat']}"
-        first = told.setdefault((scenario["name"], scenario["verdict"], *scenario["reasons"]), anchor)
+        first = told.setdefault(outcome(scenario), anchor)
         bad = scenario["verdict"] != "pass"
         opened += bad
         wire = scenario["observed"].get("wire", {})
-        let_go = not bad and scenario["repeat"] > 1 and not scenario["observed"]  # see Run.add
         entries.append({
             "scenario": scenario, "id": anchor, "flaky": len(seen[scenario["name"]]) > 1,
             "open": bad and opened <= OPEN, "same_as": None if first == anchor else first,
             "rows": story_rows if first == anchor else [],
-            "wire": "as the first time" if let_go else " · ".join(
+            "wire": " · ".join(
                 f"{side} {ended}" for side in ("peer", "driver") if (ended := _endings(wire.get(side, [])))),
             "told": _told(scenario["observed"]),
             "files": evidence[number] if evidence else ()})
     return entries
+
+
+def outcome(scenario: Mapping[str, Any]) -> tuple[object, ...]:
+    """What rows have in common that tell one story."""
+    return (scenario["name"], scenario["verdict"], *scenario["reasons"])
 
 
 def _endings(sides: Sequence[Sequence[str]]) -> str:

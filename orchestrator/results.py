@@ -1,18 +1,23 @@
-"""`results.json` (schema version 1, a contract): written anew after every scenario, valid whenever a run is killed."""
+"""What a run was asked for and what it came to: `results.json`, schema 2, a contract (docs/results.md).
+
+Rows are kept in `results.jsonl` as they come (`rows.py`); the document is made of them at the end (`publish.py`).
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, cast
+
+from typing_extensions import TypedDict
 
 from wsklab.common import files
 
-SCHEMA = 1
+SCHEMA: Final = 2
 
 # Exit codes of the command line (a contract: scripts rely on them).
 ALL_PASS, SOME_FAIL, WRONG_USAGE, NOT_PROVEN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -22,24 +27,73 @@ UNLOAD = "driver-unload"
 
 UNLOAD_COVERS = ("R80", "R82", "BF71")
 
+State = Literal["running", "complete", "interrupted", "aborted"]
+"""`running` is what a killed run leaves behind; only `complete` can be green."""
 
-@dataclass
+Verdict = Literal["pass", "fail", "inconclusive", "infra"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive", "infra")
+
+
+class Disconnect(TypedDict):
+    """One call of WskDisconnectEvent; null is what the driver's text does not tell."""
+
+    conn: int | None
+    flags: int | None
+    abortive: bool | None
+    at_dispatch: bool | None
+    irql: int | None
+    context_ok: bool | None
+    order: int | None
+
+
+class Transfer(TypedDict):
+    """One completed send or receive; `status` is an NTSTATUS in hex."""
+
+    conn: int | None
+    status: str
+    length: int
+    order: int
+
+
+class Ends(TypedDict):
+    """The `fin` and `rst` segments that each side sent, a list for each connection, and how many frames there were."""
+
+    peer: list[list[str]]
+    driver: list[list[str]]
+    frames: int
+
+
+class Observed(TypedDict):
+    """What was seen; every row has all of it, empty where there was nothing to see."""
+
+    disconnects: list[Disconnect]
+    receives: list[Transfer]
+    sends: list[Transfer]
+    wire: Ends
+
+
+def observed(seen: Mapping[str, Any] | None = None) -> Observed:
+    """`seen` with every key that a row has."""
+    nothing = Observed(disconnects=[], receives=[], sends=[], wire=Ends(peer=[], driver=[], frames=0))
+    return cast(Observed, {**nothing, **(seen or {})})
+
+
+@dataclass(frozen=True)
 class ScenarioResult:
-    """One run of one scenario. Times in seconds; `evidence` is relative to the run's folder."""
+    """One run of one scenario: a row. Times in seconds; `evidence` is relative to the run's folder."""
 
     name: str
     title: str
     repeat: int
-    verdict: str
-    reasons: list[str]
-    covers: list[str]
-    expected: dict[str, Any]
-    observed: dict[str, Any]
-    timing: dict[str, float]
+    verdict: Verdict
+    reasons: Sequence[str]
+    covers: Sequence[str]
+    expected: Mapping[str, Any]
+    observed: Observed
+    timing: Mapping[str, float]
     evidence: str
-    findings: list[str] = field(default_factory=list)
+    findings: Sequence[str] = ()
     """Where the target's undocumented behaviour is not as recorded; no verdict depends on it."""
-
 
     @property
     def again(self) -> bool:
@@ -47,23 +101,94 @@ class ScenarioResult:
         return self.verdict == "pass" and self.repeat > 1 and self.name != UNLOAD
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run was asked for: each scenario `repeat` times, or without a number until it is told to end."""
+
+    scenarios: Sequence[str] = ()
+    repeat: int | None = None
+    until_fail: bool = False
+    """It ends, complete, at the first row that does not pass."""
+
+    @property
+    def asked(self) -> int | None:
+        """Rows asked for, the driver's unload not counted; None: no number was named."""
+        return None if self.repeat is None else self.repeat * len(self.scenarios)
+
+    def ended_by(self, rows: Sequence[ScenarioResult]) -> bool:
+        """Whether a row has come at which the run was asked to end."""
+        return self.until_fail and any(row.verdict != "pass" for row in rows if row.name != UNLOAD)
+
+    def missing(self, rows: Sequence[ScenarioResult]) -> dict[str, int]:
+        """Name -> how many rows of it were asked for and never reported, the unload of the driver among them."""
+        if not self.scenarios:
+            return {}
+        seen = Counter(row.name for row in rows)
+        wanted = 0 if self.repeat is None or self.ended_by(rows) else self.repeat
+        missing = {name: wanted - seen[name] for name in self.scenarios if seen[name] < wanted}
+        return missing if seen[UNLOAD] else missing | {UNLOAD: 1}
+
+    def ordered(self, rows: Sequence[ScenarioResult]) -> list[ScenarioResult]:
+        """The rows as they were asked for, whoever finished first; the unloads come last."""
+        places = {name: place for place, name in enumerate(self.scenarios)}
+        if not places:
+            return list(rows)
+        return sorted(rows, key=lambda row: (row.name == UNLOAD, row.repeat, places.get(row.name, len(places))))
+
+
+@dataclass(frozen=True)
+class Document:
+    """`results.json`."""
+
+    schema: Literal[2]
+    state: State
+    why: str | None
+    """Why the run is not complete, or why a complete one ended before the last row."""
+    exit_code: int
+    asked: int | None
+    """Rows asked for, the unload not counted; null: until something fails."""
+    not_run: Mapping[str, int]
+    """Scenario -> rows that were asked for and are not there."""
+    plan: Plan
+    run: Mapping[str, Any]
+    target: Mapping[str, Any]
+    driver: Mapping[str, Any]
+    totals: Mapping[str, int]
+    scenarios: Sequence[ScenarioResult]
+    """The rows; empty while the run goes on, when they are in `results.jsonl`."""
+
+
 @dataclass
 class Results:
-    """Everything about one run."""
+    """Everything about one run; labs add rows to it."""
 
     run: dict[str, Any]
     target: dict[str, Any] = field(default_factory=dict)
     driver: dict[str, Any] = field(default_factory=dict)
     scenarios: list[ScenarioResult] = field(default_factory=list)
-    timing: dict[str, float] = field(default_factory=dict)
-    _rows: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+    plan: Plan = Plan()
+    state: State = "running"
+    why: str | None = None
+
+    def conclude(self, state: State, why: str | None = None) -> None:
+        """Say how the run ended. One that lacks rows that were asked for is not complete, whoever says so."""
+        self.state, self.why = state, why
+        if state == "complete" and self.missing:
+            self.state, self.why = "aborted", why or "nobody reported them, which is a mistake in wsklab"
+        elif state == "complete" and self.plan.ended_by(self.scenarios):
+            self.why = "it was to end at the first row that does not pass"
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Name -> rows that were asked for and never reported."""
+        return self.plan.missing(self.scenarios)
 
     @property
     def totals(self) -> dict[str, int]:
-        """Verdict -> count, and how many scenarios are flaky (different verdicts in one run)."""
+        """Verdict -> count, how many scenarios are flaky (different verdicts in one run), and rows not run."""
         counts = Counter(result.verdict for result in self.scenarios)
-        keys = ("pass", "fail", "inconclusive", "infra")
-        return {key: counts[key] for key in keys} | {"flaky": len(self.flaky), "all": len(self.scenarios)}
+        return {verdict: counts[verdict] for verdict in VERDICTS} | {
+            "flaky": len(self.flaky), "all": len(self.scenarios), "not_run": sum(self.missing.values())}
 
     @property
     def flaky(self) -> list[str]:
@@ -75,31 +200,49 @@ class Results:
 
     @property
     def exit_code(self) -> int:
-        """As the contract says: a fail or a flake outranks what could not be proven."""
+        """As the contract says: what is not whole proves nothing; a fail or a flake outranks what is not proven."""
+        if self.state == "interrupted":
+            return INTERRUPTED
+        if self.state != "complete" or self.missing:
+            return NOT_PROVEN
         totals = self.totals
         if totals["fail"] or totals["flaky"]:
             return SOME_FAIL
         return NOT_PROVEN if totals["inconclusive"] or totals["infra"] or not totals["all"] else ALL_PASS
 
+    @property
+    def shortfall(self) -> str | None:
+        """One sentence on what was not run and why; None for a complete run."""
+        if self.state == "complete":
+            return None
+        asked, missing = self.plan.asked, self.missing
+        run = sum(row.name != UNLOAD for row in self.scenarios)
+        unload = missing.pop(UNLOAD, 0)
+        why = f"{self.state}: {self.why}" if self.why and self.state != "interrupted" else self.why or self.state
+        if asked is None:
+            return f"{run} run, no number asked for: {why}"
+        if missing:
+            return f"{run} of {asked} run; {sum(missing.values())} not run: {why}"
+        return f"{run} of {asked} run{', the unload not judged' if unload else ''}: {why}"
+
+    @property
+    def document(self) -> Document:
+        """The document, its rows in the order in which they were asked for."""
+        return Document(
+            schema=SCHEMA, state=self.state, why=self.why, exit_code=self.exit_code, asked=self.plan.asked,
+            not_run=self.missing, plan=self.plan, run=self.run, target=self.target, driver=self.driver,
+            totals=self.totals, scenarios=self.plan.ordered(self.scenarios))
+
     def as_dict(self) -> dict[str, Any]:
         """The document as it is written."""
-        return self._head() | {"scenarios": [asdict(result) for result in self.scenarios]}
+        return asdict(self.document)
 
-    def _head(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "run": self.run, "target": self.target, "driver": self.driver,
-                "totals": self.totals, "timing": self.timing}
 
-    def write(self, path: Path) -> None:
-        """Replace `path` atomically: a reader, or a kill, never finds half a file.
-
-        It is written after each of perhaps thousands of rows: what was turned into JSON once is not turned again.
-        """
-        for result in self.scenarios:
-            if id(result) not in self._rows:
-                self._rows[id(result)] = json.dumps(asdict(result))
-        rows = [self._rows[id(result)] for result in self.scenarios]
-        head = json.dumps(self._head(), indent=1).removesuffix("\n}")
-        write_atomically(path, head + ',\n "scenarios": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n")
+def as_text(document: Document) -> str:
+    """The document as JSON, a line for each row."""
+    head = {key: value for key, value in asdict(document).items() if key != "scenarios"}
+    rows = ",\n  ".join(json.dumps(asdict(row)) for row in document.scenarios)
+    return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "scenarios": [\n  {rows}\n ]\n}}\n'
 
 
 def call_words(call: Mapping[str, Any]) -> str:
@@ -117,7 +260,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write beside `path` and rename over it."""
+    """Write beside `path` and rename over it; nothing is left beside it when that fails."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,55 +1,70 @@
-"""A run: a lab for each scenario, each judged at once, results on disk after each of them."""
+"""A run: a lab for each scenario, each judged at once, its row on disk before anything else is begun.
+
+Whatever goes wrong ends as a row or as the end of the run, with a sentence; nothing ends as rows that are not there.
+"""
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from wsklab.orchestrator import characterise, evidence, limits, observation, report
+from wsklab import images
+from wsklab.orchestrator import characterise, evidence, faults, janitor, limits, observation, publish, rows
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.evidence import Slice
 from wsklab.orchestrator.heartbeat import Heartbeat
 from wsklab.orchestrator.judge import Judgement, judge
-from wsklab.orchestrator.junit import junit
 from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.observation import describe_loss
+from wsklab.orchestrator.observation import Observation, describe_loss
 from wsklab.orchestrator.play import play, unload
-from wsklab.orchestrator.results import UNLOAD, UNLOAD_COVERS, Results, ScenarioResult, write_atomically
+from wsklab.orchestrator.results import (
+    UNLOAD,
+    UNLOAD_COVERS,
+    Plan,
+    Results,
+    ScenarioResult,
+    State,
+    Verdict,
+    observed,
+    write_atomically,
+)
+from wsklab.orchestrator.rows import Home, Rows
 from wsklab.orchestrator.scenario import Scenario
+from wsklab.orchestrator.silence import note
+from wsklab.orchestrator.stopping import Stop
 from wsklab.orchestrator.watched import phase
 from wsklab.qemu.errors import MachineError
+
+NOTHING = observed()
+"""What is kept of a row in memory when all of it is on disk."""
 
 SLOWEST = 12.0
 """The slowness of a lab that is not known yet: of the slowest kind of target."""
 
-LAST = 1 << 30
-"""The unloads stand behind every scenario."""
-
 
 @dataclass(frozen=True)
 class Item:
-    """One run of one scenario; `place` is its row in the results, whoever is first to finish."""
+    """One run of one scenario."""
 
-    place: int
     number: int
     scenario: Scenario
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of an item: its row, its story for the report, and what the target did where that is recorded."""
+    """What became of an item: its row, and what the target did where that is recorded."""
 
     result: ScenarioResult
-    story: list[dict[str, object]]
     behaviour: dict[str, object] | None = None
 
 
@@ -62,14 +77,19 @@ class Run:
     console: Console
     boot: Callable[[], Lab]
     isolate: bool = False
+    stop: Stop = field(default_factory=Stop)
     damage: Callable[[], list[str]] = list
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
 
     def __post_init__(self) -> None:
         self._behaviours: dict[str, dict[str, object]] = {}
-        self._stories: list[list[dict[str, object]]] = []
-        self._places: list[int] = []
         self._lock = threading.Lock()
+        self._home = Home(self.folder)
+        self._rows = Rows(self.folder)
+
+    def begin(self) -> None:
+        """Have on disk that the run goes on, and how many rows are asked of it. Raises OSError."""
+        publish.write(self._home.wherever, self.results)
 
     def next_lab(self, lab: Lab | None, suspect: bool = False) -> Lab:
         """`lab` made fit for its next scenario, or a fresh one in its place; `suspect` after anything but a pass.
@@ -82,9 +102,22 @@ class Run:
                     return lab
                 lab.stop()
             lab = self.boot()
-            if self.isolate:
-                lab.save()
+            try:
+                self._learn(lab.settings)
+                if self.isolate:
+                    lab.save()
+            except BaseException:
+                lab.stop()
+                raise
             return lab
+
+    def _learn(self, settings: Mapping[str, Any]) -> None:
+        """What a booted target tells of itself belongs to the results."""
+        with self._lock:
+            if not settings.items() <= self.results.target.items():
+                self.results.target |= settings
+                with suppress(OSError):  # of use only when the run is killed: at its end it is written again
+                    publish.head(self._home.wherever, self.results)
 
     def _again(self, lab: Lab, suspect: bool) -> bool:
         """Make the lab fit for its next scenario, or say why it gets another one."""
@@ -100,71 +133,94 @@ class Run:
                 lab.target.state()  # a driver that hangs must not be blamed on the next scenario
             except LabError as error:
                 reason = str(error)
-        if reason is not None:
+        if reason is not None and not self.stop.requested:
             self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
         return reason is None
 
     def one(self, lab: Lab, scenario: Scenario, number: int = 1) -> ScenarioResult:
         """One scenario, from canary to verdict, as the next row."""
-        item = Item(len(self._places), number, scenario)
-        done = self.perform(lab, item)
-        self.add(done, item.place)
+        done = self.perform(lab, Item(number, scenario))
+        self.add(done)
         return done.result
 
     def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:
-        """One scenario, from canary to verdict, without adding it; a lab that fails under it is the verdict, too."""
+        """One scenario, from canary to verdict, without adding it; whatever fails under it is the verdict, too."""
         scenario, number, began = item.scenario, item.number, time.monotonic()
         folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
-        folder.mkdir(parents=True)
+
+        def row(judgement: Judgement, **timing: float) -> ScenarioResult:
+            return self._row(item, judgement, folder, timing | {"total_s": time.monotonic() - began})
+
+        try:
+            folder.parent.mkdir(exist_ok=True)  # not the run's folder, too: if it is gone, it is not to come back
+            folder.mkdir()
+        except OSError as error:  # what lies there already is of somebody else, and stays as it is
+            self.watch()
+            return Done(row(_failed(error, self.folder)))
+        mark = lab.journal.mark
         logs = {"debug.raw": Slice.begin(lab.target.machine.log("debug.log")),
                 "qmp.log": Slice.begin(lab.target.machine.log("qmp.log"))}
         try:
             seed = f"{self.results.run['seed']} {scenario.name} {number}"
             observations = play(lab, scenario, folder / "wire.pcapng", seed)
-        except (LabError, MachineError, TimeoutError) as error:  # before the first step, or after the last
-            lab.doubt = lab.doubt or str(error) or "something did not happen in the time allowed"
-            judgement = Judgement("infra", (f"the lab failed: {lab.doubt}",), {})
-            return Done(self._result(scenario, number, judgement, folder, {"total_s": time.monotonic() - began}), [])
+        except Exception as error:  # before the first step, or after the last
+            why = lab.doubt = lab.doubt or faults.sentence(error, self.folder)
+            return Done(row(self._unplayed(scenario, [*lab.journal.since(mark), note("failure", why)], folder, logs)))
         played = time.monotonic()
-        judgement = judge(scenario, observations)
-        judged = time.monotonic()
-        evidence.save(folder, scenario, observations, judgement, logs)
-        result = self._result(scenario, number, judgement, folder, {
-            "restore_s": lab.last_restore_s, "run_s": played - began, "judge_s": judged - played,
-            "total_s": time.monotonic() - began})
-        recorded = scenario.expect.characterise and judgement.verdict == "pass"
-        return Done(result, report.story(observations), characterise.behaviour(result.observed) if recorded else None)
+        try:
+            judgement = judge(scenario, observations)
+            judged = time.monotonic()
+            evidence.save(folder, scenario, observations, judgement, logs)
+            result = row(judgement, restore_s=lab.last_restore_s, run_s=played - began, judge_s=judged - played)
+            recorded = scenario.expect.characterise and judgement.verdict == "pass"
+            return Done(result, characterise.behaviour(judgement.observed) if recorded else None)
+        except Exception as error:  # a verdict whose evidence is not kept is none
+            return Done(row(_failed(error, self.folder)))
 
-    def add(self, done: Done, place: int) -> None:
-        """Put a row where it belongs, and everything that is known on disk."""
+    def _unplayed(self, scenario: Scenario, observations: Sequence[Observation], folder: Path,
+                  logs: dict[str, Slice]) -> Judgement:
+        """The verdict on a scenario that could not be played, with what evidence there is."""
+        found = judge(scenario, observations)
+        if found.verdict != "fail":  # else the target went away by its own fault
+            found = Judgement("infra", (f"the lab failed: {observations[-1].data['detail']}",), found.observed)
+        try:
+            evidence.save(folder, scenario, observations, found, logs)
+        except Exception as error:
+            why = faults.sentence(error, self.folder)
+            return Judgement("infra", (*found.reasons, f"its evidence could not be kept: {why}"), found.observed)
+        return found
+
+    def add(self, done: Done) -> None:
+        """Report a row: on disk first, as what is not there was not run. Nothing is added to a run that is stopped."""
         result = done.result
         if result.verdict != "pass":
-            result.findings += self.damage()
+            result = replace(result, findings=(*result.findings, *self.damage()))
         with self._lock:
+            if self.stop.requested:
+                return
             if done.behaviour is not None:
-                self._characterise(result, done.behaviour)
-            at = bisect.bisect(self._places, place)
-            self._places.insert(at, place)
-            self.results.scenarios.insert(at, result)
-            self._stories.insert(at, [] if result.again else done.story)
-            self.console.verdict(result)
-            self.results.write(self.folder / "results.json")
-            if result.again:  # it is on disk; a long run must not grow with what a thousandth pass has to tell
-                result.observed, result.expected = {}, {}
+                result = self._characterised(result, done.behaviour)
+            try:
+                self._rows.append(result)
+            except OSError as error:
+                self.stop.request("aborted", faults.sentence(error, self.folder))
+                return
+            # A long run must not grow with what a thousandth pass has to tell.
+            self.results.scenarios.append(replace(result, observed=NOTHING, expected={}) if result.again else result)
+        self.console.verdict(result)
 
-    def _characterise(self, result: ScenarioResult, seen: dict[str, object]) -> None:
-        """Compare with the behaviour recorded for this target, and write this run's own record."""
+    def _characterised(self, result: ScenarioResult, seen: dict[str, object]) -> ScenarioResult:
+        """The row, compared with the behaviour recorded for this target."""
         known = characterise.recorded(str(self.results.target.get("name"))).get(result.name)
-        result.findings += characterise.compare(result.name, seen, known)
         self._behaviours[result.name] = seen
-        write_atomically(self.folder / "characterisation.yaml", characterise.document(self._behaviours))
+        return replace(result, findings=(*result.findings, *characterise.compare(result.name, seen, known)))
 
-    def _result(self, scenario: Scenario, number: int, judgement: Judgement, folder: Path,
-                timing: dict[str, float]) -> ScenarioResult:
+    def _row(self, item: Item, judgement: Judgement, folder: Path, timing: Mapping[str, float]) -> ScenarioResult:
+        scenario = item.scenario
         return ScenarioResult(
-            name=scenario.name, title=scenario.title, repeat=number, verdict=judgement.verdict,
-            reasons=list(judgement.reasons), findings=list(judgement.remarks), covers=list(scenario.covers),
-            expected=evidence.as_document(scenario).get("expect", {}), observed=judgement.observed,
+            name=scenario.name, title=scenario.title, repeat=item.number, verdict=judgement.verdict,
+            reasons=judgement.reasons, findings=judgement.remarks, covers=scenario.covers,
+            expected=evidence.as_document(scenario).get("expect", {}), observed=observed(judgement.observed),
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)))
 
@@ -172,34 +228,67 @@ class Run:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
         folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
-        folder.mkdir(parents=True, exist_ok=True)
-        limit = limits.UNLOAD * lab.slowness
-        with phase(UNLOAD, limit + limits.GRACE * lab.slowness, folder), Heartbeat(lab, limit, "the unload"):
-            verdict, reasons = unload(lab)
-        observations = lab.journal.since(mark)
-        observation.write(folder / "observations.jsonl", observations)
+        verdict: Verdict
+        try:
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            limit = limits.UNLOAD * lab.slowness
+            with phase(UNLOAD, limit + limits.GRACE * lab.slowness, folder), Heartbeat(lab, limit, "the unload"):
+                verdict, reasons = unload(lab)
+            observation.write(folder / "observations.jsonl", lab.journal.since(mark))
+        except Exception as error:
+            verdict, reasons = "infra", list(_failed(error, self.folder).reasons)
         result = ScenarioResult(
             name=UNLOAD, title="The driver unloads and leaves nothing behind", repeat=number, verdict=verdict,
-            reasons=reasons, covers=list(UNLOAD_COVERS), expected={}, observed={},
+            reasons=reasons, covers=UNLOAD_COVERS, expected={}, observed=observed(),
             timing={"total_s": round(time.monotonic() - began, 4)},
             evidence=str(folder.relative_to(self.folder)))
-        self.add(Done(result, report.story(observations)), LAST + number)
+        self.add(Done(result))
         return result
 
-    def write(self) -> None:
-        """The three files that people and build servers read."""
-        self.results.write(self.folder / "results.json")
-        write_atomically(self.folder / "junit.xml", junit(self.results))
-        evidence = [report.files(self.folder, result.evidence) for result in self.results.scenarios]
-        write_atomically(self.folder / "report.html", report.render(self.results.as_dict(), self._stories, evidence))
+    def watch(self) -> None:
+        """Abort the run when its folder is not where it was: nobody would find its evidence."""
+        trouble = self._home.trouble() or (self._home.emptied if self._rows.lost else None)
+        if trouble:
+            self.stop.request("aborted", trouble)
+
+    def finish(self, state: State = "complete", why: str | None = None) -> None:
+        """Conclude the run, and write the files that people and build servers read, wherever its folder is now."""
+        self.watch()
+        if self.stop.state is not None:
+            state, why = self.stop.state, self.stop.why
+        try:
+            gone = [row.evidence for row in self.results.scenarios
+                    if not (self._home.wherever / row.evidence).exists()] if state == "complete" else []
+            if gone:
+                state, why = "aborted", f"evidence was removed while the run went on: {gone[0]} of {len(gone)}"
+            elif state == "complete" and len(rows.read(self._home.wherever)) != len(self.results.scenarios):
+                state, why = "aborted", f"{rows.NAME} does not hold the rows that were reported"
+            self.results.conclude(state, why)
+            if self._behaviours:
+                write_atomically(self._home.wherever / "characterisation.yaml", characterise.document(self._behaviours))
+            publish.whole(self._home.wherever, self.results)
+        except (OSError, ValueError) as error:  # what is on disk says that the run goes on, which is no success either
+            self.results.conclude(self.stop.state or "aborted", self.stop.why or faults.sentence(error, self.folder))
+        janitor.clear(self._home.wherever)
+        self._rows.close()
+        self._home.close()
+
+
+def _failed(error: Exception, folder: Path) -> Judgement:
+    return Judgement("infra", (f"the lab failed: {faults.sentence(error, folder)}",), {})
 
 
 def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
     """All of them, `repeat` times over; `until_fail` without a number goes on for ever."""
-    places = itertools.count()
     for number in itertools.count(1) if until_fail and repeat == 1 else range(1, repeat + 1):
         for scenario in scenarios:
-            yield Item(next(places), number, scenario)
+            yield Item(number, scenario)
+
+
+def plan(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Plan:
+    """What `order` goes through, in numbers."""
+    return Plan(tuple(s.name for s in scenarios), None if until_fail and repeat == 1 else repeat, until_fail)
 
 
 def new_folder(out: Path | None) -> Path:
@@ -210,6 +299,7 @@ def new_folder(out: Path | None) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         if any(folder.iterdir()):
             raise UsageError(f"{folder}: holds something already; name another folder with --out.")
+        janitor.Lease(folder, images.cache_folder())
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}; name another folder with --out.") from None

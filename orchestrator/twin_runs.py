@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.twins import Twin
-from wsklab.orchestrator import twin_matrix
+from wsklab.orchestrator import faults, twin_matrix
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.lab import LOAD, Lab
-from wsklab.orchestrator.results import Results, ScenarioResult, write_atomically
+from wsklab.orchestrator.results import Results, ScenarioResult, State, write_atomically
 from wsklab.orchestrator.runner import Run
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.twin_matrix import Row, Rows
@@ -99,30 +100,47 @@ class TwinRun:
         A twin first meets the scenarios that should catch it, and the others only if these do not; a twin without a
         build is only listed. `whole`: every twin meets every scenario. Raises LabError when no lab boots.
         """
-        matrix = twin_matrix.document({}, [], {})
+        asked = sum(driver is not None for driver in builds.values())
+        self._keep(builds, asked, "running")
         try:
-            run = self._begin(correct)
-            with self._console.step("the correct driver"):
+            with self._console.step("the correct driver"), self._begin(correct) as run:
                 self._stage(run, correct, scenarios, self._correct, lambda lost: False)
-            run.write()
             for twin, driver in builds.items():
                 if driver is not None:
                     self._twin(twin, driver, scenarios, whole)
-                matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
-                write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
+                self._keep(builds, asked, "running")
+            return self._keep(builds, asked, "complete")
+        except BaseException as error:
+            self._keep(builds, asked, _ended(error))
+            raise
         finally:
             self._bench.give_up()
+
+    def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
+        """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
+        matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
+        matrix |= {"state": state, "asked": asked, "run": len(self._outcomes)}
+        write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
         return matrix
 
-    def _begin(self, driver: BuiltDriver) -> Run:
+    @contextmanager
+    def _begin(self, driver: BuiltDriver) -> Iterator[Run]:
+        """A run of its own for one build, concluded at the end whatever happens."""
         folder = self._folder / (driver.twin or "correct")
         folder.mkdir()
-        return Run(folder, self._results(driver), Console(quiet=True), boot=_lends_its_own)
+        run = Run(folder, self._results(driver), Console(quiet=True), boot=_lends_its_own)
+        run.begin()
+        try:
+            yield run
+        except BaseException as error:
+            run.finish(_ended(error), faults.sentence(error, self._folder))
+            raise
+        run.finish()
 
     def _twin(self, twin: Twin, driver: BuiltDriver, scenarios: Sequence[Scenario], whole: bool) -> None:
         rows: dict[str, Row] = {}
         self._outcomes[twin.name] = rows
-        began, run, first = time.monotonic(), self._begin(driver), twin_matrix.likely(twin, scenarios)
+        began, first = time.monotonic(), twin_matrix.likely(twin, scenarios)
 
         def catches() -> int:
             return len(twin_matrix.catches(twin, rows, self._correct))
@@ -133,10 +151,10 @@ class TwinRun:
                 return catches() >= 1
             return not whole and catches() >= (1 if time.monotonic() - began > LONG else ENOUGH)
 
-        self._stage(run, driver, first, rows, enough)
-        if whole or not catches():
-            self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
-        run.write()
+        with self._begin(driver) as run:
+            self._stage(run, driver, first, rows, enough)
+            if whole or not catches():
+                self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
         self._console.twin(twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
 
     def _stage(self, run: Run, driver: BuiltDriver, scenarios: Sequence[Scenario], rows: dict[str, Row],
@@ -179,6 +197,10 @@ def _add(rows: dict[str, Row], row: Row) -> None:
     """The unload is judged once for each load; what was wrong once stays wrong."""
     if row.scenario not in rows or rows[row.scenario].verdict == "pass":
         rows[row.scenario] = row
+
+
+def _ended(error: BaseException) -> State:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
 
 
 def _lends_its_own() -> Lab:

@@ -384,7 +384,9 @@ class Machine:
         self._tell(*told, t_ns)
 
     def _hear_exit(self, code: int) -> None:
-        tail = (self.folder / "qemu.stderr").read_text(errors="replace")[-4096:]
+        tail = ""
+        with suppress(OSError):  # somebody may have removed the folder
+            tail = (self.folder / "qemu.stderr").read_text(errors="replace")[-4096:]
         self._tell("died", f"QEMU ended with code {code}: {tail.strip() or 'it said nothing'}", time.time_ns())
 
     def _tell(self, kind: EventKind, detail: str, t_ns: int) -> None:

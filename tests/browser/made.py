@@ -55,7 +55,7 @@ class Run:
                  "command": "wsklab run --repeat 2", "host": "Linux 6.1 x86_64", "accelerator": "tcg", "versions": {}},
             target={"name": "standin", "kind": "standin", "qualifying": False, "version": "Wine 8.0",
                     "image_sha256": "0"},
-            driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None})
+            driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None}, state="complete")
         self._stories: list[list[dict[str, object]]] = []
 
     def add(self, name: str = "linger-zero", number: int = 1, flags: int = 1, loss: str = "", title: str = "") -> None:

@@ -128,7 +128,7 @@ def test_a_scenario_that_characterises_is_said_to_record_only() -> None:
 
 
 def document(started: str, twin: str | None = None, **verdicts: str) -> dict[str, Any]:
-    return {"schema": 1, "run": {"id": f"run-{started}", "started": started}, "driver": {"twin": twin},
+    return {"schema": 2, "run": {"id": f"run-{started}", "started": started}, "driver": {"twin": twin},
             "scenarios": [{"name": name.replace("_", "-"), "verdict": v} for name, vs in verdicts.items()
                           for v in vs.split()]}
 

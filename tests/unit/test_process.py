@@ -39,7 +39,49 @@ def test_a_mistake_of_ours_is_not_taken_for_a_failed_scenario(tmp_path: Path) ->
     done = ended("KeyError('x')", tmp_path)
     (trace,) = tmp_path.iterdir()
     assert done.returncode == 3
-    assert done.stderr == f"wsklab: this is a mistake in wsklab (KeyError: 'x'); please send {trace}\n"
+    assert done.stderr == (
+        f"wsklab: this is a mistake in wsklab, KeyError: 'x' (trace: {trace}); please send the trace.\n")
+    assert "Traceback" in trace.read_text()
+
+
+STUBBORN = """
+import signal
+from wsklab.orchestrator import __main__ as process
+
+process._on_interruption(process._raise)
+try:
+    print("works", flush=True)
+    signal.pause()
+except KeyboardInterrupt:
+    print("puts things in order", flush=True)
+    while True:
+        signal.pause()
+"""
+
+
+def test_the_end_in_order_is_not_interrupted_by_a_second_signal_and_the_third_ends_it() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=pipe, stderr=pipe, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "puts things in order\n"
+        process.send_signal(signal.SIGTERM)
+        assert "once more to leave at once" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_the_trace_of_a_thread_goes_to_a_file(tmp_path: Path) -> None:
+    code = ("import threading; from wsklab.orchestrator import __main__ as process;"
+            "threading.excepthook = process._thread_failed;"
+            "t = threading.Thread(target=lambda: {}['x']); t.start(); t.join()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=os.environ | {"TMPDIR": str(tmp_path)})
+    (trace,) = tmp_path.iterdir()
+    assert done.stderr == f"wsklab: in the background: a mistake in wsklab, KeyError: 'x' (trace: {trace})\n"
     assert "Traceback" in trace.read_text()
 
 

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from recorded import RESET, Recording
 
-from wsklab.orchestrator import report, results
+from wsklab.orchestrator import publish, report, results, rows
+from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.console import Console
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.journal import Journal
 from wsklab.orchestrator.junit import junit
-from wsklab.orchestrator.results import Results, ScenarioResult, call_words
-from wsklab.orchestrator.runner import Done, Run
+from wsklab.orchestrator.results import UNLOAD, Plan, Results, ScenarioResult, call_words, observed
+from wsklab.orchestrator.runner import Done, Run, new_folder
 
 
 def result(name: str = "linger-zero", verdict: str = "pass", repeat: int = 1, **more: Any) -> ScenarioResult:
     fields: dict[str, Any] = {
         "name": name, "title": "A title", "repeat": repeat, "verdict": verdict, "reasons": [], "covers": ["C05"],
-        "expected": {}, "observed": {"disconnects": [], "wire": {"peer": [["rst"]], "driver": [[]], "frames": 9}},
+        "expected": {}, "observed": observed({"wire": {"peer": [["rst"]], "driver": [[]], "frames": 9}}),
         "timing": {"total_s": 0.5}, "evidence": f"evidence/{name}-{repeat}", **more}
     return ScenarioResult(**fields)
 
@@ -30,7 +42,7 @@ def some(*scenarios: ScenarioResult) -> Results:
         run={"id": "r1", "started": "2026-01-01T00:00:00Z", "seed": 1, "command": "wsklab run", "host": "h",
              "accelerator": "tcg", "versions": {}},
         target={"name": "standin", "kind": "standin", "qualifying": False, "version": "Wine 8.0", "image_sha256": "0"},
-        driver={"name": "wsklab", "sha256": "0" * 64, "twin": None}, scenarios=list(scenarios))
+        driver={"name": "wsklab", "sha256": "0" * 64, "twin": None}, scenarios=list(scenarios), state="complete")
 
 
 @pytest.mark.parametrize(("verdicts", "code"), [
@@ -47,13 +59,14 @@ def test_a_retry_never_hides_a_failure() -> None:
 
 def test_the_file_is_replaced_whole_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    some(result()).write(path)
-    some(result(), result("half-close", "fail")).write(path)
+    for these in ([result()], [result(), result("half-close", "fail")]):
+        results.write_atomically(path, results.as_text(some(*these).document))
     document = results.read(path)
-    assert document["totals"] == {"pass": 1, "fail": 1, "inconclusive": 0, "infra": 0, "flaky": 0, "all": 2}
+    assert document["totals"] == {
+        "pass": 1, "fail": 1, "inconclusive": 0, "infra": 0, "flaky": 0, "all": 2, "not_run": 0}
     assert list(tmp_path.iterdir()) == [path]
     path.write_text(json.dumps({"schema": 99}))
-    with pytest.raises(ValueError, match="not a results file of schema 1"):
+    with pytest.raises(ValueError, match="not a results file of schema 2"):
         results.read(path)
 
 
@@ -158,10 +171,194 @@ def test_whatever_is_not_a_pass_is_told_of_damage_beside_it(tmp_path: Path) -> N
 def test_a_repetition_that_passed_is_whole_on_disk_and_let_go_in_memory(tmp_path: Path) -> None:
     run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
     for repeat, verdict in ((1, "pass"), (2, "pass"), (3, "fail")):
-        run.add(Done(result(repeat=repeat, verdict=verdict), []), repeat)
-    run.write()
+        row = result(repeat=repeat, verdict=verdict)
+        (tmp_path / row.evidence).mkdir(parents=True)
+        run.add(Done(row))
+    assert [row.observed["wire"]["frames"] for row in run.results.scenarios] == [9, 0, 9]
+    run.finish()
     on_disk = json.loads((tmp_path / "results.json").read_text())["scenarios"]
     assert [row["observed"] for row in on_disk] == [result().observed] * 3
-    assert [bool(row.observed) for row in run.results.scenarios] == [True, False, True]
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("as the first time") == 1 and page.count("peer RST") == 2
+    assert (tmp_path / "report.html").read_text().count("peer RST") == 3
+
+
+def test_a_row_costs_the_same_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run.begin()
+    monkeypatch.setattr(publish, "write_atomically", lambda *_: pytest.fail("a whole file was written for a row"))
+    sizes = []
+    for repeat in range(100, 300):
+        run.add(Done(result(repeat=repeat)))
+        sizes.append((tmp_path / "results.jsonl").stat().st_size)
+    assert len({after - before for before, after in pairwise(sizes)}) == 1
+
+
+@given(st.lists(st.sampled_from(["pass", "fail", "infra"]), max_size=5), st.integers(0, 400))
+def test_rows_survive_a_kill_in_the_middle_of_one(
+        tmp_path_factory: pytest.TempPathFactory, verdicts: list[str], cut: int) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    file, written = rows.Rows(folder), [result(f"s{n}", verdict) for n, verdict in enumerate(verdicts)]
+    for row in written:
+        file.append(row)
+    assert [row.name for row in rows.read(folder)] == [row.name for row in written]
+    whole = (folder / "results.jsonl").read_bytes()
+    (folder / "results.jsonl").write_bytes(whole[: max(0, len(whole) - cut)])
+    left = rows.read(folder)
+    assert [row.name for row in left] == [row.name for row in written[: len(left)]]
+    assert len(left) == whole[: max(0, len(whole) - cut)].count(b"\n")
+
+
+def test_a_row_for_which_there_is_no_room_leaves_nothing_of_itself(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = rows.Rows(tmp_path)
+    file.append(result("first"))
+    limit = (tmp_path / "results.jsonl").stat().st_size + 100
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            file.append(result("second"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    file.append(result("third"))
+    assert [row.name for row in rows.read(tmp_path)] == ["first", "third"]
+
+
+def test_a_damaged_row_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text('{"name": "a"}\n')
+    with pytest.raises(ValueError, match="line 1 is not a row"):
+        rows.read(tmp_path)
+
+
+PLAN = Plan(("linger-zero", "half-close"), repeat=2)
+
+
+def cut_short(state: results.State, *scenarios: ScenarioResult) -> Results:
+    made = some(*scenarios)
+    made.plan = PLAN
+    made.conclude(state, {"interrupted": "interrupted", "aborted": "the disk is full"}.get(state))
+    return made
+
+
+@pytest.mark.parametrize(("state", "code", "says"), [
+    ("interrupted", 130, "1 of 4 run; 3 not run: interrupted"),
+    ("aborted", 3, "1 of 4 run; 3 not run: aborted: the disk is full"),
+    ("complete", 3, "1 of 4 run; 3 not run: aborted: nobody reported them, which is a mistake in wsklab"),
+    ("running", 3, "1 of 4 run; 3 not run: running"),
+])
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_a_run_that_lacks_rows_says_so_everywhere(
+        state: results.State, code: int, says: str, verdict: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = cut_short(state, result(verdict=verdict))
+    assert (cut.exit_code, cut.shortfall) == (code, says)
+    document = cut.as_dict()
+    assert (document["asked"], document["not_run"]) == (4, {"linger-zero": 1, "half-close": 2, UNLOAD: 1})
+    suite = ET.fromstring(junit(cut))
+    assert (suite.get("tests"), suite.get("errors")) == ("4", "3")
+    assert [case.get("name") for case in suite.iter("testcase")][1:] == [
+        "linger-zero", "half-close (2 times)", UNLOAD]
+    assert {error.get("message") for error in suite.iter("error")} == {f"not run; {says}"}
+    page = report.render(document, [[]], None, cut.shortfall)
+    assert f"{'1 failed; ' if verdict == 'fail' else ''}{says}</h1>" in page
+    assert "half-close (2 times)" in page
+    Console().totals(cut)
+    assert capsys.readouterr().out.splitlines()[-1] == says
+
+
+def test_a_run_without_end_that_is_interrupted_is_no_success() -> None:
+    cut = some(result(), result(UNLOAD))
+    cut.plan = Plan(("linger-zero",), None, until_fail=True)
+    cut.conclude("interrupted", "interrupted")
+    assert (cut.exit_code, cut.shortfall) == (130, "1 run, no number asked for: interrupted")
+    assert ET.fromstring(junit(cut)).get("errors") == "1"
+
+
+def test_every_row_has_the_same_keys(tmp_path: Path) -> None:
+    lab = SimpleNamespace(journal=Journal())  # the unload fails at once: such a lab has no target
+    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    row = run.unload(lab)  # type: ignore[arg-type]
+    assert (row.verdict, row.observed) == ("infra", observed())
+    assert set(row.observed) == {"disconnects", "receives", "sends", "wire"}
+    assert "a mistake in wsklab, AttributeError" in row.reasons[0]
+
+
+# --- wsklab report, wsklab results --------------------------------------------------------------------------------
+
+
+def killed(folder: Path, *scenarios: ScenarioResult) -> None:
+    """A run's folder as SIGKILL leaves it."""
+    begun = some()
+    begun.plan, begun.state = PLAN, "running"
+    run = Run(folder, begun, Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run.begin()
+    for row in scenarios:
+        run.add(Done(row))
+
+
+def test_a_killed_run_is_not_green_before_and_after_its_report(tmp_path: Path) -> None:
+    killed(tmp_path, result(), result("half-close"))
+    before = json.loads((tmp_path / "results.json").read_text())
+    assert (before["state"], before["exit_code"]) == ("running", 3)
+    assert ET.parse(tmp_path / "junit.xml").getroot().get("errors") == "3"
+    assert "wsklab report" in (tmp_path / "report.html").read_text()
+    told = CliRunner().invoke(main, ["report", str(tmp_path)])
+    assert told.exit_code == 3
+    assert told.stdout.splitlines()[0] == "2 of 4 run; 2 not run: aborted: the run was killed"
+    after = json.loads((tmp_path / "results.json").read_text())
+    assert (after["state"], [row["name"] for row in after["scenarios"]]) == ("aborted", ["linger-zero", "half-close"])
+    assert "2 of 4 run; 2 not run: aborted: the run was killed</h1>" in (tmp_path / "report.html").read_text()
+    assert ET.parse(tmp_path / "junit.xml").getroot().get("errors") == "3"
+    assert CliRunner().invoke(main, ["results", "check", str(tmp_path / "results.json")]).exit_code == 0
+
+
+def test_a_run_that_goes_on_is_not_taken_for_dead(tmp_path: Path) -> None:
+    folder = new_folder(tmp_path / "run")
+    killed(folder, result())
+    told = CliRunner().invoke(main, ["report", str(folder)])
+    assert told.stdout.splitlines()[0] == "1 of 4 run; 3 not run: running"
+    assert json.loads((folder / "results.json").read_text())["state"] == "running"
+
+
+def test_a_report_of_something_else_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "results.json").write_text("{}")
+    for folder, says in ((tmp_path, "is not the folder of a run"), (tmp_path / "damaged", "wsklab results check")):
+        refused = CliRunner().invoke(main, ["report", str(folder)])
+        assert isinstance(refused.exception, UsageError) and says in str(refused.exception)
+
+
+def test_a_results_file_is_checked_in_form_and_in_its_sums(tmp_path: Path) -> None:
+    good = cut_short("interrupted", result()).as_dict()
+    file = tmp_path / "results.json"
+    for wrong, says in (({}, "ok"), ({"exit_code": 0}, "exit_code is 0, of these rows it must be 130"),
+                        ({"not_run": {}}, "not_run is {}"), ({"state": "fine"}, "state: Input should be"),
+                        ({"schema": 1}, "schema: Input should be 2"), ({"scenarios": [{}]}, "scenarios.0.name")):
+        file.write_text(json.dumps(good | wrong))
+        checked = CliRunner().invoke(main, ["results", "check", str(file)])
+        assert says in checked.output
+        assert checked.exit_code == (1 if wrong else 0)
+    schema = json.loads(CliRunner().invoke(main, ["results", "schema"]).stdout)
+    assert set(schema["required"]) == set(good)
+
+
+# --- the console --------------------------------------------------------------------------------------------------
+
+
+def test_a_console_whose_reader_left_says_nothing_more_and_nothing_fails() -> None:
+    code = """
+from wsklab.orchestrator.console import Console
+console = Console()
+with console.step("one"):
+    for number in range(100_000):
+        console.line("a line")
+console.document("{}")
+import sys
+print("done", file=sys.stderr)
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as it:
+        assert it.stdout is not None and it.stderr is not None
+        it.stdout.readline()
+        it.stdout.close()
+        assert it.stderr.read() == "done\n"
+    assert it.returncode == 0

@@ -18,7 +18,7 @@ from wsklab.orchestrator import suite, twin_matrix, twin_runs
 from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.results import UNLOAD, Results, ScenarioResult
+from wsklab.orchestrator.results import UNLOAD, Results, ScenarioResult, observed
 from wsklab.orchestrator.scenario import Scenario
 from wsklab.orchestrator.twin_matrix import Row
 
@@ -180,9 +180,12 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
 
         def result(self, name: str, failed: bool) -> ScenarioResult:
             verdict, reasons = ("fail", ["why"]) if failed else ("pass", [])
-            return ScenarioResult(name, name, 1, verdict, reasons, [], {}, {}, {}, "")
+            return ScenarioResult(name, name, 1, verdict, reasons, [], {}, observed(), {}, "")
 
-        def write(self) -> None:
+        def begin(self) -> None:
+            pass
+
+        def finish(self, *ended: str) -> None:
             pass
 
     monkeypatch.setattr(twin_runs, "Run", FakeRun)
@@ -194,6 +197,7 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
                             lambda driver: Results({}, driver={"twin": driver.twin}))
     found = run.run(built(None), {TWIN: built(TWIN.name)}, twin_matrix.panel(suite.built_in()), whole)
     assert json.loads((folder / "twins.json").read_text()) == found
+    assert (found["state"], found["asked"]) == ("complete", 1)
     return found, met
 
 
@@ -247,6 +251,19 @@ def test_a_driver_that_is_not_seen_to_load_has_a_row_for_it(tmp_path: Path, monk
     assert met == []
     assert found["twins"][0]["verdicts"] == {twin_runs.LOADING: "inconclusive"}
     assert found["missed"] == [TWIN.name], "it should fail, not be unproven"
+
+
+def test_a_matrix_that_is_cut_short_does_not_look_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(FakeBench):
+        def lend(self, driver: BuiltDriver) -> Any:
+            if driver.twin:
+                raise KeyboardInterrupt
+            return super().lend(driver)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_twins(tmp_path, monkeypatch, Interrupted(), lambda name: False)
+    matrix = json.loads((tmp_path / "twins.json").read_text())
+    assert (matrix["state"], matrix["asked"]) == ("interrupted", 1)
 
 
 def test_a_false_alarm_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -101,8 +102,8 @@ def test_endings_swapped_for_each_other_are_the_labs_fault(tmp_path: Path) -> No
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A run that would go on for long, at the moment its first verdict is out."""
-    process = start(tmp_path / "run", "--until-fail", "close-graceful")
+    """A run that would go on for long, at the moment its first verdict is out, and its second lab begins."""
+    process = start(tmp_path / "run", "--repeat", "1000", "close-graceful", "--jobs", "2")
     read_until(process, "close-graceful")
     assert processes_of(tmp_path / "run")
     yield process, tmp_path / "run"
@@ -114,17 +115,28 @@ def test_interrupted_it_stops_the_guests_and_keeps_the_results(
         running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
     send(process, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    said, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.strip() == "wsklab: interrupted; what was done until then is kept."
     assert processes_of(folder) == []
+    assert disks(folder) == []
+    assert len(list(folder.glob("lab-*"))) <= 2, "no lab was begun after it"
     document = json.loads((folder / "results.json").read_text())
     assert document["scenarios"][0]["verdict"] == "pass"
-    assert (folder / "junit.xml").exists()
-    assert (folder / "report.html").exists()
+    assert (document["state"], document["asked"], document["exit_code"]) == ("interrupted", 1000, 130)
+    run = sum(row["name"] != "driver-unload" for row in document["scenarios"])
+    assert f"{run} of 1000 run; {1000 - run} not run: interrupted" in said
+    assert f"{run} of 1000 run; {1000 - run} not run: interrupted</h1>" in (folder / "report.html").read_text()
+    assert 'type="not-run"' in (folder / "junit.xml").read_text()
 
 
-def test_killed_it_leaves_no_process_and_valid_results(running: tuple[subprocess.Popen[str], Path]) -> None:
+def disks(folder: Path) -> list[Path]:
+    """The disks of a run's labs."""
+    return list(folder.rglob("*.qcow2"))
+
+
+def test_killed_it_is_not_green_and_the_next_run_clears_away(
+        running: tuple[subprocess.Popen[str], Path], tmp_path: Path) -> None:
     process, folder = running
     assert any(line.startswith("qemu-system") for line in processes_of(folder))
     with deaths_of(folder, but=process.pid) as deaths:
@@ -132,7 +144,47 @@ def test_killed_it_leaves_no_process_and_valid_results(running: tuple[subprocess
         process.wait()
         deaths(within(10))
     assert processes_of(folder) == []
-    assert json.loads((folder / "results.json").read_text())["scenarios"][0]["verdict"] == "pass"
+    assert json.loads((folder / "results.json").read_text())["state"] == "running"
+    report = wsklab("report", str(folder))
+    assert report.code == 3
+    assert "of 1000 run" in report.stdout and "aborted: the run was killed" in report.stdout
+    document = json.loads((folder / "results.json").read_text())
+    assert (document["state"], document["scenarios"][0]["verdict"]) == ("aborted", "pass")
+    assert disks(folder) != []
+    assert run(tmp_path / "next", "linger-zero").code == 0
+    assert disks(folder) == []
+    assert (folder / document["scenarios"][0]["evidence"] / "wire.pcapng").exists()
+
+
+def test_a_run_whose_reader_leaves_goes_on_and_its_exit_code_is_true(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "linger-zero")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert Finished(0, "", "", tmp_path / "run").verdicts == {"linger-zero": "pass", "driver-unload": "pass"}
+
+
+def test_a_run_that_can_write_no_more_ends_and_is_not_green(running: tuple[subprocess.Popen[str], Path]) -> None:
+    process, folder = running
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "File too large" in errors and len(errors.splitlines()) == 1
+    assert "of 1000 run" in said and "Traceback" not in said
+    assert json.loads((folder / "results.json").read_text())["exit_code"] == 3
+    assert processes_of(folder) == [] and disks(folder) == []
+
+
+def test_a_run_whose_folder_is_moved_says_so(running: tuple[subprocess.Popen[str], Path], tmp_path: Path) -> None:
+    process, folder = running
+    now = folder.rename(tmp_path / "elsewhere")
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors == f"wsklab: the run's folder {folder} was moved to {now} while the run went on\n"
+    assert "Traceback" not in said
+    assert json.loads((now / "results.json").read_text())["state"] == "aborted"
+    assert disks(now) == []
 
 
 def test_two_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
