@@ -43,7 +43,8 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], ta
     if as_json:
         console.document(_document(folder, results))
     else:
-        console.table(results)
+        if results.scenarios:
+            console.table(results)
         console.totals(results)
         if not ground.guest.qualifying:
             console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "

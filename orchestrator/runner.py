@@ -156,7 +156,8 @@ class Run:
             folder.mkdir()
         except OSError as error:  # what lies there already is of somebody else, and stays as it is
             self.watch()
-            return Done(row(_failed(error, self.folder)))
+            why = f"the lab failed: {error.filename or folder}: {error.strerror}"
+            return Done(row(Judgement("infra", (why,), {})))
         mark = lab.journal.mark
         logs = {"debug.raw": Slice.begin(lab.target.machine.log("debug.log")),
                 "qmp.log": Slice.begin(lab.target.machine.log("qmp.log"))}

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -284,7 +285,9 @@ def test_an_unload_that_nobody_judged_is_no_success(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("moved", [True, False])
-def test_a_folder_that_is_moved_or_removed_ends_the_run(tmp_path: Path, moved: bool, lanes: int) -> None:
+def test_a_folder_that_is_moved_or_removed_ends_the_run(
+        tmp_path: Path, moved: bool, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where traces go when the folder is gone
     folder = tmp_path / "run"
     run = FakeRun(folder)
     run.stop = noticed = EagerStop()
