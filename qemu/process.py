@@ -45,13 +45,14 @@ class Child:
 
     `tidies`: it has children of its own and something to clear away. All of them are asked to end (SIGTERM) when we
     die, and by `terminate`; it has ended when all are done with that.
+    `stderr`: the file that what it says is kept in; None: nobody wants it.
     `confined`: it runs as that says, in the folder `cwd`, whose files it reaches wherever the folder is.
     """
 
     def __init__(
         self,
         command: Sequence[str],
-        stderr: Path,
+        stderr: Path | None,
         *,
         pass_fds: Sequence[int] = (),
         pipes: bool = False,
@@ -64,8 +65,6 @@ class Child:
         self._stderr = stderr
         self._on_exit = on_exit
         self._exited = threading.Event()
-        stderr.unlink(missing_ok=True)
-        self._log = LogFile(stderr)
         said, says = os.pipe()
         try:
             self._process = (
@@ -88,7 +87,11 @@ class Child:
             raise
         finally:
             os.close(says)
-        self._listener = threading.Thread(target=self._listen, args=(said,), name=f"stderr-{self.pid}", daemon=True)
+        log = None
+        if stderr is not None:
+            stderr.unlink(missing_ok=True)
+            log = LogFile(stderr)
+        self._listener = threading.Thread(target=_listen, args=(said, log), name=f"stderr-{self.pid}", daemon=True)
         self._listener.start()
         threading.Thread(target=self._reap, name=f"reap-{self.pid}", daemon=True).start()
 
@@ -123,16 +126,11 @@ class Child:
 
     def stderr_tail(self) -> str:
         """The end of what the process wrote to stderr."""
+        if self._stderr is None:
+            return ""
         with self._stderr.open("rb") as log:
             log.seek(max(0, self._stderr.stat().st_size - STDERR_TAIL))
             return log.read().decode(errors="replace")
-
-    def _listen(self, said: int) -> None:
-        """Keep what it says, within bounds: a guest can make QEMU complain without end."""
-        with os.fdopen(said, "rb", buffering=0) as pipe:
-            while data := pipe.read(65536):
-                self._log.write(data)
-        self._log.close()
 
     def _reap(self) -> None:
         code = self._process.wait()
@@ -140,3 +138,13 @@ class Child:
         self._exited.set()
         if self._on_exit:
             self._on_exit(code)
+
+
+def _listen(said: int, log: LogFile | None) -> None:
+    """Keep what a process says, within bounds: a guest can make QEMU complain without end."""
+    with os.fdopen(said, "rb", buffering=0) as pipe:
+        while data := pipe.read(65536):
+            if log is not None:
+                log.write(data)
+    if log is not None:
+        log.close()

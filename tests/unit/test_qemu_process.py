@@ -108,3 +108,10 @@ def test_a_child_with_children_clears_away_and_leaves_none(tmp_path: Path, how: 
 def test_the_code_of_a_child_with_children_is_its_own(tmp_path: Path) -> None:
     assert Child(["sh", "-c", "exit 7"], tmp_path / "log", tidies=True).wait(within(5)) == 7
     assert Child(["true"], tmp_path / "log", tidies=True).wait(within(5)) == 0
+
+
+def test_what_nobody_wants_to_hear_is_kept_nowhere_and_no_device_is_harmed() -> None:
+    child = Child(["sh", "-c", "echo said >&2"], None)
+    assert child.wait(within(60)) == 0
+    assert child.stderr_tail() == ""
+    assert Path(os.devnull).is_char_device()
