@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from wsklab.orchestrator.facts import Facts
 from wsklab.orchestrator.observation import FATAL, Observation, describe_loss
@@ -120,7 +120,7 @@ def _numbers(facts: Facts) -> Iterator[Finding]:
     for load in _loads(facts.all):
         rings = [o for o in load if o.source == "lab" and o.kind == "ring"]
         if rings:
-            yield from _compared(rings[-1].data, [o for o in load if o.source == "driver" and "seq" in o.data])
+            yield from _compared(rings[-1], [o for o in load if o.source == "driver" and "seq" in o.data])
 
 
 def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
@@ -133,11 +133,12 @@ def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
     return loads
 
 
-def _compared(taken: dict[str, Any], lines: list[Observation]) -> Iterator[Finding]:
+def _compared(taken: Observation, lines: list[Observation]) -> Iterator[Finding]:
     """The lines of one load with what was taken from the ring; for what came up to the unload its last line vouches."""
-    ring = {record["seq"]: record["text"] for record in taken["records"]}
-    # The ring is read after the driver has cleaned up: one that ends before that line is no witness of anything.
-    first, last = taken["first"], max([taken["last"], *(o.data["seq"] for o in lines if o.kind == "clean")])
+    ring = {record["seq"]: record["text"] for record in taken.data["records"]}
+    # Read after the driver has cleaned up, a ring that ends before that line is no witness of anything.
+    cleaned = (o.data["seq"] for o in lines if o.kind == "clean" and o.t <= taken.t)
+    first, last = taken.data["first"], max([taken.data["last"], *cleaned])
     end = max([last, *(o.data["seq"] for o in lines if o.kind == "unload")])
     printed = {o.data["seq"]: o.data["text"] for o in lines if first <= o.data["seq"] <= end}
     missing = [seq for seq in range(first, end + 1) if seq not in printed]

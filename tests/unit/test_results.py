@@ -164,8 +164,8 @@ def test_whatever_is_not_a_pass_is_told_of_damage_beside_it(tmp_path: Path) -> N
     run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None,  # type: ignore[arg-type, return-value]
               damage=lambda: ["the image was damaged"])
     for repeat, verdict in enumerate(("pass", "fail", "infra", "inconclusive"), 1):
-        run.add(Done(result(repeat=repeat, verdict=verdict), []), repeat)
-    assert [row.findings for row in run.results.scenarios] == [[], *[["the image was damaged"]] * 3]
+        run.add(Done(result(repeat=repeat, verdict=verdict)))
+    assert [list(row.findings) for row in run.results.scenarios] == [[], *[["the image was damaged"]] * 3]
 
 
 def test_a_repetition_that_passed_is_whole_on_disk_and_let_go_in_memory(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from wsklab.orchestrator.runner import Item, Run
 from wsklab.orchestrator.scenario import Scenario, load
 from wsklab.orchestrator.stopping import Stop, Stopped
 from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.qemu.logfile import LogFile
 
 SCENARIO = load(BUILT_IN / "linger-zero.yaml")
 FULL = OSError(errno.ENOSPC, "No space left on device", "wire.pcapng")
@@ -42,7 +43,8 @@ class OneLab:
         machine = folder / "lab-1" / "target"
         machine.mkdir(parents=True)
         (machine / "debug.log").write_text("before\n")
-        self.target = SimpleNamespace(machine=SimpleNamespace(folder=machine))
+        logs = {name: LogFile(machine / name) for name in ("debug.log", "qmp.log")}
+        self.target = SimpleNamespace(machine=SimpleNamespace(folder=machine, log=logs.__getitem__))
 
 
 def performed(folder: Path, monkeypatch: pytest.MonkeyPatch, play: Callable[[Any], list[Observation]],
@@ -59,7 +61,7 @@ def fails(error: Exception) -> Callable[[Any], list[Observation]]:
 
     def play(lab: Any) -> list[Observation]:
         lab.journal.add(Observation(2, "driver", "load", None, {"text": "ev=load conn=0", "seq": 1}))
-        (lab.target.machine.folder / "debug.log").write_text("before\nev=load\n")
+        lab.target.machine.log("debug.log").write(b"ev=load\n")
         raise error
 
     return play
@@ -80,7 +82,7 @@ def test_what_fails_before_the_first_step_keeps_its_evidence(
     folder = tmp_path / row.evidence
     assert {"verdict.json", "observations.jsonl", "scenario.yaml", "debug.txt", "debug.raw"} <= {
         path.name for path in folder.iterdir()}
-    seen = list(observation.read(folder / "observations.jsonl"))
+    seen = observation.read(folder / "observations.jsonl").observations
     assert [o.kind for o in seen] == ["load", "failure"], "its own, and nothing of the scenario before"
     assert judge(load(folder / "scenario.yaml"), seen).verdict == "infra", "the same again from the evidence"
     assert json.loads((folder / "verdict.json").read_text())["verdict"] == "infra"
