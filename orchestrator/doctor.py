@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,9 @@ from typing import Any, Literal
 from wsklab import images
 from wsklab.images import tools
 from wsklab.images.errors import ImageError
+from wsklab.orchestrator import host_packages
 from wsklab.orchestrator.evidence import NEEDED_FREE
+from wsklab.orchestrator.host_packages import Purpose
 from wsklab.orchestrator.results import ALL_PASS, NOT_PROVEN
 from wsklab.qemu import accel, firmware
 from wsklab.qemu.confinement import Confinement, confinement
@@ -26,26 +27,14 @@ OLDEST_QEMU = (7, 2)
 ROOMY = 8 << 30
 """Bytes of disk for images, snapshots, and the evidence of many runs."""
 
+_PURPOSES: tuple[tuple[Purpose, Verdict, str], ...] = (
+    ("run", "fail", "commands and files"), ("windows", "warn", "commands for Windows"), ("test", "warn", "commands for tests"))
+
 STANDIN_MEMORY = 1200 << 20
 """Bytes that the stand-in, the peer and we need at once."""
 
 WINDOWS_MEMORY = 5 << 30
 """The same with Windows as the target."""
-
-# command: (Debian package, whether nothing works without it)
-COMMANDS = {
-    "qemu-img": ("qemu-utils", True),
-    "mmdebstrap": ("mmdebstrap", True),
-    "mke2fs": ("e2fsprogs", True),
-    "x86_64-w64-mingw32-gcc": ("gcc-mingw-w64-x86-64", True),
-    "gcc": ("gcc", True),
-    "ssh-keygen": ("openssh-client", True),
-    "newuidmap": ("uidmap", os.geteuid() != 0),
-    "osslsigncode": ("osslsigncode", False),
-    "swtpm": ("swtpm", False),
-    "tshark": ("tshark", False),
-}
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -99,14 +88,13 @@ def confined(user: int, tcg: Confinement, kvm: Confinement) -> Finding:
 
 
 def commands(which: Callable[[str], str | None]) -> Iterator[Finding]:
-    """What is missing, in two lines at most: needed for anything, and needed for Windows targets or tests."""
-    missing = {command: need for command, need in COMMANDS.items() if which(command) is None}
-    for needed, verdict, what in ((True, "fail", "commands"), (False, "warn", "commands for Windows and tests")):
-        names = sorted(command for command, need in missing.items() if need[1] is needed)
-        if names:
-            packages = " ".join(sorted({missing[name][0] for name in names}))
-            yield Finding(what, "fail" if verdict == "fail" else "warn", f"missing: {', '.join(names)}",
-                          f"apt-get install {packages}")
+    """Tell what is missing: one finding each for what anything needs, for Windows targets, and for the tests."""
+    for purpose, verdict, what in _PURPOSES:
+        missing = host_packages.missing(purpose, which)
+        if missing:
+            names = ", ".join(need.any_of[0] for need in missing)
+            packages = " ".join(sorted({need.debian for need in missing}))
+            yield Finding(what, verdict, f"missing: {names}", f"apt-get install {packages}")
         else:
             yield Finding(what, "ok", "all there")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-LAB = Path(__file__).parents[2] / "lab"
+ROOT = Path(__file__).parents[2]
 TOOLS = ("bash", "sh", "cat", "chmod", "cut", "dirname", "env", "flock", "mkdir", "mktemp", "pwd", "readlink", "rm",
          "sha256sum", "tail")
 COMMANDS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "mke2fs", "x86_64-w64-mingw32-gcc", "gcc", "ssh-keygen",
@@ -33,7 +33,9 @@ class Played:
         self.bin, self.log, self.checkout = folder / "bin", folder / "log", folder / "checkout"
         self.bin.mkdir()
         self.checkout.mkdir()
-        shutil.copy(LAB, self.checkout)
+        (self.checkout / "orchestrator").mkdir()
+        for file in ("lab", "orchestrator/host_packages.tsv", "requirements.lock"):
+            shutil.copy(ROOT / file, self.checkout / file)
         (self.checkout / "pyproject.toml").touch()
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool) or "/nowhere")
@@ -94,6 +96,25 @@ def test_what_is_missing_is_installed_and_told(played: Played) -> None:
     assert first == "dpkg --configure -a", "an interrupted installation is repaired"
     assert second == "apt-get update"
     assert third.startswith("apt-get install ") and third.endswith(" mmdebstrap e2fsprogs")
+
+
+def test_a_host_without_apt_is_told_its_own_package_names(played: Played) -> None:
+    played.lacks("apt-get")
+    played.lacks("mke2fs")
+    played.lacks("ssh-keygen")
+    code, _, errors = played.lab("run")
+    assert code == 2
+    assert errors.startswith("lab: this host has neither apt-get nor dnf; install by hand (Fedora's names): ")
+    played.has("dnf")
+    code, _, errors = played.lab("run")
+    assert code == 2
+    assert errors == ("lab: packages are missing; run `sudo dnf install e2fsprogs openssh-clients`, then this command "
+                      "again.\n")
+
+
+def test_versions_are_the_locked_ones(played: Played) -> None:
+    played.lab("run")
+    assert any("--constraint requirements.lock" in call for call in played.calls("python3"))
 
 
 def test_anybody_but_root_goes_through_sudo(played: Played) -> None:

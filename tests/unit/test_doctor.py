@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from wsklab.orchestrator import doctor
+from wsklab.orchestrator import doctor, host_packages
 from wsklab.orchestrator.cli import main
 from wsklab.orchestrator.doctor import Finding
 from wsklab.qemu.confinement import Confinement
@@ -40,10 +40,18 @@ def test_the_user_of_qemu() -> None:
 
 
 def test_commands_that_are_missing_are_named_with_their_packages() -> None:
-    needed, wanted = doctor.commands(lambda name: None if name in ("gcc", "mke2fs", "swtpm") else name)
-    assert needed == Finding("commands", "fail", "missing: gcc, mke2fs", "apt-get install e2fsprogs gcc")
-    assert (wanted.verdict, wanted.next) == ("warn", "apt-get install swtpm")
-    assert [one.verdict for one in doctor.commands(lambda name: name)] == ["ok", "ok"]
+    absent = ("gcc", "mke2fs", "swtpm")
+    run, windows, tests = doctor.commands(lambda name: None if name in absent else name)
+    assert run == Finding("commands and files", "fail", "missing: mke2fs, gcc", "apt-get install e2fsprogs gcc")
+    assert (windows.verdict, windows.next) == ("warn", "apt-get install swtpm")
+    assert tests.verdict == "ok"
+    assert [one.verdict for one in doctor.commands(lambda name: name)] == ["ok", "ok", "ok"]
+
+
+def test_every_line_of_the_list_is_whole() -> None:
+    for need in host_packages.needs():
+        assert need.purpose in ("run", "windows", "test")
+        assert all(need.any_of) and need.debian and need.fedora
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(100 << 20, "fail"), (2 << 30, "warn"), (100 << 30, "ok")])
