@@ -29,9 +29,9 @@ def entry() -> NoReturn:
 
     from wsklab.drivers.errors import DriverError
     from wsklab.images.errors import ImageError
-    from wsklab.orchestrator.cli import main
+    from wsklab.orchestrator.commands.cli import main
     from wsklab.orchestrator.errors import LabError, UsageError
-    from wsklab.orchestrator.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
+    from wsklab.orchestrator.results.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
     from wsklab.qemu.errors import MachineError, WrongSetting
 
     codecs.register_error("plain", _plain)
@@ -66,9 +66,9 @@ def entry() -> NoReturn:
         import tempfile
         from pathlib import Path
 
-        from wsklab.orchestrator import faults
+        from wsklab.orchestrator import unexpected
 
-        _fail(f"this is {faults.sentence(error, Path(tempfile.gettempdir()))}; please send the trace.", NOT_PROVEN)
+        _fail(f"this is {unexpected.sentence(error, Path(tempfile.gettempdir()))}; please send the trace.", NOT_PROVEN)
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
@@ -76,10 +76,10 @@ def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     import tempfile
     from pathlib import Path
 
-    from wsklab.orchestrator import faults
+    from wsklab.orchestrator import unexpected
 
     if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
-        _say(f"wsklab: in the background: {faults.sentence(failed.exc_value, Path(tempfile.gettempdir()))}")
+        _say(f"wsklab: in the background: {unexpected.sentence(failed.exc_value, Path(tempfile.gettempdir()))}")
 
 
 def _say(message: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from made import HOSTILE, Run
+from support.made import HOSTILE, Run
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]

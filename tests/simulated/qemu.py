@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
-from kd_target import Run, Target, serve
+from support.kd_target import Run, Target, serve
 
 from simulated import ssh
 from simulated.driver import Driver

@@ -6,13 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from damage import flip
+from support.damage import flip
 
 from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest, Store
-from wsklab.orchestrator import ground
-from wsklab.orchestrator.console import Console
-from wsklab.orchestrator.ground import Ground
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.run import preparation
+from wsklab.orchestrator.run.preparation import Ground
 
 
 def image(store: Store, name: str) -> Image:
@@ -52,7 +52,7 @@ def test_looking_costs_a_fiftieth_of_the_time_at_most(
         now[0] += 2.0
 
     monkeypatch.setattr(Store, "verify", verify)
-    monkeypatch.setattr(ground.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(preparation.time, "monotonic", lambda: now[0])
     assert stands_on.damage() == []
     assert (hashed, now) == (["peer", "standin"], [104.0])
     now[0] = 303.9

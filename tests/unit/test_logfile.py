@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsklab.orchestrator import suite
-from wsklab.orchestrator.evidence import Slice
-from wsklab.orchestrator.evidence_checks import silence
-from wsklab.orchestrator.facts import Facts
-from wsklab.orchestrator.journal import Journal
-from wsklab.orchestrator.observation import Observation
+from wsklab.orchestrator.judge.integrity import silence
+from wsklab.orchestrator.judge.reading import Facts
+from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.run.evidence import Slice
+from wsklab.orchestrator.scenario import catalogue
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.logfile import COPIED_HEAD, COPIED_TAIL, HEAD, TAIL, LogFile
@@ -178,9 +178,9 @@ def test_what_a_process_says_on_stderr_is_bounded_and_whole_at_its_end(tmp_path:
 @pytest.mark.parametrize(("count", "text"), [(101, "x"), (10_000, "x"), (20, "x" * 100), (1, "x" * 1001)])
 def test_the_journal_of_a_scenario_is_bounded_and_the_judge_is_told(monkeypatch: pytest.MonkeyPatch, count: int,
                                                                     text: str) -> None:
-    [any_scenario] = suite.select(["linger-zero"])
-    monkeypatch.setattr("wsklab.orchestrator.journal.MOST_ENTRIES", 100)
-    monkeypatch.setattr("wsklab.orchestrator.journal.MOST_TEXT", 1000)
+    [any_scenario] = catalogue.select(["linger-zero"])
+    monkeypatch.setattr("wsklab.orchestrator.observe.journal.MOST_ENTRIES", 100)
+    monkeypatch.setattr("wsklab.orchestrator.observe.journal.MOST_TEXT", 1000)
     journal = Journal()
     for number in range(count):
         journal.add(Observation(number, "driver", "note", None, {"text": text}))

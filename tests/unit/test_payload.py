@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import RESET, Recording
+from support.recorded import RESET, Recording
 
 from wsklab.drivers.protocol import FNV1A_START, fnv1a, pattern
-from wsklab.orchestrator.judge import Judgement, judge
-from wsklab.orchestrator.payload import Stream
-from wsklab.orchestrator.scenario import Scenario
-from wsklab.orchestrator.source import parse
+from wsklab.orchestrator.judge.judge import Judgement, judge
+from wsklab.orchestrator.judge.payload import Stream
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.scenario.yaml_source import parse
 
 TALK = """
 name: talk

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsklab.orchestrator.agent import AgentError, AgentSilent
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.journal import Journal, MachineLost
-from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.quiescence import CALLBACK, NOTHING, Quiescence, active, sockets
+from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.observe.journal import Journal, MachineLost
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.play.quiescence import CALLBACK, NOTHING, Quiescence, active, sockets
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.wire.control import Traffic
 

@@ -12,15 +12,15 @@ import pytest
 
 from wsklab.drivers import protocol
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator import steps
-from wsklab.orchestrator.driver_steps import DriverSteps
 from wsklab.orchestrator.errors import LabError, StepError
-from wsklab.orchestrator.journal import Journal
-from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.scenario import Scenario
-from wsklab.orchestrator.source import parse
-from wsklab.orchestrator.stage import Stage
-from wsklab.orchestrator.target import Target
+from wsklab.orchestrator.lab.target import Target
+from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.driver_steps import DriverSteps
+from wsklab.orchestrator.scenario import steps
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.scenario.yaml_source import parse
 
 CLOSED, GONE, PENDING = 0xC0000225, 0xC0000184, 0x103
 SCENARIO = parse("name: refused\ntitle: Refused\nsteps: [driver: connect]\n", Scenario, "test")

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.peer import PeerProcess
-from wsklab.orchestrator.scenario import Scenario
-from wsklab.orchestrator.stage import Stage
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.peer import PeerProcess
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.scenario.scenario import Scenario
 
 PEER_LISTENER, DRIVER_LISTENER = 40000, 49500
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from wsklab.orchestrator.agent import AgentError, AgentSilent
-from wsklab.orchestrator.journal import Journal
-from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.play import unload
+from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.play.player import unload
 
 RULE = Observation(1, "driver", "rule", None, {"rule": "R80", "text": "WskDeregister waits: sockets=1"})
 WAITING = Observation(2, "driver", "waiting", None, {"sockets": 2, "irps": 1, "indications": 0})

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from wsklab.orchestrator import unloading
-from wsklab.orchestrator.agent import AgentError, AgentSilent
-from wsklab.orchestrator.crash import TIMED_OUT
-from wsklab.orchestrator.stage import Stage
+from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.play import unloading
+from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.crash import TIMED_OUT
 
 
 def stage(unload: Exception | None, done: list[str]) -> Stage:

@@ -12,21 +12,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import run
-from screen import written_lines
+from support.command import run
+from support.screen import written_lines
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.judge import Judgement, judge
-from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.peer import Ssh
-from wsklab.orchestrator.play import play, unload
-from wsklab.orchestrator.scenario import Scenario, load
-from wsklab.orchestrator.source import parse
-from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.orchestrator.judge.judge import Judgement, judge
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.peer import Ssh
+from wsklab.orchestrator.play.player import play, unload
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.scenario.catalogue import BUILT_IN
+from wsklab.orchestrator.scenario.scenario import Scenario, load
+from wsklab.orchestrator.scenario.yaml_source import parse
 
 LONG = """
 name: long
@@ -123,7 +123,7 @@ def test_a_crash_of_the_drivers_host_is_noticed_at_once_and_the_next_scenario_ge
 
 def test_a_crash_without_a_word_is_noticed_by_the_next_call(
         ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsklab.orchestrator.target.crash_text", lambda _text: None)
+    monkeypatch.setattr("wsklab.orchestrator.lab.target.crash_text", lambda _text: None)
     lab = ground.boot(build_driver("crashes", images.cache_folder(), lambda _text: None))
     try:
         scenario = load(BUILT_IN / "close-graceful.yaml")

@@ -22,15 +22,15 @@ import pytest
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.judge import judge
-from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.observation import Observation
-from wsklab.orchestrator.play import play
-from wsklab.orchestrator.scenario import Scenario
-from wsklab.orchestrator.source import parse
+from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.play.player import play
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.scenario.yaml_source import parse
 from wsklab.qemu.errors import GuestDied
 from wsklab.qemu.machine import create_overlay
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command import Finished, run, wsklab
+from support.command import Finished, run, wsklab
 
 from wsklab import images
 from wsklab.drivers.build import build_sample

@@ -12,15 +12,15 @@ import pytest
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
-from wsklab.orchestrator.console import Console
-from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.judge import Judgement, judge
-from wsklab.orchestrator.lab import LOAD, Lab
-from wsklab.orchestrator.play import play
-from wsklab.orchestrator.quiescence import NOTHING
-from wsklab.orchestrator.scenario import Scenario, load
-from wsklab.orchestrator.source import parse
-from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.orchestrator.judge.judge import Judgement, judge
+from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.play.player import play
+from wsklab.orchestrator.play.quiescence import NOTHING
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.scenario.catalogue import BUILT_IN
+from wsklab.orchestrator.scenario.scenario import Scenario, load
+from wsklab.orchestrator.scenario.yaml_source import parse
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 

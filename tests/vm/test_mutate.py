@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import wsklab
+from support.command import wsklab
 
 pytestmark = pytest.mark.vm
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Finished, deaths_of, pids_of, processes_of, read_until, run, send, start, wsklab
+from support.command import Finished, deaths_of, pids_of, processes_of, read_until, run, send, start, wsklab
 
-from wsklab.orchestrator import observation
-from wsklab.orchestrator.judge import judge
-from wsklab.orchestrator.scenario import load
-from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.scenario.catalogue import BUILT_IN
+from wsklab.orchestrator.scenario.scenario import load
 from wsklab.qemu.deadline import within
 
 pytestmark = pytest.mark.vm

@@ -10,21 +10,21 @@ from functools import partialmethod
 from pathlib import Path
 
 import pytest
-from screen import written_lines
+from support.screen import written_lines
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator import heartbeat, silence
-from wsklab.orchestrator.agent import Agent
-from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.judge import Judgement, judge
-from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.play import play
-from wsklab.orchestrator.scenario import Scenario, load
-from wsklab.orchestrator.source import parse
-from wsklab.orchestrator.suite import BUILT_IN
+from wsklab.orchestrator.guest.agent import Agent
+from wsklab.orchestrator.judge.judge import Judgement, judge
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.play import heartbeat, silence
+from wsklab.orchestrator.play.player import play
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.scenario.catalogue import BUILT_IN
+from wsklab.orchestrator.scenario.scenario import Scenario, load
+from wsklab.orchestrator.scenario.yaml_source import parse
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import run
-from damage import flip
+from support.command import run
+from support.damage import flip
 
 from wsklab import images
 from wsklab.drivers.build import build_driver, build_standin
-from wsklab.orchestrator.console import Console
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.ground import Ground
-from wsklab.orchestrator.lab import Lab
-from wsklab.orchestrator.snapshots import TAG
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.snapshots import TAG
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.run.preparation import Ground
 
 pytestmark = pytest.mark.vm
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from windows_media import setup_program, virtio_iso, windows_iso
+from support.windows_media import setup_program, virtio_iso, windows_iso
 
 from wsklab.images import windows
 from wsklab.images.errors import ImageError
 from wsklab.images.store import Store
 from wsklab.images.windows import Media
-from wsklab.images.windows.disc import write_disc
+from wsklab.images.windows.media.disc import write_disc
 from wsklab.qemu.accel import Choice
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.machine import Machine

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Finished, processes_of, run, wsklab
+from support.command import Finished, processes_of, run, wsklab
 from simulated.windows import Faults
-from windows_media import report
+from support.windows_media import report
 
 from wsklab import images
 from wsklab.drivers.build import build_agent

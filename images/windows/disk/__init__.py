@@ -1,0 +1,1 @@
+"""What is read off a Windows disk: logs and dumps."""

@@ -1,0 +1,1 @@
+"""Running the installation, and keeping what is done."""

@@ -1,0 +1,1 @@
+"""What a user brings: installation and driver discs."""

@@ -1,0 +1,232 @@
+"""`wsklab doctor`: the host, and with `--target` a target, step by step, with a file that can be sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsklab import images
+from wsklab.drivers.build import build_driver
+from wsklab.drivers.errors import DriverError
+from wsklab.images.errors import ImageError
+from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.play.player import play, unload
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.results.results import write_atomically
+from wsklab.orchestrator.run import runner
+from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.scenario import catalogue
+from wsklab.orchestrator.trials import doctor, doctor_windows
+from wsklab.orchestrator.trials.doctor import Finding
+from wsklab.qemu.errors import MachineError
+
+MARKS = {"ok": ("✓ ok", "green"), "warn": ("? warn", "yellow"), "fail": ("✗ fail", "red")}
+
+# What `Lab.boot` says when a part of it is done, in its order, and what to look at where it is not.
+BOOTING = (
+    ("SSH", "the peer answers over SSH", "see lab-*/peer/console.log and qemu.stderr"),
+    ("agent", "the agent answers, the driver is in place",
+     "see console.log or kd.jsonl, agent.log and screen.png in lab-*/target"),
+    ("driver loads", "", "see lab-*/target/debug.log; `wsklab driver check` inspects the file"),
+)
+CANARY = {
+    "standin": "nothing that the driver prints is seen: see lab-1/target/debug.log",
+    "windows": "the `Debug Print Filter` of the guest must let IHVDRIVER through (0xF): build the image again, or see "
+               "lab-1/target/kd.jsonl for what does come",
+}
+ENDINGS = (("one FIN", "close-graceful"), ("one RST", "linger-zero"))
+
+
+CLOCK = 5.0
+"""Seconds that a restored guest's clock may be off: it was set a moment ago, by a line that may be slow."""
+
+
+def run(target: str | None, out: Path | None, as_json: bool) -> int:
+    """Examine, print, and write the report where a target was booted. Returns the exit code.
+
+    `out` is the folder of everything, or, with the suffix .json, the report itself; the same in words lies beside it.
+    """
+    if target is not None:
+        find.check(target)
+    console = Console(quiet=as_json)
+    findings: list[Finding] = []
+    report = out if out is not None and out.suffix == ".json" else None
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        what, *advice = _lines(finding)
+        console.line(what, MARKS[finding.verdict][1])
+        for line in advice:
+            console.line(line)
+
+    for finding in doctor.host(images.cache_folder(), Path.cwd()):
+        tell(finding)
+    document: dict[str, Any] = {"schema": 1, "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                                "versions": {}, "host": doctor.as_document(findings), "target": None}
+    if target is not None:
+        folder = runner.new_folder(None if report else out)
+        report = report or folder / "doctor.json"
+        first, facts = len(findings), dict[str, Any]()
+        try:
+            Examination(target, folder, console, tell, document, facts).run()
+        except _Ended:
+            pass  # what comes after the step that failed cannot be looked at
+        finally:
+            document["target"] = {"name": target, "steps": doctor.as_document(findings[first:]), "facts": facts}
+            _write(report, document, findings)
+            console.line(f"Report, to be sent where help is asked for: {report}, in words {report.with_suffix('.txt')}")
+    elif report:
+        _write(report, document, findings)
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    return doctor.exit_code(findings)
+
+
+def _lines(finding: Finding) -> list[str]:
+    """What is the case, and what to do about it where it is not well."""
+    what = f"{MARKS[finding.verdict][0]:7} {finding.what}: {finding.detail}"
+    return [what, f"        -> {finding.next}"] if finding.next and finding.verdict != "ok" else [what]
+
+
+def _write(report: Path, document: dict[str, Any], findings: Sequence[Finding]) -> None:
+    """The report twice: for programs, and for people. Raises UsageError."""
+    lines = [line for finding in findings for line in _lines(finding)]
+    image = document.get("image", {})
+    head = [f"wsklab doctor, {document['started']}", *(f"{key}: {value}" for key, value in image.items())]
+    try:
+        write_atomically(report, json.dumps(document, indent=1) + "\n")
+        write_atomically(report.with_suffix(".txt"), "\n".join([*head, "", *lines]) + "\n")
+    except OSError as error:
+        raise UsageError(f"{report}: cannot be written: {error.strerror}; name another file with --out.") from None
+
+
+class _Ended(Exception):
+    """A step failed without which the others mean nothing."""
+
+
+class Examination:
+    """One target from its boot to the unload of the driver."""
+
+    def __init__(self, target: str, folder: Path, console: Console, tell: Callable[[Finding], None],
+                 document: dict[str, Any], facts: dict[str, Any]) -> None:
+        self._target = target
+        self._facts = facts
+        self._folder = folder
+        self._console = console
+        self._tell = tell
+        self._document = document
+
+    def run(self) -> None:
+        with self._step("images and drivers", f"`wsklab image build peer {self._target}` says more") as done:
+            driver = build_driver(None, images.cache_folder(), self._console.progress)
+            ground = Ground.prepare(self._folder, Console(quiet=True), cold=True, target=self._target)
+            driver = ground.guest.prepare(driver)
+            results = ground.results(driver, 1)
+            self._document |= {"versions": results.run["versions"], "accelerator": ground.accelerator,
+                               "image": results.target}
+            done.append(f"accelerator {ground.accelerator}, {results.target['version']}")
+        lab = self._boot(Lab(self._folder / "lab-1", ground.accelerator, ground.guest, ground.peer), driver)
+        try:
+            self._examine(lab)
+        finally:
+            lab.stop()
+
+    def _boot(self, lab: Lab, driver: Any) -> Lab:
+        steps, began = iter(BOOTING), time.monotonic()
+        what, _, look = next(steps)
+
+        def progress(text: str) -> None:
+            nonlocal what, look
+            self._tell(Finding(what, "ok", f"{text} ({time.monotonic() - began:.1f} s after power-on)"))
+            if what == "agent":
+                self._checks(doctor_windows.before_load(lab, self._facts))
+            what, _, look = next(steps)
+
+        try:
+            lab.boot(driver, progress)
+        except (LabError, MachineError, TimeoutError) as error:
+            if what == "agent":
+                for finding in doctor_windows.after_failure(lab, self._facts):
+                    self._tell(finding)
+            self._tell(Finding(what, "fail", str(error) or "not in the time allowed", look))
+            raise _Ended from None
+        self._tell(Finding(what, "ok", f"its first line came on the debug line ({time.monotonic() - began:.1f} s)"))
+        return lab
+
+    def _examine(self, lab: Lab) -> None:
+        self._checks(doctor_windows.after_load(lab))
+        with self._step("canary", CANARY[lab.guest.kind]) as done:
+            if lab.target.canary(time.monotonic() + 5 * lab.slowness) is None:
+                raise LabError("the driver was told to print a token, and it was not seen on the debug line.")
+            done.append("a token printed by the driver came on the debug line")
+        with self._step("wire", "the address of the target's NIC on the wire must be 10.77.0.10") as done:
+            lab.wire.barrier(time.monotonic() + 5 * lab.slowness)
+            done.append("target and peer answer on it")
+        for what, name in ENDINGS:
+            with self._step(what, f"see evidence/{name}, or run `wsklab run {name}`") as done:
+                done.append(self._ending(lab, name))
+        with self._step("snapshot", "see lab-1/target/qmp.log; `wsklab run --shared` does without going back") as done:
+            done.append(self._snapshot(lab))
+        with self._step("unload", "a driver that cannot be unloaded keeps sockets or IRPs") as done:
+            verdict, reasons = unload(lab)
+            if verdict != "pass":
+                raise LabError("; ".join(reasons))
+            done.append("the driver unloads and leaves nothing")
+
+    def _checks(self, checks: Iterable[doctor_windows.Check]) -> None:
+        for check in checks:
+            with self._step(check.what, check.next, check.vital) as done:
+                done.append(check.look())
+
+    def _snapshot(self, lab: Lab) -> str:
+        """Saved, gone back to, found alive, and told the time."""
+        lab.save()
+        lab.restore()
+        off = lab.target.agent.ask("ping")["time_ms"] / 1000 - time.time()
+        if abs(off) > CLOCK * lab.slowness:
+            raise LabError(f"after going back to the snapshot the target's clock is off by {off:.1f} s.")
+        return f"the target went back to it in {lab.last_restore_s:.1f} s, its clock is off by {abs(off):.1f} s"
+
+    def _ending(self, lab: Lab, name: str) -> str:
+        (scenario,) = catalogue.select([name], [], [])
+        folder = self._folder / "evidence" / name
+        folder.mkdir(parents=True)
+        judgement = judge(scenario, play(lab, scenario, folder / "wire.pcapng"))
+        if judgement.verdict != "pass":
+            raise LabError(f"{judgement.verdict}: {'; '.join(judgement.reasons)}")
+        (event,) = judgement.observed["disconnects"]
+        return f"reported {'abortive' if event['abortive'] else 'graceful'}, as the wire shows"
+
+    @contextmanager
+    def _step(self, what: str, look: str, vital: bool = True) -> Iterator[list[str]]:
+        """A step that tells its finding; what the list holds at its end is the detail of an ok."""
+        done: list[str] = []
+        try:
+            yield done
+        except (LabError, MachineError, ImageError, DriverError, TimeoutError) as error:
+            self._tell(Finding(what, "fail", str(error) or "not in the time allowed", look))
+            if vital:
+                raise _Ended from None
+            return
+        self._tell(Finding(what, "ok", "; ".join(done)))
+
+
+@click.command("doctor")
+@click.option("--target", metavar="standin|IMAGE", help="Also boot this target and examine it step by step.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json|DIR",
+              help="The report that can be sent (the same in words lies beside it), or the folder of everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print doctor.json on standard output, and nothing else.")
+def command(target: str | None, out: Path | None, as_json: bool) -> None:
+    """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    sys.exit(run(target, out, as_json))

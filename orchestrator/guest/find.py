@@ -1,0 +1,89 @@
+"""From the word after `--target` to the guest: the stand-in, or an image of Windows in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from wsklab import images
+from wsklab.images import windows
+from wsklab.images.errors import ImageError
+from wsklab.images.packages import Progress
+from wsklab.images.store import Image, Store
+from wsklab.images.windows.install import report
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.guest import verifier
+from wsklab.orchestrator.guest.guest import Guest, StandinGuest, WindowsGuest
+from wsklab.qemu import enlightenments
+from wsklab.qemu.profile import Accelerator, Profile, load_profile
+
+STANDIN = "standin"
+
+
+def check(word: str, verify: str | None = None) -> None:
+    """See that there is such a target, and that it can do what is asked. Raises UsageError; builds nothing."""
+    verifier.chosen(verify)
+    if word == STANDIN:
+        if verify is not None:
+            raise UsageError(verifier.NO_VERIFIER)
+        return
+    _stored(word)
+
+
+def find(word: str, accelerator: Accelerator, inputs: Mapping[str, Path], progress: Progress,
+         verify: str | None = None) -> Guest:
+    """The guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
+    check(word, verify)
+    if word == STANDIN:
+        image = images.ensure(STANDIN, inputs, progress)
+        return StandinGuest(image, load_profile(STANDIN), _standin_version(image))
+    image = _stored(word)
+    store = Store(images.cache_folder())
+    store.hold(image)
+    store.check(image)
+    about = _about(image)
+    guest = report.Report.model_validate(about["guest"])
+    if warning := report.licence_warning(guest):
+        progress(warning)
+    profile = Profile.model_validate(about["profile"])
+    if accelerator == "kvm":
+        profile = enlightenments.fit(profile)  # the image may have been made on another host
+    version = f"{guest.caption}, {guest.edition}, build {guest.build}.{guest.revision}"
+    return WindowsGuest(image, profile, version, verifier.chosen(verify))
+
+
+def _stored(word: str) -> Image:
+    """The newest image of Windows with this name. Raises UsageError, which says how to make one."""
+    found = [image for image in images.listing() if image.manifest.kind == "windows"]
+    for image in found:
+        if image.name == word:
+            return image
+    if word in windows.names():
+        raise UsageError(f"there is no image {word} yet; make it from your own ISO: `wsklab image build {word} "
+                         "--iso FILE --virtio-win FILE` (docs/windows.md).")
+    there = ", ".join([STANDIN, *dict.fromkeys(image.name for image in found)])
+    unmade = [name for name in windows.names() if name not in {image.name for image in found}]
+    raise UsageError(f"there is no target '{word}'; there is: {there}"
+                     + (f"; `wsklab image build` can make {', '.join(unmade)}." if unmade else "."))
+
+
+def _about(image: Image) -> dict[str, Any]:
+    """`windows.json`, as the build wrote it. Raises ImageError."""
+    try:
+        about: dict[str, Any] = json.loads((image.folder / "windows.json").read_text(encoding="utf-8"))
+        Profile.model_validate(about["profile"])
+        report.Report.model_validate(about["guest"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise ImageError(f"{image.folder / 'windows.json'} does not say what the image is ({first}); "
+                         f"run `wsklab image build {image.name} --force` with its media") from None
+    return about
+
+
+def _standin_version(image: Image) -> str:
+    packages = image.manifest.packages
+    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-cloud-amd64', '?')}"

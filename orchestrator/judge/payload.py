@@ -1,0 +1,160 @@
+"""The bytes of a connection: what one side was to send against what the other received, in order. Pure.
+
+Every send is of the known pattern, so that a stream is known without its bytes; both ends tell the sum of what they
+received. What was refused, drained or lost with a reset is not missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from wsklab.drivers.protocol import FNV1A_START, Flag, fnv1a, pattern
+from wsklab.orchestrator.judge.integrity import Finding
+from wsklab.orchestrator.judge.reading import FEW, Facts, succeeded
+from wsklab.orchestrator.observe.observation import Observation
+
+PERIOD = 256
+"""The pattern begins again after so many bytes."""
+
+LONGEST = 1 << 16
+"""Bytes of a send up to which the peer program's own sum is proven, so that a verdict takes no second."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What one side was to send, as pieces of the pattern: first byte and length; `whole`: nothing is to follow."""
+
+    pieces: tuple[tuple[int, int], ...]
+    whole: bool
+
+    @property
+    def length(self) -> int:
+        """All bytes that are known of."""
+        return sum(length for _, length in self.pieces)
+
+    def sum(self, start: int, length: int) -> int | None:
+        """FNV-1a of `length` bytes from `start` on; None where the stream is not known as far as that."""
+        if start + length > self.length:
+            return None
+        total = FNV1A_START
+        for first, here in self.pieces:
+            skipped = min(start, here)
+            taken = min(here - skipped, length)
+            total = _continued(total, (first + skipped) % PERIOD, taken)
+            start, length = start - skipped, length - taken
+        return total
+
+
+@lru_cache(maxsize=4096)
+def _continued(total: int, first: int, length: int) -> int:
+    return fnv1a(pattern(first, length), total)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes that an end has seen: their sum, and how many of them it took."""
+
+    what: str
+    length: int
+    took: int
+    sum: int
+
+
+def payload(facts: Facts) -> Iterator[Finding]:
+    """Every byte came as it was sent, in both directions, and before a FIN every one of them."""
+    for conn in facts.connections:
+        where = f"connection {conn}: " if facts.scenario.connections > 1 else ""
+        sent_by_peer, sent_by_driver = _peers(facts, conn), _drivers(facts, conn)
+        for reply in _replies(facts, conn, "send"):
+            length = reply.data["bytes"]
+            if length <= LONGEST and int(reply.data["sum"], 16) != _continued(FNV1A_START, 0, length):
+                yield "infra", f"{where}the peer program sent other bytes than the pattern"
+        received, ended = _driver_received(facts, conn)
+        yield from _compare(where, received, ended, sent_by_peer, "the peer sent")
+        received, ended = _peer_received(facts, conn)
+        yield from _compare(where, received, ended, sent_by_driver, "the driver was to send")
+
+
+def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | None, who: str) -> Iterator[Finding]:
+    if sent is None:
+        return
+    at = 0
+    for piece in received:
+        wanted = sent.sum(at, piece.length)
+        if wanted is None:
+            if sent.whole:
+                yield "fail", f"{where}{piece.what} more than the {sent.length} bytes that {who}"
+            return
+        if wanted != piece.sum:
+            yield "fail", (f"{where}{piece.what} other bytes than {who} (bytes {at} to {at + piece.length - 1} of the "
+                           "stream)")
+            return
+        at += piece.took
+    if ended and sent.whole and at != sent.length:
+        who = who.replace("was to send", "had sent").replace("the peer sent", "the peer had sent")
+        yield "fail", f"{where}the end of the stream came after {at} bytes, {who} {sent.length}"
+
+
+# --- what was sent ----------------------------------------------------------------------------------------------------
+
+
+def _replies(facts: Facts, conn: int, do: str) -> list[Observation]:
+    return [o for o in facts.of("peer", "reply", conn) if o.data.get("do") == do and "bytes" in o.data
+            and "sum" in o.data]
+
+
+def _peers(facts: Facts, conn: int) -> Stream:
+    """The peer's stream; not whole where a send has not been answered."""
+    asked = sum(step["actor"] == "peer" and step["verb"] in ("send", "fill") for step in facts.steps())
+    replies = _replies(facts, conn, "send")
+    whole = asked == sum(o.data.get("do") == "send" for o in facts.of("peer", "reply"))
+    return Stream(tuple((0, o.data["bytes"]) for o in replies), whole)
+
+
+def _drivers(facts: Facts, conn: int) -> Stream | None:
+    """The driver's stream, by its calls in their order; None where it does not print them all."""
+    if facts.scenario.connections > FEW:
+        return None
+    calls = sorted((o for o in facts.of("driver", "call", conn) if o.data["op"] in ("send", "disconnect")),
+                   key=lambda o: o.data["seq"])
+    if any("seed" not in o.data or "length" not in o.data for o in calls):
+        return None
+    whole = all((done := facts.outcomes.get(o.data["id"])) is not None and succeeded(done.data["status"])
+                for o in calls)
+    return Stream(tuple((o.data["seed"], o.data["length"]) for o in calls), whole)
+
+
+# --- what was received ------------------------------------------------------------------------------------------------
+
+
+def _driver_received(facts: Facts, conn: int) -> tuple[list[Piece], bool]:
+    """What WskReceive and WskReceiveEvent brought, and whether WskReceive has told of the end of the stream.
+
+    After a receive that drains (R48) or fails, it is not known where in the stream the next one stands.
+    """
+    calls = facts.returns
+    pieces: list[Piece] = []
+    told = [*facts.completions("receive", conn), *facts.of("driver", "recv", conn)]
+    if any("seq" not in o.data or "sum" not in o.data for o in told):
+        return [], False
+    for o in sorted(told, key=lambda o: o.data["seq"]):
+        if o.kind == "recv":
+            pieces.append(Piece("WskReceiveEvent brought", o.data["length"], o.data["took"], o.data["sum"]))
+            continue
+        call = calls.get(o.data["id"])
+        flags, room = (0, 1) if call is None else (call.data.get("flags", 0), call.data.get("length", 1))
+        if flags & Flag.DRAIN or not succeeded(o.data["status"]):
+            break
+        if o.data["length"] == 0 and room > 0:
+            return pieces, True
+        pieces.append(Piece("WskReceive brought", o.data["length"], o.data["length"], o.data["sum"]))
+    return pieces, False
+
+
+def _peer_received(facts: Facts, conn: int) -> tuple[list[Piece], bool]:
+    """What the peer program read, and whether it has read to the end of the stream."""
+    replies = _replies(facts, conn, "receive")
+    pieces = [Piece("the peer received", o.data["bytes"], o.data["bytes"], int(o.data["sum"], 16)) for o in replies]
+    return pieces, any(o.data.get("eof") for o in replies)

@@ -1,0 +1,77 @@
+"""How a connection ended on the wire: the FIN and RST segments of either side, in order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wsklab.orchestrator.observe.observation import Observation
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The ports of one connection; None where not known (a connect that never succeeded has no port of its own)."""
+
+    target_port: int | None
+    peer_port: int | None
+
+    def owns(self, frame: Observation) -> bool:
+        """Whether `frame` belongs to this connection."""
+        data = frame.data
+        if data.get("proto") != "tcp":
+            return False
+        ours, theirs = ("sport", "dport") if data["sender"] == "target" else ("dport", "sport")
+        return (self.target_port in (None, data[ours])) and (self.peer_port in (None, data[theirs]))
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One side's ending segments; `sent` in order, retransmissions counted once; `t` is the first one's time in ns.
+
+    `own`: the first was sent by that side's machine, not invented by the wire in its name.
+    """
+
+    sent: tuple[str, ...]
+    t: int | None
+    own: bool = True
+
+    def __str__(self) -> str:
+        return " then ".join(word.upper() for word in self.sent) or "neither FIN nor RST"
+
+
+def ending(frames: Iterable[Observation], flow: Flow, side: str) -> Ending:
+    """How `side` ("peer" or "driver") ended `flow`.
+
+    A FIN seen again with the same end of data is a retransmission. Any number of RSTs is one ending: one is sent for
+    each segment that reaches a dead socket (RFC 9293, 3.10.7.1).
+    """
+    sender = "target" if side == "driver" else "peer"
+    sent: list[str] = []
+    first: Observation | None = None
+    fins: set[int] = set()
+    for frame in frames:
+        if frame.data.get("sender") != sender or not flow.owns(frame) or frame.data.get("fate") == "dropped":
+            continue
+        word = segment(frame.data["flags"])
+        end = (frame.data["seq"] + frame.data["length"]) & 0xFFFFFFFF
+        if word is None or (word == "fin" and end in fins) or (word == "rst" and "rst" in sent):
+            continue
+        if word == "fin":
+            fins.add(end)
+        sent.append(word)
+        first = first or frame
+    if first is None:
+        return Ending((), None)
+    return Ending(tuple(sent), first.t, own=not first.data.get("fate"))
+
+
+def segment(flags: str) -> str | None:
+    """`fin` or `rst` for a frame's flag letters, None for a segment that ends nothing."""
+    if "R" in flags:
+        return "rst"
+    return "fin" if "F" in flags else None
+
+
+def frames_of(observations: Sequence[Observation]) -> list[Observation]:
+    """The recorded TCP frames, in wire order."""
+    return [o for o in observations if o.source == "wire" and o.kind == "frame"]

@@ -1,0 +1,1 @@
+"""Target, peer and wire as one; foreign drivers; kept snapshots."""

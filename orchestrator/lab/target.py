@@ -1,0 +1,211 @@
+"""The target: the guest that runs the driver under test, spoken to by its agent and heard on its debug line."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from wsklab.drivers import protocol
+from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.errors import DriverError
+from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
+from wsklab.drivers.symbols import Symbols, read_symbols
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.guest import deploy
+from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
+from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.qemu.machine import Machine
+
+Answer = TypeVar("Answer")
+
+SERVICE = "wsklab"
+BATCH = 64
+"""Commands in one call: what they print must be through the debug line before the agent's patience ends."""
+
+_WINE_CRASH = re.compile(r"wine: (Unhandled .*|Call from \S+ to unimplemented function .*)")
+_AT = re.compile(r"at address ([0-9A-Fa-f]{8,16})\b")
+_WORDS = {"st": "status", "len": "length", "ab": "abortive"}
+RING_BYTES = 48 * 1024
+"""Room for one answer of the driver's ring."""
+
+
+class Misanswer(LabError):
+    """The driver answered a request of the lab's with what cannot be: its answer is cut off, or contradicts itself."""
+
+
+class Target:
+    """One booted target. Connection and operation numbers are never used twice, so a late line finds its owner."""
+
+    def __init__(self, machine: Machine, journal: Journal) -> None:
+        self.machine = machine
+        self.journal = journal
+        self.agent = Agent(machine.agent, journal.check)
+        self._connections: dict[int, int] = {}
+        self._ids = itertools.count(1)
+        self._raw = itertools.count(1)
+        self._symbols = Symbols(0, (), ())
+        self._image = ""
+        self._base = 0
+        machine.debug.on_line(self._on_line)
+
+    # --- the debug line -------------------------------------------------------------------------------------------
+
+    def _on_line(self, t: int, text: str) -> None:
+        record = protocol.parse_line(text)
+        if record is not None:
+            conn = self._connections.get(record.conn)
+            if record.ev == "canary":
+                self._base = record.number("base") or self._base
+            self.journal.add(Observation(t, "driver", record.ev, conn, driver_data(record, text)))
+            return
+        if crashed := crash_text(text):
+            detail = name_address(crashed, self._image, self._base, self._symbols)
+            self.journal.add(Observation(t, "machine", "crash", None, {"machine": "target", "detail": detail}))
+            self.agent.wake()
+            return
+        broken = protocol.parse_provider_line(text)
+        if broken is not None:
+            kind = "unsupported" if broken.rule == protocol.UNSUPPORTED else "rule"
+            self.journal.add(Observation(t, "driver", kind, None, {"rule": broken.rule, "text": broken.text}))
+
+    # --- the driver under test ------------------------------------------------------------------------------------
+
+    def load(self, driver: BuiltDriver, folder: str, timeout: float) -> None:
+        """Create and start the driver's service; its first line must be seen on the debug line. Raises LabError."""
+        mark = self.journal.mark
+        self.know(driver)
+        try:
+            deploy.load(self.agent, SERVICE, rf"{folder}\{driver.path.name}", timeout)
+        except AgentError as error:
+            raise LabError(f"the driver could not be loaded: {error}") from None
+        try:
+            self.journal.wait(lambda o: o.kind == "load", time.monotonic() + timeout, mark)
+        except TimeoutError:
+            raise LabError("the driver was started, but its first line never came on the debug line.") from None
+
+    def know(self, driver: BuiltDriver) -> None:
+        """The driver that is loaded, whose functions can be named then in a crash."""
+        self._image, self._base = driver.path.name, 0
+        self._symbols = read_symbols(driver.symbols.read_bytes()) if driver.symbols.exists() else Symbols(0, (), ())
+
+    def unload(self, timeout: float) -> Observation:
+        """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
+        mark = self.journal.mark
+        self.agent.service("stop", SERVICE, timeout=timeout)
+        last, _ = self.journal.wait(lambda o: o.kind == "unload", time.monotonic() + timeout, mark)
+        self.agent.service("delete", SERVICE, timeout=timeout)
+        return last
+
+    def set_static_events(self) -> None:
+        """WSK_SET_STATIC_EVENT_CALLBACKS, before the first socket (R36, R37). Raises LabError."""
+        (number,) = self.operations()
+        mark = self.journal.mark
+        self.command(Command(Op.STATIC_EVENTS, id=number, mask=Event.DISCONNECT | Event.ACCEPT))
+        line, _ = self.journal.wait(
+            lambda o: o.kind == "call" and o.data["id"] == number, time.monotonic() + 10, mark)
+        if line.data["ret"] != 0:
+            raise LabError(f"static event callbacks were refused with {line.data['ret']:08x}.")
+
+    def connection(self, conn: int) -> int:
+        """A fresh number of the driver for connection `conn` of the scenario."""
+        raw = next(self._raw)
+        self._connections[raw] = conn
+        return raw
+
+    def forget_connections(self) -> None:
+        """The scenario is over; lines that still come belong to nobody."""
+        self._connections.clear()
+
+    def operations(self, count: int = 1) -> range:
+        """`count` operation numbers in a row."""
+        first = next(self._ids)
+        for _ in range(count - 1):
+            next(self._ids)
+        return range(first, first + count)
+
+    def command(self, *commands: Command) -> list[int]:
+        """Hand commands to the driver; they are started when this returns, and what happens is printed.
+
+        Returns the status of each: an error says that it was refused, or that its function returned it. Raises
+        LabError when the driver does not understand them.
+        """
+        statuses: list[int] = []
+        for start in range(0, len(commands), BATCH):
+            batch = commands[start : start + BATCH]
+            statuses += protocol.unpack_statuses(self.agent.ioctl(
+                protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch)))
+        if len(statuses) != len(commands):
+            raise LabError(f"the driver answered {len(statuses)} of {len(commands)} commands: build it again.")
+        if protocol.REVISION_MISMATCH in statuses:
+            raise LabError("the driver was built for another version of the protocol: build it again.")
+        return statuses
+
+    def state(self) -> protocol.State:
+        """The driver's counters."""
+        data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES)
+        return _understood(protocol.unpack_state, data)
+
+    def ring(self, first: int) -> tuple[list[dict[str, object]], int]:
+        """The driver's own record of the lines from `first` on, and the number of the last of them.
+
+        It is the second witness of the debug line.
+        """
+        records: list[dict[str, object]] = []
+        while True:
+            request = protocol.pack_ring_request(first)
+            data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES)
+            ring = _understood(protocol.unpack_ring, data)
+            for line in ring.lines:
+                record = protocol.parse_line(line)
+                if record is not None:
+                    records.append({"seq": record.seq, "text": line.strip()})
+            if ring.next_seq <= first or len(data) + protocol.LINE_BYTES < RING_BYTES:  # there was room for more
+                return records, ring.next_seq - 1
+            first = ring.next_seq
+
+    def canary(self, deadline: float) -> int | None:
+        """Have the driver print a token of ours; the number of its line if that came through in time."""
+        token, mark = secrets.randbits(32), self.journal.mark
+        try:
+            self.command(Command(Op.CANARY, token=token))
+            seen, _ = self.journal.wait(lambda o: o.kind == "canary" and o.data["token"] == token, deadline, mark)
+        except (TimeoutError, AgentSilent, AgentError):
+            return None
+        return int(seen.data["seq"])
+
+
+def _understood(unpack: Callable[[bytes], Answer], data: bytes) -> Answer:
+    """The driver's answer. Raises Misanswer."""
+    try:
+        return unpack(data)
+    except DriverError as error:
+        raise Misanswer(str(error)) from None
+
+
+def driver_data(record: DriverRecord, text: str) -> dict[str, object]:
+    """A debug line as the judge reads it: numbers as numbers, the short words of the line written out."""
+    data: dict[str, object] = {"seq": record.seq, "text": text[text.rindex(protocol.MARK) :].strip()}
+    for key, value in record.fields.items():
+        number = record.number(key)
+        data[_WORDS.get(key, key)] = value if number is None else number
+    if "abortive" in data:
+        data["abortive"] = bool(data["abortive"])
+    return data
+
+
+def crash_text(text: str) -> str | None:
+    """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
+    match = _WINE_CRASH.match(text)
+    return match[1].removesuffix(", starting debugger...") if match else None
+
+
+def name_address(text: str, image: str, base: int, symbols: Symbols) -> str:
+    """A crash with the function of `image`, loaded at `base`, in which it happened, where that is known."""
+    at = _AT.search(text)
+    name = symbols.name(int(at[1], 16) - base) if at and base else None
+    return text if name is None else f"{text}, in {name} of {image}"

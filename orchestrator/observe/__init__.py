@@ -1,0 +1,1 @@
+"""Observations, and the journal in which a running lab collects them."""

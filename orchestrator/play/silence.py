@@ -1,0 +1,80 @@
+"""The target gives no answer: a driver that hangs, an agent that is gone, and silence on every line are told apart.
+
+Nothing proves that a machine is dead; so it is asked on each line that it has, and every answer excludes something.
+"""
+
+from __future__ import annotations
+
+import time
+
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.guest.agent import AgentSilent
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.observe.journal import MachineLost
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.qemu.deadline import within
+from wsklab.qemu.errors import DeadlinePassed, MachineError
+from wsklab.qemu.machine import Machine
+
+ALIVE = 3.0
+"""Seconds for a healthy agent or machine to answer when it is asked only whether it lives."""
+
+LATE = "something did not happen in the time allowed"
+
+
+def name_it(lab: Lab, error: Exception) -> Observation | None:
+    """What it means that `error`, something that did not come in time, happened; None when the machine went away.
+
+    Kinds: hang, agent-gone, silence, failure (of the lab); whom they blame is the judge's business.
+    """
+    patience, asked, said = ALIVE * lab.slowness, time.monotonic(), str(error) or LATE
+    try:
+        lab.target.agent.ask("ping", patience)
+        return note("hang" if isinstance(error, AgentSilent) else "failure", said)
+    except MachineLost:
+        return None
+    except (LabError, MachineError):
+        pass
+    try:
+        lab.target.machine.set_link(up=True)  # the scenario may have pulled the cable
+        lab.wire.barrier(time.monotonic() + patience, ["target"])
+        return note("agent-gone", f"{said}; its machine still answers on the wire")
+    except DeadlinePassed:
+        return no_answer(lab, f"{said}, and the whole machine no longer answers on the wire",
+                         time.monotonic() - asked)
+    except MachineError as wire:
+        return note("failure", str(wire))
+
+
+def no_answer(lab: Lab, said: str, waited: float) -> Observation:
+    """Neither agent nor network: what do QEMU and the serial lines say? `waited`: for how many seconds we have."""
+    machine = lab.target.machine
+    if still := _stands_still(machine, lab.slowness):
+        return note("failure", f"{said}{still}")
+    quiet = machine.quiet()
+    if speaking := [name for name, seconds in quiet.items() if seconds < waited]:
+        return note("hang", f"{said}; it still speaks on its {' and '.join(speaking)} line")
+    return note("silence", f"{said}; its serial lines have been quiet for {min(quiet.values()):.0f} s, while QEMU "
+                           "calls it running")
+
+
+def peer_silent(lab: Lab, said: str) -> Observation:
+    """Neither SSH nor network of the peer: what does its QEMU say?"""
+    still = _stands_still(lab.peer.machine, lab.slowness)
+    return note("peer-gone", f"{said}{still or ', while QEMU calls it running'}", "peer")
+
+
+def _stands_still(machine: Machine, slowness: float) -> str:
+    """What QEMU has to say about a machine that gives no answer; nothing when it calls it running."""
+    try:
+        status = machine.status(within(ALIVE * slowness))
+    except MachineError as qemu:
+        return f"; nor does its QEMU: {qemu}"
+    if status == "running":
+        return ""
+    return f": it stands still, QEMU calls it {status!r}, and nobody asked for that"
+
+
+def note(kind: str, detail: str, machine: str = "target") -> Observation:
+    """An observation of the lab itself, about one of its parties."""
+    return Observation(time.time_ns(), "lab", kind, None, {"machine": machine, "detail": detail})

@@ -1,0 +1,76 @@
+"""`junit.xml` for build servers: fail is a failure, inconclusive, infra and what was not run are errors.
+
+Evidence is attached by path.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+from wsklab.common.text import visible
+from wsklab.orchestrator.results.results import Results, ScenarioResult
+
+# XML 1.0 section 2.2: characters that may not stand in a document at all, escaped or not.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(results: Results) -> str:
+    """The document as text."""
+    totals, target = results.totals, str(results.target.get("name", ""))
+    missing = _missing(results, target)
+    suite = ET.Element("testsuite", {
+        "name": "wsklab",
+        "tests": str(totals["all"] + len(missing)),
+        "failures": str(totals["fail"]),
+        "errors": str(totals["inconclusive"] + totals["infra"] + len(missing)),
+        "time": f"{sum(r.timing.get('total_s', 0.0) for r in results.scenarios):.3f}",
+    })
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (
+        ("state", results.state),
+        ("why", results.why),
+        ("asked", results.plan.asked),
+        ("target", results.target.get("name")),
+        ("target.qualifying", results.target.get("qualifying")),
+        ("driver.sha256", results.driver.get("sha256")),
+        ("driver.twin", results.driver.get("twin")),
+        ("accelerator", results.run.get("accelerator")),
+    ):
+        ET.SubElement(properties, "property", {"name": name, "value": _clean(str(value))})
+    suite.extend([_case(result, target) for result in results.scenarios] + missing)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+
+def _case(result: ScenarioResult, target: str) -> ET.Element:
+    name = result.name if result.repeat == 1 else f"{result.name}#{result.repeat}"
+    case = _testcase(target, name, result.timing.get("total_s", 0.0))
+    if result.verdict != "pass":
+        tag = "failure" if result.verdict == "fail" else "error"
+        message = _clean("; ".join(result.reasons))
+        ET.SubElement(case, tag, {"type": result.verdict, "message": message}).text = message
+    # Jenkins and Azure pick attachments up from this line.
+    ET.SubElement(case, "system-out").text = f"[[ATTACHMENT|{_clean(result.evidence)}]]"
+    return case
+
+
+def _missing(results: Results, target: str) -> list[ET.Element]:
+    """An error for each scenario that was not run as often as it was asked for, and one for a run cut short."""
+    why = results.shortfall
+    if why is None:
+        return []
+    cases = []
+    for name, count in results.missing.items() or {"the whole run": 0}.items():
+        case = _testcase(target, name if count < 2 else f"{name} ({count} times)", 0.0)
+        ET.SubElement(case, "error", {"type": "not-run", "message": _clean(f"not run; {why}")})
+        cases.append(case)
+    return cases
+
+
+def _testcase(target: str, name: str, seconds: float) -> ET.Element:
+    return ET.Element("testcase", {
+        "classname": _clean(f"wsklab.{target}"), "name": _clean(name), "time": f"{seconds:.3f}"})
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("?", visible(text, lines=True))

@@ -1,0 +1,89 @@
+"""`results.jsonl`: each row of a run as soon as it is judged, and the folder that a run keeps hold of."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from wsklab.orchestrator.results.results import ScenarioResult
+
+NAME = "results.jsonl"
+
+
+class Home:
+    """The folder of a run, kept hold of: if somebody moves or removes it, that is noticed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    @property
+    def wherever(self) -> Path:
+        """A path to the folder that holds wherever it has been moved to."""
+        return Path(f"/proc/self/fd/{self._fd}")
+
+    def trouble(self) -> str | None:
+        """What has happened to the folder, in one sentence; None when it is where it was."""
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._fd)):
+                return None
+        except OSError:
+            pass
+        if not os.fstat(self._fd).st_nlink:
+            return self.emptied
+        return f"the run's folder {self.path} was moved to {self.wherever.readlink()} while the run went on"
+
+    @property
+    def emptied(self) -> str:
+        """What is said when the folder is gone, or its rows: a removal goes through what is in it first."""
+        return f"the run's folder {self.path}, or what was in it, was removed while the run went on"
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+
+class Rows:
+    """The file while the run goes on; adding a row costs the same however many there are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._file = self._path.open("ab", buffering=0)
+
+    def append(self, row: ScenarioResult) -> None:
+        """Add a row: all of it, or nothing. Raises OSError."""
+        line = json.dumps(asdict(row), separators=(",", ":")).encode() + b"\n"
+        whole = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:
+                line = line[self._file.write(line) or 0 :]
+        except OSError:
+            self._file.truncate(whole)
+            raise
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody has removed the file."""
+        return not os.fstat(self._file.fileno()).st_nlink
+
+    def close(self) -> None:
+        """Nothing more is added."""
+        self._file.close()
+
+
+def read(folder: Path) -> list[ScenarioResult]:
+    """The rows of a run, in the order in which they came.
+
+    A last line that is cut off, as a kill may leave it, is no row. Raises OSError, and ValueError for any other line
+    that is not one.
+    """
+    *lines, _ = (folder / NAME).read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(ScenarioResult(**json.loads(line)))
+        except (ValueError, TypeError):
+            raise ValueError(f"{folder / NAME}: line {number} is not a row") from None
+    return rows

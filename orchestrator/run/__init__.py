@@ -1,0 +1,1 @@
+"""A run: what it stands on, its labs, its rows, its evidence."""

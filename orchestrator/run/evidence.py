@@ -1,0 +1,60 @@
+"""The evidence folder of one scenario: everything that the verdict rests on, valid whenever the run is killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsklab.common.text import visible
+from wsklab.orchestrator.judge.judge import Judgement
+from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.qemu.logfile import LogFile
+
+NEEDED_FREE = 512 * 1024 * 1024
+"""Bytes of disk that must be free before a run starts: recordings and logs, with room to spare."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The part of a growing log file that belongs to one scenario."""
+
+    log: LogFile
+    position: int
+
+    @classmethod
+    def begin(cls, log: LogFile) -> Slice:
+        """From the present end of `log`."""
+        return cls(log, log.position)
+
+    def save(self, path: Path) -> None:
+        """Copy what has been added since to `path`; of very much the beginning and the end."""
+        self.log.copy(path, self.position)
+
+
+def save(folder: Path, scenario: Scenario, observations: Sequence[Observation], judgement: Judgement,
+         logs: dict[str, Slice]) -> None:
+    """Write the folder: the scenario as it was read, what was observed, the logs, and last the verdict."""
+    (folder / "scenario.yaml").write_text(
+        yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8")
+    observation.write(folder / "observations.jsonl", observations)
+    lines = [visible(str(o.data["text"]), lines=True) for o in observations
+             if (o.source == "driver" or o.kind == "unread") and "text" in o.data]
+    (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    for name, part in logs.items():
+        part.save(folder / name)
+    verdict = {"verdict": judgement.verdict, "reasons": judgement.reasons, "remarks": judgement.remarks,
+               "observed": judgement.observed}
+    (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+
+
+def as_document(scenario: Scenario) -> dict[str, Any]:
+    """A scenario as it would be written by hand: only what was said."""
+    document: dict[str, Any] = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return document

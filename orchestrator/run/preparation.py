@@ -1,0 +1,191 @@
+"""What a run stands on: images, accelerator and folder; from them come its labs, as many as the host has room for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from wsklab import images
+from wsklab.drivers.build import BuiltDriver, build_standin
+from wsklab.images.errors import ImageError
+from wsklab.images.secure import sha256
+from wsklab.images.store import Store
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest.guest import Guest
+from wsklab.orchestrator.lab.foreign_driver import Foreign
+from wsklab.orchestrator.lab.lab import PEER_PROFILE, Lab
+from wsklab.orchestrator.lab.snapshots import Snapshots, key_of
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.results.results import Results
+from wsklab.orchestrator.run import capacity, janitor, runner
+from wsklab.orchestrator.run.stopping import Stop
+from wsklab.qemu import accel, profile
+from wsklab.qemu.errors import MachineError
+from wsklab.qemu.profile import Accelerator, load_profile
+
+
+@dataclass
+class Ground:
+    """What every run stands on: the images, the accelerator, the run's folder, and the labs booted so far."""
+
+    folder: Path
+    console: Console
+    guest: Guest
+    peer: images.Image
+    accelerator: Accelerator
+    cold: bool = False
+    labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    foreign: Foreign | None = None  # the driver under test, when it is not ours
+    stop: Stop = field(default_factory=Stop)
+    _damage_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _damaged: list[str] = field(default_factory=list)
+    _look_again: float = 0.0  # `time.monotonic`
+
+    @classmethod
+    def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = find.STANDIN,
+                verify: str | None = None) -> Ground:
+        """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
+
+        Raises DriverError, ImageError, MachineError.
+        """
+        accel.wanted()  # a wrong word is refused before anything is built for it
+        for line in janitor.tidy(images.cache_folder()):
+            console.line(f"          {line}", "dim")
+        with console.step("provider and agent", makes=True):
+            inputs = build_standin(images.cache_folder(), console.progress).inputs
+        with console.step("image of the peer", makes=True):
+            peer = images.ensure("peer", inputs, console.progress)
+        with console.step("accelerator") as found:  # tried with a guest, which takes a while where KVM hangs
+            accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+            found(f"{accelerator}: {why}")
+        with console.step("image of the stand-in" if target == find.STANDIN else f"image {target}", makes=True):
+            guest = find.find(target, accelerator, inputs, console.progress, verify)
+        return cls(folder, console, guest, peer, accelerator, cold)
+
+    def damage(self) -> list[str]:
+        """What is wrong with the images now, in sentences; they were whole when the run began.
+
+        Every file is hashed, but for no more than a fiftieth of the run's time. What was found once stays found.
+        """
+        with self._damage_lock:
+            began = time.monotonic()
+            if not self._damaged and began >= self._look_again:
+                store = Store(images.cache_folder())
+                for image in (self.peer, self.guest.image):
+                    try:
+                        store.verify(image)
+                    except ImageError as error:
+                        self._damaged.append(f"the image was damaged while the run used it, so this verdict may come "
+                                             f"of that: {error}")
+                self._look_again = time.monotonic() + 50 * (time.monotonic() - began)
+            return list(self._damaged)
+
+    def quietly(self) -> Ground:
+        """The same ground, of whose labs the user is shown nothing."""
+        return replace(self, console=Console(quiet=True))
+
+    def results(self, driver: BuiltDriver, seed: int) -> Results:
+        """Empty results for a run of `driver`."""
+        command = shlex.join(["wsklab", *sys.argv[1:]])
+        return Results(
+            run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
+            target=self.guest.describe(),
+            driver=self.foreign.document() if self.foreign else {
+                "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
+
+    def admitted(self, wanted: int | None) -> int:
+        """How many labs this host carries of those that are wanted (None: as many as it can)."""
+        if wanted == 1:
+            return 1
+        count, why = capacity.admit(wanted, self.guests_mib, capacity.host())
+        if why:
+            self.console.line(f"          labs side by side: {count}, as {why}")
+        return count
+
+    @property
+    def guests_mib(self) -> int:
+        """Memory of a lab's two guests."""
+        return self.guest.profile.memory_mib + load_profile(PEER_PROFILE).memory_mib
+
+    def room(self) -> str | None:
+        """Why there is no room for one more lab on this host now; None when there is."""
+        return capacity.room(self.guests_mib, capacity.host())
+
+    def boot(self, driver: BuiltDriver) -> Lab:
+        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
+
+        A foreign driver is put in afterwards: what is kept serves every driver.
+        """
+        lab = self._boot(driver)
+        if self.foreign is not None:
+            with self.console.step(f"driver {self.foreign.profile.name}"):
+                lab.invite(self.foreign)
+        return lab
+
+    def _boot(self, driver: BuiltDriver) -> Lab:
+        if self.cold:
+            with self.console.step("lab"):
+                return self._lab().boot(driver, self.console.progress)
+        snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver)
+        key = key_of(ingredients)
+        with self.console.step("lab") as found:
+            lab = self._resume(snapshots, key, driver)
+            if lab is not None:
+                found(f"from the kept snapshot {key[:12]}")
+                return lab
+            return self._boot_and_keep(snapshots, key, ingredients, driver)
+
+    def _lab(self) -> Lab:
+        """A lab to be booted. Raises Stopped when none is to be any more."""
+        lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        self.stop.watch(lab)
+        return lab
+
+    def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
+        """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
+        try:
+            kept = snapshots.find(key)
+            if kept is None:
+                return None
+            return self._lab().resume(kept, driver)
+        except (LabError, MachineError, TimeoutError) as error:
+            if self.stop.requested:  # which is no fault of the snapshot's
+                raise
+            snapshots.remove(key)
+            reason = str(error).strip().partition("\n")[0] or "it did not come to life in time"
+            self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")
+            return None
+
+    def _boot_and_keep(self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str],
+                       driver: BuiltDriver) -> Lab:
+        with snapshots.saving(key) as partial:
+            lab = self._lab().boot(driver, self.console.progress, partial)
+            if partial is not None:
+                try:
+                    snapshots.publish(partial, key, ingredients)
+                except OSError as error:
+                    self.console.line(f"          the snapshot is not kept: {error}", "yellow")
+        return lab
+
+    def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
+        """All that a saved lab depends on."""
+        machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
+        host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
+        return {**self.guest.ingredients(), "peer": self.peer.key, "driver": driver.sha256,
+                "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
+                "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
+                "accelerator": self.accelerator, "host": host}
+
+
+def _versions() -> dict[str, str]:
+    return {"wsklab": version("wsklab"), "python": platform.python_version(), "qemu": accel.qemu_version()}

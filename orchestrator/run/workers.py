@@ -1,0 +1,174 @@
+"""Labs side by side: each takes the next scenario as soon as it is free, and all add to one run's results.
+
+The lanes are threads also where there is only one, so that an interruption meets a thread that does nothing but wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from wsklab.orchestrator import unexpected
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.run.runner import Done, Item, Run
+from wsklab.orchestrator.run.stopping import Stop
+
+LOOK = 1.0
+"""Seconds between two looks at the run's folder."""
+
+PATIENCE = 10.0
+"""Seconds in which the lanes of a stopped run, whose labs are gone, come to their end."""
+
+
+class Work:
+    """The scenarios still to be run; any lane may ask."""
+
+    def __init__(self, items: Iterator[Item], stop: Stop) -> None:
+        self._items = items
+        self._stop = stop
+        self._given_back: list[Item] = []
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def take(self) -> Item | None:
+        """The next one; None when there is no more, or when nothing more is wanted."""
+        with self._lock:
+            if self.closed or self._stop.requested:
+                return None
+            return self._given_back.pop() if self._given_back else next(self._items, None)
+
+    def give_back(self, item: Item) -> None:
+        """The lane that took it has no lab."""
+        with self._lock:
+            self._given_back.append(item)
+
+    def close(self) -> None:
+        """Nothing more is to be begun."""
+        self.closed = True
+
+
+@dataclass
+class Lanes:
+    """The lanes of one run."""
+
+    run: Run
+    work: Work
+    until_fail: bool = False
+    look: float = LOOK
+
+    def __post_init__(self) -> None:
+        self._labs: dict[int, Lab] = {}
+        self._failures: list[str] = []
+        self._changed = threading.Condition()
+        self._running = 0
+
+    def play(self, count: int, room: Callable[[], str | None] = lambda: None) -> None:
+        """Run all the work in `count` lanes; a lane begins when the one before has its lab, and if `room` has no word.
+
+        Whatever goes wrong, and an interruption too, ends up in the run's results, which are concluded afterwards.
+        """
+        stop, threads = self.run.stop, list[threading.Thread]()
+        try:
+            for number in range(1, count + 1):
+                if number > 1 and (why := room()):
+                    self.run.console.line(f"          labs side by side: {number - 1} and no more, as {why}", "yellow")
+                    break
+                ready = threading.Event()
+                self._running += 1
+                threads.append(threading.Thread(target=self._guarded, args=(number, ready), daemon=True))
+                threads[-1].start()
+                self._wait(ready.is_set)
+            self._wait(lambda: not self._running)
+        except KeyboardInterrupt:
+            stop.request("interrupted", "interrupted")
+        except Exception as error:
+            stop.request("aborted", unexpected.sentence(error, self.run.folder))
+        if stop.requested:
+            stop.stop_labs()
+        deadline = time.monotonic() + PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.run.finish(*("aborted", self._failures[0]) if self._failures and self._short() else ("complete", None))
+
+    def _short(self) -> bool:
+        """Whether rows are missing, or nobody can say whether they are as the run was to go on without end."""
+        plan, rows = self.run.results.plan, self.run.results.scenarios
+        return bool(plan.missing(rows)) or (plan.repeat is None and not plan.ended_by(rows))
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        """Wait, and meanwhile look after the run's folder; until nothing more is wanted at the longest."""
+        with self._changed:
+            while not until() and not self.run.stop.requested:
+                if not self._changed.wait(self.look):
+                    self.run.watch()
+
+    def _guarded(self, number: int, ready: threading.Event) -> None:
+        def begun() -> None:
+            with self._changed:
+                ready.set()
+                self._changed.notify_all()
+
+        try:
+            self._lane(number, begun)
+        except BaseException as error:
+            if not self.run.stop.requested:
+                self._failures.append(unexpected.sentence(error, self.run.folder))
+                self.run.console.line(f"          a lab is given up: {self._failures[-1]}", "yellow")
+        finally:
+            with self._changed:
+                ready.set()
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _lane(self, number: int, ready: Callable[[], None]) -> None:
+        suspect = False
+        try:
+            while (item := self.work.take()) is not None:
+                try:
+                    self._next_lab(number, suspect)
+                except BaseException:
+                    self.work.give_back(item)
+                    raise
+                ready()
+                suspect = self._judged(number, item) != "pass"
+                if suspect and self.until_fail:
+                    self.work.close()
+            if number in self._labs and not self.run.stop.requested:
+                self.run.unload(self._labs[number], number)
+        finally:
+            self._stop(number)
+
+    def _next_lab(self, number: int, suspect: bool = False) -> None:
+        """Make the lane's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
+        try:
+            self._labs[number] = self.run.next_lab(self._labs.get(number), suspect)
+        except BaseException:
+            self._stop(number)
+            raise
+
+    def _stop(self, number: int) -> None:
+        if lab := self._labs.pop(number, None):
+            lab.stop()
+
+    def _judged(self, number: int, item: Item) -> str:
+        """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
+        done = self.run.perform(self._labs[number], item)
+        if done.result.verdict == "infra" and not self._labs[number].trusted and not self.run.stop.requested:
+            self._stop(number)
+            try:
+                self._next_lab(number)
+            except BaseException:
+                self.run.add(done)  # there is no second attempt, so the first is what is known
+                raise
+            done = _again(done, self.run.perform(self._labs[number], item, "-again"))
+        self.run.add(done)
+        return done.result.verdict
+
+
+def _again(first: Done, second: Done) -> Done:
+    """The second attempt, which tells of the first."""
+    finding = (f"run again on a fresh lab, as the first attempt ended with '{'; '.join(first.result.reasons)}' "
+               f"(see {first.result.evidence})")
+    return replace(second, result=replace(second.result, findings=(finding, *second.result.findings)))

@@ -1,0 +1,1 @@
+"""The lab on trial: twins, mutants, coverage, bench, endurance, doctor."""

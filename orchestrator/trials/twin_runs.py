@@ -1,0 +1,208 @@
+"""Running the correct driver and its wrong builds one after another, on as few labs as can be."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.twins import Twin
+from wsklab.orchestrator import unexpected
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.results.results import Results, ScenarioResult, State, write_atomically
+from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.trials import twin_matrix
+from wsklab.orchestrator.trials.twin_matrix import Row, Rows
+from wsklab.qemu.errors import MachineError
+
+LOADING = "driver-load"
+"""The row of a driver that is not even seen to load."""
+
+ENOUGH = 3
+"""A twin that so many scenarios have caught is not run further, unless the user has chosen the scenarios."""
+
+LONG = 20.0
+"""Seconds; a twin that makes the lab wait for what never comes need not do so three times."""
+
+LABS = 3
+"""So many labs one build of the driver may use up."""
+
+
+class Bench:
+    """One lab, lent to one build of the driver after another; a fresh one when it can no longer be trusted."""
+
+    def __init__(self, boot: Callable[[BuiltDriver], Lab], correct: BuiltDriver) -> None:
+        self._boot = boot
+        self._correct = correct
+        self._lab: Lab | None = None
+
+    def lend(self, driver: BuiltDriver) -> Lab | str:
+        """The lab with a fresh load of `driver`, or why `driver` does not load. Raises LabError when no lab boots.
+
+        A lab boots with the correct driver, so that a driver that does not load is told from a lab that does not boot.
+        """
+        if self._lab is None:
+            self._lab = self._boot(self._correct)
+            if driver is self._correct:
+                return self._lab
+            try:
+                self._lab.target.unload(LOAD * self._lab.slowness)
+            except TimeoutError:
+                raise LabError("the correct driver does not unload in a lab that has just booted.") from None
+        lab = self._lab
+        try:
+            lab.load(driver)
+        except LabError as error:
+            self.give_up()
+            return str(error)
+        return lab
+
+    def trusted(self) -> bool:
+        """Whether the lab can go on with the driver that is loaded; if not, it is given up."""
+        lab = self._lab
+        if lab is not None and lab.doubt is None and lab.journal.lost is None:
+            try:
+                lab.target.state()
+                return True
+            except LabError:
+                pass  # it hangs: whatever the reason, no later verdict may depend on it
+        self.give_up()
+        return False
+
+    def give_up(self) -> None:
+        """Stop the lab; the next loan gets another."""
+        lab, self._lab = self._lab, None
+        if lab is not None:
+            lab.stop()
+
+
+class TwinRun:
+    """The whole of `wsklab run --twins`; `folder` gets a folder for each build, and twins.json."""
+
+    def __init__(self, folder: Path, console: Console, bench: Bench, results: Callable[[BuiltDriver], Results]) -> None:
+        self._folder = folder
+        self._console = console
+        self._bench = bench
+        self._results = results
+        self._correct: dict[str, Row] = {}
+        self._outcomes: dict[str, Rows] = {}
+
+    def run(self, correct: BuiltDriver, builds: Mapping[Twin, BuiltDriver | None], scenarios: Sequence[Scenario],
+            whole: bool) -> dict[str, Any]:
+        """Run everything; returns the matrix, which is on disk after each build whatever happens.
+
+        A twin first meets the scenarios that should catch it, and the others only if these do not; a twin without a
+        build is only listed. `whole`: every twin meets every scenario. Raises LabError when no lab boots.
+        """
+        asked = sum(driver is not None for driver in builds.values())
+        self._keep(builds, asked, "running")
+        try:
+            with self._console.step("the correct driver"), self._begin(correct) as run:
+                self._stage(run, correct, scenarios, self._correct, lambda lost: False)
+            for twin, driver in builds.items():
+                if driver is not None:
+                    self._twin(twin, driver, scenarios, whole)
+                self._keep(builds, asked, "running")
+            return self._keep(builds, asked, "complete")
+        except BaseException as error:
+            self._keep(builds, asked, _ended(error))
+            raise
+        finally:
+            self._bench.give_up()
+
+    def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
+        """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
+        matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
+        matrix |= {"state": state, "asked": asked, "run": len(self._outcomes)}
+        write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
+        return matrix
+
+    @contextmanager
+    def _begin(self, driver: BuiltDriver) -> Iterator[Run]:
+        """A run of its own for one build, concluded at the end whatever happens."""
+        folder = self._folder / (driver.twin or "correct")
+        folder.mkdir()
+        run = Run(folder, self._results(driver), Console(quiet=True), boot=_lends_its_own)
+        run.begin()
+        try:
+            yield run
+        except BaseException as error:
+            run.finish(_ended(error), unexpected.sentence(error, self._folder))
+            raise
+        run.finish()
+
+    def _twin(self, twin: Twin, driver: BuiltDriver, scenarios: Sequence[Scenario], whole: bool) -> None:
+        rows: dict[str, Row] = {}
+        self._outcomes[twin.name] = rows
+        began, first = time.monotonic(), twin_matrix.likely(twin, scenarios)
+
+        def catches() -> int:
+            return len(twin_matrix.catches(twin, rows, self._correct))
+
+        def enough(lost: bool) -> bool:
+            """A catch that cost the lab is enough, or one that took long; else it takes some, for the picture."""
+            if lost:
+                return catches() >= 1
+            return not whole and catches() >= (1 if time.monotonic() - began > LONG else ENOUGH)
+
+        with self._begin(driver) as run:
+            self._stage(run, driver, first, rows, enough)
+            if whole or not catches():
+                self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
+        self._console.twin(twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
+
+    def _stage(self, run: Run, driver: BuiltDriver, scenarios: Sequence[Scenario], rows: dict[str, Row],
+               enough: Callable[[bool], bool]) -> None:
+        """A fresh load, the scenarios until it is `enough`, and the unload, which is judged too."""
+        waiting = list(scenarios)
+        for _ in range(LABS):
+            lab = self._bench.lend(driver)
+            if isinstance(lab, str):
+                rows[LOADING] = Row(LOADING, "inconclusive", (lab,))
+                return
+            lost = False
+            while waiting and not lost and not enough(False):
+                _add(rows, self._one(run, lab, waiting.pop(0)))
+                lost = not self._bench.trusted()
+            if not lost:
+                break
+            if enough(True):
+                return
+        else:
+            return
+        result = run.unload(lab)
+        _add(rows, _row(result))
+        if result.verdict != "pass":
+            self._bench.give_up()  # what it left behind would be blamed on the next
+
+    def _one(self, run: Run, lab: Lab, scenario: Scenario) -> Row:
+        try:
+            return _row(run.one(lab, scenario))
+        except (LabError, MachineError, TimeoutError) as error:
+            self._bench.give_up()
+            return Row(scenario.name, "infra", (str(error) or "something did not happen in time",))
+
+
+def _row(result: ScenarioResult) -> Row:
+    return Row(result.name, result.verdict, tuple(result.reasons))
+
+
+def _add(rows: dict[str, Row], row: Row) -> None:
+    """The unload is judged once for each load; what was wrong once stays wrong."""
+    if row.scenario not in rows or rows[row.scenario].verdict == "pass":
+        rows[row.scenario] = row
+
+
+def _ended(error: BaseException) -> State:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
+
+
+def _lends_its_own() -> Lab:
+    raise AssertionError("the labs of a twin run come from its bench")

@@ -1,0 +1,218 @@
+"""Running mutants: what a lab has to say, and how often, before a mutant counts as caught. The lab is played."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wsklab.drivers.build import BuiltDriver
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.scenario import catalogue
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.trials import mutant_runs
+from wsklab.orchestrator.trials.mutant_results import Order, Outcome, Row
+from wsklab.orchestrator.trials.mutant_runs import NOTICED, Built, Lanes, Trial
+from wsklab.orchestrator.trials.mutants import generate
+
+SOURCE = "static int f(void)\n{\n    g();\n    h();\n}\n"
+SCENARIOS = catalogue.select(["linger-zero", "kill", "send-pending", "half-close"])
+PASSES = ["pass"]
+
+
+class PlayedLab:
+    """Knows which driver is loaded; a scenario's verdicts are handed out one by one, the last for ever."""
+
+    slowness = 1.0
+
+    def __init__(self, verdicts: dict[str, list[str]], correct: dict[str, str]) -> None:
+        self.verdicts, self.correct, self.loaded = verdicts, correct, "correct"
+        self.ran: Counter[str] = Counter()
+        self.trusted = True
+        self.doubt: str | None = None
+        self.target = SimpleNamespace(state=lambda: None)
+
+    def judge(self, scenario: Scenario) -> str:
+        if self.loaded == "correct":
+            return self.correct.get(scenario.name, "pass")
+        self.ran[scenario.name] += 1
+        verdicts = self.verdicts.get(scenario.name, PASSES)
+        return verdicts[min(self.ran[scenario.name], len(verdicts)) - 1]
+
+
+class PlayedLane:
+    def __init__(self, lab: PlayedLab) -> None:
+        self.lab, self.fresh_labs = lab, 0
+
+    def fresh(self) -> PlayedLab:
+        self.lab.loaded, self.fresh_labs = "correct", self.fresh_labs + 1
+        self.lab.trusted = True
+        return self.lab
+
+    def bare(self) -> PlayedLab:
+        self.fresh().loaded = ""
+        return self.lab
+
+
+class PlayedSubject:
+    def __init__(self, before: Row | None = None, loads: bool = True) -> None:
+        self._before, self._loads = before, loads
+
+    def before(self, built: Built) -> Row | None:
+        return self._before
+
+    def put(self, lab: PlayedLab, driver: BuiltDriver) -> None:
+        if not self._loads:
+            raise LabError("the driver could not be loaded: Win32 error 1359")
+        lab.loaded = "mutant"
+
+
+class PlayedRun:
+    folder = Path("/nonexistent")
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, int]] = set()
+
+    def one(self, lab: PlayedLab, scenario: Scenario, number: int) -> Any:
+        assert (scenario.name, number) not in self.seen, "each run of a scenario has evidence of its own"
+        self.seen.add((scenario.name, number))
+        return SimpleNamespace(verdict=lab.judge(scenario), reasons=["why"], evidence="none")
+
+
+def built() -> Built:
+    driver = BuiltDriver(Path("x.sys"), "0" * 64, "wsklab", None, Path("x.sys"))
+    return Built(generate("f.c", SOURCE)[0], SOURCE, driver)
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, PlayedLane]]:
+    def play(verdicts: dict[str, list[str]] | None = None, correct: dict[str, str] | None = None,
+             unload: tuple[str, list[str]] = ("pass", []), **subject: Any) -> tuple[Outcome, PlayedLane]:
+        monkeypatch.setattr(mutant_runs, "unload", lambda lab: unload)
+        lane = PlayedLane(PlayedLab(verdicts or {}, correct or {}))
+        trial = Trial(lane, PlayedSubject(**subject), Order(SCENARIOS), lambda name: PlayedRun())  # type: ignore[arg-type]
+        return trial.one(built()), lane
+
+    return play
+
+
+def test_nothing_unusual_is_a_survivor_that_has_met_everything(played: Any) -> None:
+    done, lane = played()
+    assert (done.result, done.by, done.rows) == ("survived", None, ())
+    assert set(lane.lab.ran) == {s.name for s in SCENARIOS}
+    assert done.runs == len(SCENARIOS) + 2  # and the unload after each stage
+
+
+def test_a_fail_that_repeats_catches_and_ends_it(played: Any) -> None:
+    done, lane = played({"linger-zero": ["fail"]})
+    assert (done.result, done.by) == ("caught", Row("linger-zero", "fail", "why"))
+    assert lane.lab.ran == {"linger-zero": 2}
+
+
+def test_a_fail_that_does_not_repeat_is_a_flake(played: Any) -> None:
+    done, lane = played({"linger-zero": ["fail", "pass"]})
+    assert (done.result, done.rows) == ("survived", (Row("linger-zero", "flaky", "why"),))
+    assert lane.lab.ran["send-pending"] == 1
+
+
+def test_what_the_correct_build_does_not_pass_says_nothing(played: Any) -> None:
+    done, _ = played({"linger-zero": ["fail"]}, correct={"linger-zero": "fail"})
+    assert (done.result, done.rows) == ("survived", (Row("linger-zero", "unsound", "why"),))
+
+
+def test_what_is_blamed_on_nobody_is_noticed_unless_a_fail_follows(played: Any) -> None:
+    done, _ = played({"linger-zero": ["infra"]})
+    assert (done.result, done.rows) == ("noticed", (Row("linger-zero", "infra", "why"),))
+    done, _ = played({"linger-zero": ["infra"], "send-pending": ["fail"]})
+    assert (done.result, done.by) == ("caught", Row("send-pending", "fail", "why"))
+
+
+def test_some_verdicts_that_blame_nobody_are_enough(played: Any) -> None:
+    done, lane = played({s.name: ["inconclusive"] for s in SCENARIOS})
+    assert done.result == "noticed"
+    assert len(lane.lab.ran) == NOTICED
+
+
+def test_one_that_there_was_no_time_for_has_not_survived(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutant_runs, "LIMIT", -1.0)
+    done, lane = played()
+    assert (done.result, done.rows[0].scenario, lane.fresh_labs) == ("noticed", "limit", 0)
+
+
+def test_a_mutant_that_does_not_load_is_caught(played: Any) -> None:
+    done, _ = played(loads=False)
+    assert done.by == Row("driver-load", "fail", "the driver could not be loaded: Win32 error 1359")
+
+
+def test_the_unload_is_judged(played: Any) -> None:
+    done, _ = played(unload=("fail", ["the driver leaks at unload: 1 irps"]))
+    assert done.by == Row("driver-unload", "fail", "the driver leaks at unload: 1 irps")
+
+
+def test_tests_without_a_lab_spare_it(played: Any) -> None:
+    done, lane = played(before=Row("native tests", "fail", "line 1"))
+    assert (done.by, lane.fresh_labs) == (Row("native tests", "fail", "line 1"), 0)
+
+
+def test_a_lab_whose_correct_driver_does_not_unload_is_replaced_once() -> None:
+    booted = list[Any]()
+
+    def boot() -> Any:
+        def unload(timeout: float) -> None:
+            if len(booted) == 1:
+                raise TimeoutError
+
+        lab = SimpleNamespace(slowness=1.0, save=lambda: None, stop=lambda: None, restore=lambda: None,
+                              target=SimpleNamespace(unload=unload))
+        booted.append(lab)
+        return lab
+
+    assert mutant_runs.Lane(boot).bare() is booted[1]
+
+
+# --- side by side -------------------------------------------------------------------------------------------------
+
+
+class PlayedTrial:
+    def __init__(self, fails: bool = False) -> None:
+        self._fails = fails
+
+    def one(self, one: Built) -> Outcome:
+        if self._fails:
+            raise LabError("no lab boots")
+        return mutant_runs.outcome(one.mutant, one.source, [], 0.0)
+
+
+class StoppedLane:
+    stopped = 0
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def builds(count: int) -> Iterator[Built]:
+    yield from (built() for _ in range(count))
+
+
+def test_each_build_is_taken_once_and_the_labs_are_stopped() -> None:
+    done, lanes = list[Outcome](), [StoppedLane(), StoppedLane()]
+    Lanes(builds(20), done.append).play([(lane, PlayedTrial()) for lane in lanes])  # type: ignore[misc]
+    assert len(done) == 20
+    assert [lane.stopped for lane in lanes] == [1, 1]
+
+
+def test_a_lab_that_does_not_boot_ends_the_run_in_words() -> None:
+    with pytest.raises(LabError, match="no lab boots"):
+        Lanes(builds(3), lambda done: None).play([(StoppedLane(), PlayedTrial(fails=True))])  # type: ignore[list-item]
+
+
+def test_a_disk_that_is_full_ends_the_run_too() -> None:
+    def keep(done: Outcome) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        Lanes(builds(3), keep).play([(StoppedLane(), PlayedTrial())])  # type: ignore[list-item]

@@ -1,0 +1,169 @@
+"""The lab's own disc: what is on it under which names, and the scripts as far as Linux can check them."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pycdlib
+import pytest
+import tree_sitter
+import tree_sitter_powershell
+from test_windows_answers import PASSWORD, settings_of
+from support.windows_media import virtio_iso
+
+from wsklab.images.windows.answers import contents
+from wsklab.images.windows.answers.settings import DISC_LABEL, PREFIX
+from wsklab.images.windows.install import stages
+from wsklab.images.windows.media import catalogue, installation_media
+from wsklab.images.windows.media.disc import write_disc
+
+INPUTS = {"driver.cer": b"certificate", "wskagent.exe": b"MZ"}
+POWERSHELL = tree_sitter.Language(tree_sitter_powershell.language())
+SCRIPTS = sorted(path.name for path in contents.GUEST.glob("*.ps1"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    virtio = virtio_iso(tmp_path_factory.mktemp("virtio") / "virtio.iso")
+    _, drivers = installation_media.read_drivers(virtio, catalogue.version("windows-2022"))
+    return contents.make(settings_of("windows-2022"), drivers, INPUTS, openssh=b"PK")
+
+
+@pytest.fixture(scope="module")
+def disc(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("disc") / "wsklab.iso"
+    write_disc(files, DISC_LABEL, path)
+    return path
+
+
+def test_windows_reads_every_file_under_its_name(files: dict[str, bytes], disc: Path) -> None:
+    """By the Joliet names, which are those that Windows shows."""
+    iso = pycdlib.PyCdlib()
+    iso.open(str(disc))
+    found = {}
+    for folder, _, names in iso.walk(joliet_path="/"):
+        for name in names:
+            content = io.BytesIO()
+            iso.get_file_from_iso_fp(content, joliet_path=f"{folder.rstrip('/')}/{name}")
+            found[f"{folder}/{name}".lstrip("/")] = content.getvalue()
+    labels = iso.pvd.volume_identifier.decode().strip(), iso.joliet_vd.volume_identifier.decode("utf-16-be").strip()
+    iso.close()
+    assert found == files
+    assert labels == (DISC_LABEL, DISC_LABEL)
+
+
+@pytest.mark.skipif(shutil.which("xorriso") is None, reason="xorriso is not installed")
+def test_another_reader_sees_the_same_disc(files: dict[str, bytes], disc: Path) -> None:
+    command = ["xorriso", "-indev", str(disc), "-find", "/", "-type", "f"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {line.strip("'").lstrip("/") for line in listed.stdout.splitlines()} == set(files)
+
+
+def test_setup_gets_disk_and_network_drivers_and_the_rest_comes_later(files: dict[str, bytes]) -> None:
+    drivers = {tuple(path.split("/")[1:3]) for path in files if path.startswith("drivers/")}
+    assert drivers == {("setup", "viostor"), ("setup", "vioscsi"), ("setup", "NetKVM"),
+                       ("later", "viorng"), ("later", "pvpanic"), ("later", "fwcfg")}  # fmt: skip
+    assert not any("qemufwcfg" in path for path in files)
+
+
+def test_the_password_is_in_the_answer_file_alone(files: dict[str, bytes]) -> None:
+    assert [path for path, content in files.items() if PASSWORD.encode() in content] == []
+    assert json.loads(files["settings.json"])["nonce"] == files["wsklab.tag"].decode() == "0badf00d"
+
+
+def test_what_the_answer_file_calls_is_there(files: dict[str, bytes]) -> None:
+    answer = files["Autounattend.xml"].decode()
+    called = re.findall(r"%d:\\(\w+\.\w+)", answer)
+    assert called == ["wsklab.tag", "provision.cmd"]
+    assert set(called) <= set(files)
+    assert "\\drivers\\setup<" in answer
+
+
+@pytest.mark.parametrize("name", sorted(contents.scripts()))
+def test_scripts_are_ascii_with_the_line_ends_of_windows(name: str) -> None:
+    content = contents.scripts()[name]
+    assert content.isascii()
+    assert content.count(b"\n") == content.count(b"\r\n") > 5
+
+
+def errors(source: bytes) -> list[str]:
+    """Where PowerShell's grammar is broken."""
+    tree = tree_sitter.Parser(POWERSHELL).parse(source)
+    found, stack = [], [tree.root_node]
+    while stack:
+        node = stack.pop()
+        if node.is_error or node.is_missing:
+            found.append(f"line {node.start_point[0] + 1}: {(node.text or b'')[:60]!r}")
+        stack += node.children
+    return found
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_powershell_scripts_are_powershell(name: str) -> None:
+    assert errors((contents.GUEST / name).read_bytes()) == []
+
+
+@pytest.mark.parametrize("wrong", [b"if ($a) { 'x' ", b"function Get-It {{ }", b"$a = 'open"])
+def test_the_parser_finds_what_is_wrong(wrong: bytes) -> None:
+    assert errors(wrong)
+
+
+def functions_and_calls(name: str) -> tuple[set[str], set[str]]:
+    text = re.sub(r"#.*|'[^']*'", "", (contents.GUEST / name).read_text())
+    return set(re.findall(r"function ([\w-]+)", text)), set(re.findall(r"\b([A-Z][a-z]+-[A-Z]\w+)\b", text))
+
+
+KNOWN = {
+    "Add-MpPreference", "Add-Type", "Copy-Item", "Disable-ScheduledTask", "Enable-ScheduledTask", "Expand-Archive",
+    "ConvertFrom-Json", "ConvertTo-Json", "ForEach-Object", "Get-ChildItem", "Get-CimInstance", "Get-Command",
+    "Get-Content", "Get-ItemProperty", "Get-NetAdapter", "Get-NetFirewallRule", "Get-NetIPAddress", "Get-Service",
+    "Join-Path", "New-Item", "New-ItemProperty", "New-NetFirewallRule", "New-NetIPAddress", "New-Object",
+    "New-ScheduledTaskAction", "New-ScheduledTaskSettingsSet", "New-ScheduledTaskTrigger", "New-TimeSpan", "Out-Null",
+    "Register-ScheduledTask", "Remove-Item", "Remove-ItemProperty", "Remove-NetIPAddress", "Rename-NetAdapter",
+    "Select-Object", "Set-Content", "Set-NetIPInterface", "Set-Service", "Set-StrictMode", "Start-Service",
+    "Start-Transcript", "Stop-Service", "Test-Path", "Where-Object", "Write-Output",
+}  # fmt: skip
+"""Commands of Windows PowerShell 5.1 with the modules that every one of the versions brings."""
+
+
+def test_scripts_call_nothing_that_is_not_there() -> None:
+    defined = set.union(*(functions_and_calls(name)[0] for name in SCRIPTS))
+    called = set.union(*(functions_and_calls(name)[1] for name in SCRIPTS))
+    assert called - defined - KNOWN == set()
+    assert defined - called == set()
+
+
+def test_programs_that_newer_versions_lack_are_not_called() -> None:
+    for name in contents.scripts():
+        assert not re.search(r"\bwmic\b|\bsc\s+config", (contents.GUEST / name).read_text(), re.IGNORECASE)
+
+
+def test_the_scripts_and_the_stage_machine_speak_the_same_words() -> None:
+    said = "".join((contents.GUEST / name).read_text() for name in SCRIPTS)
+    announced = set(re.findall(r"Send-Marker 'stage=(\w+)'", said))
+    answer = contents.answers.make(settings_of("windows-2022")).decode()
+    announced |= set(re.findall(r"stage=(\w+)", answer))
+    assert announced == set(stages.MARKED)
+    assert f"{PREFIX} $($Settings.nonce) " in said
+    assert f"{PREFIX} %~1 fail " in (contents.GUEST / "provision.cmd").read_text()
+
+
+def test_settings_that_scripts_read_are_written() -> None:
+    written = set(json.loads(settings_of("windows-2022").for_scripts()))
+    said = "".join((contents.GUEST / name).read_text() for name in SCRIPTS)
+    assert set(re.findall(r"\$Settings\.(\w+)", said)) <= written
+
+
+def test_the_batch_file_jumps_to_labels_that_it_has() -> None:
+    text = (contents.GUEST / "provision.cmd").read_text()
+    assert set(re.findall(r"goto (\w+)", text)) == set(re.findall(r"^:(\w+)", text, re.MULTILINE))
+    assert text.splitlines()[0] == "@echo off" and text.rstrip().endswith("exit /b 1")
+    assert all(line.count('"') % 2 == 0 for line in text.splitlines())
+
+
+def test_the_digest_is_of_everything_that_decides() -> None:
+    assert contents.digest() == contents.digest()
+    assert len(contents.digest()) == 64
