@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.made import HOSTILE, Run
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from support.made import HOSTILE, Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

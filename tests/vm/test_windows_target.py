@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import Finished, processes_of, run, wsklab
 from simulated.windows import Faults
+from support.command import Finished, processes_of, run, wsklab
 from support.windows_media import report
 
 from wsklab import images
@@ -83,8 +83,7 @@ class Played:
         binaries = folder / "bin"
         binaries.mkdir()
         script = binaries / "qemu-system-x86_64"
-        paths = f"{TESTS}:{TESTS / 'unit'}"
-        script.write_text(f"#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -m simulated.qemu \"$@\"\n")
+        script.write_text(f"#!/bin/sh\nPYTHONPATH={TESTS} exec {sys.executable} -m simulated.qemu \"$@\"\n")
         script.chmod(0o755)
         self._path = f"{binaries}:{os.environ['PATH']}"
 

@@ -7,23 +7,20 @@ WSKLAB_SOAK sets the number of connections of the soak test.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from support.own_network import in_own_network
+from support.standin_cases import CASES, DRIVERS
 
-DRIVERS = Path(__file__).parents[3] / "drivers"
 SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"),
            *DRIVERS.glob("native/*.c")]
 FLAGS = [
     "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fshort-wchar", "-fno-omit-frame-pointer", "-pthread",
     "-DWSKLAB_NATIVE", f"-I{DRIVERS / 'native'}", f"-I{DRIVERS / 'include'}", f"-I{DRIVERS / 'standin'}",
 ]  # fmt: skip
-CASE = re.compile(r'^    \{"(\w+)", \w+\},$', re.MULTILINE)
-CASES = [name for path in sorted(DRIVERS.glob("standin/tests/test_*.c")) for name in CASE.findall(path.read_text())]
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import paramiko
 import pytest
-from support.damage import flip
 from simulated import ssh as server
 from simulated.windows import Faults, Windows
+from support.damage import flip
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_windows_contents import errors
+from support.powershell import errors
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.images.errors import ImageError

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
-from support.damage import flip
 from hypothesis import given
 from hypothesis import strategies as st
+from support.damage import flip
 from support.recorded import Recording
 
 from wsklab.drivers.profile import PROFILES, DriverProfile, load_profile

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_standin_native
 from click.testing import CliRunner
+from support import standin_cases
 
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.commands.cli import main
@@ -108,7 +108,7 @@ def test_the_tests_that_are_named_exist(test: str) -> None:
     assert name[2] in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     if name[3]:
         assert name[1].endswith("test_standin_native.py")
-        assert name[3] in test_standin_native.CASES
+        assert name[3] in standin_cases.CASES
 
 
 def test_twins_and_the_unload_stand_in_the_table() -> None:

@@ -5,26 +5,14 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from support.windows_settings import PASSWORD, settings_of
 
 from wsklab.images.windows.answers import answer_file, lint
-from wsklab.images.windows.answers.settings import Nic, Settings, obscured, random_password
+from wsklab.images.windows.answers.settings import obscured, random_password
 from wsklab.images.windows.media import catalogue
-from wsklab.images.windows.media.wim import WimImage
 
 NS = {"u": "urn:schemas-microsoft-com:unattend"}
 WCM = "{http://schemas.microsoft.com/WMIConfig/2002/State}"
-PASSWORD = "Secret0Secret0Secret0Secr"
-
-
-def settings_of(name: str, edition: str = "", firmware: str = "ovmf") -> Settings:
-    version = catalogue.version(name)
-    edition = edition or f"{version.editions[0]}Eval"
-    installation = "Server" if version.kind == "server" else "Client"
-    image = WimImage(3, "NAME", version.title, edition, installation, "x64", version.builds[0], "en-US")
-    return Settings(version, image, firmware, "0badf00d", PASSWORD, "ssh-ed25519 AAAA",
-                    (Nic("wire", "52:54:00:77:00:10", ("10.77.0.10/24",)),), ssh_zip=False)  # fmt: skip
-
-
 def made(name: str, **changes: str) -> ET.Element:
     return ET.fromstring(answer_file.make(settings_of(name, **changes)))
 

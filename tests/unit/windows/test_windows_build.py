@@ -15,9 +15,9 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_windows_answers import settings_of
-from test_windows_contents import INPUTS
+from support.partitions import BASIC, gpt
 from support.windows_media import encoded, report, virtio_iso, windows_iso
+from support.windows_settings import INPUTS, settings_of
 
 from wsklab.images import windows
 from wsklab.images.errors import ImageError
@@ -115,19 +115,6 @@ def test_any_text_is_a_report_or_refused(text: str) -> None:
 def test_a_licence_that_ends_soon_is_a_warning(status: int, minutes: int, warns: bool) -> None:
     found = reports.read(encoded(report(licence_status=status, licence_minutes=minutes)))
     assert bool(reports.licence_warning(found)) is warns
-
-
-def gpt(*entries: tuple[bytes, int, int]) -> bytes:
-    head = bytearray(34 * 512)
-    head[510:512] = b"\x55\xaa"
-    head[512:520] = b"EFI PART"
-    for number, (kind, first, last) in enumerate(entries):
-        head[1024 + 128 * number :][:16] = kind
-        struct.pack_into("<16s16sQQ", head, 1024 + 128 * number, kind, b"u" * 16, first, last)
-    return bytes(head)
-
-
-BASIC = bytes.fromhex("a2a0d0ebe5b9334487c068b6b72699c7")
 
 
 def test_windows_partitions_are_found_in_both_tables() -> None:

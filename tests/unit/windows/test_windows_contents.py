@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pycdlib
 import pytest
-import tree_sitter
-import tree_sitter_powershell
-from test_windows_answers import PASSWORD, settings_of
+from support.powershell import errors
 from support.windows_media import virtio_iso
+from support.windows_settings import INPUTS, PASSWORD, settings_of
 
 from wsklab.images.windows.answers import contents
 from wsklab.images.windows.answers.settings import DISC_LABEL, PREFIX
@@ -20,8 +19,6 @@ from wsklab.images.windows.install import stages
 from wsklab.images.windows.media import catalogue, installation_media
 from wsklab.images.windows.media.disc import write_disc
 
-INPUTS = {"driver.cer": b"certificate", "wskagent.exe": b"MZ"}
-POWERSHELL = tree_sitter.Language(tree_sitter_powershell.language())
 SCRIPTS = sorted(path.name for path in contents.GUEST.glob("*.ps1"))
 
 
@@ -87,18 +84,6 @@ def test_scripts_are_ascii_with_the_line_ends_of_windows(name: str) -> None:
     content = contents.scripts()[name]
     assert content.isascii()
     assert content.count(b"\n") == content.count(b"\r\n") > 5
-
-
-def errors(source: bytes) -> list[str]:
-    """Where PowerShell's grammar is broken."""
-    tree = tree_sitter.Parser(POWERSHELL).parse(source)
-    found, stack = [], [tree.root_node]
-    while stack:
-        node = stack.pop()
-        if node.is_error or node.is_missing:
-            found.append(f"line {node.start_point[0] + 1}: {(node.text or b'')[:60]!r}")
-        stack += node.children
-    return found
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_windows_build import BASIC, gpt
+from support.partitions import BASIC, gpt
 
 from wsklab.images.windows.disk import dumps, logs
 from wsklab.orchestrator.play import crash

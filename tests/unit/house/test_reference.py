@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
 NUMBER = re.compile(r"\b(?:R\d{1,2}|C\d{2}|BF\d{1,2})\b")
 #: Cited as "kd.md 1.3 to 1.6", "wsk.md section 5"; the pages for users have no numbered sections.
