@@ -141,8 +141,11 @@ def _control(character: str) -> bool:
 
 def _refused(*lines: str) -> Refused:
     """Printable, a line for each thing that is wrong, whatever the file holds."""
-    return Refused("\n".join("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-                                for line in lines))
+    return Refused(
+        "\n".join(
+            "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line) for line in lines
+        )
+    )
 
 
 def _explain(name: str, root: yaml.Node, errors: Iterable[Any]) -> Iterator[str]:

@@ -105,9 +105,7 @@ _NETIO = _Recipe(
     ("netio.def",), ("-lntoskrnl", "-lhal", "-lntdll"),
 )  # fmt: skip
 _SAMPLES = {
-    name: _Recipe(
-        f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries
-    )
+    name: _Recipe(f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries)
     for name in ("echo", "pinger")
 }
 _AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",))
@@ -184,16 +182,20 @@ def read_checked(path: Path, sha256: str) -> bytes:
     except OSError as error:
         raise DriverError(f"{path} cannot be read ({error.strerror}): run the command again.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise DriverError(f"{path} is not what it was when this run began (SHA-256 differs): run the command again; "
-                          "what the lab has built itself is then built anew.")
+        raise DriverError(
+            f"{path} is not what it was when this run began (SHA-256 differs): run the command again; "
+            "what the lab has built itself is then built anew."
+        )
     return content
 
 
 def _require_own(folder: Path) -> None:
     """Refuse drivers that somebody else could have put there, hashes and all. Raises DriverError."""
     if folder.exists() and ((status := folder.stat()).st_mode & stat.S_IWOTH or status.st_uid != os.geteuid()):
-        raise DriverError(f"{folder} is writable by everybody, or is not yours, so nothing in it is run: remove it, or "
-                          "set WSKLAB_CACHE to a folder of your own.")
+        raise DriverError(
+            f"{folder} is writable by everybody, or is not yours, so nothing in it is run: remove it, or "
+            "set WSKLAB_CACHE to a folder of your own."
+        )
 
 
 def _outputs(recipe: _Recipe) -> tuple[str, str]:
@@ -344,10 +346,33 @@ class Rebuild:
         inputs = [f"src/{recipe.folder}/{file}" for file in recipe.inputs]
         path = folder / recipe.output
         try:
-            _run([COMPILER, *compile_flags, *_WRONG_TYPES, *includes, "-c", f"{name}/{stem}.c", "-o",
-                  f"{name}/{stem}.o"], self._work)
-            _run([COMPILER, *recipe.link, "-Wl,--no-insert-timestamp", "-s", "-o", f"{name}/{recipe.output}",
-                  *objects, *inputs, *recipe.libraries], self._work)
+            _run(
+                [
+                    COMPILER,
+                    *compile_flags,
+                    *_WRONG_TYPES,
+                    *includes,
+                    "-c",
+                    f"{name}/{stem}.c",
+                    "-o",
+                    f"{name}/{stem}.o",
+                ],
+                self._work,
+            )
+            _run(
+                [
+                    COMPILER,
+                    *recipe.link,
+                    "-Wl,--no-insert-timestamp",
+                    "-s",
+                    "-o",
+                    f"{name}/{recipe.output}",
+                    *objects,
+                    *inputs,
+                    *recipe.libraries,
+                ],
+                self._work,
+            )
         except DriverError:
             shutil.rmtree(folder)
             return None
@@ -358,5 +383,4 @@ class Rebuild:
         return BuiltDriver(path, hashlib.sha256(made).hexdigest(), recipe.output.split(".")[0], None, path)
 
 
-_WRONG_TYPES = ("-Werror=incompatible-pointer-types", "-Werror=int-conversion",
-                "-Werror=implicit-function-declaration")
+_WRONG_TYPES = ("-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration")

@@ -47,8 +47,14 @@ USER_MODULES = frozenset({
     "msvcp140.dll",
 })  # fmt: skip
 
-_SUBSYSTEMS = {2: "a Windows program with windows", 3: "a Windows console program", 10: "a UEFI application",
-               11: "a UEFI boot driver", 12: "a UEFI run-time driver", 16: "a boot application"}
+_SUBSYSTEMS = {
+    2: "a Windows program with windows",
+    3: "a Windows console program",
+    10: "a UEFI application",
+    11: "a UEFI boot driver",
+    12: "a UEFI run-time driver",
+    16: "a boot application",
+}
 _DLL = 0x2000
 _PIECE = 1 << 20
 
@@ -245,8 +251,10 @@ def _is_signed(image: _Image, offset: int, size: int) -> bool:
 def _checksum(data: bytes, at: int) -> int:
     """The PE checksum: 16-bit one's complement sum of the file without the field, plus the file's length."""
     padded = data[:at] + bytes(4) + data[at + 4 :] + bytes(-len(data) % 4)
-    total = sum(sum(struct.unpack(f"<{len(piece) // 4}I", piece))
-                for piece in (padded[start : start + _PIECE] for start in range(0, len(padded), _PIECE)))
+    total = sum(
+        sum(struct.unpack(f"<{len(piece) // 4}I", piece))
+        for piece in (padded[start : start + _PIECE] for start in range(0, len(padded), _PIECE))
+    )
     total = (total & 0xFFFFFFFF) + (total >> 32)
     total = (total & 0xFFFFFFFF) + (total >> 32)
     total = (total & 0xFFFF) + (total >> 16)
@@ -254,16 +262,19 @@ def _checksum(data: bytes, at: int) -> int:
     return int(total & 0xFFFF) + len(data)
 
 
-def _header_findings(machine: int, subsystem: int, library: bool, dll: int, entry: int,
-                     relocations: int) -> list[Finding]:
+def _header_findings(
+    machine: int, subsystem: int, library: bool, dll: int, entry: int, relocations: int
+) -> list[Finding]:
     found = []
     if machine != MACHINE_X64:
         found.append(Finding("error", f"The machine type is {machine:#x}, not x64 ({MACHINE_X64:#x})."))
     if subsystem != SUBSYSTEM_NATIVE:
         kind = _SUBSYSTEMS.get(subsystem, "something unknown")
         what = f"a user-mode DLL ({kind})" if library and subsystem in (2, 3) else kind
-        sentence = (f"The subsystem is {subsystem}, not native ({SUBSYSTEM_NATIVE}): this is {what}, no driver; "
-                    "link it with /SUBSYSTEM:NATIVE and /DRIVER (mingw: -Wl,--subsystem,native).")
+        sentence = (
+            f"The subsystem is {subsystem}, not native ({SUBSYSTEM_NATIVE}): this is {what}, no driver; "
+            "link it with /SUBSYSTEM:NATIVE and /DRIVER (mingw: -Wl,--subsystem,native)."
+        )
         found.append(Finding("error", sentence, no_driver=True))
     if not entry:
         found.append(Finding("warning", "There is no entry point, so no DriverEntry: this is an export library."))
@@ -284,8 +295,11 @@ def _import_findings(imports: dict[str, tuple[str, ...]], driver: bool) -> list[
     for module, names in imports.items():
         if module.lower() in USER_MODULES or module.lower().startswith("api-ms-win-"):
             found.append(
-                Finding("error", f"It imports from {module}, which exists in user mode only: this is no driver.",
-                        no_driver=True)
+                Finding(
+                    "error",
+                    f"It imports from {module}, which exists in user mode only: this is no driver.",
+                    no_driver=True,
+                )
             )
         elif module.lower() not in KERNEL_MODULES:
             found.append(

@@ -56,7 +56,8 @@ class Pattern(Strict):
     hex: tuple[str, ...] = Field(default=(), description="groups that are hexadecimal numbers")
     set: dict[str, Value] = Field(default_factory=dict, description="data that the line says by its wording")
     samples: dict[Sample, dict[str, Value]] = Field(
-        min_length=1, max_length=MOST, description="line -> the data it must give")
+        min_length=1, max_length=MOST, description="line -> the data it must give"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,9 @@ def _wrong(pattern: Pattern) -> str | None:
         expression = _compiled(pattern.line)
     except (re2.error, ValueError) as error:
         said = error.args[0].decode(errors="replace") if isinstance(error, re2.error) else str(error)
-        return (f"is no regular expression in RE2's syntax, which has no look-around and no back-references: "
-                f"{quoted(said)}")
+        return (
+            f"is no regular expression in RE2's syntax, which has no look-around and no back-references: {quoted(said)}"
+        )
     groups = set(expression.groupindex)
     if expression.search(""):
         return "matches the empty line, hence every line"
@@ -138,8 +140,9 @@ def _samples_wrong(patterns: Sequence[Pattern], pattern: Pattern) -> str | None:
         except ValueError as error:
             return f"cannot read its sample {sample!r}: {error}"
         given = dict(reading.data) | ({} if reading.conn is None else {"conn": reading.conn})
-        if different := [f"{key} is {given.get(key)!r}, not {value!r}"
-                         for key, value in wanted.items() if given.get(key) != value]:
+        if different := [
+            f"{key} is {given.get(key)!r}, not {value!r}" for key, value in wanted.items() if given.get(key) != value
+        ]:
             return f"reads its sample {sample!r} otherwise: {', '.join(different)}"
     return None
 

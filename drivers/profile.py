@@ -52,8 +52,10 @@ def windows_path(path: str) -> str:
         if _DEVICE.fullmatch(name.partition(".")[0].strip()):
             raise ValueError(f"should have no name that is a device in every folder ('{quoted(name)}')")
         if not _NAME.fullmatch(name):
-            raise ValueError("should have names that are made of letters, digits, spaces inside and ._()+,=@#~{}[]-, "
-                             f"and do not end with a dot (unlike '{quoted(name)}')")
+            raise ValueError(
+                "should have names that are made of letters, digits, spaces inside and ._()+,=@#~{}[]-, "
+                f"and do not end with a dot (unlike '{quoted(name)}')"
+            )
     return path
 
 
@@ -96,14 +98,19 @@ class DriverProfile(Strict):
         default=(), max_length=MOST, description="services that are started before it, in this order"
     )
     parameters: dict[ValueName, Number | Text] = Field(
-        default_factory=dict, max_length=MOST,
-        description="values under the service's Parameters key: numbers REG_DWORD, texts REG_SZ"
+        default_factory=dict,
+        max_length=MOST,
+        description="values under the service's Parameters key: numbers REG_DWORD, texts REG_SZ",
     )
     provoke: Provoke | None = Field(default=None, description="how a connection comes about")
     patterns: tuple[Pattern, ...] = Field(
-        default=(), max_length=MOST, description="what its debug text means; the first match wins")
-    device: str = Field(default="", pattern=r"^(\\\\\.\\[A-Za-z0-9._-]{1,64})?$",
-                        description="device to open, empty when the driver has none")
+        default=(), max_length=MOST, description="what its debug text means; the first match wins"
+    )
+    device: str = Field(
+        default="",
+        pattern=r"^(\\\\\.\\[A-Za-z0-9._-]{1,64})?$",
+        description="device to open, empty when the driver has none",
+    )
     target_path: WindowsPath = Field(description="where the .sys is put in the target, a Windows path on drive C")
     build: str | None = Field(default=None, pattern=r"^(wsklab|echo|pinger)$", description="a driver of this project")
     twin: str | None = Field(default=None, description="a deliberately wrong build of it")

@@ -71,10 +71,19 @@ class ProviderTests:
 
     def _run(self, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """In a network of its own for everybody but root, as some tests may only be run there."""
-        alone = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c",
-                                              _LOOPBACK]
-        return subprocess.run([*alone, str(program), *arguments], capture_output=True, text=True, check=False,
-                              errors="replace", timeout=PATIENCE)
+        alone = (
+            []
+            if os.geteuid() == 0
+            else ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", _LOOPBACK]
+        )
+        return subprocess.run(
+            [*alone, str(program), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            errors="replace",
+            timeout=PATIENCE,
+        )
 
     def _compile(self, source: Path, made: Path) -> Path:
         return _gcc(made, "-c", str(source))

@@ -40,8 +40,10 @@ def signing_key(cache: Path, now: datetime.datetime) -> SigningKey:
     pair = SigningKey(folder / "certificate.pem", folder / "key.pem")
     if pair.certificate.exists() and pair.key.exists():
         if pair.key.stat().st_mode & 0o077:
-            raise DriverError(f"The signing key {pair.key} is open to others: run `chmod 600 {pair.key}`, or remove "
-                              f"{folder} if somebody may have read it; a new certificate is made then.")
+            raise DriverError(
+                f"The signing key {pair.key} is open to others: run `chmod 600 {pair.key}`, or remove "
+                f"{folder} if somebody may have read it; a new certificate is made then."
+            )
         return pair
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)

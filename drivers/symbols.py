@@ -42,8 +42,10 @@ def _read(image: bytes) -> Symbols:
         return Symbols(0, (), ())
     _, sections, _, table, count, optional, _ = _HEADER.unpack_from(image, pe + 4)
     headers = pe + 4 + _HEADER.size + optional
-    sizes, where = zip(*(struct.unpack_from("<II", image, headers + number * _SECTION_BYTES + 8)
-                         for number in range(sections)), strict=True)
+    sizes, where = zip(
+        *(struct.unpack_from("<II", image, headers + number * _SECTION_BYTES + 8) for number in range(sections)),
+        strict=True,
+    )
     strings = table + count * _SYMBOL.size
     found: dict[int, str] = {}
     end = number = 0

@@ -27,8 +27,14 @@ _PACKAGE_LIST = "wsklab-packages"
 _HASHES = "hashes.json"
 _PATIENCE = 6 * 3600.0  # s for a few hundred MB over whatever network there is
 _TIDYING = 10.0  # s for mmdebstrap to clear away; measured: 0.3
-_NETWORK_SIGNS = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Connection failed",
-                  "Unable to connect", "Network is unreachable")
+_NETWORK_SIGNS = (
+    "Could not resolve",
+    "Temporary failure resolving",
+    "Could not connect",
+    "Connection failed",
+    "Unable to connect",
+    "Network is unreachable",
+)
 _NO_NAMESPACES = "unable to pick chroot mode"
 
 
@@ -196,11 +202,14 @@ def scratch(folder: Path) -> Path:
 def explain(log: str, name: str) -> str:
     """What the output of a failed mmdebstrap means, and what to do."""
     if any(sign in log for sign in _NETWORK_SIGNS):
-        return ("the Debian packages cannot be downloaded: apt does not reach its mirror; check the network and try "
-                "again")
+        return (
+            "the Debian packages cannot be downloaded: apt does not reach its mirror; check the network and try again"
+        )
     if _NO_NAMESPACES in log:
-        return ("this user may not build guests, which takes a range of user ids of one's own (subuid(5)): run `sudo "
-                "usermod --add-subuids 300000-365535 --add-subgids 300000-365535 $USER`, or build them as root")
+        return (
+            "this user may not build guests, which takes a range of user ids of one's own (subuid(5)): run `sudo "
+            "usermod --add-subuids 300000-365535 --add-subgids 300000-365535 $USER`, or build them as root"
+        )
     said = re.findall(r"(?m)^E: (.*)", log)
     return f"mmdebstrap could not make the guest {name!r}" + (f": {said[-1]}" if said else "")
 

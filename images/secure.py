@@ -36,8 +36,11 @@ def require_private_key(key: Path) -> None:
     except FileNotFoundError:
         return
     if status.st_uid != os.geteuid():
-        raise ImageError(f"the key {key} belongs to user {status.st_uid} and not to you ({os.geteuid()}); "
-                         "run the lab as that user")
+        raise ImageError(
+            f"the key {key} belongs to user {status.st_uid} and not to you ({os.geteuid()}); run the lab as that user"
+        )
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ImageError(f"the key {key} is open to others ({stat.S_IMODE(status.st_mode):04o}); "
-                         f"run `chmod 600 {key}`, or make the image anew if somebody may have read it")
+        raise ImageError(
+            f"the key {key} is open to others ({stat.S_IMODE(status.st_mode):04o}); "
+            f"run `chmod 600 {key}`, or make the image anew if somebody may have read it"
+        )

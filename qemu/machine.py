@@ -286,8 +286,12 @@ class Machine:
         firmware_theirs = self._listen_to_firmware() if self.files.kernel is None else None
         if self.profile.tpm:
             self._tpm = Tpm(self.folder / "tpm", self.files.tpm_state, self._confined)
-        theirs = [qmp_theirs, *(end for _, end in serial.values()), *([self._tpm.qemu_end] if self._tpm else []),
-                  *([firmware_theirs] if firmware_theirs else [])]
+        theirs = [
+            qmp_theirs,
+            *(end for _, end in serial.values()),
+            *([self._tpm.qemu_end] if self._tpm else []),
+            *([firmware_theirs] if firmware_theirs else []),
+        ]
         self._qmp = Qmp(self.name, qmp_ours, self.log("qmp.log"), self._hear_qmp)
         if self.profile.debug == "kd":
             self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._hear_kd)

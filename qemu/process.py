@@ -71,8 +71,13 @@ class Child:
                 _forker()
                 .submit(
                     subprocess.Popen[bytes],
-                    ["setpriv", *(confined.setpriv if confined else []), *(_TIDY_GUARD if tidies else _GUARD),
-                     str(os.getpid()), *command],
+                    [
+                        "setpriv",
+                        *(confined.setpriv if confined else []),
+                        *(_TIDY_GUARD if tidies else _GUARD),
+                        str(os.getpid()),
+                        *command,
+                    ],
                     cwd=cwd,
                     stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                     stdout=subprocess.PIPE if pipes else says,

@@ -17,7 +17,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import Points, line_chart
 from wsklab.orchestrator.results.results import write_atomically
 from wsklab.orchestrator.run import capacity, runner
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import bench
 from wsklab.orchestrator.trials.bench import Figure
@@ -30,13 +30,16 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
     folder, console = runner.new_folder(out), Console(quiet=as_json)
     with console.step("drivers", makes=True):
         driver = build_driver(None, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, console).quietly()
-    scenario, many = catalogue.select(["linger-zero"], [], [])[0], catalogue.select(["hundred-mixed-endings"], [], [])[0]
-    labs, figures, growth = bench.Labs(ground, driver, folder), list[Figure](), dict[str, Points]()
+    preparation = Preparation.prepare(folder, console).quietly()
+    scenario, many = (
+        catalogue.select(["linger-zero"], [], [])[0],
+        catalogue.select(["hundred-mixed-endings"], [], [])[0],
+    )
+    labs, figures, growth = bench.Labs(preparation, driver, folder), list[Figure](), dict[str, Points]()
 
     def keep(*measured: Figure) -> str:
         figures.extend(measured)
-        document = bench.document({**about(ground, driver), "quick": quick}, figures, growth)
+        document = bench.document({**about(preparation, driver), "quick": quick}, figures, growth)
         write_atomically(folder / "bench.json", json.dumps(document, indent=1) + "\n")
         return json.dumps(document, indent=1)
 
@@ -54,7 +57,7 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
     with console.step("more connections"):
         growth["seconds by connections"] = labs.by_connections(many, CONNECTIONS, 1 if quick else 3)
     with console.step("more labs"):
-        most, _ = capacity.admit(None, ground.guests_mib, capacity.host())
+        most, _ = capacity.admit(None, preparation.guests_mib, capacity.host())
         growth["scenarios per minute by labs"] = labs.by_labs(scenario, most + 1, 20 if quick else 60)
     document = keep()
     for name, points in growth.items():
@@ -70,10 +73,14 @@ def run(out: Path | None, quick: bool, as_json: bool) -> None:
     click.echo(f"\n{folder / 'bench.json'}")
 
 
-def about(ground: Ground, driver: BuiltDriver) -> dict[str, Any]:
+def about(preparation: Preparation, driver: BuiltDriver) -> dict[str, Any]:
     """On what, and with what, it was measured."""
-    return {"host": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0],
-            **ground.results(driver, 1).run}
+    return {
+        "host": platform.platform(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        **preparation.results(driver, 1).run,
+    }
 
 
 def compare(before: Path, after: Path, as_json: bool) -> None:
@@ -109,10 +116,22 @@ def compare_command(before: Path, after: Path, as_json: bool) -> None:
 
 
 @command.command("endurance")
-@click.option("--disconnects", default=10_000, show_default=True, type=click.IntRange(0), metavar="N",
-              help="Endings on one shared lab: 100 side by side, half FIN, half RST, in an order drawn.")
-@click.option("--restores", default=500, show_default=True, type=click.IntRange(0), metavar="N",
-              help="Times back to the snapshot, with a scenario after each.")
+@click.option(
+    "--disconnects",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Endings on one shared lab: 100 side by side, half FIN, half RST, in an order drawn.",
+)
+@click.option(
+    "--restores",
+    default=500,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Times back to the snapshot, with a scenario after each.",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print endurance.json on standard output, and nothing else.")
 def endurance_command(disconnects: int, restores: int, out: Path | None, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import coverage
+from wsklab.orchestrator.trials.tables import show_coverage
 
 
 def show(files: Sequence[Path], as_json: bool, as_markdown: bool) -> int:
@@ -40,7 +41,7 @@ def show(files: Sequence[Path], as_json: bool, as_markdown: bool) -> int:
     elif as_markdown:
         click.echo(coverage.markdown(table), nl=False)
     else:
-        Console().coverage(table)
+        show_coverage(Console(), table)
     for problem in wrong if not as_json else []:
         click.echo(problem, err=True)
     return SOME_FAIL if wrong else ALL_PASS

@@ -25,7 +25,7 @@ from wsklab.orchestrator.play.player import play, unload
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import write_atomically
 from wsklab.orchestrator.run import runner
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import doctor, doctor_windows
 from wsklab.orchestrator.trials.doctor import Finding
@@ -36,14 +36,17 @@ MARKS = {"ok": ("✓ ok", "green"), "warn": ("? warn", "yellow"), "fail": ("✗ 
 # What `Lab.boot` says when a part of it is done, in its order, and what to look at where it is not.
 BOOTING = (
     ("SSH", "the peer answers over SSH", "see lab-*/peer/console.log and qemu.stderr"),
-    ("agent", "the agent answers, the driver is in place",
-     "see console.log or kd.jsonl, agent.log and screen.png in lab-*/target"),
+    (
+        "agent",
+        "the agent answers, the driver is in place",
+        "see console.log or kd.jsonl, agent.log and screen.png in lab-*/target",
+    ),
     ("driver loads", "", "see lab-*/target/debug.log; `wsklab driver check` inspects the file"),
 )
 CANARY = {
     "standin": "nothing that the driver prints is seen: see lab-1/target/debug.log",
     "windows": "the `Debug Print Filter` of the guest must let IHVDRIVER through (0xF): build the image again, or see "
-               "lab-1/target/kd.jsonl for what does come",
+    "lab-1/target/kd.jsonl for what does come",
 }
 ENDINGS = (("one FIN", "close-graceful"), ("one RST", "linger-zero"))
 
@@ -72,8 +75,13 @@ def run(target: str | None, out: Path | None, as_json: bool) -> int:
 
     for finding in doctor.host(images.cache_folder(), Path.cwd()):
         tell(finding)
-    document: dict[str, Any] = {"schema": 1, "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                                "versions": {}, "host": doctor.as_document(findings), "target": None}
+    document: dict[str, Any] = {
+        "schema": 1,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {},
+        "host": doctor.as_document(findings),
+        "target": None,
+    }
     if target is not None:
         folder = runner.new_folder(None if report else out)
         report = report or folder / "doctor.json"
@@ -118,8 +126,15 @@ class _Ended(Exception):
 class Examination:
     """One target from its boot to the unload of the driver."""
 
-    def __init__(self, target: str, folder: Path, console: Console, tell: Callable[[Finding], None],
-                 document: dict[str, Any], facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        target: str,
+        folder: Path,
+        console: Console,
+        tell: Callable[[Finding], None],
+        document: dict[str, Any],
+        facts: dict[str, Any],
+    ) -> None:
         self._target = target
         self._facts = facts
         self._folder = folder
@@ -130,13 +145,18 @@ class Examination:
     def run(self) -> None:
         with self._step("images and drivers", f"`wsklab image build peer {self._target}` says more") as done:
             driver = build_driver(None, images.cache_folder(), self._console.progress)
-            ground = Ground.prepare(self._folder, Console(quiet=True), cold=True, target=self._target)
-            driver = ground.guest.prepare(driver)
-            results = ground.results(driver, 1)
-            self._document |= {"versions": results.run["versions"], "accelerator": ground.accelerator,
-                               "image": results.target}
-            done.append(f"accelerator {ground.accelerator}, {results.target['version']}")
-        lab = self._boot(Lab(self._folder / "lab-1", ground.accelerator, ground.guest, ground.peer), driver)
+            preparation = Preparation.prepare(self._folder, Console(quiet=True), cold=True, target=self._target)
+            driver = preparation.guest.prepare(driver)
+            results = preparation.results(driver, 1)
+            self._document |= {
+                "versions": results.run["versions"],
+                "accelerator": preparation.accelerator,
+                "image": results.target,
+            }
+            done.append(f"accelerator {preparation.accelerator}, {results.target['version']}")
+        lab = self._boot(
+            Lab(self._folder / "lab-1", preparation.accelerator, preparation.guest, preparation.peer), driver
+        )
         try:
             self._examine(lab)
         finally:
@@ -224,8 +244,12 @@ class Examination:
 
 @click.command("doctor")
 @click.option("--target", metavar="standin|IMAGE", help="Also boot this target and examine it step by step.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json|DIR",
-              help="The report that can be sent (the same in words lies beside it), or the folder of everything.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json|DIR",
+    help="The report that can be sent (the same in words lies beside it), or the folder of everything.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print doctor.json on standard output, and nothing else.")
 def command(target: str | None, out: Path | None, as_json: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""

@@ -10,12 +10,12 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.orchestrator.commands.benchmark import about
+from wsklab.orchestrator.commands.bench import about
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import line_chart
 from wsklab.orchestrator.results.results import Results, write_atomically
 from wsklab.orchestrator.run import runner
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials.endurance import SCHEMA, Endurance
 
@@ -28,16 +28,25 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
     folder, console = runner.new_folder(out), Console(quiet=as_json)
     with console.step("drivers", makes=True):
         driver = build_driver(None, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, console).quietly()
+    preparation = Preparation.prepare(folder, console).quietly()
     many, one = catalogue.select(["hundred-mixed-endings"], [], [])[0], catalogue.select(["linger-zero"], [], [])[0]
-    everything = ground.results(driver, 1)
-    document: dict[str, Any] = {"schema": SCHEMA, "about": about(ground, driver)}
+    everything = preparation.results(driver, 1)
+    document: dict[str, Any] = {"schema": SCHEMA, "about": about(preparation, driver)}
 
     def part(name: str, isolate: bool) -> Endurance:
         (folder / name).mkdir()
         results = Results(everything.run, everything.target, everything.driver, everything.scenarios)
-        return Endurance(runner.Run(folder / name, results, Console(quiet=True), lambda: ground.boot(driver), isolate,
-                                    damage=ground.damage), console.progress)
+        return Endurance(
+            runner.Run(
+                folder / name,
+                results,
+                Console(quiet=True),
+                lambda: preparation.boot(driver),
+                isolate,
+                damage=preparation.damage,
+            ),
+            console.progress,
+        )
 
     def keep(name: str, found: dict[str, Any]) -> None:
         document[name] = found
@@ -61,8 +70,11 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
 
 def _memory(found: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
     """What is measured in MiB, as lines over the rounds."""
-    return {name: list(zip(found["rounds"], values, strict=True)) for name, values in found["values"].items()
-            if "driver's" not in name and "their" not in name}
+    return {
+        name: list(zip(found["rounds"], values, strict=True))
+        for name, values in found["values"].items()
+        if "driver's" not in name and "their" not in name
+    }
 
 
 def _print(document: dict[str, dict[str, Any]]) -> None:

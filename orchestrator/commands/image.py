@@ -29,9 +29,15 @@ def listing(as_json: bool) -> None:
     """Recipes, and what of them is in the store."""
     stored = images.listing()
     rows = [
-        {"name": image.name, "kind": image.manifest.kind, "key": image.manifest.key, "built": image.manifest.built,
-         "size_bytes": image.manifest.size_bytes, "folder": str(image.folder),
-         "packages": len(image.manifest.packages)}
+        {
+            "name": image.name,
+            "kind": image.manifest.kind,
+            "key": image.manifest.key,
+            "built": image.manifest.built,
+            "size_bytes": image.manifest.size_bytes,
+            "folder": str(image.folder),
+            "packages": len(image.manifest.packages),
+        }
         for image in stored
     ]
     unbuilt = [name for name in images.names() if name not in {image.name for image in stored}]
@@ -39,8 +45,10 @@ def listing(as_json: bool) -> None:
         click.echo(json.dumps({"images": rows, "not_built": unbuilt, "windows": windows_images.known()}, indent=1))
         return
     for row in rows:
-        click.echo(f"{row['name']:10} {int(str(row['size_bytes'])) >> 20:5} MiB  built {row['built']}  "
-                   f"{str(row['key'])[:12]}  {row['folder']}")
+        click.echo(
+            f"{row['name']:10} {int(str(row['size_bytes'])) >> 20:5} MiB  built {row['built']}  "
+            f"{str(row['key'])[:12]}  {row['folder']}"
+        )
     for name in unbuilt:
         click.echo(f"{name:10}     not built; `wsklab image build {name}` makes it")
     windows_images.list_known({image.name for image in stored})
@@ -118,10 +126,12 @@ def list_command(as_json: bool) -> None:
 @click.option("--iso", type=click.Path(path_type=Path), metavar="FILE", help="Windows: your own installation ISO.")
 @click.option("--virtio-win", type=click.Path(path_type=Path), metavar="FILE", help="Windows: the drivers' ISO.")
 @click.option("--openssh", type=click.Path(path_type=Path), metavar="FILE", help="Windows: OpenSSH-Win64.zip.")
-def build_command(names: tuple[str, ...], force: bool, iso: Path | None, virtio_win: Path | None,
-                openssh: Path | None) -> None:
+def build_command(
+    names: tuple[str, ...], force: bool, iso: Path | None, virtio_win: Path | None, openssh: Path | None
+) -> None:
     """Build images by recipe name; windows-* from the media that you name."""
     from wsklab.images.windows import Media
+
     build(names, force, Media(iso, virtio_win, openssh))
 
 

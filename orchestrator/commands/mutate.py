@@ -23,21 +23,32 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, write_atomically
 from wsklab.orchestrator.run import runner
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import mutant_results, mutant_sample, mutant_table, twin_matrix
 from wsklab.orchestrator.trials.mutant_explanations import explained, is_equivalent
 from wsklab.orchestrator.trials.mutant_results import Order, Outcome
-from wsklab.orchestrator.trials.mutant_runs import Built, Lane, Lanes, Subject, Trial
+from wsklab.orchestrator.trials.mutant_runs import Built, Subject, Trial, Worker, Workers
 from wsklab.orchestrator.trials.mutant_sample import OUTPUTS, Builder, Code
 from wsklab.orchestrator.trials.mutant_subjects import Client, Provider
 
 OUTCOMES = "mutants.jsonl"
 
 
-def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Sequence[str], sample: int, seed: int,
-        jobs: int | None, out: Path | None, resume: Path | None, as_json: bool) -> int:
+def run(
+    *,
+    code: Code,
+    words: Sequence[str],
+    files: Sequence[str],
+    operators: Sequence[str],
+    sample: int,
+    seed: int,
+    jobs: int | None,
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+) -> int:
     """Run a sample of mutants until first caught; returns the exit code: 0 when none survived."""
     found = mutant_sample.candidates(code)
     chosen = [m for m in mutant_sample.choose(found, files, operators, seed) if not is_equivalent(m)]
@@ -52,16 +63,18 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
     console = Console(quiet=as_json)
     with console.step("drivers", makes=True):
         correct = build_driver(None, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, console)
+    preparation = Preparation.prepare(folder, console)
     with tempfile.TemporaryDirectory(prefix="wsklab-mutants-") as work:
         with console.step("the correct build, which mutants share"):
             builder = Builder(Rebuild(OUTPUTS[code], Path(work)), found.sources)
-        lanes = [Lane(lambda: ground.quietly().boot(correct)) for _ in range(ground.admitted(jobs))]
+        workers = [Worker(lambda: preparation.quietly().boot(correct)) for _ in range(preparation.admitted(jobs))]
         try:
             order = Order(scenarios, outcomes)
             subject: Subject = Client() if code == "driver" else Provider(correct, _native(Path(work)))
-            trials = [Trial(lane, subject, order, lambda name: _run(folder, ground, correct, name, seed))
-                      for lane in lanes]
+            trials = [
+                Trial(worker, subject, order, lambda name: _run(folder, preparation, correct, name, seed))
+                for worker in workers
+            ]
 
             def keep(done: Outcome) -> None:
                 outcomes.append(done)
@@ -73,14 +86,18 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
             already = {done.id for done in outcomes}
             left = [mutant for mutant in chosen if mutant.id not in already]
             builds = _reachable(builder.stream(left, sample - len(already)), keep)
-            Lanes(builds, keep).play(list(zip(lanes, trials, strict=True)))
+            Workers(builds, keep).play(list(zip(workers, trials, strict=True)))
         finally:
-            for lane in lanes:
-                lane.stop()
+            for worker in workers:
+                worker.stop()
             about: dict[str, Any] = {
-                **ground.results(correct, seed).run, "code": code, "candidates": len(found.mutants),
+                **preparation.results(correct, seed).run,
+                "code": code,
+                "candidates": len(found.mutants),
                 "equivalent": sum(map(is_equivalent, found.mutants)),
-                "without_effect": builder.without_effect, "scenarios": len(scenarios)}
+                "without_effect": builder.without_effect,
+                "scenarios": len(scenarios),
+            }
             document = mutant_results.document(about, outcomes)
             write_atomically(folder / "mutants.json", json.dumps(document, indent=1) + "\n")
     if as_json:
@@ -91,12 +108,12 @@ def run(*, code: Code, words: Sequence[str], files: Sequence[str], operators: Se
     return SOME_FAIL if document["totals"]["caught"] < document["totals"]["all"] else ALL_PASS
 
 
-def _run(folder: Path, ground: Ground, driver: BuiltDriver, name: str, seed: int) -> Run:
+def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str, seed: int) -> Run:
     """A run of its own for each mutant, so that its evidence lies together."""
     place = folder / "mutants" / name
     shutil.rmtree(place, ignore_errors=True)  # what a run that was cut short has left
     place.mkdir(parents=True)
-    return Run(place, ground.results(driver, seed), Console(quiet=True), boot=_lends_its_own)
+    return Run(place, preparation.results(driver, seed), Console(quiet=True), boot=_lends_its_own)
 
 
 def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iterator[Built]:
@@ -123,7 +140,7 @@ def _native(work: Path) -> Callable[[Built], str | None]:
 
 
 def _lends_its_own() -> Lab:
-    raise AssertionError("the labs of mutants come from their lanes")
+    raise AssertionError("the labs of mutants come from their workers")
 
 
 def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: int, as_json: bool) -> None:
@@ -131,9 +148,22 @@ def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: in
     found = mutant_sample.candidates(code)
     chosen = mutant_sample.choose(found, files, operators, seed)
     if as_json:
-        click.echo(json.dumps([{"id": m.id, "file": m.file, "line": m.line, "function": m.function,
-                                "operator": m.operator, "diff": m.diff(found.sources[m.file])} for m in chosen],
-                              indent=1))
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "id": m.id,
+                        "file": m.file,
+                        "line": m.line,
+                        "function": m.function,
+                        "operator": m.operator,
+                        "diff": m.diff(found.sources[m.file]),
+                    }
+                    for m in chosen
+                ],
+                indent=1,
+            )
+        )
         return
     for m in chosen:
         click.echo(f"{m.id}  {m.file}:{m.line} {m.operator} in {m.function}: {m.before!r} -> {m.after!r}")
@@ -142,8 +172,13 @@ def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: in
 
 @click.command("mutate")
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
-@click.option("--code", default="driver", show_default=True, type=click.Choice(["driver", "provider"]),
-              help="What is mutated: the lab's own driver, or the stand-in's WSK provider.")
+@click.option(
+    "--code",
+    default="driver",
+    show_default=True,
+    type=click.Choice(["driver", "provider"]),
+    help="What is mutated: the lab's own driver, or the stand-in's WSK provider.",
+)
 @click.option("--sample", default=40, show_default=True, type=click.IntRange(1), metavar="N", help="So many mutants.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Which ones are drawn.")
 @click.option("--file", "files", multiple=True, metavar="NAME.c", help="Only of this file (may be repeated).")
@@ -151,12 +186,26 @@ def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: in
 @click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=jobs_of, help="Labs side by side.")
 @click.option("--list", "only_list", is_flag=True, help="Only list the mutants, in the order drawn.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder for results (must be empty).")
-@click.option("--resume", type=click.Path(path_type=Path, exists=True), metavar="DIR",
-              help="Go on in this folder of a run that was cut short, or add to it with a greater --sample.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="DIR",
+    help="Go on in this folder of a run that was cut short, or add to it with a greater --sample.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print mutants.json on standard output, and nothing else.")
-def command(scenarios: tuple[str, ...], code: Literal[driver, provider], sample: int, seed: int,
-           files: tuple[str, ...], operators: tuple[str, ...], jobs: int | None, only_list: bool, out: Path | None,
-           resume: Path | None, as_json: bool) -> None:
+def command(
+    scenarios: tuple[str, ...],
+    code: Literal["driver", "provider"],
+    sample: int,
+    seed: int,
+    files: tuple[str, ...],
+    operators: tuple[str, ...],
+    jobs: int | None,
+    only_list: bool,
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+) -> None:
     """Put small faults into the lab's own driver, one at a time, and see whether the scenarios catch them.
 
     Exit code: 0 all caught, 1 some not. Writes mutants.json and mutants.jsonl, and keeps the evidence of each catch.
@@ -164,5 +213,17 @@ def command(scenarios: tuple[str, ...], code: Literal[driver, provider], sample:
     if only_list:
         listing(code, files, operators, seed, as_json)
         return
-    sys.exit(run(code=code, words=scenarios, files=files, operators=operators, sample=sample,
-                                 seed=seed, jobs=jobs, out=out, resume=resume, as_json=as_json))
+    sys.exit(
+        run(
+            code=code,
+            words=scenarios,
+            files=files,
+            operators=operators,
+            sample=sample,
+            seed=seed,
+            jobs=jobs,
+            out=out,
+            resume=resume,
+            as_json=as_json,
+        )
+    )

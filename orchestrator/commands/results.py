@@ -48,8 +48,11 @@ def problems(file: Path) -> list[str]:
     if document.state == "running":
         return []
     again = _results(document, document.scenarios).document
-    return [f"{name} is {getattr(document, name)!r}, of these rows it must be {getattr(again, name)!r}"
-            for name in ("totals", "asked", "not_run", "exit_code") if getattr(document, name) != getattr(again, name)]
+    return [
+        f"{name} is {getattr(document, name)!r}, of these rows it must be {getattr(again, name)!r}"
+        for name in ("totals", "asked", "not_run", "exit_code")
+        if getattr(document, name) != getattr(again, name)
+    ]
 
 
 def report(folder: Path) -> int:
@@ -62,8 +65,9 @@ def report(folder: Path) -> int:
     except OSError as error:
         raise UsageError(f"{folder}: cannot be read: {error.strerror}.") from None
     except ValidationError:
-        raise UsageError(f"{folder / 'results.json'}: is not as `wsklab results schema` says; "
-                         "`wsklab results check` tells where.") from None
+        raise UsageError(
+            f"{folder / 'results.json'}: is not as `wsklab results schema` says; `wsklab results check` tells where."
+        ) from None
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     if results.state == "running" and not janitor.alive(folder):
@@ -77,8 +81,15 @@ def report(folder: Path) -> int:
 
 
 def _results(document: Document, scenarios: Any) -> Results:
-    return Results(dict(document.run), dict(document.target), dict(document.driver), list(scenarios), document.plan,
-                   document.state, document.why)
+    return Results(
+        dict(document.run),
+        dict(document.target),
+        dict(document.driver),
+        list(scenarios),
+        document.plan,
+        document.state,
+        document.why,
+    )
 
 
 @click.command("report")

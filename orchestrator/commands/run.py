@@ -20,41 +20,64 @@ from wsklab.orchestrator.play.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection
-from wsklab.orchestrator.run.preparation import Ground
-from wsklab.orchestrator.run.workers import Lanes, Work
+from wsklab.orchestrator.run.preparation import Preparation
+from wsklab.orchestrator.run.workers import Work, Workers
 
 
-def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], target: str, driver_name: str,
-        twin: str | None, repeat: int, until_fail: bool, jobs: int | None, isolate: bool, cold: bool, seed: int,
-        out: Path | None, as_json: bool, verify: str | None = None) -> int:
+def run(
+    *,
+    words: Sequence[str],
+    tags: Sequence[str],
+    exclude: Sequence[str],
+    target: str,
+    driver_name: str,
+    twin: str | None,
+    repeat: int,
+    until_fail: bool,
+    jobs: int | None,
+    isolate: bool,
+    cold: bool,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    verify: str | None = None,
+) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
-    cast = selection.cast(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
+    selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
     folder = runner.new_folder(out)
     with console.step("drivers", makes=True):
-        driver = build_driver(cast.twin, images.cache_folder(), console.progress)
-    ground = Ground.prepare(folder, console, cold, target, verify)
-    ground.foreign = cast.foreign and cast.foreign.prepared(ground.guest.prepare)
-    driver = ground.guest.prepare(driver)
-    results = ground.results(driver, seed)
-    results.plan = runner.plan(cast.scenarios, repeat, until_fail)
-    labs = ground.admitted(jobs)
-    current = runner.Run(folder, results, console, lambda: ground.boot(driver), isolate, ground.stop, ground.damage)
+        driver = build_driver(selected.twin, images.cache_folder(), console.progress)
+    preparation = Preparation.prepare(folder, console, cold, target, verify)
+    preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
+    driver = preparation.guest.prepare(driver)
+    results = preparation.results(driver, seed)
+    results.plan = runner.plan(selected.scenarios, repeat, until_fail)
+    labs = preparation.admitted(jobs)
+    current = runner.Run(
+        folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
+    )
     current.begin()
-    work = Work(runner.order(cast.scenarios, repeat, until_fail), ground.stop)
-    limit = inf if until_fail else limits.of_run(cast.scenarios, repeat, ground.guest.slow[ground.accelerator])
+    work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
+    limit = (
+        inf
+        if until_fail
+        else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
+    )
     with phase("the run", limit, folder):
-        Lanes(current, work, until_fail).play(labs, ground.room)
+        Workers(current, work, until_fail).play(labs, preparation.room)
     if as_json:
         console.document(_document(folder, results))
     else:
         if results.scenarios:
             console.table(results)
         console.totals(results)
-        if not ground.guest.qualifying:
-            console.line("The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
-                         "not qualify a driver.")
+        if not preparation.guest.qualifying:
+            console.line(
+                "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
+                "not qualify a driver."
+            )
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
     return ended(results)
@@ -85,27 +108,62 @@ def ended(results: Results) -> int:
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
 @click.option("--target", default="standin", show_default=True, metavar="standin|IMAGE", help="What runs the driver.")
-@click.option("--driver", "driver_name", default="wsklab", show_default=True, metavar="PROFILE",
-              help="The driver under test: a profile's name or file (docs/drivers.md).")
-@click.option("--twin", "twin_names", multiple=True, metavar="NAME",
-              help="Run a deliberately wrong build of the driver instead.")
-@click.option("--twins", is_flag=True,
-              help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
-                   "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.")
+@click.option(
+    "--driver",
+    "driver_name",
+    default="wsklab",
+    show_default=True,
+    metavar="PROFILE",
+    help="The driver under test: a profile's name or file (docs/drivers.md).",
+)
+@click.option(
+    "--twin", "twin_names", multiple=True, metavar="NAME", help="Run a deliberately wrong build of the driver instead."
+)
+@click.option(
+    "--twins",
+    is_flag=True,
+    help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
+    "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.",
+)
 @click.option("--verifier", "verify", metavar="standard", help="Windows: have Driver Verifier watch the driver.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
-@click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=jobs_of,
-              help="Labs side by side; no more than the host has memory and cores for, and auto is that many.")
-@click.option("--isolate/--shared", default=True, show_default=True,
-              help="Take the target back to its snapshot before each scenario, or run all on one state of it.")
+@click.option(
+    "--jobs",
+    default="1",
+    show_default=True,
+    metavar="N|auto",
+    callback=jobs_of,
+    help="Labs side by side; no more than the host has memory and cores for, and auto is that many.",
+)
+@click.option(
+    "--isolate/--shared",
+    default=True,
+    show_default=True,
+    help="Take the target back to its snapshot before each scenario, or run all on one state of it.",
+)
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
-def command(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...], target: str, driver_name: str,
-        twin_names: tuple[str, ...], twins: bool, verify: str | None, repeat: int, until_fail: bool, jobs: int | None,
-        isolate: bool, cold: bool, seed: int, out: Path | None, as_json: bool) -> None:
+def command(
+    scenarios: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    target: str,
+    driver_name: str,
+    twin_names: tuple[str, ...],
+    twins: bool,
+    verify: str | None,
+    repeat: int,
+    until_fail: bool,
+    jobs: int | None,
+    isolate: bool,
+    cold: bool,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
@@ -116,12 +174,28 @@ def command(scenarios: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[st
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
-        sys.exit(twin_runs.run(words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out,
-                                   as_json=as_json))
+        sys.exit(
+            twin_runs.run(
+                words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out, as_json=as_json
+            )
+        )
     if len(twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     code = run(
-        words=scenarios, tags=tags, exclude=exclude, target=target, driver_name=driver_name,
-        twin=next(iter(twin_names), None), repeat=repeat, until_fail=until_fail, jobs=jobs, isolate=isolate, cold=cold,
-        seed=seed, out=out, as_json=as_json, verify=verify)
+        words=scenarios,
+        tags=tags,
+        exclude=exclude,
+        target=target,
+        driver_name=driver_name,
+        twin=next(iter(twin_names), None),
+        repeat=repeat,
+        until_fail=until_fail,
+        jobs=jobs,
+        isolate=isolate,
+        cold=cold,
+        seed=seed,
+        out=out,
+        as_json=as_json,
+        verify=verify,
+    )
     sys.exit(code)

@@ -24,8 +24,9 @@ def list_command(as_json: bool) -> None:
     """The built-in scenarios: name, tags, what each covers."""
     from wsklab.orchestrator.scenario.catalogue import any_driver, built_in
 
-    rows = [{"name": s.name, "title": s.title, "tags": s.tags, "covers": s.covers}
-            for s in (*built_in(), *any_driver())]
+    rows = [
+        {"name": s.name, "title": s.title, "tags": s.tags, "covers": s.covers} for s in (*built_in(), *any_driver())
+    ]
     if as_json:
         _print_json(rows)
         return
@@ -67,8 +68,14 @@ def schema_command() -> None:
 
 
 @command.command("coverage")
-@click.option("--results", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A results.json of a real run (may be repeated): shows the newest verdicts.")
+@click.option(
+    "--results",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A results.json of a real run (may be repeated): shows the newest verdicts.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/coverage.md.")
 def coverage_command(files: tuple[Path, ...], as_json: bool, as_markdown: bool) -> None:

@@ -14,14 +14,22 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.run import runner
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
-from wsklab.orchestrator.trials import twin_matrix
+from wsklab.orchestrator.trials import tables, twin_matrix
 from wsklab.orchestrator.trials.twin_runs import Bench, TwinRun
 
 
-def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], names: Sequence[str], seed: int,
-        out: Path | None, as_json: bool) -> int:
+def run(
+    *,
+    words: Sequence[str],
+    tags: Sequence[str],
+    exclude: Sequence[str],
+    names: Sequence[str],
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> int:
     """Run the correct driver and the named twins (default: all); returns the exit code: 0 when all are caught.
 
     Without scenarios named, the fast ones are used, and a twin that some of them have caught meets no more.
@@ -39,15 +47,19 @@ def run(*, words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], na
     with console.step("drivers", makes=True):
         cache, progress = images.cache_folder(), console.progress
         correct = build_driver(None, cache, progress)
-        builds = {twin: None if twin.only_windows else build_driver(twin.name, cache, progress)
-                  for twin in twins().values() if not names or twin.name in names}
-    ground = Ground.prepare(folder, console)
-    bench = Bench(ground.boot, correct)
-    matrix = TwinRun(folder, console, bench, lambda driver: ground.results(driver, seed)).run(
-        correct, builds, scenarios, whole)
+        builds = {
+            twin: None if twin.only_windows else build_driver(twin.name, cache, progress)
+            for twin in twins().values()
+            if not names or twin.name in names
+        }
+    preparation = Preparation.prepare(folder, console)
+    bench = Bench(preparation.boot, correct)
+    matrix = TwinRun(folder, console, bench, lambda driver: preparation.results(driver, seed)).run(
+        correct, builds, scenarios, whole
+    )
     if as_json:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:
-        console.twin_matrix(matrix)
+        tables.show_twin_matrix(console, matrix)
         console.line(f"\nMatrix: {folder / 'twins.json'}; each build's report: {folder}/NAME/report.html")
     return ALL_PASS if twin_matrix.all_caught(matrix) else SOME_FAIL

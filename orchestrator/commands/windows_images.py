@@ -56,8 +56,10 @@ def list_known(built: set[str]) -> None:
     """The same, for people."""
     for row in known():
         if row["name"] not in built:
-            click.echo(f"{row['name']:12}   not built; made from your own ISO of {row['title']}: "
-                       f"`wsklab image build {row['name']} --iso FILE --virtio-win FILE`")
+            click.echo(
+                f"{row['name']:12}   not built; made from your own ISO of {row['title']}: "
+                f"`wsklab image build {row['name']} --iso FILE --virtio-win FILE`"
+            )
     click.echo("\nWindows: editions (the first that the ISO has is installed); ISOs recorded by others (SHA-256)")
     for row in known():
         click.echo(f"{row['name']:12}   {', '.join(row['editions'])}")

@@ -157,4 +157,3 @@ class Agent:
             if not error.code:
                 raise
             raise AgentError(f"{action} {name}: {explain(error.code, action, str(error))}", error.code) from None
-

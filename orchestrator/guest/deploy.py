@@ -24,7 +24,7 @@ from wsklab.images.windows.media.disc import write_disc
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import service_control
 from wsklab.orchestrator.guest.agent import Agent, Refused
-from wsklab.orchestrator.lab.peer import Ssh
+from wsklab.orchestrator.guest.ssh import Ssh
 
 FOLDER = r"C:\wsklab"
 DISC_LABEL = "WSKDEPLOY"
@@ -42,7 +42,9 @@ _LOOK = 0.05
 class Services(Protocol):
     """The service control manager, by whatever road. `Agent` is one."""
 
-    def service(self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 60.0) -> dict[str, Any]:
+    def service(
+        self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 60.0
+    ) -> dict[str, Any]:
         """Returns what is known of the service (`state`, perhaps empty). Raises Refused with the Win32 error."""
         ...
 
@@ -53,7 +55,9 @@ class SshServices:
     def __init__(self, ssh: Ssh) -> None:
         self._ssh = ssh
 
-    def service(self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 60.0) -> dict[str, Any]:
+    def service(
+        self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 60.0
+    ) -> dict[str, Any]:
         status, said = self._ssh.call(service_control.command(action, name, path or ""), timeout)
         answer = service_control.read(said.decode(errors="replace"), status)
         if answer.code:
@@ -83,9 +87,17 @@ def remove(services: Services, name: str, timeout: float) -> None:
     """Stop a service and delete it, whatever state it is in. Raises Refused or LabError."""
     deadline = time.monotonic() + timeout
     stop(services, name, deadline)
-    _pass(lambda: services.service("delete", name, timeout=timeout), service_control.DOES_NOT_EXIST, service_control.MARKED_FOR_DELETE)
-    _await(lambda: _state(services, name) is None, deadline,
-           f"the service {name} is still there after it was deleted: {service_control.explain(service_control.MARKED_FOR_DELETE, 'delete')}")
+    _pass(
+        lambda: services.service("delete", name, timeout=timeout),
+        service_control.DOES_NOT_EXIST,
+        service_control.MARKED_FOR_DELETE,
+    )
+    _await(
+        lambda: _state(services, name) is None,
+        deadline,
+        f"the service {name} is still there after it was deleted: "
+        f"{service_control.explain(service_control.MARKED_FOR_DELETE, 'delete')}",
+    )
 
 
 def stop(services: Services, name: str, deadline: float) -> None:
@@ -102,7 +114,9 @@ def stop(services: Services, name: str, deadline: float) -> None:
                 raise
         return True
 
-    stuck = f"the service {name} does not stop: {service_control.explain(service_control.CANNOT_ACCEPT_CONTROL, 'stop')}"
+    stuck = (
+        f"the service {name} does not stop: {service_control.explain(service_control.CANNOT_ACCEPT_CONTROL, 'stop')}"
+    )
     _await(accepted, deadline, stuck)
     _await(lambda: _state(services, name) in (None, "stopped"), deadline, stuck)
 
@@ -191,24 +205,28 @@ def from_disc(agent: Agent, files: Mapping[str, bytes]) -> None:
     said = run(agent, f'cmd.exe /d /c "{find}"', COPY)
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() not in _hash(agent, name):
-            raise LabError(f"{name} did not come off the disc {DISC_LABEL} into {FOLDER} as it was written; the guest "
-                           f"said: {said.strip()[-300:] or 'nothing, so it does not see the disc'}")
+            raise LabError(
+                f"{name} did not come off the disc {DISC_LABEL} into {FOLDER} as it was written; the guest "
+                f"said: {said.strip()[-300:] or 'nothing, so it does not see the disc'}"
+            )
 
 
 # A task of its own, for what `schtasks /end` ends takes its children along. The pause lets the agent answer first.
-_RENEW = "\r\n".join((
-    "@echo off",
-    "ping.exe -n 2 127.0.0.1 >nul",
-    f"schtasks.exe /end /tn {AGENT_TASK}",
-    ":again",
-    rf"copy /y {FOLDER}\{NEW_AGENT} {FOLDER}\{AGENT} >nul && goto done",
-    "ping.exe -n 2 127.0.0.1 >nul",
-    "goto again",
-    ":done",
-    f"schtasks.exe /run /tn {AGENT_TASK}",
-    f"schtasks.exe /delete /tn {RENEW_TASK} /f",
-    "",
-)).encode("ascii")
+_RENEW = "\r\n".join(
+    (
+        "@echo off",
+        "ping.exe -n 2 127.0.0.1 >nul",
+        f"schtasks.exe /end /tn {AGENT_TASK}",
+        ":again",
+        rf"copy /y {FOLDER}\{NEW_AGENT} {FOLDER}\{AGENT} >nul && goto done",
+        "ping.exe -n 2 127.0.0.1 >nul",
+        "goto again",
+        ":done",
+        f"schtasks.exe /run /tn {AGENT_TASK}",
+        f"schtasks.exe /delete /tn {RENEW_TASK} /f",
+        "",
+    )
+).encode("ascii")
 
 
 def agent_files(agent: bytes) -> dict[str, bytes]:

@@ -34,8 +34,9 @@ def check(word: str, verify: str | None = None) -> None:
     _stored(word)
 
 
-def find(word: str, accelerator: Accelerator, inputs: Mapping[str, Path], progress: Progress,
-         verify: str | None = None) -> Guest:
+def find(
+    word: str, accelerator: Accelerator, inputs: Mapping[str, Path], progress: Progress, verify: str | None = None
+) -> Guest:
     """The guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
     check(word, verify)
     if word == STANDIN:
@@ -63,12 +64,16 @@ def _stored(word: str) -> Image:
         if image.name == word:
             return image
     if word in windows.names():
-        raise UsageError(f"there is no image {word} yet; make it from your own ISO: `wsklab image build {word} "
-                         "--iso FILE --virtio-win FILE` (docs/windows.md).")
+        raise UsageError(
+            f"there is no image {word} yet; make it from your own ISO: `wsklab image build {word} "
+            "--iso FILE --virtio-win FILE` (docs/windows.md)."
+        )
     there = ", ".join([STANDIN, *dict.fromkeys(image.name for image in found)])
     unmade = [name for name in windows.names() if name not in {image.name for image in found}]
-    raise UsageError(f"there is no target '{word}'; there is: {there}"
-                     + (f"; `wsklab image build` can make {', '.join(unmade)}." if unmade else "."))
+    raise UsageError(
+        f"there is no target '{word}'; there is: {there}"
+        + (f"; `wsklab image build` can make {', '.join(unmade)}." if unmade else ".")
+    )
 
 
 def _about(image: Image) -> dict[str, Any]:
@@ -79,8 +84,10 @@ def _about(image: Image) -> dict[str, Any]:
         report.Report.model_validate(about["guest"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         first = str(error).splitlines()[0]
-        raise ImageError(f"{image.folder / 'windows.json'} does not say what the image is ({first}); "
-                         f"run `wsklab image build {image.name} --force` with its media") from None
+        raise ImageError(
+            f"{image.folder / 'windows.json'} does not say what the image is ({first}); "
+            f"run `wsklab image build {image.name} --force` with its media"
+        ) from None
     return about
 
 

@@ -18,7 +18,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy, verifier
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent, Refused
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING
-from wsklab.orchestrator.lab.peer import Ssh
+from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.kd.line import read_transcript
 from wsklab.qemu.machine import Machine
@@ -59,8 +59,13 @@ class Guest(ABC):
 
     def describe(self) -> dict[str, Any]:
         """The `target` part of results.json."""
-        return {"name": self.image.name, "kind": self.kind, "qualifying": self.qualifying, "version": self.version,
-                "image_sha256": self.image.manifest.files["disk.qcow2"]}
+        return {
+            "name": self.image.name,
+            "kind": self.kind,
+            "qualifying": self.qualifying,
+            "version": self.version,
+            "image_sha256": self.image.manifest.files["disk.qcow2"],
+        }
 
     def ingredients(self) -> dict[str, str]:
         """What of it a saved lab depends on."""
@@ -176,10 +181,14 @@ class WindowsGuest(Guest):
 
     def address(self, present: bool) -> str:
         if present:
-            return (f"netsh.exe interface ipv4 add address name={WIRE_NIC[self.kind]} address={ADDRESSES['target']} "
-                    "mask=255.255.255.0 store=active")
-        return (f"netsh.exe interface ipv4 delete address name={WIRE_NIC[self.kind]} "
-                f"address={ADDRESSES['target']} store=active")
+            return (
+                f"netsh.exe interface ipv4 add address name={WIRE_NIC[self.kind]} address={ADDRESSES['target']} "
+                "mask=255.255.255.0 store=active"
+            )
+        return (
+            f"netsh.exe interface ipv4 delete address name={WIRE_NIC[self.kind]} "
+            f"address={ADDRESSES['target']} store=active"
+        )
 
     def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
         if self.verify is None:
@@ -203,14 +212,19 @@ class WindowsGuest(Guest):
         except AgentSilent as silence:
             with suppress(MachineError):
                 machine.screenshot(machine.folder / "screen.png")
-            heard = "the kernel speaks on COM1, so Windows runs and its scheduled task wsklab-agent does not" \
-                if attached(transcript) else "nothing came from Windows on COM1 either, so it did not boot"
+            heard = (
+                "the kernel speaks on COM1, so Windows runs and its scheduled task wsklab-agent does not"
+                if attached(transcript)
+                else "nothing came from Windows on COM1 either, so it did not boot"
+            )
             look = f"see screen.png, kd.jsonl and agent.log in {machine.folder}"
             raise AgentSilent(f"{silence}: {heard}; {look}") from None
         if not attached(transcript):
-            raise LabError("Windows runs, but its kernel debugger says nothing on COM1, so no debug text can come: "
-                           "`bcdedit /debug` must be on and `bcdedit /dbgsettings` serial, port 1, 115200; "
-                           "build the image again")
+            raise LabError(
+                "Windows runs, but its kernel debugger says nothing on COM1, so no debug text can come: "
+                "`bcdedit /debug` must be on and `bcdedit /dbgsettings` serial, port 1, 115200; "
+                "build the image again"
+            )
 
     def _deliver(self, machine: Machine, agent: Agent, driver: BuiltDriver) -> None:
         files = self._deployed(driver)

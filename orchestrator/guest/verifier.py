@@ -16,8 +16,10 @@ CHOICES: tuple[Choice, ...] = ("standard",)
 STANDARD = 0x209BB
 """What `/standard` switches on in Windows 10 and later, as its own help says."""
 
-NO_VERIFIER = ("--verifier needs Windows as its target: the stand-in has no Driver Verifier; leave it out, or name a "
-               "Windows image with --target.")
+NO_VERIFIER = (
+    "--verifier needs Windows as its target: the stand-in has no Driver Verifier; leave it out, or name a "
+    "Windows image with --target."
+)
 
 Run = Callable[[str], str]
 """Runs a program in the guest whatever its exit status means, and returns what it printed."""
@@ -49,10 +51,17 @@ def settings(run: Run, choice: Choice, file: str) -> dict[str, Any]:
     """What is in force now, for results.json. Raises LabError when the driver is not among it."""
     told, active = run("verifier.exe /querysettings"), run("verifier.exe /query")
     if file.lower() not in told.lower():
-        raise LabError(f"Driver Verifier forgot {file} at the restart, which it does when Windows did not come up "
-                       "with it at first: see the target's kd.jsonl for a stop in between")
-    return {"choice": choice, "flags": f"{STANDARD:#x}", "driver": file, "settings": told.strip(),
-            "active": active.strip()}
+        raise LabError(
+            f"Driver Verifier forgot {file} at the restart, which it does when Windows did not come up "
+            "with it at first: see the target's kd.jsonl for a stop in between"
+        )
+    return {
+        "choice": choice,
+        "flags": f"{STANDARD:#x}",
+        "driver": file,
+        "settings": told.strip(),
+        "active": active.strip(),
+    }
 
 
 def _words(text: str) -> str:

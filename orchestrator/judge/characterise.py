@@ -35,7 +35,8 @@ def compare(name: str, seen: dict[str, Any], known: dict[str, Any] | None) -> li
         return [f"{name} has not been characterised on this target before: {_short(seen)}"]
     return [
         f"{name}: {point} {_list(seen[point])}, recorded before {_list(known.get(point, []))}"
-        for point in seen if seen[point] != known.get(point, [])
+        for point in seen
+        if seen[point] != known.get(point, [])
     ]
 
 

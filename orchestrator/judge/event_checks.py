@@ -51,8 +51,10 @@ def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Finding:
     """
     where = conn_of(facts, conn)
     if any(o.data.get("op") is None for o in facts.of("driver", "close", conn)):
-        return "pass", (f"{where}WskDisconnectEvent was called {times(seen)}: the driver was closing its socket "
-                        "already, and a socket that is being closed need not be told (R70, R73)")
+        return "pass", (
+            f"{where}WskDisconnectEvent was called {times(seen)}: the driver was closing its socket "
+            "already, and a socket that is being closed need not be told (R70, R73)"
+        )
     return "fail", f"{where}WskDisconnectEvent was called {times(seen)}, expected {times(wanted)}"
 
 
@@ -71,8 +73,13 @@ def late_disconnects(facts: Facts) -> Iterator[Finding]:
         if seen + len(late) > max(allowed, seen):
             extra = late[max(0, allowed - seen)]
             after = "" if facts.end is None else f" {(extra.t - facts.end) / 1e6:.0f} ms"
-            yield "fail", (f"{conn_of(facts, conn)}unexpected WskDisconnectEvent (call {seen + len(late)}) with "
-                           f"{_told(extra)},{after} after the end of the story")
+            yield (
+                "fail",
+                (
+                    f"{conn_of(facts, conn)}unexpected WskDisconnectEvent (call {seen + len(late)}) with "
+                    f"{_told(extra)},{after} after the end of the story"
+                ),
+            )
 
 
 def uninvited(facts: Facts) -> Iterator[Finding]:
@@ -80,16 +87,27 @@ def uninvited(facts: Facts) -> Iterator[Finding]:
     if any(call.conn is None for call in facts.of("driver", "disc")):
         yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
     for conn in facts.connections:
-        if not _enables_receive(facts, conn) and (calls := [o for o in facts.of("driver", "recv", conn)
-                                                           if "seq" in o.data]):
-            yield "fail", (f"{conn_of(facts, conn)}WskReceiveEvent was called {times(len(calls))}, and receive events "
-                           "were never enabled (R23)")
+        if not _enables_receive(facts, conn) and (
+            calls := [o for o in facts.of("driver", "recv", conn) if "seq" in o.data]
+        ):
+            yield (
+                "fail",
+                (
+                    f"{conn_of(facts, conn)}WskReceiveEvent was called {times(len(calls))}, and receive events "
+                    "were never enabled (R23)"
+                ),
+            )
 
 
 def _enables_receive(facts: Facts, conn: int) -> bool:
     steps = (action.step for action in facts.scenario.steps)
-    return any(isinstance(step, DriverStep) and step.enable is not None and "receive" in step.enable.events
-               and step.conn in ("all", conn) for step in steps)
+    return any(
+        isinstance(step, DriverStep)
+        and step.enable is not None
+        and "receive" in step.enable.events
+        and step.conn in ("all", conn)
+        for step in steps
+    )
 
 
 def unasked(facts: Facts) -> Iterator[Finding]:
@@ -117,14 +135,18 @@ def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
         yield "fail", f"{where}WskDisconnectEvent was called at IRQL {irql}, above DISPATCH_LEVEL (R8)"
 
 
-def _flags(where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None,
-           drawn: str | None) -> Iterator[Finding]:
+def _flags(
+    where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None, drawn: str | None
+) -> Iterator[Finding]:
     flags, abortive = call.data.get("flags"), call.data.get("abortive")
     ending = ("set" if drawn == "rst" else "clear") if expected.abortive == "drawn" else expected.abortive
     for name, wanted, told in (
         ("WSK_FLAG_ABORTIVE", ending, told_abortive(call)),
-        ("WSK_FLAG_AT_DISPATCH_LEVEL", expected.at_dispatch,
-         None if flags is None else bool(flags & AT_DISPATCH_LEVEL)),
+        (
+            "WSK_FLAG_AT_DISPATCH_LEVEL",
+            expected.at_dispatch,
+            None if flags is None else bool(flags & AT_DISPATCH_LEVEL),
+        ),
     ):
         if wanted == "any" or told == (wanted == "set"):
             continue

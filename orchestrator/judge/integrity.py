@@ -16,12 +16,22 @@ Finding = tuple[Verdict, str]
 """Whom a sentence blames, and the sentence."""
 
 
-CALLBACKS = {"disc": "WskDisconnectEvent", "recv": "WskReceiveEvent", "accept": "WskAcceptEvent",
-             "backlog": "WskSendBacklogEvent"}
+CALLBACKS = {
+    "disc": "WskDisconnectEvent",
+    "recv": "WskReceiveEvent",
+    "accept": "WskAcceptEvent",
+    "backlog": "WskSendBacklogEvent",
+}
 
-FUNCTIONS = {"close": "WskCloseSocket", "socket_connect": "WskSocketConnect", "control": "WskControlSocket",
-             "enable": "WskControlSocket", "disable": "WskControlSocket", "local": "WskGetLocalAddress",
-             "remote": "WskGetRemoteAddress"}
+FUNCTIONS = {
+    "close": "WskCloseSocket",
+    "socket_connect": "WskSocketConnect",
+    "control": "WskControlSocket",
+    "enable": "WskControlSocket",
+    "disable": "WskControlSocket",
+    "local": "WskGetLocalAddress",
+    "remote": "WskGetRemoteAddress",
+}
 """Operations whose WSK function is not called Wsk and the operation's name."""
 
 
@@ -33,8 +43,10 @@ def function(op: str) -> str:
 def waiting(facts: Facts) -> str:
     """Which IRPs are still with WSK, and for how long, as the end of a sentence; empty when none is."""
     now = facts.all[-1].t
-    calls = [f"the IRP of {function(o.data['op'])} (operation {o.data['id']}) for {(now - o.t) / 1e9:.1f} s"
-             for o in facts.outstanding()]
+    calls = [
+        f"the IRP of {function(o.data['op'])} (operation {o.data['id']}) for {(now - o.t) / 1e9:.1f} s"
+        for o in facts.outstanding()
+    ]
     more = f" and {len(calls) - 3} more" if len(calls) > 3 else ""
     return f"; outstanding: {', '.join(calls[:3])}{more}" if calls else ""
 
@@ -72,8 +84,10 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"the driver breaks {rule.data['rule']}: {rule.data['text']}"
     for late in facts.everywhere("driver", "late"):
         callback = CALLBACKS.get(late.data.get("cb", ""), "a callback")
-        yield "fail", (f"{callback} was called with the context of a socket whose close had completed, or with none "
-                       "(R42, R73)")
+        yield (
+            "fail",
+            (f"{callback} was called with the context of a socket whose close had completed, or with none (R42, R73)"),
+        )
     for again in facts.everywhere("driver", "again"):
         yield "fail", f"the IRP of {function(again.data['op'])} (operation {again.data['id']}) completed twice (R83)"
 
@@ -106,10 +120,15 @@ def _text(facts: Facts) -> Iterator[Finding]:
     """The canary is the lab's own driver's; another driver's lines may be filtered, or match no pattern."""
     provider = ("rule", "unsupported")
     heard = any(o.source == "driver" and o.kind not in provider and "seq" not in o.data for o in facts.all)
-    for visitor in facts.everywhere("lab", "visitor"):
+    for foreign in facts.everywhere("lab", "foreign"):
         if not heard:
-            yield "inconclusive", (f"nothing of the debug text of {visitor.data['name']} was read: it printed nothing, "
-                                   "the target does not show it, or no pattern of its profile matches")
+            yield (
+                "inconclusive",
+                (
+                    f"nothing of the debug text of {foreign.data['name']} was read: it printed nothing, "
+                    "the target does not show it, or no pattern of its profile matches"
+                ),
+            )
 
 
 def _numbers(facts: Facts) -> Iterator[Finding]:

@@ -88,8 +88,10 @@ def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | 
                 yield "fail", f"{where}{piece.what} more than the {sent.length} bytes that {who}"
             return
         if wanted != piece.sum:
-            yield "fail", (f"{where}{piece.what} other bytes than {who} (bytes {at} to {at + piece.length - 1} of the "
-                           "stream)")
+            yield (
+                "fail",
+                (f"{where}{piece.what} other bytes than {who} (bytes {at} to {at + piece.length - 1} of the stream)"),
+            )
             return
         at += piece.took
     if ended and sent.whole and at != sent.length:
@@ -101,8 +103,9 @@ def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | 
 
 
 def _replies(facts: Facts, conn: int, do: str) -> list[Observation]:
-    return [o for o in facts.of("peer", "reply", conn) if o.data.get("do") == do and "bytes" in o.data
-            and "sum" in o.data]
+    return [
+        o for o in facts.of("peer", "reply", conn) if o.data.get("do") == do and "bytes" in o.data and "sum" in o.data
+    ]
 
 
 def _peers(facts: Facts, conn: int) -> Stream:
@@ -117,12 +120,15 @@ def _drivers(facts: Facts, conn: int) -> Stream | None:
     """The driver's stream, by its calls in their order; None where it does not print them all."""
     if facts.scenario.connections > FEW:
         return None
-    calls = sorted((o for o in facts.of("driver", "call", conn) if o.data["op"] in ("send", "disconnect")),
-                   key=lambda o: o.data["seq"])
+    calls = sorted(
+        (o for o in facts.of("driver", "call", conn) if o.data["op"] in ("send", "disconnect")),
+        key=lambda o: o.data["seq"],
+    )
     if any("seed" not in o.data or "length" not in o.data for o in calls):
         return None
-    whole = all((done := facts.outcomes.get(o.data["id"])) is not None and succeeded(done.data["status"])
-                for o in calls)
+    whole = all(
+        (done := facts.outcomes.get(o.data["id"])) is not None and succeeded(done.data["status"]) for o in calls
+    )
     return Stream(tuple((o.data["seed"], o.data["length"]) for o in calls), whole)
 
 

@@ -105,8 +105,7 @@ class Facts:
 
     def completions(self, op: str, conn: int) -> list[Observation]:
         """Completed IRPs of one WSK function on one connection, in the driver's order."""
-        return sorted((o for o in self.of("driver", "done", conn) if o.data["op"] == op),
-                      key=lambda o: o.data["seq"])
+        return sorted((o for o in self.of("driver", "done", conn) if o.data["op"] == op), key=lambda o: o.data["seq"])
 
     @cached_property
     def outcomes(self) -> dict[int, Observation]:
@@ -121,8 +120,11 @@ class Facts:
     def outstanding(self) -> list[Observation]:
         """Calls whose IRP has not come back by the end of the run, in the order in which they were made."""
         back = {(o.data["op"], o.data["id"]) for o in self.everywhere("driver", "done")}
-        return [o for o in self.everywhere("driver", "call")
-                if o.data["ret"] == PENDING and (o.data["op"], o.data["id"]) not in back]
+        return [
+            o
+            for o in self.everywhere("driver", "call")
+            if o.data["ret"] == PENDING and (o.data["op"], o.data["id"]) not in back
+        ]
 
     @cached_property
     def returns(self) -> dict[int, Observation]:

@@ -62,8 +62,10 @@ def _operation(facts: Facts, step: dict[str, Any], op: int) -> Iterator[str]:
     wanted = step.get("expect")
     if refused is not None:
         if wanted is None or not outcome_matches(wanted, status):
-            yield (f"should {f'end in {wanted}' if wanted else 'be done'}, was refused with {status:08x} before any "
-                   "WSK call")
+            yield (
+                f"should {f'end in {wanted}' if wanted else 'be done'}, was refused with {status:08x} before any "
+                "WSK call"
+            )
         return
     if done is None and returned is None and facts.scenario.connections <= FEW:
         yield "the driver made no such call"

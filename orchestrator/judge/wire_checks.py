@@ -29,8 +29,10 @@ def wire(facts: Facts) -> Iterator[Finding]:
             causes = [*_ended_first(facts, conn, peer, driver, from_driver), *_failed_before(facts, peer.t)]
             yield from (("fail", f"{where}{cause}") for cause in causes)
             causes += unasked
-            yield "fail" if causes else "infra", (
-                f"{where}the peer should have sent {ending_words(from_peer)}, the wire shows {peer}")
+            yield (
+                "fail" if causes else "infra",
+                (f"{where}the peer should have sent {ending_words(from_peer)}, the wire shows {peer}"),
+            )
         if from_driver is not None and list(driver.sent) != from_driver:
             yield from (("fail", f"{where}{cause}") for cause in _failed_before(facts, driver.t))
             yield "fail", f"{where}the driver should have sent {ending_words(from_driver)}, the wire shows {driver}"
@@ -44,8 +46,10 @@ def _resolved(facts: Facts, conn: int, wanted: Sequence[str] | None) -> list[str
 def _unasked_end(facts: Facts, conn: int) -> Iterator[str]:
     """Calls that end a connection and that no step has asked for; what a failed step had asked for is not known."""
     known = {number for step in facts.steps() for number in step.get("ops", ())}
-    until = min((step["began"] for step in facts.steps() if step["outcome"] != "done" or step["verb"] == "unload"),
-                default=math.inf)  # in its unload a driver closes what is open by itself
+    until = min(
+        (step["began"] for step in facts.steps() if step["outcome"] != "done" or step["verb"] == "unload"),
+        default=math.inf,
+    )  # in its unload a driver closes what is open by itself
     for call in facts.of("driver", "call", conn):
         unknown = call.data["id"] not in known and call.t < until
         if call.data["op"] in ("disconnect", "close") and unknown:
@@ -71,8 +75,10 @@ def _asked_to_end(facts: Facts, conn: int) -> bool:
     """Whether a step of the scenario has the driver end this connection, in person or in a callback."""
     for action in facts.scenario.steps:
         step = action.step
-        if action.actor == "driver" and (step.verb == "unload" or (
-                getattr(step, "conn", 0) in ("all", conn) and step.verb in ("disconnect", "close", "callback"))):
+        if action.actor == "driver" and (
+            step.verb == "unload"
+            or (getattr(step, "conn", 0) in ("all", conn) and step.verb in ("disconnect", "close", "callback"))
+        ):
             return True
     return False
 

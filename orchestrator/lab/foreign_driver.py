@@ -92,11 +92,15 @@ def usable(profile: DriverProfile, twin: str | None = None) -> None:
     if twin is not None:
         raise UsageError(f"there are twins of wsklab only, not of {profile.name}; leave out --twin or --driver.")
     if profile.provoke is None:
-        raise UsageError(f"the profile {profile.name} does not say how its driver comes to connect; "
-                         "give `provoke` (docs/drivers.md).")
+        raise UsageError(
+            f"the profile {profile.name} does not say how its driver comes to connect; "
+            "give `provoke` (docs/drivers.md)."
+        )
     if not profile.tells("disc"):
-        raise UsageError(f"the profile {profile.name} has no pattern of kind `disc`, so nobody would know what "
-                         "WskDisconnectEvent told its driver; give one under `patterns` (docs/drivers.md).")
+        raise UsageError(
+            f"the profile {profile.name} has no pattern of kind `disc`, so nobody would know what "
+            "WskDisconnectEvent told its driver; give one under `patterns` (docs/drivers.md)."
+        )
 
 
 def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress: Progress) -> Foreign:
@@ -105,8 +109,10 @@ def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress
     Raises UsageError when there is none, or none that the target can load; DriverError when it cannot be built.
     """
     if profile.path is not None and not profile.path.exists():
-        raise UsageError(f"the driver {profile.path} of the profile {profile.name} does not exist; "
-                         "build it, or say in the profile where it is.")
+        raise UsageError(
+            f"the driver {profile.path} of the profile {profile.name} does not exist; "
+            "build it, or say in the profile where it is."
+        )
     for local in profile.files.values():
         if not local.exists():
             raise UsageError(f"the profile {profile.name} names the file {local}, which does not exist.")
@@ -137,12 +143,14 @@ def _inspect(file: Path, standin: bool) -> list[str]:
         raise UsageError(f"{file} cannot be loaded as a driver: {' '.join(reasons)}")
     imports = {name for module, names in report.imports.items() if module.lower() == "netio.sys" for name in names}
     if standin and (missing := sorted(imports - WSK_EXPORTS)):
-        raise UsageError(f"{file}: it imports {', '.join(missing)} from netio.sys, which the stand-in does not have; "
-                         f"`wsklab driver check {file}` shows more.")
+        raise UsageError(
+            f"{file}: it imports {', '.join(missing)} from netio.sys, which the stand-in does not have; "
+            f"`wsklab driver check {file}` shows more."
+        )
     return [finding.sentence for finding in report.findings if finding.severity == "error"]
 
 
-class Visitor:
+class InstalledForeign:
     """A foreign driver in one target. Its lines belong to the connections that it has opened, in that order."""
 
     def __init__(self, foreign: Foreign, target: Target, patience: float) -> None:
@@ -203,8 +211,10 @@ class Visitor:
             for service in profile.after:
                 self._service("start", service, ALREADY_RUNNING)
         except AgentError as error:
-            raise LabError(f"the driver {profile.name} could not be put into the target: {error}; the folders of its "
-                           r"files must exist there, as C:\wsklab does, and so must the services of `after`.") from None
+            raise LabError(
+                f"the driver {profile.name} could not be put into the target: {error}; the folders of its "
+                r"files must exist there, as C:\wsklab does, and so must the services of `after`."
+            ) from None
 
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""
@@ -228,8 +238,11 @@ class Visitor:
             raise AgentError(f"the service {profile.service} was told to stop and is {state}")
         if state is not None and profile.tells("unload"):
             with suppress(TimeoutError):  # it is unloaded all the same
-                self._target.journal.wait(lambda o: o.source == "driver" and o.kind == "unload",
-                                          time.monotonic() + LAST_WORDS * self._patience, mark)
+                self._target.journal.wait(
+                    lambda o: o.source == "driver" and o.kind == "unload",
+                    time.monotonic() + LAST_WORDS * self._patience,
+                    mark,
+                )
 
     def last_unload(self) -> Observation:
         """Load it once more and unload it, with nobody at the other end; then delete its service. Raises LabError."""

@@ -16,8 +16,9 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.guest import FOLDER, READY, Guest, content_of, linux_address
-from wsklab.orchestrator.lab.foreign_driver import Foreign, Visitor
-from wsklab.orchestrator.lab.peer import PeerProcess, Ssh
+from wsklab.orchestrator.guest.ssh import Ssh
+from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
+from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
@@ -48,6 +49,7 @@ _RESET_FIRST = ("shutdown", "internal-error")
 _RESTARTS = ("reset", "shutdown")
 """What a machine tells of when it starts itself anew."""
 
+
 class Peer:
     """The Linux machine at the other end; starts peer programs over one SSH transport."""
 
@@ -74,7 +76,7 @@ class Lab:
         self.settings: dict[str, Any] = {}
         self.last_restore_s = 0.0
         self.doubt: str | None = None
-        self.visitor: Visitor | None = None
+        self.foreign: InstalledForeign | None = None
         self.wire = Wire(folder / "wire")
         self._accelerator = accelerator
         self._peer_image = peer
@@ -134,8 +136,13 @@ class Lab:
             # Not waited for when something goes wrong: both end by themselves once the machines are stopped.
             pool = ThreadPoolExecutor(2)
             peer = pool.submit(self._await_peer, now + BOOT * self.slowness, keep)
-            target = pool.submit(self.guest.await_ready, self.target.machine, self.target.agent, driver,
-                                 now + self.guest.boot * self.slowness)
+            target = pool.submit(
+                self.guest.await_ready,
+                self.target.machine,
+                self.target.agent,
+                driver,
+                now + self.guest.boot * self.slowness,
+            )
             pool.shutdown(wait=False)
             peer.result()
             step("the peer answers over SSH")
@@ -259,14 +266,14 @@ class Lab:
         assert self._driver is not None, "the lab has not booted"
         self._load(self._driver)
 
-    def invite(self, foreign: Foreign) -> Lab:
+    def install_foreign(self, foreign: Foreign) -> Lab:
         """Put somebody else's driver into the target, beside ours; the next `save` has it. Raises LabError.
 
         Nothing is left running then.
         """
-        self.visitor, self._ready = Visitor(foreign, self.target, self.slowness), None
+        self.foreign, self._ready = InstalledForeign(foreign, self.target, self.slowness), None
         try:
-            self.visitor.install()
+            self.foreign.install()
         except BaseException:
             self.stop()
             raise
@@ -330,8 +337,9 @@ class Lab:
         files = ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
         return self._start("peer", load_profile(PEER_PROFILE), files, self.wire.peer_end, snapshot)
 
-    def _start(self, name: str, profile: Profile, files: ImageFiles, wire_end: socket.socket,
-               snapshot: str | None) -> Machine:
+    def _start(
+        self, name: str, profile: Profile, files: ImageFiles, wire_end: socket.socket, snapshot: str | None
+    ) -> Machine:
         """Start one machine; what happens to it as a whole is observed from its first instruction on."""
         machine = Machine(name, profile, files, self.folder / name, self._accelerator, wire_end)
         machine.on_event(lambda event: self._on_machine(name, event))

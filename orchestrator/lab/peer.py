@@ -1,18 +1,17 @@
-"""The peer: the Linux guest at the other end, reached over SSH; one peer process per connection role."""
+"""The peer program: the Linux guest's end of every connection, one process per scenario, started over SSH."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import paramiko
 
-from wsklab.orchestrator.errors import LabError, StepError
+from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
 from wsklab.orchestrator.observe.observation import Observation
 
@@ -23,100 +22,6 @@ HANG_UP = 1.0
 
 NEWS = 0.3
 """Seconds in which the news of its machine's end follows that of the connection's."""
-MOST_SAID = 16 << 20
-"""Bytes that a command in a guest may print: the guest is not trusted with our memory."""
-
-
-class Ssh:
-    """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
-
-    def __init__(self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root") -> None:
-        self._name = name
-        self._open: set[paramiko.Channel] = set()
-        self.hung_up = False
-        self.client = paramiko.SSHClient()
-        self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        host_key = known_hosts.read_text(encoding="ascii").split()
-        self.client.get_host_keys().add(
-            f"[127.0.0.1]:{port}", host_key[1], paramiko.Ed25519Key(data=base64.b64decode(host_key[2])))
-        try:
-            self.client.connect(
-                "127.0.0.1", port, user, pkey=paramiko.Ed25519Key.from_private_key_file(str(key)),
-                allow_agent=False, look_for_keys=False, timeout=10, banner_timeout=20, auth_timeout=20,
-                channel_timeout=20)
-        except (OSError, paramiko.SSHException) as error:
-            raise LabError(f"SSH to the {name} failed: {error}; its console.log tells how far it came.") from None
-
-    @property
-    def transport(self) -> paramiko.Transport:
-        """The transport under every channel."""
-        transport = self.client.get_transport()
-        if transport is None or not transport.is_active():
-            raise LabError(f"the SSH connection to the {self._name} is gone.")
-        return transport
-
-    def put(self, path: str, content: bytes) -> None:
-        """Write a file in the guest (SFTP). Raises LabError."""
-        try:
-            with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
-                file.write(content)
-        except (OSError, paramiko.SSHException) as error:
-            raise LabError(f"{path} could not be written in the {self._name} over SFTP: {error}") from None
-
-    def run(self, command: str, timeout: float = 30.0) -> str:
-        """Run a command to its end; returns what it said. Raises LabError when it failed."""
-        status, raw = self.call(command, timeout)
-        said = raw.decode(errors="replace")
-        if status:
-            raise LabError(f"'{command}' failed in the {self._name} (status {status}): {said}")
-        return said
-
-    def call(self, command: str, timeout: float = 30.0) -> tuple[int, bytes]:
-        """Run a command to its end: its status, and what it printed. Raises LabError when it does not end."""
-        said, channel = b"", None
-        try:
-            channel = self.transport.open_session(timeout=timeout)
-            self._open.add(channel)
-            channel.settimeout(timeout)
-            channel.set_combine_stderr(True)
-            channel.exec_command(command)
-            while data := channel.recv(65536):
-                said += data
-                if len(said) > MOST_SAID:
-                    channel.close()
-                    raise LabError(f"'{command}' said more than {MOST_SAID >> 20} MiB in the {self._name}.")
-        except (paramiko.SSHException, EOFError) as error:
-            raise LabError(f"'{command}' could not be run in the {self._name}: {error or 'it hung up'}") from None
-        except OSError:
-            raise LabError(f"'{command}' did not end within {timeout:g} s in the {self._name}.") from None
-        finally:
-            self._open.discard(channel) if channel else None
-        if not channel.status_event.wait(timeout):
-            raise LabError(f"'{command}' did not tell within {timeout:g} s in the {self._name} how it ended.")
-        return channel.recv_exit_status(), said
-
-    def interrupt(self) -> None:
-        """End whatever runs: nobody waits for it any more. Returns at once."""
-        for channel in list(self._open):
-            threading.Thread(target=channel.close, name="hang-up", daemon=True).start()
-
-    def give_up(self) -> None:
-        """Hang up on a server that no longer answers; returns at once, and whoever waits for it wakes up."""
-        self.hung_up = True
-        threading.Thread(target=self.client.close, name="hang-up", daemon=True).start()
-
-    def close(self) -> None:
-        """Hang up."""
-        self.hung_up = True
-        self.client.close()
-
-    def broken(self, wait: float = 0.0) -> bool:
-        """Whether the other side has closed the connection, `wait` seconds from now at the latest."""
-        transport = self.client.get_transport()
-        if transport is not None and wait:
-            transport.join(wait)
-        lost = transport is None or not transport.is_active() or transport.saved_exception is not None
-        return lost and not self.hung_up
 
 
 class PeerProcess:
@@ -169,8 +74,15 @@ class PeerProcess:
         """Unless it becomes known in a moment that its whole machine went away."""
         with contextlib.suppress(MachineLost):
             self._journal.pass_time(NEWS)
-        self._journal.give_up(Observation(time.time_ns(), "lab", "peer-gone", None, {
-            "machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"}))
+        self._journal.give_up(
+            Observation(
+                time.time_ns(),
+                "lab",
+                "peer-gone",
+                None,
+                {"machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"},
+            )
+        )
 
     def _on_line(self, line: bytes) -> None:
         try:

@@ -9,8 +9,9 @@ from wsklab.orchestrator.lab.lab import Lab
 
 _GUEST_MEMORY = "cat /proc/meminfo"
 _PROVIDER = (  # of the process in the stand-in that is Windows' kernel: pages of memory, threads, open handles
-    "for p in /proc/[0-9]*; do read -r name < $p/comm; if [ \"$name\" = winedevice.exe ]; then "
-    "grep -q wsklab.sys $p/maps && { cat $p/statm; ls $p/task | wc -l; ls $p/fd | wc -l; }; fi; done")
+    'for p in /proc/[0-9]*; do read -r name < $p/comm; if [ "$name" = winedevice.exe ]; then '
+    "grep -q wsklab.sys $p/maps && { cat $p/statm; ls $p/task | wc -l; ls $p/fd | wc -l; }; fi; done"
+)
 
 
 def vitals(lab: Lab) -> dict[str, float]:

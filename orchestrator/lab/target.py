@@ -106,8 +106,7 @@ class Target:
         (number,) = self.operations()
         mark = self.journal.mark
         self.command(Command(Op.STATIC_EVENTS, id=number, mask=Event.DISCONNECT | Event.ACCEPT))
-        line, _ = self.journal.wait(
-            lambda o: o.kind == "call" and o.data["id"] == number, time.monotonic() + 10, mark)
+        line, _ = self.journal.wait(lambda o: o.kind == "call" and o.data["id"] == number, time.monotonic() + 10, mark)
         if line.data["ret"] != 0:
             raise LabError(f"static event callbacks were refused with {line.data['ret']:08x}.")
 
@@ -137,8 +136,9 @@ class Target:
         statuses: list[int] = []
         for start in range(0, len(commands), BATCH):
             batch = commands[start : start + BATCH]
-            statuses += protocol.unpack_statuses(self.agent.ioctl(
-                protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch)))
+            statuses += protocol.unpack_statuses(
+                self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch))
+            )
         if len(statuses) != len(commands):
             raise LabError(f"the driver answered {len(statuses)} of {len(commands)} commands: build it again.")
         if protocol.REVISION_MISMATCH in statuses:

@@ -95,9 +95,21 @@ class Journal:
         if observation.source in ("machine", "lab"):
             return True
         if not self._left_out:
-            self._entries.append(Observation(observation.t, "lab", "overflow", None, {"detail": (
-                f"more than {MOST_ENTRIES} observations or {MOST_TEXT >> 20} MiB of text came in one scenario; "
-                f"from a line of the {observation.source} on they were not kept")}))
+            self._entries.append(
+                Observation(
+                    observation.t,
+                    "lab",
+                    "overflow",
+                    None,
+                    {
+                        "detail": (
+                            f"more than {MOST_ENTRIES} observations or {MOST_TEXT >> 20} MiB of text came in one "
+                            f"scenario; "
+                            f"from a line of the {observation.source} on they were not kept"
+                        )
+                    },
+                )
+            )
         self._left_out += 1
         return False
 

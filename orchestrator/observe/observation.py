@@ -77,12 +77,14 @@ def read(path: Path) -> Reading:
     observations: list[Observation] = []
     crc = 0
     for number, line in enumerate(lines, 1):
-        text, sum_of_line = line[:-len(_CRC)] + b"}", line[-len(_CRC):]
+        text, sum_of_line = line[: -len(_CRC)] + b"}", line[-len(_CRC) :]
         crc = zlib.crc32(text, crc)
         observation = _observation(text) if sum_of_line == f',"crc":"{crc:08x}"}}'.encode() else None
         if observation is None:
-            raise UsageError(f"{path}:{number}: this line is damaged, or one before it is missing; evidence that was "
-                             "changed proves nothing, run the scenario again.")
+            raise UsageError(
+                f"{path}:{number}: this line is damaged, or one before it is missing; evidence that was "
+                "changed proves nothing, run the scenario again."
+            )
         observations.append(observation)
     return Reading(tuple(observations), cut=bool(rest))
 
@@ -96,8 +98,13 @@ def _observation(text: bytes) -> Observation | None:
         found = Observation(**json.loads(text))
     except (ValueError, TypeError, RecursionError):
         return None
-    right = (type(found.t) is int and found.source in get_args(Source) and isinstance(found.kind, str)
-             and (found.conn is None or type(found.conn) is int) and isinstance(found.data, dict))
+    right = (
+        type(found.t) is int
+        and found.source in get_args(Source)
+        and isinstance(found.kind, str)
+        and (found.conn is None or type(found.conn) is int)
+        and isinstance(found.data, dict)
+    )
     return found if right else None
 
 

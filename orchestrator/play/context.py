@@ -1,4 +1,4 @@
-"""The stage of one scenario: its connections, its deadlines, and the waits that its actors share."""
+"""The context of one scenario: its connections, its deadlines, and the waits that its actors share."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Connection:
     operations: dict[str, list[int]] = field(default_factory=dict)
 
 
-class Stage:
+class PlayContext:
     """What the actors of one scenario share."""
 
     def __init__(self, lab: Lab, scenario: Scenario, peer: PeerProcess, draw: random.Random) -> None:
@@ -105,7 +105,7 @@ class Stage:
     @property
     def greeting(self) -> int:
         """Bytes that the driver sends unasked when it is connected."""
-        return GREETING if self.lab.visitor is None else self.lab.visitor.foreign.provoke.greeting
+        return GREETING if self.lab.foreign is None else self.lab.foreign.foreign.provoke.greeting
 
     def flow_known(self, connection: Connection) -> None:
         """Tell the judge which ports are this connection's."""
@@ -117,7 +117,7 @@ class Stage:
         if connection is not None and (connection.target_port or connection.peer_port):
             known = {"target_port": connection.target_port, "peer_port": connection.peer_port}
             return {name: port for name, port in known.items() if port}
-        provoke = self.lab.visitor.foreign.provoke if self.lab.visitor else None
+        provoke = self.lab.foreign.foreign.provoke if self.lab.foreign else None
         if provoke is not None and provoke.by == "peer":
             return {"target_port": provoke.port}
         if self.scenario.driver_listens:
@@ -140,8 +140,14 @@ class Stage:
         """The port of the peer's listener, opened on first use, at a fresh `port` unless it must be a certain one."""
         if self._peer_listener is None:
             backlog = max(8, self.scenario.connections)
-            answer = self.peer.ask("listen", deadline, sock="listener", family=self.scenario.socket.family,
-                                   port=port or self.lab.fresh_port(), backlog=backlog)
+            answer = self.peer.ask(
+                "listen",
+                deadline,
+                sock="listener",
+                family=self.scenario.socket.family,
+                port=port or self.lab.fresh_port(),
+                backlog=backlog,
+            )
             self._peer_listener = int(answer["port"])
         return self._peer_listener
 
@@ -181,8 +187,12 @@ class Stage:
         """
         if asked := list(self.connections.values()):
             numbers = self.lab.target.operations(len(asked))
-            self.lab.target.command(*(Command(Op.ADDRESSES, id=number, conn=connection.raw)
-                                      for number, connection in zip(numbers, asked, strict=True)))
+            self.lab.target.command(
+                *(
+                    Command(Op.ADDRESSES, id=number, conn=connection.raw)
+                    for number, connection in zip(numbers, asked, strict=True)
+                )
+            )
 
     # --- waits ----------------------------------------------------------------------------------------------------
 
@@ -220,8 +230,9 @@ class Stage:
                     raise NothingComes(why) from None
             lull = min(2 * lull, LONGEST_LULL)
 
-    def await_operations(self, numbers: Iterable[int], what: str, deadline: float,
-                         kind: str = "done") -> dict[int, Observation]:
+    def await_operations(
+        self, numbers: Iterable[int], what: str, deadline: float, kind: str = "done"
+    ) -> dict[int, Observation]:
         """The completions of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
 
         With `kind="call"` it is the return of the functions themselves. What the driver refuses is over with that.
@@ -239,8 +250,9 @@ class Stage:
             self.await_line(f"{what} did not {verb}", matches, deadline)
         return done
 
-    def await_next(self, what: str, matches: Matches, connections: Sequence[Connection], count: int,
-                   deadline: float) -> None:
+    def await_next(
+        self, what: str, matches: Matches, connections: Sequence[Connection], count: int, deadline: float
+    ) -> None:
         """On each connection, `count` more lines than earlier waits for `what` have used up. Raises StepError."""
         wanted = {c.number: self._used[what, c.number] + count for c in connections}
         try:

@@ -86,8 +86,7 @@ def _refused(lab: Lab, error: AgentError) -> Observation | None:
         return silence.name_it(lab, AgentSilent(f"{error}; then {again}"))
     except (LabError, MachineError) as again:
         return note("hang", f"{error}; then {again}")
-    return Observation(time.time_ns(), "machine", "crash", None, {
-        "machine": "target", "detail": f"{error}; {state}"})
+    return Observation(time.time_ns(), "machine", "crash", None, {"machine": "target", "detail": f"{error}; {state}"})
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------------
@@ -158,8 +157,9 @@ def _write_processes(lab: Lab, path: Path) -> None:
         pulse = None
         with suppress(MachineError):
             pulse = feel(party.pid)
-        found[name] = None if pulse is None else {
-            "state": pulse.state, "waited_s": round(sum(pulse.waited.values()) / 1e9, 3)}
+        found[name] = (
+            None if pulse is None else {"state": pulse.state, "waited_s": round(sum(pulse.waited.values()) / 1e9, 3)}
+        )
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
@@ -199,8 +199,11 @@ def dumps_of_disk(machine: Machine, folder: Path) -> None:
     if not taken:
         folder.rmdir()
         raise MachineError(said)
-    lines = [f"{one.file.name}: {one.path}, {one.dump.kind} dump{'' if one.whole else ' (header only)'}, "
-             f"{bugcheck.describe(one.dump.code, one.dump.parameters)}\n" for one in taken]
+    lines = [
+        f"{one.file.name}: {one.path}, {one.dump.kind} dump{'' if one.whole else ' (header only)'}, "
+        f"{bugcheck.describe(one.dump.code, one.dump.parameters)}\n"
+        for one in taken
+    ]
     (folder / "dumps.txt").write_text("".join(lines), encoding="utf-8")
 
 

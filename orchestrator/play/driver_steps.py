@@ -46,7 +46,7 @@ class DriverSteps(Listening):
 
     def socket(self, step: steps.DriverStep, args: verbs.Nothing) -> Sequence[int]:
         """WskSocket and WskBind, and no connection yet."""
-        connections, family = self._stage.chosen(step.conn), self._stage.scenario.socket.family
+        connections, family = self._context.chosen(step.conn), self._context.scenario.socket.family
         made = self._start(Op.SOCKET, connections, "socket", kind=Kind.CONNECTION, local=sockaddr(ANY[family], 0))
         self._finish(made, "WskSocket", step)
         bound = self._start(Op.BIND, connections, "bind", local=sockaddr(ANY[family], 0))
@@ -55,46 +55,52 @@ class DriverSteps(Listening):
 
     def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
         """Open sockets and connect them to the peer, whose accepts run meanwhile."""
-        stage, connections = self._stage, self._stage.chosen(step.conn)
-        family = stage.scenario.socket.family
+        context, connections = self._context, self._context.chosen(step.conn)
+        family = context.scenario.socket.family
         host, port = NOBODY[family] if args.to == "nowhere" else PEER[family], CLOSED_PORT
         accepting = None
         if args.to == "peer":
-            port = stage.listen(stage.deadline(step.within))
+            port = context.listen(context.deadline(step.within))
             if args.accept:
                 accepting = self._peer_accepts(connections, step)
-        local = 0 if args.port_of is None else stage.connection(args.port_of).target_port or 0
-        op = Op.SOCKET_CONNECT if stage.scenario.socket.create == "socket-connect" else Op.OPEN
+        local = 0 if args.port_of is None else context.connection(args.port_of).target_port or 0
+        op = Op.SOCKET_CONNECT if context.scenario.socket.create == "socket-connect" else Op.OPEN
         if all("socket" in connection.operations for connection in connections):
             op = Op.CONNECT
         numbers = self._start(
-            op, connections, "connect", kind=Kind.CONNECTION, local=sockaddr(ANY[family], local),
-            remote=sockaddr(host, port))
+            op,
+            connections,
+            "connect",
+            kind=Kind.CONNECTION,
+            local=sockaddr(ANY[family], local),
+            remote=sockaddr(host, port),
+        )
         for connection in connections:
             connection.peer_port = port
-            stage.flow_known(connection)
+            context.flow_known(connection)
         self._not_refused(numbers, "the connect", step)
         if not args.wait:
             return numbers
-        deadline = stage.deadline(step.within)
+        deadline = context.deadline(step.within)
         connected = self._connected(numbers, connections, deadline)
         failed = [o for o in connected if o.data["status"] != 0]
         if failed and step.expect is None:
             raise StepError(f"the connect completed with {failed[0].data['status']:08x}")
         if accepting is not None and not failed:
-            self._match_ends(connections, stage.peer.answer(accepting, deadline))
+            self._match_ends(connections, context.peer.answer(accepting, deadline))
         return numbers
 
     def _peer_accepts(self, connections: Sequence[Connection], step: steps.DriverStep) -> int:
         """Have the peer program take the connections as they come; returns the request's number."""
-        timeout = round(1000 * max(1.0, self._stage.deadline(step.within) - self._stage.deadline(0)))
+        timeout = round(1000 * max(1.0, self._context.deadline(step.within) - self._context.deadline(0)))
         words: dict[str, Any] = {"from": "listener", "timeout_ms": timeout}
         if len(connections) == 1:
-            return self._stage.peer.tell("accept", sock=connections[0].sock, **words)
-        return self._stage.peer.tell("accept_many", into="", count=len(connections), **words)
+            return self._context.peer.tell("accept", sock=connections[0].sock, **words)
+        return self._context.peer.tell("accept_many", into="", count=len(connections), **words)
 
-    def _connected(self, numbers: Sequence[int], connections: Sequence[Connection],
-                   deadline: float) -> list[Observation]:
+    def _connected(
+        self, numbers: Sequence[int], connections: Sequence[Connection], deadline: float
+    ) -> list[Observation]:
         """The completions of the connects (or of what failed before them); the local ports are learnt from them."""
         pending, found = set(numbers), dict[int, Observation]()
         ports: dict[int, int] = {}
@@ -108,11 +114,11 @@ class DriverSteps(Listening):
                     found[number] = o
             return not pending
 
-        self._stage.await_line("the connect did not complete", matches, deadline)
+        self._context.await_line("the connect did not complete", matches, deadline)
         for number, connection in zip(numbers, connections, strict=True):
             if found[number].data["status"] == 0:
                 connection.target_port = ports[number] or self._local_port(connection, deadline)
-                self._stage.flow_known(connection)
+                self._context.flow_known(connection)
         return [found[number] for number in numbers]
 
     def _match_ends(self, connections: Sequence[Connection], accepted: dict[str, Any]) -> None:
@@ -136,7 +142,7 @@ class DriverSteps(Listening):
         if args.guid == "wrong":
             options |= Option.WRONG_NPI
         mask = sum({EVENTS[name] for name in args.events})
-        connections = self._stage.chosen(step.conn)
+        connections = self._context.chosen(step.conn)
         numbers = self._start(op, connections, "control", mask=mask, options=options)
         if len(connections) > FEW:
             self._not_refused(numbers, "WskControlSocket", step)
@@ -145,15 +151,30 @@ class DriverSteps(Listening):
 
     def callback(self, step: steps.DriverStep, args: verbs.Callback) -> Sequence[int]:
         """Program what the connection's callbacks do; what they start has the numbers of these commands."""
-        connections, numbers = self._stage.chosen(step.conn), list[int]()
+        connections, numbers = self._context.chosen(step.conn), list[int]()
         if args.disconnect is not None:
             action, flags = ACTIONS[args.disconnect.then]
-            numbers += self._start(Op.CALLBACK, connections, "callback", mask=Event.DISCONNECT, action=action,
-                                   flags=flags, hold_us=args.disconnect.hold_us, length=4, count=1)
+            numbers += self._start(
+                Op.CALLBACK,
+                connections,
+                "callback",
+                mask=Event.DISCONNECT,
+                action=action,
+                flags=flags,
+                hold_us=args.disconnect.hold_us,
+                length=4,
+                count=1,
+            )
         if args.receive is not None:
-            numbers += self._start(Op.CALLBACK, connections, "callback", mask=Event.RECEIVE,
-                                   take=TAKES[args.receive.answer], take_length=args.receive.part,
-                                   hold_us=args.receive.hold_us)
+            numbers += self._start(
+                Op.CALLBACK,
+                connections,
+                "callback",
+                mask=Event.RECEIVE,
+                take=TAKES[args.receive.answer],
+                take_length=args.receive.part,
+                hold_us=args.receive.hold_us,
+            )
         self._not_refused(numbers, "the program of the callback", step)
         return numbers
 
@@ -162,48 +183,54 @@ class DriverSteps(Listening):
     def receive(self, step: steps.DriverStep, args: verbs.Receive) -> Sequence[int]:
         """Post receives; they complete when they do."""
         flags = sum({FLAGS[flag] for flag in args.flags})
-        numbers = self._start(Op.RECEIVE, self._stage.chosen(step.conn), "receive", length=args.length,
-                              count=args.count, flags=flags)
+        numbers = self._start(
+            Op.RECEIVE, self._context.chosen(step.conn), "receive", length=args.length, count=args.count, flags=flags
+        )
         return self._finish(numbers, "WskReceive", step, wait=False)
 
     def send(self, step: steps.DriverStep, args: verbs.Send) -> Sequence[int]:
         """Send, and wait until the IRPs are back unless told otherwise."""
-        numbers = self._start(Op.SEND, self._stage.chosen(step.conn), "send", length=args.length, count=args.count)
+        numbers = self._start(Op.SEND, self._context.chosen(step.conn), "send", length=args.length, count=args.count)
         return self._finish(numbers, "WskSend", step, args.wait)
 
     def disconnect(self, step: steps.DriverStep, args: verbs.Disconnect) -> Sequence[int]:
         """WskDisconnect (R60-R66)."""
         flags = Flag.ABORTIVE if args.how == "abortive" else 0
-        numbers = self._start(Op.DISCONNECT, self._stage.chosen(step.conn), "disconnect", flags=flags,
-                              length=args.length)
+        numbers = self._start(
+            Op.DISCONNECT, self._context.chosen(step.conn), "disconnect", flags=flags, length=args.length
+        )
         return self._finish(numbers, "WskDisconnect", step, args.wait)
 
     def close(self, step: steps.DriverStep, args: verbs.Close) -> Sequence[int]:
         """WskCloseSocket (R68-R74)."""
-        numbers = self._start(Op.CLOSE, self._stage.chosen(step.conn), "close")
+        numbers = self._start(Op.CLOSE, self._context.chosen(step.conn), "close")
         return self._finish(numbers, "WskCloseSocket", step, args.wait)
 
     def unload(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
         """Stop the driver's service; the driver itself has to close what is open (R80, R82)."""
-        unloading.in_story(self._stage)
+        unloading.in_story(self._context)
 
     def cancel(self, step: steps.DriverStep, args: verbs.Cancel) -> None:
         """IoCancelIrp; an IRP that is already back takes no notice."""
-        for connection in self._stage.chosen(step.conn):
+        for connection in self._context.chosen(step.conn):
             for number in connection.operations.get(args.what, ()):
                 self._start(Op.CANCEL, [connection], "cancel", target=number)
 
     def release(self, step: steps.DriverStep, args: verbs.Nothing) -> Sequence[int]:
         """Give retained indications back (R54)."""
-        numbers = self._start(Op.RELEASE, self._stage.chosen(step.conn), "release")
+        numbers = self._start(Op.RELEASE, self._context.chosen(step.conn), "release")
         return self._finish(numbers, "the release", step, kind="call")
 
     # --- options --------------------------------------------------------------------------------------------------
 
     def keepalive(self, step: steps.DriverStep, args: verbs.Keepalive) -> None:
         """SO_KEEPALIVE with its timers."""
-        for option, value in ((TCP_KEEPIDLE, args.idle), (TCP_KEEPINTVL, args.interval), (TCP_KEEPCNT, args.count),
-                              (SO_KEEPALIVE, 1)):
+        for option, value in (
+            (TCP_KEEPIDLE, args.idle),
+            (TCP_KEEPINTVL, args.interval),
+            (TCP_KEEPCNT, args.count),
+            (SO_KEEPALIVE, 1),
+        ):
             self._set(step, option, value)
 
     def max_retransmit(self, step: steps.DriverStep, args: verbs.MaxRetransmit) -> None:
@@ -218,15 +245,23 @@ class DriverSteps(Listening):
         self._control(step, Control.IOCTL, SIO_WSK_SET_TCP_SILENT_MODE, b"")
 
     def _control(self, step: steps.DriverStep, kind: Control, code: tuple[int, int], data: bytes) -> None:
-        numbers = self._start(Op.CONTROL, self._stage.chosen(step.conn), "control", kind=kind, level=code[0],
-                              code=code[1], data=data, length=len(data))
-        deadline = self._stage.deadline(step.within)
+        numbers = self._start(
+            Op.CONTROL,
+            self._context.chosen(step.conn),
+            "control",
+            kind=kind,
+            level=code[0],
+            code=code[1],
+            data=data,
+            length=len(data),
+        )
+        deadline = self._context.deadline(step.within)
         self._not_refused(numbers, "WskControlSocket", step)
-        returned = self._stage.await_operations(numbers, "WskControlSocket", deadline, "call")
+        returned = self._context.await_operations(numbers, "WskControlSocket", deadline, "call")
         for number in numbers:
             status = returned[number].data["ret"]
             if status == PENDING:
-                status = self._stage.await_operations([number], "WskControlSocket", deadline)[number].data["status"]
+                status = self._context.await_operations([number], "WskControlSocket", deadline)[number].data["status"]
             if status != 0:
                 raise StepError(f"WskControlSocket ended with {status:08x}")
 
@@ -235,17 +270,21 @@ class DriverSteps(Listening):
     def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
         """Wait for what the driver reports."""
         kind, op = LINES[args.what]
-        self._stage.await_next(
-            args.what, lambda o: o.kind == kind and (op is None or o.data["op"] == op),
-            [self._stage.open_listener()] if args.what == "accept" else self._stage.chosen(step.conn), args.count,
-            self._stage.deadline(step.within))
+        self._context.await_next(
+            args.what,
+            lambda o: o.kind == kind and (op is None or o.data["op"] == op),
+            [self._context.open_listener()] if args.what == "accept" else self._context.chosen(step.conn),
+            args.count,
+            self._context.deadline(step.within),
+        )
         if args.what in ("accept", "accepted"):
             self._pair()
 
-    def _finish(self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool = True,
-                kind: str = "done") -> Sequence[int]:
+    def _finish(
+        self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool = True, kind: str = "done"
+    ) -> Sequence[int]:
         """Wait for the end of the operations where the step does; one that is refused is over at once."""
         self._not_refused(numbers, what, step)
         if wait:
-            self._stage.await_operations(numbers, what, self._stage.deadline(step.within), kind)
+            self._context.await_operations(numbers, what, self._context.deadline(step.within), kind)
         return numbers

@@ -9,8 +9,8 @@ from typing import Any
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.judge.reading import LINES, TOLD_OF_END
-from wsklab.orchestrator.lab.foreign_driver import Visitor
-from wsklab.orchestrator.play.context import Connection, Stage
+from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
+from wsklab.orchestrator.play.context import Connection, PlayContext
 from wsklab.orchestrator.play.peer_steps import ANSWER, TARGET
 from wsklab.orchestrator.scenario import steps, verbs
 
@@ -18,40 +18,48 @@ from wsklab.orchestrator.scenario import steps, verbs
 class ForeignSteps:
     """A driver that cannot be steered as an actor; `fitting` lets no scenario with other verbs come this far."""
 
-    def __init__(self, stage: Stage, visitor: Visitor) -> None:
-        self._stage = stage
-        self._visitor = visitor
-        self._profile = visitor.foreign.profile
+    def __init__(self, context: PlayContext, foreign: InstalledForeign) -> None:
+        self._context = context
+        self._foreign = foreign
+        self._profile = foreign.foreign.profile
 
     def connect(self, step: steps.DriverStep, args: verbs.Connect) -> None:
         """Start the driver and have a connection made, as its profile says; over when it says that it has it."""
-        stage, provoke = self._stage, self._visitor.foreign.provoke
-        connection, deadline = stage.connection(0), stage.deadline(step.within)
+        context, provoke = self._context, self._foreign.foreign.provoke
+        connection, deadline = context.connection(0), context.deadline(step.within)
         if provoke.by == "peer":
             self._start()
             if self._profile.tells("load"):
-                stage.await_line("the driver did not say that it listens", lambda o: o.kind == "load", deadline)
+                context.await_line("the driver did not say that it listens", lambda o: o.kind == "load", deadline)
             self._peer("connect", connection, deadline, host=TARGET["ipv4"], port=provoke.port)
         else:
-            stage.listen(deadline, provoke.port)
+            context.listen(deadline, provoke.port)
             self._start()
             if provoke.by == "command":
-                self._try("the command that makes it connect failed", lambda: self._visitor.run(provoke.command))
+                self._try("the command that makes it connect failed", lambda: self._foreign.run(provoke.command))
             self._peer("accept", connection, deadline, **{"from": "listener"})
         if self._profile.tells("open"):
-            stage.await_line("the driver did not say that it is connected",
-                             lambda o: o.kind == "open" and o.conn == connection.number, deadline)
+            context.await_line(
+                "the driver did not say that it is connected",
+                lambda o: o.kind == "open" and o.conn == connection.number,
+                deadline,
+            )
 
     def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
         """Wait for what the driver reports: its event, or that it has closed the socket, after which none can come."""
         kind, _ = LINES[args.what]
         ends = TOLD_OF_END if kind == "disc" else (kind,)
-        self._stage.await_next(args.what, lambda o: o.kind in ends, [self._stage.connection(0)], args.count,
-                               self._stage.deadline(step.within))
+        self._context.await_next(
+            args.what,
+            lambda o: o.kind in ends,
+            [self._context.connection(0)],
+            args.count,
+            self._context.deadline(step.within),
+        )
 
     def _start(self) -> None:
-        self._try("the driver does not load", self._visitor.start)
-        self._stage.note("visitor", name=self._profile.name)  # from now on it must be heard
+        self._try("the driver does not load", self._foreign.start)
+        self._context.note("foreign", name=self._profile.name)  # from now on it must be heard
 
     @staticmethod
     def _try(what: str, do: Callable[[], None]) -> None:
@@ -62,18 +70,18 @@ class ForeignSteps:
 
     def _peer(self, do: str, connection: Connection, deadline: float, **words: Any) -> None:
         """The peer's part in the handshake; the connection's ports are known then."""
-        stage, port = self._stage, self._visitor.foreign.provoke.port
+        context, port = self._context, self._foreign.foreign.provoke.port
         words |= {"sock": connection.sock, "timeout_ms": max(1, round(1000 * (deadline - time.monotonic())))}
         try:
-            answer = stage.peer.ask(do, deadline + ANSWER, connection.number, **words)
+            answer = context.peer.ask(do, deadline + ANSWER, connection.number, **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
         theirs = int(answer["port"])  # the end whose port was not known before
         ours, peers = (port, theirs) if do == "connect" else (theirs, port)
         connection.target_port, connection.peer_port = ours, peers
-        stage.flow_known(connection)
+        context.flow_known(connection)
         if do == "accept":
-            stage.undo.append(lambda: self._bury(ours))
+            context.undo.append(lambda: self._bury(ours))
 
     def _bury(self, port: int) -> None:
         """Have the peer forget the connection, TIME_WAIT included.
@@ -82,4 +90,4 @@ class ForeignSteps:
         takes the same port of its own again, with sequence numbers from the past. The peer has to know nothing of the
         connection then; a RST ends TIME_WAIT in Linux (net.ipv4.tcp_rfc1337 = 0). The story is over, nobody judges it.
         """
-        self._stage.lab.wire.forge(port, [{"segment": "rst", "as": "target"}])
+        self._context.lab.wire.forge(port, [{"segment": "rst", "as": "target"}])

@@ -122,8 +122,9 @@ class Heartbeat:
             fair[name] = self._clocks[name].advance(now, felt, stolen)
             if found := self._is_stopped(name, felt):
                 return found
-        return self._look_at_wire(fair["wire"]) or self._look_at_target(fair["target"]) or \
-            self._look_at_peer(fair["peer"])
+        return (
+            self._look_at_wire(fair["wire"]) or self._look_at_target(fair["target"]) or self._look_at_peer(fair["peer"])
+        )
 
     def _feel(self, name: str) -> Pulse | None:
         try:
@@ -136,8 +137,12 @@ class Heartbeat:
         self._stopped[name] = self._stopped[name] + 1 if felt and felt.stopped else 0
         if self._stopped[name] < 2:
             return None
-        return silence.note("failure", f"{WHO[name]} has been stopped by a signal (state {felt.state if felt else ''} "
-                            "in /proc), and nobody here did that", name)
+        return silence.note(
+            "failure",
+            f"{WHO[name]} has been stopped by a signal (state {felt.state if felt else ''} "
+            "in /proc), and nobody here did that",
+            name,
+        )
 
     # --- parties --------------------------------------------------------------------------------------------------
 

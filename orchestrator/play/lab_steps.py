@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 
 
 class LabSteps:
     """The lab as an actor; a method for each verb of `steps.LabStep`."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._lab = stage.lab
+    def __init__(self, context: PlayContext) -> None:
+        self._context = context
+        self._lab = context.lab
 
     def settle(self, step: steps.LabStep, args: verbs.Nothing) -> None:
         """Everything sent so far has arrived, everything printed so far is read."""
-        self._stage.settle()
+        self._context.settle()
 
     def wait(self, step: steps.LabStep, args: verbs.Wait) -> None:
         """Let time pass, but notice at once when a machine goes."""
@@ -25,7 +25,7 @@ class LabSteps:
         """Stop a machine's CPUs; they run again at the latest when the scenario is over."""
         self._lab.excuse("peer")
         self._lab.peer.machine.pause()
-        self._stage.undo.append(self._resume)
+        self._context.undo.append(self._resume)
 
     def resume(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """Let them run again."""
@@ -42,11 +42,11 @@ class LabSteps:
     def power_off(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
         """The plug; the peer is booted again when the scenario is over."""
         self._lab.cut_peer()
-        self._stage.undo.append(self._lab.boot_peer)
+        self._context.undo.append(self._lab.boot_peer)
 
     def address(self, step: steps.LabStep, args: verbs.Address) -> None:
         """Take the address on the wire from a machine, or give it back (at the latest when the scenario is over)."""
         present = args.state == "back"
         self._lab.address(args.machine, present)
         if not present:
-            self._stage.undo.append(lambda: self._lab.address(args.machine, True))
+            self._context.undo.append(lambda: self._lab.address(args.machine, True))

@@ -8,7 +8,7 @@ from typing import Any
 from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, outcome_matches, succeeded
-from wsklab.orchestrator.play.context import PATIENCE, Connection, Stage
+from wsklab.orchestrator.play.context import PATIENCE, Connection, PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 
 ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}
@@ -17,9 +17,9 @@ ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}
 class Listening:
     """`listen` and `accept`, and how any command is started; the rest of the driver's verbs build on it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._target = stage.lab.target
+    def __init__(self, context: PlayContext) -> None:
+        self._context = context
+        self._target = context.lab.target
         self._refusals: dict[int, int] = {}
 
     def _start(self, op: Op, connections: Sequence[Connection], name: str, **words: Any) -> list[int]:
@@ -44,7 +44,7 @@ class Listening:
 
         The driver's line says so; the answer says that there is such a line, or that of a call that failed.
         """
-        told = self._stage.await_operations(numbers[-1:], "the command", self._stage.deadline(PATIENCE), "call")
+        told = self._context.await_operations(numbers[-1:], "the command", self._context.deadline(PATIENCE), "call")
         if told[numbers[-1]].kind == "refused":
             self._refusals[numbers[-1]] = told[numbers[-1]].data["status"]
 
@@ -57,59 +57,72 @@ class Listening:
 
     def listen(self, step: steps.DriverStep, args: verbs.Listen) -> list[int]:
         """Open a listening socket. With `create: accept-event` its events are on, also for what it accepts (R38)."""
-        stage, deadline = self._stage, self._stage.deadline(step.within)
-        family, by_event = stage.scenario.socket.family, stage.scenario.socket.create == "accept-event"
+        context, deadline = self._context, self._context.deadline(step.within)
+        family, by_event = context.scenario.socket.family, context.scenario.socket.create == "accept-event"
         # WskAcceptEvent gives out numbers in a row, so all connections get theirs before the listener gets his.
-        connections = stage.chosen("all")
-        listener = stage.open_listener()
+        connections = context.chosen("all")
+        listener = context.open_listener()
         mask = Event.ACCEPT if by_event else 0
-        if by_event and stage.scenario.socket.events == "per-socket":
+        if by_event and context.scenario.socket.events == "per-socket":
             mask |= Event.DISCONNECT
-        (number,) = self._start(Op.OPEN, [listener], "listen", kind=Kind.LISTEN, mask=mask,
-                                local=sockaddr(ANY[family], 0))
+        (number,) = self._start(
+            Op.OPEN, [listener], "listen", kind=Kind.LISTEN, mask=mask, local=sockaddr(ANY[family], 0)
+        )
         self._not_refused([number], "WskSocket", step)
-        stage.await_line(
+        context.await_line(
             "the listening socket was not opened",
-            lambda o: o.kind == "done" and o.data["id"] == number and o.data["op"] == "local", deadline)
+            lambda o: o.kind == "done" and o.data["id"] == number and o.data["op"] == "local",
+            deadline,
+        )
         listener.target_port = self._local_port(listener, deadline)
         if by_event:
-            self._target.command(Command(
-                Op.ACCEPT_EVENTS, id=self._target.operations()[0], conn=listener.raw, target=connections[0].raw,
-                cookie=connections[0].cookie, count=args.reject_every))
+            self._target.command(
+                Command(
+                    Op.ACCEPT_EVENTS,
+                    id=self._target.operations()[0],
+                    conn=listener.raw,
+                    target=connections[0].raw,
+                    cookie=connections[0].cookie,
+                    count=args.reject_every,
+                )
+            )
         return [number]
 
     def accept(self, step: steps.DriverStep, args: verbs.Accept) -> list[int]:
         """WskAccept: take the next connections from the listener."""
-        connections, listener = self._stage.chosen(step.conn), self._stage.open_listener()
+        connections, listener = self._context.chosen(step.conn), self._context.open_listener()
         numbers = list(self._target.operations(len(connections)))
         for number, connection in zip(numbers, connections, strict=True):
             connection.operations.setdefault("accept", []).append(number)
-        statuses = self._target.command(*(
-            Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw, cookie=connection.cookie)
-            for number, connection in zip(numbers, connections, strict=True)))
+        statuses = self._target.command(
+            *(
+                Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw, cookie=connection.cookie)
+                for number, connection in zip(numbers, connections, strict=True)
+            )
+        )
         for number, status in zip(numbers, statuses, strict=True):
             if not succeeded(status):
                 self._refused([number])
         self._not_refused(numbers, "WskAccept", step)
         if args.wait:
-            self._stage.await_operations(numbers, "WskAccept", self._stage.deadline(step.within))
+            self._context.await_operations(numbers, "WskAccept", self._context.deadline(step.within))
             self._pair()
         return numbers
 
     def _pair(self) -> None:
         """Learn which of the peer's ends the driver was given as which connection: they are accepted in any order."""
-        stage = self._stage
-        by_raw = {connection.raw: connection for connection in stage.connections.values()}
-        for o in stage.lab.journal.since(stage.began):
+        context = self._context
+        by_raw = {connection.raw: connection for connection in context.connections.values()}
+        for o in context.lab.journal.since(context.began):
             if o.source == "driver" and o.kind == "accept":
-                stage.pair(by_raw.get(o.data["new"]), o.data["rport"])
+                context.pair(by_raw.get(o.data["new"]), o.data["rport"])
             elif o.source == "driver" and o.kind == "done" and o.data["op"] == "accept":
-                stage.pair(stage.connections.get(-1 if o.conn is None else o.conn), o.data["rport"])
+                context.pair(context.connections.get(-1 if o.conn is None else o.conn), o.data["rport"])
 
     def _local_port(self, connection: Connection, deadline: float) -> int:
         """Ask for the port of a socket whose creation did not tell it."""
         (number,) = self._start(Op.ADDRESSES, [connection], "addresses")
-        line = self._stage.await_operations([number], "the question for the address", deadline, "addr")[number]
+        line = self._context.await_operations([number], "the question for the address", deadline, "addr")[number]
         if line.kind == "refused":
             raise StepError(f"the driver has no such socket any more ({line.data['status']:08x})")
         return int(line.data["lport"])

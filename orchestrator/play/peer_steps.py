@@ -7,7 +7,7 @@ from typing import Any
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.peer import PeerProcess
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu.wire.frames import ADDRESSES
 
@@ -26,38 +26,38 @@ ANSWER = 5.0
 class PeerSteps:
     """The peer as an actor; a method for each verb of `steps.PeerStep`."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, context: PlayContext) -> None:
+        self._context = context
 
     def _ask(self, step: steps.PeerStep, do: str, **words: Any) -> dict[str, Any]:
         """One request about the step's connection, or about all; a blocking one is bounded in the peer too."""
-        deadline = self._stage.deadline(step.within)
+        deadline = self._context.deadline(step.within)
         if do in WAITS:
             words["timeout_ms"] = max(1, round((deadline - time.monotonic()) * 1000))
         conn = None if step.conn == "all" else step.conn
         if conn is not None:
             words["sock"] = self._sock(step)
         try:
-            return self._stage.peer.ask(do, deadline + ANSWER, conn, **words)
+            return self._context.peer.ask(do, deadline + ANSWER, conn, **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
 
     def _sock(self, step: steps.PeerStep) -> str:
         """The peer program's name for its end of the step's connection."""
-        return self._stage.connection(int(step.conn)).sock
+        return self._context.connection(int(step.conn)).sock
 
     def connect(self, step: steps.PeerStep, args: verbs.PeerConnect) -> None:
         """Connect to the driver's listener; `conn: all` makes all connections, one right behind the other."""
-        stage, listener = self._stage, self._stage.open_listener()
-        connections = stage.chosen(step.conn)
-        to = {"host": TARGET[stage.scenario.socket.family], "port": listener.target_port}
+        context, listener = self._context, self._context.open_listener()
+        connections = context.chosen(step.conn)
+        to = {"host": TARGET[context.scenario.socket.family], "port": listener.target_port}
         if step.conn == "all":
             answer = self._ask(step, "connect_many", into="", count=len(connections), **to)
         else:
             answer = self._ask(step, "connect", **to)
         for connection, port in zip(connections, answer.get("ports") or [answer["port"]], strict=True):
             connection.target_port, connection.peer_port = listener.target_port, int(port)
-            stage.flow_known(connection)
+            context.flow_known(connection)
 
     def accept(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Take a waiting connection from the listener."""
@@ -70,7 +70,7 @@ class PeerSteps:
         if args.wait:
             self._ask(step, "send", bytes=args.length)
         else:
-            self._stage.peer.tell("send", int(step.conn), sock=self._sock(step), bytes=args.length)
+            self._context.peer.tell("send", int(step.conn), sock=self._sock(step), bytes=args.length)
 
     def fill(self, step: steps.PeerStep, args: verbs.Fill) -> None:
         """Send until nothing more fits."""
@@ -78,7 +78,7 @@ class PeerSteps:
 
     def receive(self, step: steps.PeerStep, args: verbs.PeerReceive) -> None:
         """Read what the driver sent."""
-        length = self._stage.greeting if args.length == "greeting" else args.length
+        length = self._context.greeting if args.length == "greeting" else args.length
         if length == "all":
             self._ask(step, "receive", until="eof")
         elif length or args.length != "greeting":
@@ -94,16 +94,23 @@ class PeerSteps:
 
     def close_all(self, step: steps.PeerStep, args: verbs.CloseAll) -> None:
         """Close every connection in an order drawn; what was drawn for each is noted for the judge."""
-        stage = self._stage
-        answer = stage.peer.ask("close_many", stage.deadline(step.within) + ANSWER, None, into="", how=args.how,
-                                count=stage.scenario.connections, seed=stage.draw.randrange(1, 2**32))
+        context = self._context
+        answer = context.peer.ask(
+            "close_many",
+            context.deadline(step.within) + ANSWER,
+            None,
+            into="",
+            how=args.how,
+            count=context.scenario.connections,
+            seed=context.draw.randrange(1, 2**32),
+        )
         resets = dict(zip(map(str, answer["order"]), answer["resets"], strict=True))
-        for connection in stage.connections.values():
-            stage.note("drawn", connection.number, ending="rst" if resets.get(connection.sock) else "fin")
+        for connection in context.connections.values():
+            context.note("drawn", connection.number, ending="rst" if resets.get(connection.sock) else "fin")
 
     def close_listener(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Close the listening socket; what is in its accept queue is reset (C24)."""
-        self._stage.peer.ask("close", self._stage.deadline(step.within), None, sock="listener")
+        self._context.peer.ask("close", self._context.deadline(step.within), None, sock="listener")
 
     def option(self, step: steps.PeerStep, args: verbs.PeerOption) -> None:
         """Socket options."""
@@ -111,8 +118,12 @@ class PeerSteps:
         if args.linger is not None:
             words["linger"] = args.linger
         if args.keepalive is not None:
-            words |= {"keepalive": 1, "keepidle": args.keepalive.idle, "keepintvl": args.keepalive.interval,
-                      "keepcnt": args.keepalive.count}
+            words |= {
+                "keepalive": 1,
+                "keepidle": args.keepalive.idle,
+                "keepintvl": args.keepalive.interval,
+                "keepcnt": args.keepalive.count,
+            }
         if args.user_timeout_ms is not None:
             words["user_timeout_ms"] = args.user_timeout_ms
         if args.receive_buffer is not None:
@@ -130,9 +141,9 @@ class PeerSteps:
         self._ends(step, "exit")
 
     def _ends(self, step: steps.PeerStep, do: str) -> None:
-        self._stage.peer.tell(do)
+        self._context.peer.tell(do)
         try:
-            self._stage.peer.await_gone(self._stage.deadline(step.within))
+            self._context.peer.await_gone(self._context.deadline(step.within))
         except TimeoutError:
             raise StepError(f"the peer program is still there after {do}") from None
 
@@ -146,22 +157,22 @@ class PeerSteps:
 
     def freeze(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """SIGSTOP: the program neither reads nor writes any more, its kernel goes on (C50)."""
-        self._stage.lab.excuse("peer program")
-        self._stage.peer.tell("stop")
+        self._context.lab.excuse("peer program")
+        self._context.peer.tell("stop")
 
     def sysctl(self, step: steps.PeerStep, args: verbs.Sysctl) -> None:
         """A setting of the peer's kernel, put back after the scenario."""
-        was = self._setting(self._stage.peer, step, args.name, args.value)
-        self._stage.undo.append(lambda: self._put_back(step, args.name, was))
+        was = self._setting(self._context.peer, step, args.name, args.value)
+        self._context.undo.append(lambda: self._put_back(step, args.name, was))
 
     def _put_back(self, step: steps.PeerStep, name: str, value: int) -> None:
         """By a program of its own: the scenario's may have been killed, or be stopped."""
-        process = self._stage.lab.peer.process()
+        process = self._context.lab.peer.process()
         self._setting(process, step, name, value)
         process.end()
 
     def _setting(self, process: PeerProcess, step: steps.PeerStep, name: str, value: int) -> int:
-        answer = process.ask("sysctl", self._stage.deadline(step.within), None, name=name, value=value)
+        answer = process.ask("sysctl", self._context.deadline(step.within), None, name=name, value=value)
         return int(answer["was"])
 
     def await_(self, step: steps.PeerStep, args: verbs.PeerAwait) -> None:

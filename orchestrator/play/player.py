@@ -19,7 +19,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.journal import MachineLost, Matches
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.play import crash, limits
-from wsklab.orchestrator.play.context import SETTLE, Stage
+from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
 from wsklab.orchestrator.play.foreign_steps import ForeignSteps
 from wsklab.orchestrator.play.heartbeat import Heartbeat
@@ -57,11 +57,11 @@ def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float
     began = lab.journal.mark
     lost_before = _lost(lab)
     lab.wire.record(recording)
-    stage = Stage(lab, scenario, lab.peer.process(), random.Random(seed))
+    context = PlayContext(lab, scenario, lab.peer.process(), random.Random(seed))
     evidence = crash.Collector(lab, recording.parent / "crash")
     try:
         with Heartbeat(lab, limit):
-            _perform(lab, scenario, stage, evidence)
+            _perform(lab, scenario, context, evidence)
     except (LabError, MachineError, TimeoutError) as error:
         happened = crash.name_it(lab, error)
         lab.doubt = crash.why_of(lab, happened)
@@ -69,35 +69,43 @@ def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float
         if happened:
             lab.journal.add(happened)
     finally:
-        _put_back(lab, stage, lost_before)
+        _put_back(lab, context, lost_before)
         lab.excuse("peer program", silent=False)
         lab.target.forget_connections()
     observations = lab.journal.since(began) + observe_recording(recording)
     return sorted(observations, key=lambda o: o.t)
 
 
-def _perform(lab: Lab, scenario: Scenario, stage: Stage, evidence: crash.Collector) -> None:
-    stage.first_line = stage.canary("before") or lab.target.state().next_seq
+def _perform(lab: Lab, scenario: Scenario, context: PlayContext, evidence: crash.Collector) -> None:
+    context.first_line = context.canary("before") or lab.target.state().next_seq
     if scenario.expect.characterise:
-        stage.note("recorded", target=lab.guest.image.name, judged=lab.guest.kind == "standin",
-                   behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name))
-    actors = {"driver": _driver(lab, scenario, stage), "peer": PeerSteps(stage), "wire": WireSteps(stage),
-              "lab": LabSteps(stage)}
-    complete = all(_step(stage, actors, index, action) for index, action in enumerate(scenario.steps))
+        context.note(
+            "recorded",
+            target=lab.guest.image.name,
+            judged=lab.guest.kind == "standin",
+            behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name),
+        )
+    actors = {
+        "driver": _driver(lab, scenario, context),
+        "peer": PeerSteps(context),
+        "wire": WireSteps(context),
+        "lab": LabSteps(context),
+    }
+    complete = all(_step(context, actors, index, action) for index, action in enumerate(scenario.steps))
     if complete:
-        _await_expected(stage)
-    stage.settle(told=scenario.expect.characterise and lab.visitor is None)
-    stage.note("end")
-    _clean(lab, stage, evidence)
-    records, last = lab.target.ring(stage.first_line)
-    stage.note("ring", first=stage.first_line, last=last, records=records)
+        _await_expected(context)
+    context.settle(told=scenario.expect.characterise and lab.foreign is None)
+    context.note("end")
+    _clean(lab, context, evidence)
+    records, last = lab.target.ring(context.first_line)
+    context.note("ring", first=context.first_line, last=last, records=records)
 
 
-def _driver(lab: Lab, scenario: Scenario, stage: Stage) -> object:
+def _driver(lab: Lab, scenario: Scenario, context: PlayContext) -> object:
     """Who plays the driver's part."""
-    if lab.visitor is not None:
-        return ForeignSteps(stage, lab.visitor)
-    return ByItself(stage) if scenario.for_any_driver else DriverSteps(stage)
+    if lab.foreign is not None:
+        return ForeignSteps(context, lab.foreign)
+    return ByItself(context) if scenario.for_any_driver else DriverSteps(context)
 
 
 def _lost(lab: Lab) -> int:
@@ -105,20 +113,20 @@ def _lost(lab: Lab) -> int:
     return sum(side["lost"] for side in lab.wire.counters().values())
 
 
-def _put_back(lab: Lab, stage: Stage, lost_before: int) -> None:
+def _put_back(lab: Lab, context: PlayContext, lost_before: int) -> None:
     """Leave the lab as it was found; what cannot be put back makes it doubtful, and the next scenario gets another."""
 
     def count() -> None:
-        stage.note("counters", lost=_lost(lab) - lost_before)
+        context.note("counters", lost=_lost(lab) - lost_before)
 
-    for undo in (lab.wire.clear, stage.peer.end, *reversed(stage.undo), lab.wire.stop_recording, count):
+    for undo in (lab.wire.clear, context.peer.end, *reversed(context.undo), lab.wire.stop_recording, count):
         try:
             undo()
         except (LabError, MachineError, TimeoutError) as error:
             lab.doubt = lab.doubt or f"something could not be put back ({error})"
 
 
-def _step(stage: Stage, actors: dict[str, object], index: int, action: Action) -> bool:
+def _step(context: PlayContext, actors: dict[str, object], index: int, action: Action) -> bool:
     """Do one step and note what it came to; False ends the story."""
     step, began = action.step, time.time_ns()
     outcome, detail, operations = "done", "", range(0)
@@ -129,26 +137,37 @@ def _step(stage: Stage, actors: dict[str, object], index: int, action: Action) -
     except (TimeoutError, DeadlinePassed):
         outcome, detail = "failed", "not done within the time allowed"
     finally:
-        stage.note("step", index=index, actor=action.actor, verb=step.verb, text=str(action), began=began,
-                   outcome=outcome, detail=detail, ops=list(operations), expect=getattr(step, "wanted", None),
-                   returns=getattr(step, "returns", None), length=getattr(step.arguments, "length", None),
-                   synchronous=step.verb in ("enable", "disable", "release"))
+        context.note(
+            "step",
+            index=index,
+            actor=action.actor,
+            verb=step.verb,
+            text=str(action),
+            began=began,
+            outcome=outcome,
+            detail=detail,
+            ops=list(operations),
+            expect=getattr(step, "wanted", None),
+            returns=getattr(step, "returns", None),
+            length=getattr(step.arguments, "length", None),
+            synchronous=step.verb in ("enable", "disable", "release"),
+        )
     return outcome == "done"
 
 
-def _await_expected(stage: Stage) -> None:
+def _await_expected(context: PlayContext) -> None:
     """What the scenario expects may still be on its way; what never comes is the judge's business, not an error."""
-    expect, deadline = stage.scenario.expect, stage.deadline(LATE)
-    connections = list(stage.connections.values())
+    expect, deadline = context.scenario.expect, context.deadline(LATE)
+    connections = list(context.connections.values())
     try:
         for conn in {e.conn for e in expect.disconnect}:
             mine = connections if conn is None else [c for c in connections if c.number == conn]
             count = sum(e.conn in (None, conn) and not e.optional for e in expect.disconnect)
-            stage.await_total(lambda o: o.kind in TOLD_OF_END, count, mine, deadline)
+            context.await_total(lambda o: o.kind in TOLD_OF_END, count, mine, deadline)
         for op, transfers in (("receive", expect.receive), ("send", expect.send)):
             for connection in connections:
                 count = sum(t.status != "pending" and t.conn in (None, connection.number) for t in transfers or ())
-                stage.await_total(completed(op), count, [connection], deadline)
+                context.await_total(completed(op), count, [connection], deadline)
     except TimeoutError:
         pass
 
@@ -158,19 +177,19 @@ def completed(op: str) -> Matches:
     return lambda o: o.kind == "done" and o.data["op"] == op
 
 
-def _clean(lab: Lab, stage: Stage, evidence: crash.Collector) -> None:
+def _clean(lab: Lab, context: PlayContext, evidence: crash.Collector) -> None:
     """Close whatever is open; the driver says when all of it is back."""
-    if lab.visitor is not None:
-        lab.visitor.stop()  # it cannot be told to close; unloaded it has to have closed everything
+    if lab.foreign is not None:
+        lab.foreign.stop()  # it cannot be told to close; unloaded it has to have closed everything
     mark = lab.journal.mark
     lab.target.command(Command(Op.CLOSE_ALL, id=lab.target.operations()[0]))
     try:
-        stage.wait(lambda o: o.source == "driver" and o.kind == "clean", stage.deadline(CLEAN), mark)
+        context.wait(lambda o: o.source == "driver" and o.kind == "clean", context.deadline(CLEAN), mark)
     except TimeoutError:
         lab.doubt = "the driver did not finish cleaning up"
         with suppress(LabError, DriverError):
             state = lab.target.state()
-            stage.note("left", sockets=state.sockets, irps=state.irps, indications=state.indications)
+            context.note("left", sockets=state.sockets, irps=state.irps, indications=state.indications)
         evidence.collect(lab.doubt)
 
 
@@ -178,7 +197,7 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
     mark = lab.journal.mark
     try:
-        last = lab.target.unload(PATIENCE * lab.slowness) if lab.visitor is None else lab.visitor.last_unload()
+        last = lab.target.unload(PATIENCE * lab.slowness) if lab.foreign is None else lab.foreign.last_unload()
     except (MachineLost, MachineError) as error:
         reason = f"unload: {error}"
         if lab.journal.lost is None or blame(lab.journal.lost) == "infra":
@@ -188,7 +207,7 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
         return "fail", [*named_at_unload(lab.journal.since(mark)), STUCK]
     except LabError as error:
         return "fail", [*named_at_unload(lab.journal.since(mark)), f"the driver does not unload: {error}"]
-    if lab.visitor is not None:
+    if lab.foreign is not None:
         lab.target.canary(time.monotonic() + SETTLE * lab.slowness)  # all that it has printed is read then
     reasons = named_at_unload(lab.journal.since(mark))
     left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
@@ -199,9 +218,17 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
 
 def named_at_unload(observations: Sequence[Observation]) -> list[str]:
     """What the provider and the driver itself have said while it unloaded: they know why it does not end."""
-    rules = [f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"
-             for o in observations if o.source == "driver" and o.kind == "rule"]
+    rules = [
+        f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"
+        for o in observations
+        if o.source == "driver" and o.kind == "rule"
+    ]
     waits = [o for o in observations if o.source == "driver" and o.kind == "waiting"]
-    left = ", ".join(f"{waits[-1].data.get(key)} {key}" for key in ("sockets", "irps", "indications")
-                     if waits[-1].data.get(key)) if waits else ""
+    left = (
+        ", ".join(
+            f"{waits[-1].data.get(key)} {key}" for key in ("sockets", "irps", "indications") if waits[-1].data.get(key)
+        )
+        if waits
+        else ""
+    )
     return [*dict.fromkeys(rules), *([f"the driver waits in its unload for {left} (R80)"] if left else [])]

@@ -73,8 +73,9 @@ def sockets(table: str) -> Iterator[Socket]:
     for row in rows:
         try:
             _, local, _, _, queues, timer, *_ = row.split()
-            yield Socket(int(local.rpartition(":")[2], 16), int(timer.partition(":")[0], 16),
-                         int(queues.partition(":")[0], 16))
+            yield Socket(
+                int(local.rpartition(":")[2], 16), int(timer.partition(":")[0], 16), int(queues.partition(":")[0], 16)
+            )
         except ValueError:
             raise ValueError(f"no row of a table of TCP sockets: {row!r}") from None
 
@@ -105,7 +106,7 @@ class Quiescence:
         Nothing is under way, twice in a row, with both machines' queues empty. The provider has one thread: a callback
         that does not return keeps everything else from happening. Raises LabError, MachineError.
         """
-        if self._lab.guest.kind != "standin" or self._lab.visitor is not None:
+        if self._lab.guest.kind != "standin" or self._lab.foreign is not None:
             return None
         try:
             before = self._look()

@@ -20,5 +20,5 @@ class ByItself(DriverSteps):
             *super().connect(step, args),
             *self.enable(step, verbs.Events(events=["disconnect"])),
             *self.receive(step, verbs.Receive(count=RECEIVES)),
-            *self.send(step, verbs.Send(length=self._stage.greeting)),
+            *self.send(step, verbs.Send(length=self._context.greeting)),
         ]

@@ -40,8 +40,7 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
         lab.wire.barrier(time.monotonic() + patience, ["target"])
         return note("agent-gone", f"{said}; its machine still answers on the wire")
     except DeadlinePassed:
-        return no_answer(lab, f"{said}, and the whole machine no longer answers on the wire",
-                         time.monotonic() - asked)
+        return no_answer(lab, f"{said}, and the whole machine no longer answers on the wire", time.monotonic() - asked)
     except MachineError as wire:
         return note("failure", str(wire))
 
@@ -54,8 +53,10 @@ def no_answer(lab: Lab, said: str, waited: float) -> Observation:
     quiet = machine.quiet()
     if speaking := [name for name, seconds in quiet.items() if seconds < waited]:
         return note("hang", f"{said}; it still speaks on its {' and '.join(speaking)} line")
-    return note("silence", f"{said}; its serial lines have been quiet for {min(quiet.values()):.0f} s, while QEMU "
-                           "calls it running")
+    return note(
+        "silence",
+        f"{said}; its serial lines have been quiet for {min(quiet.values()):.0f} s, while QEMU calls it running",
+    )
 
 
 def peer_silent(lab: Lab, said: str) -> Observation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 
 PATIENCE = 20.0
 """Seconds for the driver to close everything and to go."""
@@ -14,14 +14,14 @@ SERVICE_TIMED_OUT = 1053
 STUCK = "the driver does not unload: its service was told to stop and never ended (R80, R82)"
 
 
-def in_story(stage: Stage) -> None:
+def in_story(context: PlayContext) -> None:
     """Stop the driver's service with everything as it is, and load the driver again, as what follows needs one.
 
     Its lines count from 1 again then. Raises AgentError when it does not go.
     """
-    lab = stage.lab
-    records, last = lab.target.ring(stage.first_line)  # the ring goes with the driver
-    stage.note("ring", first=stage.first_line, last=last, records=records)
+    lab = context.lab
+    records, last = lab.target.ring(context.first_line)  # the ring goes with the driver
+    context.note("ring", first=context.first_line, last=last, records=records)
     try:
         lab.target.unload(PATIENCE * lab.slowness)
     except (AgentSilent, TimeoutError):
@@ -30,4 +30,4 @@ def in_story(stage: Stage) -> None:
         text = STUCK if error.code == SERVICE_TIMED_OUT else f"the driver does not unload: {error}"
         raise AgentError(text, error.code) from None
     lab.reload()
-    stage.first_line = 1
+    context.first_line = 1

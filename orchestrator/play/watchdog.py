@@ -1,10 +1,10 @@
 """The watchdog: a process of its own that ends a command which hangs, and says so.
 
-`python -m wsklab.orchestrator.play.watchdog PID STACKS_FD STDERR_FD` reads one JSON object per line on its standard input:
-`{"beat": true}` every second, `{"begin": n, "what": ..., "limit": seconds, "folder": ...}` and `{"end": n}`. At the end
-of input it exits. When the beats stay away, or something lasts longer than its limit, PID is asked for the stacks of
-its threads, the evidence is written, and PID is killed: by the kernel, so that nothing in it can prevent that. What it
-has started ends with it. Time in which PID was stopped (Ctrl-Z) or had no processor does not count.
+`python -m wsklab.orchestrator.play.watchdog PID STACKS_FD STDERR_FD` reads one JSON object per line on its standard
+input: `{"beat": true}` every second, `{"begin": n, "what": ..., "limit": seconds, "folder": ...}` and `{"end": n}`.
+At the end of input it exits. When the beats stay away, or something lasts longer than its limit, PID is asked for the
+stacks of its threads, the evidence is written, and PID is killed: by the kernel, so that nothing in it can prevent
+that. What it has started ends with it. Time in which PID was stopped (Ctrl-Z) or had no processor does not count.
 """
 
 from __future__ import annotations
@@ -70,12 +70,17 @@ class Watch:
             return None
         newest = list(self._phases.values())[-1]
         if now - self._heard > PATIENCE:
-            return Verdict(f"wsklab itself hangs in '{newest.what}': no Python code of it has run for "
-                           f"{now - self._heard:.0f} s", newest.folder)
+            return Verdict(
+                f"wsklab itself hangs in '{newest.what}': no Python code of it has run for {now - self._heard:.0f} s",
+                newest.folder,
+            )
         for phase in reversed(self._phases.values()):
             if now - phase.began > phase.limit:
-                return Verdict(f"'{phase.what}' has taken longer than the {phase.limit:.0f} s allowed for all of it, "
-                               "and wsklab did not end it by itself", newest.folder)
+                return Verdict(
+                    f"'{phase.what}' has taken longer than the {phase.limit:.0f} s allowed for all of it, "
+                    "and wsklab did not end it by itself",
+                    newest.folder,
+                )
         return None
 
 
@@ -112,8 +117,10 @@ def _end(verdict: Verdict, pid: int, stacks: int, stderr: int) -> None:
     where = f"see {kept}"
     try:
         kept.mkdir(parents=True, exist_ok=True)
-        (kept / "watchdog.json").write_text(json.dumps(
-            {"why": verdict.why, "t": time.time_ns(), "processes": _family(pid)}, indent=1) + "\n", encoding="utf-8")
+        (kept / "watchdog.json").write_text(
+            json.dumps({"why": verdict.why, "t": time.time_ns(), "processes": _family(pid)}, indent=1) + "\n",
+            encoding="utf-8",
+        )
     except OSError as error:
         where = f"the evidence could not be written: {error.strerror}"
     with suppress(OSError):
@@ -134,8 +141,15 @@ def _family(pid: int) -> list[dict[str, object]]:
             fields = (folder / "stat").read_text().rpartition(") ")[2].split()
             if pid in (int(folder.name), int(fields[1])):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append({"pid": int(folder.name), "state": fields[0], "waits_in": (folder / "wchan").read_text(),
-                              "ticks": int(fields[11]) + int(fields[12]), "command": command[:300].strip()})
+                found.append(
+                    {
+                        "pid": int(folder.name),
+                        "state": fields[0],
+                        "waits_in": (folder / "wchan").read_text(),
+                        "ticks": int(fields[11]) + int(fields[12]),
+                        "command": command[:300].strip(),
+                    }
+                )
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.wire.control import read_recording
@@ -31,9 +31,9 @@ SEGMENTS: dict[str, dict[str, Any]] = {
 class WireSteps:
     """The cable as an actor; a method for each verb of `steps.WireStep`."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._wire = stage.lab.wire
+    def __init__(self, context: PlayContext) -> None:
+        self._context = context
+        self._wire = context.lab.wire
         self._holds: list[int] = []
 
     def _match(self, step: steps.WireStep, sender: str | None, segment: str | None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class WireSteps:
         match: dict[str, Any] = dict(SEGMENTS.get(segment or "", {}))
         if sender is not None:
             match["from"] = MACHINE[sender]
-        return match | self._stage.ports(step.conn, self._stage.deadline(step.within))
+        return match | self._context.ports(step.conn, self._context.deadline(step.within))
 
     def _fault(self, action: str, step: steps.WireStep, args: verbs.Match, **words: Any) -> int:
         match = self._match(step, args.sender, args.segment)
@@ -92,7 +92,7 @@ class WireSteps:
         self._wire.fault({"action": "replace", "match": self._match(step, sender, "data"), "by": by})
 
     def _forge(self, step: steps.WireStep, forgery: dict[str, Any]) -> None:
-        connection = self._stage.connections.get(step.conn)
+        connection = self._context.connections.get(step.conn)
         if connection is None or connection.target_port is None:
             raise StepError("there is no connection yet whose segment could be forged")
         self._wire.forge(connection.target_port, [forgery], connection.peer_port or 0)
@@ -104,7 +104,7 @@ class WireSteps:
 
     def cable(self, step: steps.WireStep, args: verbs.Cable) -> None:
         """Pull the cable at a machine, or plug it in; the machine sees its carrier change."""
-        self._stage.lab.machine(args.at).set_link(args.state == "in")
+        self._context.lab.machine(args.at).set_link(args.state == "in")
 
     def release(self, step: steps.WireStep, args: verbs.Nothing) -> None:
         """Let go what is held."""
@@ -119,7 +119,7 @@ class WireSteps:
     def await_(self, step: steps.WireStep, args: verbs.WireAwait) -> None:
         """Wait until such a frame has reached the wire, at any time since the scenario began."""
         try:
-            self._wire.await_frame(self._match(step, args.sender, args.segment), self._stage.deadline(step.within))
+            self._wire.await_frame(self._match(step, args.sender, args.segment), self._context.deadline(step.within))
         except DeadlinePassed:
             raise StepError(f"no {args.segment.upper()} reached the wire within the time allowed") from None
 
@@ -134,10 +134,14 @@ def _data(frame: Frame) -> dict[str, Any]:
     sender = frame.sender if frame.sender in OTHER_SIDE else OTHER_SIDE[frame.receiver]
     kept = frame.comment.startswith(KEPT)
     return {
-        "proto": "tcp", "sender": sender,
+        "proto": "tcp",
+        "sender": sender,
         "flags": "".join(letter for bit, letter in LETTERS if frame.flags & bit),
-        "seq": frame.seq, "ack": frame.ack, "length": frame.payload,
-        "sport": frame.src_port, "dport": frame.dst_port,
+        "seq": frame.seq,
+        "ack": frame.ack,
+        "length": frame.payload,
+        "sport": frame.src_port,
+        "dport": frame.dst_port,
         "fate": "dropped" if kept else frame.comment,
         **({"note": frame.comment} if kept else {}),
     }

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import IO, Any, cast
 
@@ -16,11 +16,8 @@ from rich.text import Text
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.results.results import Results, ScenarioResult, call_words
-from wsklab.orchestrator.trials import twin_matrix
-from wsklab.orchestrator.trials.coverage import Row, short
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "infra": "magenta", "flaky": "red"}
-LEGEND_COLUMNS = 4
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "infra": "!"}
 
 
@@ -98,8 +95,11 @@ class Console:
                 self._spinner.release()
         if makes and self._notes == notes:
             words.append("cached")
-        self._say(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), title,
-                                *((f"  {word}", "dim") for word in words)))
+        self._say(
+            Text.assemble(
+                (f"{time.monotonic() - began:6.1f} s  ", "dim"), title, *((f"  {word}", "dim") for word in words)
+            )
+        )
 
     def progress(self, text: str) -> None:
         """A note from inside a step."""
@@ -110,11 +110,13 @@ class Console:
         """One line as soon as a scenario is judged, its reasons below."""
         colour = COLOURS[result.verdict]
         number = f" #{result.repeat}" if result.repeat > 1 else ""
-        self._say(Text.assemble(
-            (f"{result.timing.get('total_s', 0.0):6.1f} s  ", "dim"),
-            (f"{MARKS[result.verdict]} {result.verdict:12} ", colour),
-            f"{result.name}{number}",
-        ))
+        self._say(
+            Text.assemble(
+                (f"{result.timing.get('total_s', 0.0):6.1f} s  ", "dim"),
+                (f"{MARKS[result.verdict]} {result.verdict:12} ", colour),
+                f"{result.name}{number}",
+            )
+        )
         if result.verdict != "pass":
             for reason in result.reasons:
                 self._say(Text(visible(f"          {reason}", lines=True), style=colour))
@@ -144,6 +146,11 @@ class Console:
         if again:
             self._out.print(Text(f"and {len(again)} repetitions that passed", style="dim"))
 
+    def show(self, *shown: object) -> None:
+        """Print tables and texts of rich, one below the other."""
+        for one in shown:
+            self._out.print(one)
+
     def totals(self, results: Results) -> None:
         """The last line but one: how many of each, and what was not run."""
         parts: list[tuple[str, str] | str] = []
@@ -158,71 +165,6 @@ class Console:
             self.line(shortfall, "yellow")
 
 
-    def twin(self, entry: Mapping[str, Any], seconds: float) -> None:
-        """One line as soon as a twin has been run: what caught it, and the first reason."""
-        mark, word, colour = ("✓", "caught", "green") if entry["caught"] else ("✗", "MISSED", "red")
-        self._out.print(Text.assemble((f"{seconds:6.1f} s  ", "dim"), (f"{mark} {word:12} ", colour), entry["name"]))
-        for catch in entry["by"][:1]:
-            self._out.print(Text(f"          {catch['scenario']}: {visible(catch['reasons'][0])}", style="dim"))
-        if not entry["caught"]:
-            others = {name: verdict for name, verdict in entry["verdicts"].items() if verdict != "pass"}
-            seen = ", ".join(f"{name} {verdict}" for name, verdict in others.items()) or "every verdict was pass"
-            self._out.print(Text(f"          {entry['title']}: {entry['expected']} was due; {seen}", style="red"))
-
-    def twin_matrix(self, matrix: Mapping[str, Any]) -> None:
-        """Twins down, scenarios that told anything across, one character each; their numbers are explained below."""
-        names = twin_matrix.columns(matrix)
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("twin", no_wrap=True)
-        tens = "".join(str(number // 10) if number % 10 == 0 else " " for number in range(1, len(names) + 1))
-        table.add_column(f"{tens}\n" + "".join(str(number % 10) for number in range(1, len(names) + 1)), no_wrap=True)
-        table.add_column("caught by", overflow="fold")
-        table.add_row("(correct)", _marks(names, matrix["correct"]["verdicts"]),
-                      ", ".join(alarm["scenario"] for alarm in matrix["false_alarms"]) or "nothing")
-        for twin in matrix["twins"]:
-            by = [catch["scenario"] for catch in twin["by"]]
-            missed = f"only Windows can: {twin['only_windows']}" if twin["only_windows"] else "MISSED"
-            table.add_row(twin["name"], _marks(names, twin["verdicts"]),
-                          Text(_folded(by) if by else missed, style="" if by or twin["only_windows"] else "red"))
-        self._out.print()
-        self._out.print(table)
-        self._out.print(Text("\n✓ pass  ✗ fail  ? inconclusive  ! infra  · not run (caught before)   "
-                             f"{len(matrix['correct']['verdicts'])} rows in all, those that always passed are left out",
-                             style="dim"))
-        legend = Table.grid(padding=(0, 3))
-        rows = -(-len(names) // LEGEND_COLUMNS)
-        for row in range(rows):
-            legend.add_row(*(f"{number + 1:2} {names[number]}" for number in range(row, len(names), rows)))
-        self._out.print(legend)
-        caught = sum(twin["caught"] for twin in matrix["twins"])
-        self._out.print()
-        self._out.print(Text.assemble(
-            (f"{caught} caught", "green"), "  ",
-            (f"{len(matrix['missed'])} missed", "red" if matrix["missed"] else "green"), "  ",
-            (f"{len(matrix['false_alarms'])} false alarms", "red" if matrix["false_alarms"] else "green")))
-
-
-    def coverage(self, table: Iterable[Row]) -> None:
-        """Every number with what checks it; scenarios that ran are coloured by their verdict."""
-        shown = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("", "what it says", "checked by", "twins"):
-            shown.add_column(heading, overflow="fold")
-        for row in table:
-            words = [Text.assemble((use.scenario, COLOURS.get(use.verdict or "", "")), *(f" ({w})" for w in (
-                use.verdict, "recorded" if use.recorded else None) if w)) for use in row.scenarios]
-            words += [Text(f"test {short(test)}") for test in row.elsewhere]
-            more = [Text(f"+{len(words) - 4}", style="dim")] if len(words) > 4 else []
-            checked = Text(", ").join(words[:4] + more) if words else Text(
-                f"not here: {row.not_on_standin or 'nothing, and nothing says why'}", style="dim")
-            shown.add_row(row.id, row.title, checked, ", ".join(row.twins))
-        self._out.print(shown)
-
-
-def _marks(names: Sequence[str], verdicts: Mapping[str, str]) -> Text:
-    ran = {name: (MARKS[verdict], COLOURS[verdict]) for name, verdict in verdicts.items()}
-    return Text.assemble(*(ran.get(name, ("·", "dim")) for name in names))
-
-
 def _endings(sides: list[list[str]]) -> str:
     """The distinct endings of a scenario's connections."""
     shown = dict.fromkeys(" ".join(end.upper() for end in ending) or "-" for ending in sides)
@@ -230,13 +172,13 @@ def _endings(sides: list[list[str]]) -> str:
 
 
 def _events(disconnects: Sequence[Mapping[str, Any]]) -> str:
-    return _folded([call_words(call) for call in disconnects])
+    return folded([call_words(call) for call in disconnects])
 
 
 def _transfers(receives: Sequence[Mapping[str, Any]]) -> str:
-    return _folded([f"{r['length']} B" if r["status"] == "00000000" else str(r["status"]) for r in receives])
+    return folded([f"{r['length']} B" if r["status"] == "00000000" else str(r["status"]) for r in receives])
 
 
-def _folded(words: list[str]) -> str:
+def folded(words: list[str]) -> str:
     """The first few, and how many more."""
     return ", ".join(words[:3]) + (f" (+{len(words) - 3})" if len(words) > 3 else "")

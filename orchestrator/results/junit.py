@@ -19,13 +19,16 @@ def junit(results: Results) -> str:
     """The document as text."""
     totals, target = results.totals, str(results.target.get("name", ""))
     missing = _missing(results, target)
-    suite = ET.Element("testsuite", {
-        "name": "wsklab",
-        "tests": str(totals["all"] + len(missing)),
-        "failures": str(totals["fail"]),
-        "errors": str(totals["inconclusive"] + totals["infra"] + len(missing)),
-        "time": f"{sum(r.timing.get('total_s', 0.0) for r in results.scenarios):.3f}",
-    })
+    suite = ET.Element(
+        "testsuite",
+        {
+            "name": "wsklab",
+            "tests": str(totals["all"] + len(missing)),
+            "failures": str(totals["fail"]),
+            "errors": str(totals["inconclusive"] + totals["infra"] + len(missing)),
+            "time": f"{sum(r.timing.get('total_s', 0.0) for r in results.scenarios):.3f}",
+        },
+    )
     properties = ET.SubElement(suite, "properties")
     for name, value in (
         ("state", results.state),
@@ -68,8 +71,9 @@ def _missing(results: Results, target: str) -> list[ET.Element]:
 
 
 def _testcase(target: str, name: str, seconds: float) -> ET.Element:
-    return ET.Element("testcase", {
-        "classname": _clean(f"wsklab.{target}"), "name": _clean(name), "time": f"{seconds:.3f}"})
+    return ET.Element(
+        "testcase", {"classname": _clean(f"wsklab.{target}"), "name": _clean(name), "time": f"{seconds:.3f}"}
+    )
 
 
 def _clean(text: str) -> str:

@@ -30,33 +30,44 @@ TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "misanswer", "f
 
 VERDICTS = ("fail", "inconclusive", "infra", "pass")
 
-LINKED = ("crash/target-screen.png", "crash/crash.json", "crash/target-debug.log", "crash/target-registers.txt",
-          "wire.pcapng", "debug.txt", "observations.jsonl")
+LINKED = (
+    "crash/target-screen.png",
+    "crash/crash.json",
+    "crash/target-debug.log",
+    "crash/target-registers.txt",
+    "wire.pcapng",
+    "debug.txt",
+    "observations.jsonl",
+)
 """What is looked at first; the rest of an evidence folder is behind the link to it."""
 
 HERE = Path(__file__).parent
 
 
 def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
-    """The observations as rows of a ladder: time since the first in ms, lane (driver, wire, peer, lab), text."""
+    """The observations as rows of a ladder: time since the first in ms, worker (driver, wire, peer, lab), text."""
     rows: list[dict[str, Any]] = []
     start = min((o.t for o in observations), default=0)
     for o in sorted(observations, key=lambda o: o.t):
         text = _text(o)
         if text is None:
             continue
-        rows.append({
-            "ms": (o.t - start) / 1e6,
-            "lane": o.source if o.source != "machine" else "lab",
-            "arrow": {"target": "→", "peer": "←"}.get(o.data.get("sender", ""), "") if o.source == "wire" else "",
-            "kind": _kind(o),
-            "text": text,
-        })
+        rows.append(
+            {
+                "ms": (o.t - start) / 1e6,
+                "worker": o.source if o.source != "machine" else "lab",
+                "arrow": {"target": "→", "peer": "←"}.get(o.data.get("sender", ""), "") if o.source == "wire" else "",
+                "kind": _kind(o),
+                "text": text,
+            }
+        )
     if len(rows) > MAX_ROWS:
         left_out = len(rows) - MAX_ROWS
-        rows = [*rows[: MAX_ROWS // 2],
-                {"ms": 0.0, "lane": "lab", "arrow": "", "kind": "", "text": f"… {left_out} rows left out …"},
-                *rows[-MAX_ROWS // 2 :]]
+        rows = [
+            *rows[: MAX_ROWS // 2],
+            {"ms": 0.0, "worker": "lab", "arrow": "", "kind": "", "text": f"… {left_out} rows left out …"},
+            *rows[-MAX_ROWS // 2 :],
+        ]
     return rows
 
 
@@ -93,23 +104,35 @@ def files(folder: Path, evidence: str) -> list[str]:
     return [name for name in LINKED if (folder / evidence / name).exists()]
 
 
-def render(results: Mapping[str, Any], stories: Sequence[list[dict[str, Any]]],
-           evidence: Sequence[Sequence[str]] | None = None, shortfall: str | None = None) -> str:
+def render(
+    results: Mapping[str, Any],
+    stories: Sequence[list[dict[str, Any]]],
+    evidence: Sequence[Sequence[str]] | None = None,
+    shortfall: str | None = None,
+) -> str:
     """The page, from the document of `results.json`; one story, and one list of evidence files, for each scenario.
 
     A story is told once: repetitions with the same outcome refer to it, so that a long run stays a small page.
     `shortfall` says what of a run that is not complete was not run, and why.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_shown)
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
-        results=results, entries=_entries(results["scenarios"], stories, evidence), verdicts=VERDICTS,
+        results=results,
+        entries=_entries(results["scenarios"], stories, evidence),
+        verdicts=VERDICTS,
         headline=_headline(results["totals"], shortfall),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode())
+        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
 
 
 def _shown(value: Any) -> Any:
@@ -135,8 +158,11 @@ def _headline(totals: Mapping[str, int], shortfall: str | None) -> tuple[str, st
     return "pass", f"All {every} passed" if every > 1 else "Passed"
 
 
-def _entries(scenarios: Sequence[Mapping[str, Any]], stories: Sequence[list[dict[str, Any]]],
-             evidence: Sequence[Sequence[str]] | None) -> list[dict[str, Any]]:
+def _entries(
+    scenarios: Sequence[Mapping[str, Any]],
+    stories: Sequence[list[dict[str, Any]]],
+    evidence: Sequence[Sequence[str]] | None,
+) -> list[dict[str, Any]]:
     """What the template needs of each row; `same_as` names the row that tells the same story."""
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
@@ -149,14 +175,21 @@ def _entries(scenarios: Sequence[Mapping[str, Any]], stories: Sequence[list[dict
         bad = scenario["verdict"] != "pass"
         opened += bad
         wire = scenario["observed"].get("wire", {})
-        entries.append({
-            "scenario": scenario, "id": anchor, "flaky": len(seen[scenario["name"]]) > 1,
-            "open": bad and opened <= OPEN, "same_as": None if first == anchor else first,
-            "rows": story_rows if first == anchor else [],
-            "wire": " · ".join(
-                f"{side} {ended}" for side in ("peer", "driver") if (ended := _endings(wire.get(side, [])))),
-            "told": _told(scenario["observed"]),
-            "files": evidence[number] if evidence else ()})
+        entries.append(
+            {
+                "scenario": scenario,
+                "id": anchor,
+                "flaky": len(seen[scenario["name"]]) > 1,
+                "open": bad and opened <= OPEN,
+                "same_as": None if first == anchor else first,
+                "rows": story_rows if first == anchor else [],
+                "wire": " · ".join(
+                    f"{side} {ended}" for side in ("peer", "driver") if (ended := _endings(wire.get(side, [])))
+                ),
+                "told": _told(scenario["observed"]),
+                "files": evidence[number] if evidence else (),
+            }
+        )
     return entries
 
 

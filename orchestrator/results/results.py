@@ -188,7 +188,10 @@ class Results:
         """Verdict -> count, how many scenarios are flaky (different verdicts in one run), and rows not run."""
         counts = Counter(result.verdict for result in self.scenarios)
         return {verdict: counts[verdict] for verdict in VERDICTS} | {
-            "flaky": len(self.flaky), "all": len(self.scenarios), "not_run": sum(self.missing.values())}
+            "flaky": len(self.flaky),
+            "all": len(self.scenarios),
+            "not_run": sum(self.missing.values()),
+        }
 
     @property
     def flaky(self) -> list[str]:
@@ -229,9 +232,19 @@ class Results:
     def document(self) -> Document:
         """The document, its rows in the order in which they were asked for."""
         return Document(
-            schema=SCHEMA, state=self.state, why=self.why, exit_code=self.exit_code, asked=self.plan.asked,
-            not_run=self.missing, plan=self.plan, run=self.run, target=self.target, driver=self.driver,
-            totals=self.totals, scenarios=self.plan.ordered(self.scenarios))
+            schema=SCHEMA,
+            state=self.state,
+            why=self.why,
+            exit_code=self.exit_code,
+            asked=self.plan.asked,
+            not_run=self.missing,
+            plan=self.plan,
+            run=self.run,
+            target=self.target,
+            driver=self.driver,
+            totals=self.totals,
+            scenarios=self.plan.ordered(self.scenarios),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The document as it is written."""

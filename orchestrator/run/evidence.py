@@ -38,19 +38,28 @@ class Slice:
         self.log.copy(path, self.position)
 
 
-def save(folder: Path, scenario: Scenario, observations: Sequence[Observation], judgement: Judgement,
-         logs: dict[str, Slice]) -> None:
+def save(
+    folder: Path, scenario: Scenario, observations: Sequence[Observation], judgement: Judgement, logs: dict[str, Slice]
+) -> None:
     """Write the folder: the scenario as it was read, what was observed, the logs, and last the verdict."""
     (folder / "scenario.yaml").write_text(
-        yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8")
+        yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8"
+    )
     observation.write(folder / "observations.jsonl", observations)
-    lines = [visible(str(o.data["text"]), lines=True) for o in observations
-             if (o.source == "driver" or o.kind == "unread") and "text" in o.data]
+    lines = [
+        visible(str(o.data["text"]), lines=True)
+        for o in observations
+        if (o.source == "driver" or o.kind == "unread") and "text" in o.data
+    ]
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)
-    verdict = {"verdict": judgement.verdict, "reasons": judgement.reasons, "remarks": judgement.remarks,
-               "observed": judgement.observed}
+    verdict = {
+        "verdict": judgement.verdict,
+        "reasons": judgement.reasons,
+        "remarks": judgement.remarks,
+        "observed": judgement.observed,
+    }
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 

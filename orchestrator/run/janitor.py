@@ -76,9 +76,11 @@ def clear(folder: Path) -> int:
 
 def tidy(cache: Path) -> Iterator[str]:
     """Remove what the dead left; yields a sentence on each thing that was of any size."""
-    for what, freed in (("a run that was killed left the disks of its labs", _runs(cache / "runs")),
-                        ("half-made images were left by builders that were killed", _images(cache / "images")),
-                        ("half-kept snapshots were left by runs that were killed", _snapshots(cache))):
+    for what, freed in (
+        ("a run that was killed left the disks of its labs", _runs(cache / "runs")),
+        ("half-made images were left by builders that were killed", _images(cache / "images")),
+        ("half-kept snapshots were left by runs that were killed", _snapshots(cache)),
+    ):
         if freed:
             yield f"removed: {what} ({max(1, freed >> 20)} MiB)"
 

@@ -35,7 +35,7 @@ from wsklab.qemu.profile import Accelerator, load_profile
 
 
 @dataclass
-class Ground:
+class Preparation:
     """What every run stands on: the images, the accelerator, the run's folder, and the labs booted so far."""
 
     folder: Path
@@ -52,8 +52,9 @@ class Ground:
     _look_again: float = 0.0  # `time.monotonic`
 
     @classmethod
-    def prepare(cls, folder: Path, console: Console, cold: bool = False, target: str = find.STANDIN,
-                verify: str | None = None) -> Ground:
+    def prepare(
+        cls, folder: Path, console: Console, cold: bool = False, target: str = find.STANDIN, verify: str | None = None
+    ) -> Preparation:
         """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
 
         Raises DriverError, ImageError, MachineError.
@@ -85,13 +86,14 @@ class Ground:
                     try:
                         store.verify(image)
                     except ImageError as error:
-                        self._damaged.append(f"the image was damaged while the run used it, so this verdict may come "
-                                             f"of that: {error}")
+                        self._damaged.append(
+                            f"the image was damaged while the run used it, so this verdict may come of that: {error}"
+                        )
                 self._look_again = time.monotonic() + 50 * (time.monotonic() - began)
             return list(self._damaged)
 
-    def quietly(self) -> Ground:
-        """The same ground, of whose labs the user is shown nothing."""
+    def quietly(self) -> Preparation:
+        """The same preparation, of whose labs the user is shown nothing."""
         return replace(self, console=Console(quiet=True))
 
     def results(self, driver: BuiltDriver, seed: int) -> Results:
@@ -100,8 +102,10 @@ class Ground:
         return Results(
             run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
             target=self.guest.describe(),
-            driver=self.foreign.document() if self.foreign else {
-                "name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"})
+            driver=self.foreign.document()
+            if self.foreign
+            else {"name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"},
+        )
 
     def admitted(self, wanted: int | None) -> int:
         """How many labs this host carries of those that are wanted (None: as many as it can)."""
@@ -129,7 +133,7 @@ class Ground:
         lab = self._boot(driver)
         if self.foreign is not None:
             with self.console.step(f"driver {self.foreign.profile.name}"):
-                lab.invite(self.foreign)
+                lab.install_foreign(self.foreign)
         return lab
 
     def _boot(self, driver: BuiltDriver) -> Lab:
@@ -166,8 +170,9 @@ class Ground:
             self.console.line(f"          the kept snapshot is removed, a cold boot follows: {reason}", "yellow")
             return None
 
-    def _boot_and_keep(self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str],
-                       driver: BuiltDriver) -> Lab:
+    def _boot_and_keep(
+        self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str], driver: BuiltDriver
+    ) -> Lab:
         with snapshots.saving(key) as partial:
             lab = self._lab().boot(driver, self.console.progress, partial)
             if partial is not None:
@@ -181,10 +186,17 @@ class Ground:
         """All that a saved lab depends on."""
         machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
         host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
-        return {**self.guest.ingredients(), "peer": self.peer.key, "driver": driver.sha256,
-                "file": driver.path.name, "profiles": json.dumps(machine, sort_keys=True),
-                "machine": sha256(Path(profile.__file__)), "qemu": accel.qemu_version(),
-                "accelerator": self.accelerator, "host": host}
+        return {
+            **self.guest.ingredients(),
+            "peer": self.peer.key,
+            "driver": driver.sha256,
+            "file": driver.path.name,
+            "profiles": json.dumps(machine, sort_keys=True),
+            "machine": sha256(Path(profile.__file__)),
+            "qemu": accel.qemu_version(),
+            "accelerator": self.accelerator,
+            "host": host,
+        }
 
 
 def _versions() -> dict[str, str]:

@@ -164,8 +164,10 @@ class Run:
             why = f"the lab failed: {error.filename or folder}: {error.strerror}"
             return Done(row(Judgement("infra", (why,), {})))
         mark = lab.journal.mark
-        logs = {"debug.raw": Slice.begin(lab.target.machine.log("debug.log")),
-                "qmp.log": Slice.begin(lab.target.machine.log("qmp.log"))}
+        logs = {
+            "debug.raw": Slice.begin(lab.target.machine.log("debug.log")),
+            "qmp.log": Slice.begin(lab.target.machine.log("qmp.log")),
+        }
         try:
             seed = f"{self.results.run['seed']} {scenario.name} {number}"
             observations = play(lab, scenario, folder / "wire.pcapng", seed)
@@ -183,8 +185,9 @@ class Run:
         except Exception as error:  # a verdict whose evidence is not kept is none
             return Done(row(_failed(error, self.folder)))
 
-    def _unplayed(self, scenario: Scenario, observations: Sequence[Observation], folder: Path,
-                  logs: dict[str, Slice]) -> Judgement:
+    def _unplayed(
+        self, scenario: Scenario, observations: Sequence[Observation], folder: Path, logs: dict[str, Slice]
+    ) -> Judgement:
         """The verdict on a scenario that could not be played, with what evidence there is."""
         found = judge(scenario, observations)
         if found.verdict != "fail":  # else the target went away by its own fault
@@ -224,11 +227,18 @@ class Run:
     def _row(self, item: Item, judgement: Judgement, folder: Path, timing: Mapping[str, float]) -> ScenarioResult:
         scenario = item.scenario
         return ScenarioResult(
-            name=scenario.name, title=scenario.title, repeat=item.number, verdict=judgement.verdict,
-            reasons=judgement.reasons, findings=judgement.remarks, covers=scenario.covers,
-            expected=evidence.as_document(scenario).get("expect", {}), observed=observed(judgement.observed),
+            name=scenario.name,
+            title=scenario.title,
+            repeat=item.number,
+            verdict=judgement.verdict,
+            reasons=judgement.reasons,
+            findings=judgement.remarks,
+            covers=scenario.covers,
+            expected=evidence.as_document(scenario).get("expect", {}),
+            observed=observed(judgement.observed),
             timing={key: round(value, 4) for key, value in timing.items()},
-            evidence=str(folder.relative_to(self.folder)))
+            evidence=str(folder.relative_to(self.folder)),
+        )
 
     def unload(self, lab: Lab, number: int = 1) -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
@@ -245,10 +255,17 @@ class Run:
         except Exception as error:
             verdict, reasons = "infra", list(_failed(error, self.folder).reasons)
         result = ScenarioResult(
-            name=UNLOAD, title="The driver unloads and leaves nothing behind", repeat=number, verdict=verdict,
-            reasons=reasons, covers=UNLOAD_COVERS, expected={}, observed=observed(),
+            name=UNLOAD,
+            title="The driver unloads and leaves nothing behind",
+            repeat=number,
+            verdict=verdict,
+            reasons=reasons,
+            covers=UNLOAD_COVERS,
+            expected={},
+            observed=observed(),
             timing={"total_s": round(time.monotonic() - began, 4)},
-            evidence=str(folder.relative_to(self.folder)))
+            evidence=str(folder.relative_to(self.folder)),
+        )
         self.add(Done(result))
         return result
 
@@ -264,8 +281,11 @@ class Run:
         if self.stop.state is not None:
             state, why = self.stop.state, self.stop.why
         try:
-            gone = [row.evidence for row in self.results.scenarios
-                    if not (self._home.wherever / row.evidence).exists()] if state == "complete" else []
+            gone = (
+                [row.evidence for row in self.results.scenarios if not (self._home.wherever / row.evidence).exists()]
+                if state == "complete"
+                else []
+            )
             if gone:
                 state, why = "aborted", f"evidence was removed while the run went on: {gone[0]} of {len(gone)}"
             elif state == "complete" and len(rows.read(self._home.wherever)) != len(self.results.scenarios):
@@ -275,7 +295,9 @@ class Run:
                 write_atomically(self._home.wherever / "characterisation.yaml", characterise.document(self._behaviours))
             publish.whole(self._home.wherever, self.results)
         except (OSError, ValueError) as error:  # what is on disk says that the run goes on, which is no success either
-            self.results.conclude(self.stop.state or "aborted", self.stop.why or unexpected.sentence(error, self.folder))
+            self.results.conclude(
+                self.stop.state or "aborted", self.stop.why or unexpected.sentence(error, self.folder)
+            )
         janitor.clear(self._home.wherever)
         self._rows.close()
         self._home.close()
@@ -310,8 +332,10 @@ def new_folder(out: Path | None) -> Path:
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}; name another folder with --out.") from None
     if free < evidence.NEEDED_FREE:
-        raise LabError(f"{folder}: only {free >> 20} MiB of disk are free, {evidence.NEEDED_FREE >> 20} are needed; "
-                       "make room or name a folder on another disk with --out.")
+        raise LabError(
+            f"{folder}: only {free >> 20} MiB of disk are free, {evidence.NEEDED_FREE >> 20} are needed; "
+            "make room or name a folder on another disk with --out."
+        )
     return folder
 
 
@@ -326,4 +350,3 @@ def describe(command: str, seed: int, accelerator: str, versions: dict[str, str]
         "accelerator": accelerator,
         "versions": versions,
     }
-

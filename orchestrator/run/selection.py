@@ -15,27 +15,34 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Cast:
+class Selection:
     """The lab's own driver is in every lab: alone as the driver under test, or beside a `foreign` one."""
 
     scenarios: list[Scenario]
     twin: str | None
-    foreign_driver: Foreign | None
+    foreign: Foreign | None
 
 
-def cast(words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], driver: str, twin: str | None,
-         standin: bool, progress: Callable[[str], None]) -> Cast:
+def select(
+    words: Sequence[str],
+    tags: Sequence[str],
+    exclude: Sequence[str],
+    driver: str,
+    twin: str | None,
+    standin: bool,
+    progress: Callable[[str], None],
+) -> Selection:
     """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample."""
     profile = foreign_driver.profile_of(driver)
     if profile.build == "wsklab":
         twin = twin or profile.twin
         if twin is not None and twin not in twins():
             raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
-        return Cast(catalogue.select(words, tags, exclude), twin, None)
+        return Selection(catalogue.select(words, tags, exclude), twin, None)
     foreign_driver.usable(profile, twin)
     scenarios = catalogue.select(words, tags, exclude, catalogue.any_driver)
     scenarios, left_out = any_driver.playable(scenarios, profile, set(words) - catalogue.tags_of(scenarios))
     found = foreign_driver.find(driver, profile, standin, images.cache_folder(), progress)
     for sentence in left_out:
         progress(sentence)
-    return Cast(scenarios, None, found)
+    return Selection(scenarios, None, found)

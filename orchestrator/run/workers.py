@@ -1,6 +1,6 @@
 """Labs side by side: each takes the next scenario as soon as it is free, and all add to one run's results.
 
-The lanes are threads also where there is only one, so that an interruption meets a thread that does nothing but wait.
+The workers are threads also where there is only one, so that an interruption meets a thread that does nothing but wait.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ LOOK = 1.0
 """Seconds between two looks at the run's folder."""
 
 PATIENCE = 10.0
-"""Seconds in which the lanes of a stopped run, whose labs are gone, come to their end."""
+"""Seconds in which the workers of a stopped run, whose labs are gone, come to their end."""
 
 
 class Work:
-    """The scenarios still to be run; any lane may ask."""
+    """The scenarios still to be run; any worker may ask."""
 
     def __init__(self, items: Iterator[Item], stop: Stop) -> None:
         self._items = items
@@ -40,7 +40,7 @@ class Work:
             return self._given_back.pop() if self._given_back else next(self._items, None)
 
     def give_back(self, item: Item) -> None:
-        """The lane that took it has no lab."""
+        """The worker that took it has no lab."""
         with self._lock:
             self._given_back.append(item)
 
@@ -50,8 +50,8 @@ class Work:
 
 
 @dataclass
-class Lanes:
-    """The lanes of one run."""
+class Workers:
+    """The workers of one run."""
 
     run: Run
     work: Work
@@ -65,7 +65,7 @@ class Lanes:
         self._running = 0
 
     def play(self, count: int, room: Callable[[], str | None] = lambda: None) -> None:
-        """Run all the work in `count` lanes; a lane begins when the one before has its lab, and if `room` has no word.
+        """Run all the work in `count` workers; each begins when the one before has its lab, and if `room` has no word.
 
         Whatever goes wrong, and an interruption too, ends up in the run's results, which are concluded afterwards.
         """
@@ -111,7 +111,7 @@ class Lanes:
                 self._changed.notify_all()
 
         try:
-            self._lane(number, begun)
+            self._worker(number, begun)
         except BaseException as error:
             if not self.run.stop.requested:
                 self._failures.append(unexpected.sentence(error, self.run.folder))
@@ -122,7 +122,7 @@ class Lanes:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _lane(self, number: int, ready: Callable[[], None]) -> None:
+    def _worker(self, number: int, ready: Callable[[], None]) -> None:
         suspect = False
         try:
             while (item := self.work.take()) is not None:
@@ -141,7 +141,7 @@ class Lanes:
             self._stop(number)
 
     def _next_lab(self, number: int, suspect: bool = False) -> None:
-        """Make the lane's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
+        """Make the worker's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
         try:
             self._labs[number] = self.run.next_lab(self._labs.get(number), suspect)
         except BaseException:
@@ -169,6 +169,8 @@ class Lanes:
 
 def _again(first: Done, second: Done) -> Done:
     """The second attempt, which tells of the first."""
-    finding = (f"run again on a fresh lab, as the first attempt ended with '{'; '.join(first.result.reasons)}' "
-               f"(see {first.result.evidence})")
+    finding = (
+        f"run again on a fresh lab, as the first attempt ended with '{'; '.join(first.result.reasons)}' "
+        f"(see {first.result.evidence})"
+    )
     return replace(second, result=replace(second.result, findings=(finding, *second.result.findings)))

@@ -12,8 +12,9 @@ from wsklab.orchestrator.scenario.scenario import Scenario, Socket
 HELP = "`wsklab scenario list` marks with any-driver what every driver can play"
 
 
-def playable(scenarios: Sequence[Scenario], profile: DriverProfile,
-             named: Collection[str]) -> tuple[list[Scenario], list[str]]:
+def playable(
+    scenarios: Sequence[Scenario], profile: DriverProfile, named: Collection[str]
+) -> tuple[list[Scenario], list[str]]:
     """(what `profile`'s driver can play, why the others are left out), a sentence for each.
 
     Raises UsageError when one cannot be played and the user has `named` any by name or file, or when nothing is left.
@@ -37,18 +38,27 @@ def misfits(scenario: Scenario, profile: DriverProfile) -> Iterator[str]:
     for number, action in enumerate(scenario.steps, 1):
         arguments, here = action.step.arguments, f"step {number} ({action})"
         if action.actor == "driver":
-            if not _open_to_all(arguments) or getattr(action.step, "expect", None) or getattr(
-                    action.step, "returns", None):
-                yield (f"{here} takes the lab's own driver, any other can only be told to `connect` and be watched "
-                       f"with `await: disconnect`; {HELP}")
+            if (
+                not _open_to_all(arguments)
+                or getattr(action.step, "expect", None)
+                or getattr(action.step, "returns", None)
+            ):
+                yield (
+                    f"{here} takes the lab's own driver, any other can only be told to `connect` and be watched "
+                    f"with `await: disconnect`; {HELP}"
+                )
         elif isinstance(arguments, verbs.PeerConnect):
             yield f"{here} is done by `driver: connect` when the peer is who connects; leave the step out"
         elif isinstance(arguments, verbs.PeerAwait) and arguments.what == "readable" and not _talks(profile):
-            yield (f"in {here} the peer waits for bytes, and the profile does not say that the driver sends any; "
-                   f"give `greeting` or `replies` under `provoke`")
+            yield (
+                f"in {here} the peer waits for bytes, and the profile does not say that the driver sends any; "
+                f"give `greeting` or `replies` under `provoke`"
+            )
     if not scenario.expect.disconnect and all(pattern.kind == "disc" for pattern in profile.patterns):
-        yield ("it expects no event, and a driver of which only `disc` lines are known is silent for any reason; "
-               "give a pattern of kind `open` or `load`")
+        yield (
+            "it expects no event, and a driver of which only `disc` lines are known is silent for any reason; "
+            "give a pattern of kind `open` or `load`"
+        )
     for name in ("receive", "send", "indication", "order", "characterise"):
         if getattr(scenario.expect, name):
             yield f"it expects something under `{name}`, which only the lab's own driver reports; {HELP}"

@@ -34,8 +34,12 @@ def any_driver() -> tuple[Scenario, ...]:
     return tuple(load(path) for path in sorted(FOR_ANY_DRIVER.glob("*.yaml")))
 
 
-def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str] = (),
-           suite: Callable[[], Sequence[Scenario]] = built_in) -> list[Scenario]:
+def select(
+    words: Sequence[str],
+    tags: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    suite: Callable[[], Sequence[Scenario]] = built_in,
+) -> list[Scenario]:
     """What the command line names: scenario names, tags, files or folders; nothing named is the `suite`.
 
     Every file is read and checked before anything is booted. Raises UsageError.
@@ -52,8 +56,10 @@ def select(words: Sequence[str], tags: Sequence[str] = (), exclude: Sequence[str
     unique: dict[str, Scenario] = {}
     for scenario in chosen:
         if unique.setdefault(scenario.name, scenario) != scenario:
-            raise UsageError(f"two different scenarios are called '{scenario.name}': results are kept by name, so one "
-                             "of them needs another.")
+            raise UsageError(
+                f"two different scenarios are called '{scenario.name}': results are kept by name, so one "
+                "of them needs another."
+            )
     if not unique:
         raise UsageError("these choices leave no scenario to run; `wsklab scenario list` shows names and tags.")
     return list(unique.values())
@@ -86,8 +92,9 @@ def files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             # What may not be entered is passed over; rglob() would end there.
-            inside = sorted(Path(at, name) for at, _, names in os.walk(path) for name in names
-                            if name.endswith(SUFFIXES))
+            inside = sorted(
+                Path(at, name) for at, _, names in os.walk(path) for name in names if name.endswith(SUFFIXES)
+            )
             if not inside:
                 raise UsageError(f"{path}: no {' or '.join(SUFFIXES)} file in this folder.")
             found += inside

@@ -113,8 +113,11 @@ class ExpectedEnds(Strict):
     def _lists(cls, value: Any) -> Any:
         """`rst` stands for `[rst]`, `none` for the empty list."""
         if isinstance(value, dict):
-            lists = {key: value[key] if isinstance(value[key], list) else [value[key]]
-                     for key in ("peer", "driver") if key in value}
+            lists = {
+                key: value[key] if isinstance(value[key], list) else [value[key]]
+                for key in ("peer", "driver")
+                if key in value
+            }
             return value | {key: [end for end in item if end != "none"] for key, item in lists.items()}
         return value
 
@@ -134,8 +137,10 @@ class ExpectedWire(ExpectedEnds):
         """What must be seen on one connection."""
         for one in self.each:
             if one.conn == conn:
-                return ExpectedEnds(peer=self.peer if one.peer is None else one.peer,
-                                    driver=self.driver if one.driver is None else one.driver)
+                return ExpectedEnds(
+                    peer=self.peer if one.peer is None else one.peer,
+                    driver=self.driver if one.driver is None else one.driver,
+                )
         return self
 
 
@@ -186,8 +191,11 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _something_is_drawn(self) -> Self:
-        wants = [*(self.expect.wire.peer or []), *(self.expect.wire.driver or []),
-                 *(e.abortive for e in self.expect.disconnect)]
+        wants = [
+            *(self.expect.wire.peer or []),
+            *(self.expect.wire.driver or []),
+            *(e.abortive for e in self.expect.disconnect),
+        ]
         if "drawn" in wants and not any(a.peer is not None and a.peer.close_all is not None for a in self.steps):
             raise ValueError("'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`")
         return self

@@ -45,8 +45,9 @@ class Step(Strict):
     @property
     def verb(self) -> str:
         """The verb of this step, as a Python name (`await_`, `forge`)."""
-        return next(name for name in type(self).model_fields
-                    if name not in self.options and getattr(self, name) is not None)
+        return next(
+            name for name in type(self).model_fields if name not in self.options and getattr(self, name) is not None
+        )
 
     @property
     def arguments(self) -> Any:

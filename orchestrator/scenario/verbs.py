@@ -27,8 +27,18 @@ def _outcome(text: str) -> str:
     return text
 
 
-Reported = Literal["disconnect", "indication", "accept", "accepted", "callback-end", "connect", "receive",
-                   "send", "close", "local-disconnect"]
+Reported = Literal[
+    "disconnect",
+    "indication",
+    "accept",
+    "accepted",
+    "callback-end",
+    "connect",
+    "receive",
+    "send",
+    "close",
+    "local-disconnect",
+]
 """What the driver reports, as scenarios call it; `facts.LINES` says which lines tell of it."""
 
 Outcome = Annotated[str, AfterValidator(_outcome)]

@@ -21,7 +21,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.resource_usage import resident
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import Points
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.kd import packet
@@ -78,8 +78,16 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
             continue
         percent = 100 * (new["median"] / old["median"] - 1) if old["median"] else None
         apart = new["least"] > old["most"] or new["most"] < old["least"]
-        changes.append(Change(old["name"], old["unit"], old["median"], new["median"],
-                              None if percent is None else round(percent, 1), apart))
+        changes.append(
+            Change(
+                old["name"],
+                old["unit"],
+                old["median"],
+                new["median"],
+                None if percent is None else round(percent, 1),
+                apart,
+            )
+        )
     return changes
 
 
@@ -97,8 +105,7 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def document(about: Mapping[str, Any], figures: Sequence[Figure],
-             growth: Mapping[str, Points]) -> dict[str, Any]:
+def document(about: Mapping[str, Any], figures: Sequence[Figure], growth: Mapping[str, Points]) -> dict[str, Any]:
     """bench.json; `growth` is name -> points (x, y)."""
     return {"schema": SCHEMA, "about": dict(about), "figures": [asdict(f) for f in figures], "growth": dict(growth)}
 
@@ -146,8 +153,9 @@ def kd_figure(repeats: int) -> Figure:
     rates = []
     for _ in range(repeats):
         session, count = Session(), 2000
-        packets = [packet.encode(Packet(Kind.DEBUG_IO, packet.INITIAL_ID | (number & 1), payload))
-                   for number in range(count)]
+        packets = [
+            packet.encode(Packet(Kind.DEBUG_IO, packet.INITIAL_ID | (number & 1), payload)) for number in range(count)
+        ]
         began = time.perf_counter()
         events = sum(len(session.feed(data, number * 1e-3).events) for number, data in enumerate(packets))
         rates.append(count / (time.perf_counter() - began))
@@ -161,15 +169,15 @@ def kd_figure(repeats: int) -> Figure:
 class Labs:
     """The figures that take a lab. Every scenario is judged, and a verdict other than pass ends the bench."""
 
-    def __init__(self, ground: Ground, driver: BuiltDriver, folder: Path) -> None:
-        self._ground = ground
+    def __init__(self, preparation: Preparation, driver: BuiltDriver, folder: Path) -> None:
+        self._preparation = preparation
         self._driver = driver
-        self._run = Run(folder, ground.results(driver, 1), Console(quiet=True), lambda: self._lab(False))
+        self._run = Run(folder, preparation.results(driver, 1), Console(quiet=True), lambda: self._lab(False))
         self._numbers = itertools.count(1)
 
     def _lab(self, cold: bool) -> Lab:
-        self._ground.cold = cold
-        return self._ground.boot(self._driver)
+        self._preparation.cold = cold
+        return self._preparation.boot(self._driver)
 
     def one(self, lab: Lab, scenario: Scenario) -> float:
         """Seconds of one scenario, evidence and verdict included."""
@@ -212,14 +220,15 @@ class Labs:
                 figure("shared scenario", "s", shared),
                 figure("our own Python per scenario", "ms", [1000 * value for value in cpu]),
                 figure(f"verdicts per minute, {many.connections} at once", "/min", verdicts),
-                *(figure(f"memory of the {name}'s QEMU", "MiB", [resident(lab.machine(name).pid)])
-                  for name in ("target", "peer")),
+                *(
+                    figure(f"memory of the {name}'s QEMU", "MiB", [resident(lab.machine(name).pid)])
+                    for name in ("target", "peer")
+                ),
                 figure("memory of ours", "MiB", [resident(os.getpid())]),
                 figure("disk of a running lab", "MiB", [_blocks(lab.folder)]),
             ]
         finally:
             lab.stop()
-
 
     def by_connections(self, many: Scenario, counts: Sequence[int], repeats: int) -> Points:
         """(connections, seconds of a scenario with so many side by side: the median of `repeats`)."""

@@ -19,8 +19,13 @@ from wsklab.orchestrator.scenario.model import Strict
 from wsklab.orchestrator.scenario.scenario import KNOWN, ExpectedTransfer, Scenario
 
 CATALOGUE = Path(__file__).with_name("requirements.yaml")
-WAYS = {"scenarios": "judged by scenarios", "tests": "by other tests", "recorded": "only recorded by scenarios",
-        "not here": "not on the stand-in", "nothing": "by nothing, which is a mistake"}
+WAYS = {
+    "scenarios": "judged by scenarios",
+    "tests": "by other tests",
+    "recorded": "only recorded by scenarios",
+    "not here": "not on the stand-in",
+    "nothing": "by nothing, which is a mistake",
+}
 GROUPS = {"R": "Requirements", "C": "Endings", "BF": "Bugs met in the field"}
 
 
@@ -119,8 +124,9 @@ def catalogue() -> Catalogue:
     return yaml_source.load(CATALOGUE, Catalogue)
 
 
-def rows(known: Catalogue, scenarios: Iterable[Scenario], twins: Iterable[Twin],
-         verdicts: Mapping[str, Verdict]) -> list[Row]:
+def rows(
+    known: Catalogue, scenarios: Iterable[Scenario], twins: Iterable[Twin], verdicts: Mapping[str, Verdict]
+) -> list[Row]:
     """One row for each assigned number, in the order of the reference."""
     covering = _covering(scenarios)
     breaking = list(twins)
@@ -130,8 +136,15 @@ def rows(known: Catalogue, scenarios: Iterable[Scenario], twins: Iterable[Twin],
         return Use(name, recorded, last.verdict if last else None, last.run if last else None)
 
     return [
-        Row(number, entry.title, tuple(use(*pair) for pair in covering.get(number, ())), tuple(entry.elsewhere),
-            entry.not_on_standin, entry.limit, tuple(twin.name for twin in breaking if number in twin.rules))
+        Row(
+            number,
+            entry.title,
+            tuple(use(*pair) for pair in covering.get(number, ())),
+            tuple(entry.elsewhere),
+            entry.not_on_standin,
+            entry.limit,
+            tuple(twin.name for twin in breaking if number in twin.rules),
+        )
         for number, entry in sorted(known.entries.items(), key=lambda item: _order(item[0]))
     ]
 
@@ -182,8 +195,9 @@ def newest(documents: Iterable[Mapping[str, Any]]) -> dict[str, Verdict]:
     for document in sorted(documents, key=lambda d: str(d["run"]["started"])):
         run = document["run"]
         if document["driver"].get("twin"):
-            raise UsageError(f"run {run['id']} is of the twin '{document['driver']['twin']}'; "
-                             "coverage is of the correct driver.")
+            raise UsageError(
+                f"run {run['id']} is of the twin '{document['driver']['twin']}'; coverage is of the correct driver."
+            )
         seen: dict[str, set[str]] = {}
         for result in document["scenarios"]:
             seen.setdefault(result["name"], set()).add(result["verdict"])
@@ -202,8 +216,12 @@ def counts(table: Iterable[Row]) -> dict[str, dict[str, int]]:
 
 def as_document(table: Sequence[Row], wrong: Sequence[str]) -> dict[str, Any]:
     """`wsklab scenario coverage --json`."""
-    return {"schema": 1, "counts": counts(table), "problems": list(wrong),
-            "rows": [asdict(row) | {"by": row.by} for row in table]}
+    return {
+        "schema": 1,
+        "counts": counts(table),
+        "problems": list(wrong),
+        "rows": [asdict(row) | {"by": row.by} for row in table],
+    }
 
 
 # --- docs/coverage.md -------------------------------------------------------------------------------------------------

@@ -29,13 +29,17 @@ ROOMY = 8 << 30
 """Bytes of disk for images, snapshots, and the evidence of many runs."""
 
 _PURPOSES: tuple[tuple[Purpose, Verdict, str], ...] = (
-    ("run", "fail", "commands and files"), ("windows", "warn", "commands for Windows"), ("test", "warn", "commands for tests"))
+    ("run", "fail", "commands and files"),
+    ("windows", "warn", "commands for Windows"),
+    ("test", "warn", "commands for tests"),
+)
 
 STANDIN_MEMORY = 1200 << 20
 """Bytes that the stand-in, the peer and we need at once."""
 
 WINDOWS_MEMORY = 5 << 30
 """The same with Windows as the target."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -68,8 +72,12 @@ def qemu(version: Callable[[], str]) -> Finding:
     try:
         number = tuple(int(part) for part in said.split(maxsplit=1)[0].split(".")[:2])
     except (ValueError, IndexError):
-        return Finding("QEMU", "warn", f"its version is not understood: {said!r}",
-                       f"{'.'.join(map(str, OLDEST_QEMU))} or newer is wanted")
+        return Finding(
+            "QEMU",
+            "warn",
+            f"its version is not understood: {said!r}",
+            f"{'.'.join(map(str, OLDEST_QEMU))} or newer is wanted",
+        )
     if number < OLDEST_QEMU:
         return Finding("QEMU", "fail", said, f"install {'.'.join(map(str, OLDEST_QEMU))} or newer")
     return Finding("QEMU", "ok", said)
@@ -82,10 +90,15 @@ def confined(user: int, tcg: Confinement, kvm: Confinement) -> Finding:
     if kvm.user is not None:
         return Finding("user of QEMU", "ok", f"{kvm.user}, without files or capabilities of its own")
     if tcg.user is not None:
-        return Finding("user of QEMU", "warn", f"{tcg.user}, but under KVM root, without capabilities",
-                       "chgrp kvm /dev/kvm && chmod 660 /dev/kvm; or run the lab as another user than root")
-    return Finding("user of QEMU", "warn", "root, without capabilities",
-                   "run the lab as another user than root (docs/images.md)")
+        return Finding(
+            "user of QEMU",
+            "warn",
+            f"{tcg.user}, but under KVM root, without capabilities",
+            "chgrp kvm /dev/kvm && chmod 660 /dev/kvm; or run the lab as another user than root",
+        )
+    return Finding(
+        "user of QEMU", "warn", "root, without capabilities", "run the lab as another user than root (docs/images.md)"
+    )
 
 
 def commands(which: Callable[[str], str | None]) -> Iterator[Finding]:
@@ -107,8 +120,12 @@ def uefi() -> Finding:
         return Finding("firmware", "warn", str(error), "apt-get install ovmf; Windows targets need it")
     missing = [str(path) for path in (found.code, found.variables) if not path.exists()]
     if missing:
-        return Finding("firmware", "warn", f"described, but not there: {', '.join(missing)}",
-                       "apt-get install --reinstall ovmf; Windows targets need it")
+        return Finding(
+            "firmware",
+            "warn",
+            f"described, but not there: {', '.join(missing)}",
+            "apt-get install --reinstall ovmf; Windows targets need it",
+        )
     return Finding("firmware", "ok", str(found.code))
 
 
@@ -128,9 +145,13 @@ def acceleration(cache: Path) -> Finding:
         return Finding("accelerator", "fail", f"not tried: {error}", "see to QEMU first")
     if choice.name == "kvm":
         return Finding("accelerator", "ok", f"KVM: {choice.reason}")
-    return Finding("accelerator", "warn", f"TCG: {choice.reason}",
-                   "everything works, about ten times slower; for KVM, a host with /dev/kvm open to you and working "
-                   "nested virtualisation if it is itself a guest")
+    return Finding(
+        "accelerator",
+        "warn",
+        f"TCG: {choice.reason}",
+        "everything works, about ten times slower; for KVM, a host with /dev/kvm open to you and working "
+        "nested virtualisation if it is itself a guest",
+    )
 
 
 def disk(what: str, path: Path, free: int) -> Finding:
@@ -167,8 +188,13 @@ def stored() -> Finding:
     missing = {"peer", "standin"} - {image.name for image in found}
     detail = ", ".join(f"{image.name} {image.manifest.size_bytes >> 20} MiB" for image in found) or "none"
     if missing:
-        return Finding("images", "warn", detail, f"`wsklab image build {' '.join(sorted(missing))}`, or the first run, "
-                                                 "makes what is missing (about two minutes)")
+        return Finding(
+            "images",
+            "warn",
+            detail,
+            f"`wsklab image build {' '.join(sorted(missing))}`, or the first run, "
+            "makes what is missing (about two minutes)",
+        )
     return Finding("images", "ok", detail)
 
 

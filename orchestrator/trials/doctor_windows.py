@@ -84,16 +84,22 @@ def before_load(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
         if not options & TEST_SIGNING:
             raise LabError(f"test signing is not in force in this boot (code integrity options {options:#x}).")
         if options & MEMORY_INTEGRITY:
-            raise LabError(f"Memory Integrity is on (code integrity options {options:#x}), under which fewer drivers "
-                           "load than a lab is for.")
+            raise LabError(
+                f"Memory Integrity is on (code integrity options {options:#x}), under which fewer drivers "
+                "load than a lab is for."
+            )
         return f"in force (code integrity options {options:#x})"
 
     yield Check("boots", "COM2 must be that of the Windows target", system)
     yield Check("kernel debugger", "`bcdedit /debug` and `/dbgsettings` in the guest; see kd.jsonl", debugger)
     if guest.has_ssh:
         yield Check("SSH to Windows", r"see C:\ProgramData\ssh\logs in the guest; without SSH, files go by a disc", ssh)
-    yield Check("test signing", "Secure Boot and Memory Integrity must be off, `bcdedit /set testsigning on`, restart; "
-                                "or build the image again", signing)
+    yield Check(
+        "test signing",
+        "Secure Boot and Memory Integrity must be off, `bcdedit /set testsigning on`, restart; "
+        "or build the image again",
+        signing,
+    )
 
 
 def after_load(lab: Lab) -> Iterator[Check]:
@@ -129,8 +135,12 @@ def after_failure(lab: Lab, facts: dict[str, Any]) -> Iterator[Finding]:
     if attached(transcript):
         yield Finding("boots", "ok", "its kernel speaks KD on COM1")
     else:
-        yield Finding("boots", "fail", "its kernel has said nothing on COM1",
-                      f"look at {machine.folder / 'screen.png'} and at firmware.log beside it: did it boot at all?")
+        yield Finding(
+            "boots",
+            "fail",
+            "its kernel has said nothing on COM1",
+            f"look at {machine.folder / 'screen.png'} and at firmware.log beside it: did it boot at all?",
+        )
 
 
 def code_integrity(run: Callable[[str], str]) -> int:

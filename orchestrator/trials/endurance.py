@@ -75,9 +75,13 @@ class Endurance:
             unloaded = self.run.unload(lab)
         finally:
             lab.stop()
-        return {"scenario": scenario.name, "endings": rounds * scenario.connections,
-                "seconds": round(time.monotonic() - began, 1), "verdicts": self.run.results.totals,
-                "unload": unloaded.verdict} | _document(series)
+        return {
+            "scenario": scenario.name,
+            "endings": rounds * scenario.connections,
+            "seconds": round(time.monotonic() - began, 1),
+            "verdicts": self.run.results.totals,
+            "unload": unloaded.verdict,
+        } | _document(series)
 
     def restores(self, scenario: Scenario, count: int, looks: int) -> dict[str, Any]:
         """`count` times back to the snapshot, a scenario after each. Raises LabError."""
@@ -97,11 +101,15 @@ class Endurance:
         finally:
             lab.stop()
         verdicts = [result.verdict for result in self.run.results.scenarios[first:]]
-        return {"scenario": scenario.name, "restores": count, "fell_back": labs - 1,
-                "seconds": round(time.monotonic() - began, 1),
-                "median_restore_s": round(statistics.median(times), 3), "longest_restore_s": round(max(times), 3),
-                "verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))}
-                } | _document(series)
+        return {
+            "scenario": scenario.name,
+            "restores": count,
+            "fell_back": labs - 1,
+            "seconds": round(time.monotonic() - began, 1),
+            "median_restore_s": round(statistics.median(times), 3),
+            "longest_restore_s": round(max(times), 3),
+            "verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+        } | _document(series)
 
     def _one(self, lab: Lab, scenario: Scenario, number: int) -> None:
         result = self.run.one(lab, scenario, number)

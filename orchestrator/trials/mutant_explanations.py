@@ -39,8 +39,12 @@ class Explanation(BaseModel):
 
     def explains(self, mutant: Mutant) -> bool:
         """Whether it speaks of that mutant; every word that it has must fit."""
-        words = ((self.id, mutant.id), (self.before, mutant.before), (self.function, mutant.function),
-                 (self.operator, mutant.operator))
+        words = (
+            (self.id, mutant.id),
+            (self.before, mutant.before),
+            (self.function, mutant.function),
+            (self.operator, mutant.operator),
+        )
         return fnmatchcase(mutant.file, self.file) and all(said in (None, is_) for said, is_ in words)
 
 

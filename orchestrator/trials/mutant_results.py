@@ -64,8 +64,19 @@ def outcome(mutant: Mutant, source: str, rows: Sequence[Row], seconds: float) ->
     by = next((row for row in rows if row.verdict == "fail"), None)
     odd = tuple(row for row in rows if row.verdict not in ("pass", "fail"))
     result: Result = "caught" if by else "noticed" if any(row.verdict in ODD for row in odd) else "survived"
-    return Outcome(mutant.id, mutant.file, mutant.line, mutant.function, mutant.operator, mutant.diff(source), result,
-                   by, odd, len(rows), round(seconds, 2))
+    return Outcome(
+        mutant.id,
+        mutant.file,
+        mutant.line,
+        mutant.function,
+        mutant.operator,
+        mutant.diff(source),
+        result,
+        by,
+        odd,
+        len(rows),
+        round(seconds, 2),
+    )
 
 
 class Order:
@@ -88,6 +99,7 @@ class Order:
     def stages(self, mutant: Mutant) -> tuple[list[Scenario], list[Scenario]]:
         """Those to begin with, and the others."""
         with self._lock:
+
             def rank(scenario: Scenario) -> tuple[int, ...]:
                 places = (f"{mutant.file} {mutant.function}", mutant.file, "")
                 return tuple(-self._catches[place, scenario.name] for place in places)
@@ -104,18 +116,25 @@ def document(about: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str,
         "schema": SCHEMA,
         "about": dict(about),
         "totals": _totals(outcomes),
-        "operators": {name: _totals(mine) for name in OPERATORS
-                      if (mine := [done for done in outcomes if done.operator == name])},
-        "files": {name: _totals([done for done in outcomes if done.file == name])
-                  for name in sorted({done.file for done in outcomes})},
+        "operators": {
+            name: _totals(mine) for name in OPERATORS if (mine := [done for done in outcomes if done.operator == name])
+        },
+        "files": {
+            name: _totals([done for done in outcomes if done.file == name])
+            for name in sorted({done.file for done in outcomes})
+        },
         "mutants": [asdict(done) for done in outcomes],
     }
 
 
 def _totals(outcomes: Sequence[Outcome]) -> dict[str, int]:
     counts = Counter(done.result for done in outcomes)
-    return {"all": len(outcomes), "caught": counts["caught"], "noticed": counts["noticed"],
-            "survived": counts["survived"]}
+    return {
+        "all": len(outcomes),
+        "caught": counts["caught"],
+        "noticed": counts["noticed"],
+        "survived": counts["survived"],
+    }
 
 
 # --- the file of outcomes: a line each, so that a run that was cut short can go on ----------------------------------

@@ -53,7 +53,7 @@ class Subject(Protocol):
         ...
 
 
-class Lane:
+class Worker:
     """One lab, taken back to the same moment for each mutant."""
 
     def __init__(self, boot: Callable[[], Lab]) -> None:
@@ -91,10 +91,10 @@ class Lane:
 
 
 class Trial:
-    """Mutants on one lane, one after another."""
+    """Mutants on one worker, one after another."""
 
-    def __init__(self, lane: Lane, subject: Subject, order: Order, run: Callable[[str], Run]) -> None:
-        self._lane = lane
+    def __init__(self, worker: Worker, subject: Subject, order: Order, run: Callable[[str], Run]) -> None:
+        self._worker = worker
         self._subject = subject
         self._order = order
         self._run = run
@@ -104,7 +104,7 @@ class Trial:
         began = time.monotonic()
         rows = [row] if (row := self._subject.before(built)) else []
         if not any(row.verdict == "fail" for row in rows):
-            attempt = _Attempt(self._lane, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
+            attempt = _Attempt(self._worker, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
             for stage in self._order.stages(built.mutant):
                 attempt.stage(stage)
             attempt.end()
@@ -116,8 +116,10 @@ class Trial:
 class _Attempt:
     """One mutant in labs; `rows` gets what they say."""
 
-    def __init__(self, lane: Lane, subject: Subject, built: Built, run: Run, rows: list[Row], deadline: float) -> None:
-        self._lane = lane
+    def __init__(
+        self, worker: Worker, subject: Subject, built: Built, run: Run, rows: list[Row], deadline: float
+    ) -> None:
+        self._worker = worker
         self._subject = subject
         self._driver = built.driver
         self._run = run
@@ -150,7 +152,7 @@ class _Attempt:
 
     def _load(self) -> Lab | None:
         """A lab with the mutant loaded; None if it does not load, which is a row of its own."""
-        lab = self._lane.bare()
+        lab = self._worker.bare()
         try:
             self._subject.put(lab, self._driver)
             return lab
@@ -172,7 +174,7 @@ class _Attempt:
 
         A busy host makes some scenario fail now and then, which would flatter the lab.
         """
-        if self._judged(self._lane.fresh(), scenario).verdict != "pass":
+        if self._judged(self._worker.fresh(), scenario).verdict != "pass":
             self._rows.append(replace(row, verdict="unsound"))
             return self._load()
         if (lab := self._load()) is None:
@@ -218,7 +220,7 @@ def trustworthy(lab: Lab) -> bool:
     return True
 
 
-class Lanes:
+class Workers:
     """Several trials side by side, which take from one stream of builds."""
 
     def __init__(self, builds: Iterator[Built], done: Callable[[Outcome], None]) -> None:
@@ -228,7 +230,7 @@ class Lanes:
         self._failure: Exception | None = None
         self._closed = False
 
-    def play(self, trials: Sequence[tuple[Lane, Trial]]) -> None:
+    def play(self, trials: Sequence[tuple[Worker, Trial]]) -> None:
         """Until no build is left. Raises what first kept a trial from going on."""
         threads = [threading.Thread(target=self._guarded, args=(trial,), daemon=True) for _, trial in trials]
         try:
@@ -238,8 +240,8 @@ class Lanes:
                 thread.join()
         finally:
             self._closed = True
-            for lane, _ in trials:
-                lane.stop()
+            for worker, _ in trials:
+                worker.stop()
         if self._failure is not None:
             raise self._failure
 
@@ -258,4 +260,3 @@ class Lanes:
     def _take(self) -> Built | None:
         with self._lock:
             return None if self._closed else next(self._builds, None)
-

@@ -38,8 +38,10 @@ class Candidates:
 @cache
 def candidates(code: Code) -> Candidates:
     """Every mutant of the driver or the provider."""
-    sources = {f"{FOLDERS[code]}/{path.name}": path.read_text(encoding="utf-8")
-               for path in sorted((HOME / FOLDERS[code]).glob("*.c"))}
+    sources = {
+        f"{FOLDERS[code]}/{path.name}": path.read_text(encoding="utf-8")
+        for path in sorted((HOME / FOLDERS[code]).glob("*.c"))
+    }
     return Candidates(tuple(m for name, text in sources.items() for m in generate(name, text)), sources)
 
 
@@ -91,5 +93,3 @@ class Builder:
 
     def _build(self, mutant: Mutant) -> BuiltDriver | None:
         return self._rebuild.build(mutant.id, mutant.file, mutant.apply(self._sources[mutant.file]))
-
-

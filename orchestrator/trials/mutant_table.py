@@ -14,8 +14,9 @@ MARKS = {"caught": ("âœ“", "green"), "noticed": ("?", "yellow"), "survived": ("â
 def line(console: Console, done: Outcome) -> None:
     """One line as soon as a mutant has been run, and what caught it."""
     mark, colour = MARKS[done.result]
-    console.line(f"{done.seconds:6.1f} s  {mark} {done.result:9} {done.id}  {done.file}:{done.line} {done.operator}",
-                 colour)
+    console.line(
+        f"{done.seconds:6.1f} s  {mark} {done.result:9} {done.id}  {done.file}:{done.line} {done.operator}", colour
+    )
     row = done.by or (done.rows[0] if done.rows else None)
     if row is not None:
         console.line(f"          {row.scenario}{'' if done.by else f' {row.verdict}'}: {row.reason}", "dim")
@@ -34,11 +35,18 @@ def show(console: Console, document: Mapping[str, Any]) -> None:
     for title in ("operators", "files"):
         console.line(f"\n{title:24}   all  caught  noticed  survived", "bold")
         for name, counts in document[title].items():
-            console.line(f"{name:24} {counts['all']:5} {counts['caught']:7} {counts['noticed']:8} "
-                         f"{counts['survived']:9}")
+            console.line(
+                f"{name:24} {counts['all']:5} {counts['caught']:7} {counts['noticed']:8} {counts['survived']:9}"
+            )
     totals, about = document["totals"], document["about"]
     percent = f"{100 * totals['caught'] / totals['all']:.1f} %" if totals["all"] else "none"
-    console.line(f"\n{totals['caught']} of {totals['all']} mutants caught ({percent}), {totals['noticed']} noticed but "
-                 f"not blamed, {totals['survived']} survived", "bold")
-    console.line(f"{about['candidates']} mutants of this code in all, {about['equivalent']} of them explained as "
-                 f"equivalent; {about['without_effect']} of those drawn did not compile or changed nothing", "dim")
+    console.line(
+        f"\n{totals['caught']} of {totals['all']} mutants caught ({percent}), {totals['noticed']} noticed but "
+        f"not blamed, {totals['survived']} survived",
+        "bold",
+    )
+    console.line(
+        f"{about['candidates']} mutants of this code in all, {about['equivalent']} of them explained as "
+        f"equivalent; {about['without_effect']} of those drawn did not compile or changed nothing",
+        "dim",
+    )

@@ -21,8 +21,10 @@ try:
 except ImportError:
     from wsklab.orchestrator.errors import UsageError
 
-    raise UsageError("mutations need tree-sitter and its C grammar, which are not installed: "
-                     "pip install 'wsklab[mutate]', or in a checkout .venv/bin/pip install -e '.[mutate]'.") from None
+    raise UsageError(
+        "mutations need tree-sitter and its C grammar, which are not installed: "
+        "pip install 'wsklab[mutate]', or in a checkout .venv/bin/pip install -e '.[mutate]'."
+    ) from None
 
 OPERATORS = {
     "negate-condition": "the condition of if, while, for or ?: the other way round",
@@ -43,7 +45,8 @@ OPERATORS = {
 """What each operator does, by its name."""
 
 _RELEASES = re.compile(
-    r"(?i)(release|free|dereference|unlock|drop|leave|close|delete|deregister|destroy|undo|unlink|remove|complete)")
+    r"(?i)(release|free|dereference|unlock|drop|leave|close|delete|deregister|destroy|undo|unlink|remove|complete)"
+)
 _COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
 _NUMBER = re.compile(r"(?i)(0x[0-9a-f]+|[0-9]+)([ul]*)")
 _SMALL = 1000
@@ -77,8 +80,9 @@ class Mutant:
 
     def diff(self, source: str) -> str:
         """What it changes, as a unified diff."""
-        lines = difflib.unified_diff(source.splitlines(), self.apply(source).splitlines(),
-                                     f"a/{self.file}", f"b/{self.file}", lineterm="", n=2)
+        lines = difflib.unified_diff(
+            source.splitlines(), self.apply(source).splitlines(), f"a/{self.file}", f"b/{self.file}", lineterm="", n=2
+        )
         return "\n".join(lines) + "\n"
 
 
@@ -117,8 +121,17 @@ def _mutant(file: str, data: bytes, function: str, change: _Change, times: Count
     key = (file, function, change.operator, line.strip(), str(column), before, change.after)
     times[key] += 1
     digest = hashlib.sha256("\0".join((*key, str(times[key]))).encode()).hexdigest()[:10]
-    return Mutant(digest, file, node.start_point[0] + 1, function, change.operator, node.start_byte, node.end_byte,
-                  before, change.after)
+    return Mutant(
+        digest,
+        file,
+        node.start_point[0] + 1,
+        function,
+        change.operator,
+        node.start_byte,
+        node.end_byte,
+        before,
+        change.after,
+    )
 
 
 # --- where mutations may be -------------------------------------------------------------------------------------------
@@ -149,8 +162,12 @@ def _changes(function: Node) -> Iterator[_Change]:
 
 def _alive(node: Node) -> Iterator[Node]:
     """The node and all below it that the correct build compiles and that is no wording."""
-    if node.type in ("string_literal", "concatenated_string", "array_declarator", "char_literal") or \
-            node.type.startswith("preproc_"):
+    if node.type in (
+        "string_literal",
+        "concatenated_string",
+        "array_declarator",
+        "char_literal",
+    ) or node.type.startswith("preproc_"):
         return
     if _constant(node) is not None:
         return
@@ -277,8 +294,15 @@ def _arguments(node: Node) -> Iterator[_Change]:
 
 
 def _kind(node: Node) -> str:
-    plain = {"identifier": "value", "field_expression": "value", "number_literal": "value", "true": "value",
-             "false": "value", "string_literal": "text", "concatenated_string": "text"}
+    plain = {
+        "identifier": "value",
+        "field_expression": "value",
+        "number_literal": "value",
+        "true": "value",
+        "false": "value",
+        "string_literal": "text",
+        "concatenated_string": "text",
+    }
     return plain.get(node.type, node.type)
 
 
@@ -310,7 +334,8 @@ def _is_label(node: Node) -> bool:
     around = node.parent
     return around is not None and (
         around.type in ("subscript_designator", "enumerator")
-        or (around.type == "case_statement" and around.child_by_field_name("value") == node))
+        or (around.type == "case_statement" and around.child_by_field_name("value") == node)
+    )
 
 
 def _return(node: Node, returns: str) -> Iterator[_Change]:

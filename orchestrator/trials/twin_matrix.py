@@ -47,9 +47,14 @@ def catches(twin: Twin, rows: Rows, correct: Rows) -> list[Row]:
 
     What the correct driver fails as well proves nothing about the twin.
     """
-    return [row for row in rows.values()
-            if row.verdict == twin.verdict and _sound(row.scenario, correct)
-            and row.reasons and re.search(twin.says, row.reasons[0])]
+    return [
+        row
+        for row in rows.values()
+        if row.verdict == twin.verdict
+        and _sound(row.scenario, correct)
+        and row.reasons
+        and re.search(twin.says, row.reasons[0])
+    ]
 
 
 def _sound(scenario: str, correct: Rows) -> bool:
@@ -58,15 +63,19 @@ def _sound(scenario: str, correct: Rows) -> bool:
 
 def document(outcomes: Mapping[str, Rows], twins: Sequence[Twin], correct: Rows) -> dict[str, Any]:
     """`twins.json` (a contract). `outcomes` holds what each twin that was run came to, by its name."""
-    entries = [entry(twin, outcomes.get(twin.name), correct) for twin in twins
-               if twin.name in outcomes or twin.only_windows]
+    entries = [
+        entry(twin, outcomes.get(twin.name), correct) for twin in twins if twin.name in outcomes or twin.only_windows
+    ]
     return {
         "schema": SCHEMA,
         "twins": entries,
         "correct": {"verdicts": _verdicts(correct)},
         "missed": [e["name"] for e in entries if not e["caught"] and not e["only_windows"]],
-        "false_alarms": [{"scenario": row.scenario, "verdict": row.verdict, "reasons": list(row.reasons)}
-                         for row in correct.values() if row.verdict != "pass"],
+        "false_alarms": [
+            {"scenario": row.scenario, "verdict": row.verdict, "reasons": list(row.reasons)}
+            for row in correct.values()
+            if row.verdict != "pass"
+        ],
     }
 
 

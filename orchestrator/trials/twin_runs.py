@@ -18,7 +18,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, State, write_atomically
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials import twin_matrix
+from wsklab.orchestrator.trials import tables, twin_matrix
 from wsklab.orchestrator.trials.twin_matrix import Row, Rows
 from wsklab.qemu.errors import MachineError
 
@@ -94,8 +94,13 @@ class TwinRun:
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
 
-    def run(self, correct: BuiltDriver, builds: Mapping[Twin, BuiltDriver | None], scenarios: Sequence[Scenario],
-            whole: bool) -> dict[str, Any]:
+    def run(
+        self,
+        correct: BuiltDriver,
+        builds: Mapping[Twin, BuiltDriver | None],
+        scenarios: Sequence[Scenario],
+        whole: bool,
+    ) -> dict[str, Any]:
         """Run everything; returns the matrix, which is on disk after each build whatever happens.
 
         A twin first meets the scenarios that should catch it, and the others only if these do not; a twin without a
@@ -156,10 +161,16 @@ class TwinRun:
             self._stage(run, driver, first, rows, enough)
             if whole or not catches():
                 self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
-        self._console.twin(twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
+        tables.show_twin(self._console, twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
 
-    def _stage(self, run: Run, driver: BuiltDriver, scenarios: Sequence[Scenario], rows: dict[str, Row],
-               enough: Callable[[bool], bool]) -> None:
+    def _stage(
+        self,
+        run: Run,
+        driver: BuiltDriver,
+        scenarios: Sequence[Scenario],
+        rows: dict[str, Row],
+        enough: Callable[[bool], bool],
+    ) -> None:
         """A fresh load, the scenarios until it is `enough`, and the unload, which is judged too."""
         waiting = list(scenarios)
         for _ in range(LABS):

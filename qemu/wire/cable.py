@@ -162,8 +162,13 @@ class Cable:
             self._unwritten.append(packet)
             return
         if not self._full:
-            self._unwritten.append(pcapng.packet(pcapng.mark(
-                time.time_ns(), f"more than {MOST_RECORDED >> 20} MiB: from here on not all frames are recorded")))
+            self._unwritten.append(
+                pcapng.packet(
+                    pcapng.mark(
+                        time.time_ns(), f"more than {MOST_RECORDED >> 20} MiB: from here on not all frames are recorded"
+                    )
+                )
+            )
         self._full = True
         self.ports["target"].counters["lost"] += 1  # so that nothing is proven by this recording
 

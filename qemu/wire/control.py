@@ -55,8 +55,13 @@ class Wire:
         fds = [self._target_cable.fileno(), self._peer_cable.fileno()]
         command = [sys.executable, "-m", "wsklab.qemu.wire.cable", *map(str, fds)]
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._child = Child(command, self.folder / "wire.stderr", pass_fds=fds, pipes=True,
-                            on_exit=lambda code: self._ended(code, on_exit))
+        self._child = Child(
+            command,
+            self.folder / "wire.stderr",
+            pass_fds=fds,
+            pipes=True,
+            on_exit=lambda code: self._ended(code, on_exit),
+        )
         self._target_cable.close()
         self._peer_cable.close()
         threading.Thread(target=self._listen, args=(self._child,), name="wire", daemon=True).start()

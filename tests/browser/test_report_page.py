@@ -13,8 +13,15 @@ from support.made import HOSTILE, Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -25,7 +32,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
     assert chromium, "Chromium is missing; `./lab test` installs it, or run `apt-get install chromium`"
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=chromium, args=QUIET, viewport=DESKTOP)
+            tmp_path_factory.mktemp("profile"), executable_path=chromium, args=QUIET, viewport=DESKTOP
+        )
         context.set_default_timeout(10_000)
         yield context
         context.close()
@@ -100,7 +108,8 @@ def test_a_story_opens_by_mouse_and_by_keyboard(open_page: Open, page_file: Path
 
 
 def test_what_failed_is_open_and_a_repetition_leads_to_where_the_story_is_told(
-        open_page: Open, page_file: Path) -> None:
+    open_page: Open, page_file: Path
+) -> None:
     page = open_page(page_file)
     expect(page.locator("details#linger-zero-2 .story")).to_be_visible()
     expect(page.locator("details#host-crashes-1 .story")).to_contain_text("crash Unhandled page fault")

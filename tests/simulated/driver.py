@@ -89,8 +89,11 @@ class Driver:
         with self._lock:
             end, cookie = self._open[conn]
             if what == "open":
-                self.print(conn, f"done op=connect id={number} st=00000000 len=0 lport={end.port} "
-                                 f"rport={end.remote_port} cookie={cookie:08x}")
+                self.print(
+                    conn,
+                    f"done op=connect id={number} st=00000000 len=0 lport={end.port} "
+                    f"rport={end.remote_port} cookie={cookie:08x}",
+                )
                 return
             abortive = int(what == "rst")
             for _, receive in [one for one in self._receives if one[0] == conn]:
@@ -98,8 +101,10 @@ class Driver:
             self._receives = [one for one in self._receives if one[0] != conn]
             if conn in self._events:
                 flags = abortive ^ self._skew
-                self.print(conn, f"disc flags={flags:08x} ab={flags} disp=0 irql=0 cpu=0 n=1 depth=1 rdepth=0 "
-                                 f"cookie={cookie:08x}")
+                self.print(
+                    conn,
+                    f"disc flags={flags:08x} ab={flags} disp=0 irql=0 cpu=0 n=1 depth=1 rdepth=0 cookie={cookie:08x}",
+                )
 
     def _close(self, conn: int, number: int) -> None:
         end, _ = self._open.pop(conn)

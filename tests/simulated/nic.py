@@ -54,8 +54,14 @@ class Connection:
             self._tell("fin")
 
     def _say(self, flags: int) -> None:
-        tcp = dpkt.tcp.TCP(sport=self.port, dport=self.remote_port, seq=self.seq, ack=self.ack if flags & ACK else 0,
-                           flags=flags, win=65535)
+        tcp = dpkt.tcp.TCP(
+            sport=self.port,
+            dport=self.remote_port,
+            seq=self.seq,
+            ack=self.ack if flags & ACK else 0,
+            flags=flags,
+            win=65535,
+        )
         self._nic.send(self.remote, dpkt.ip.IP_PROTO_TCP, tcp)
 
 
@@ -89,8 +95,9 @@ class Nic:
         inner = frame.data
         if isinstance(inner, dpkt.arp.ARP) and inner.op == dpkt.arp.ARP_OP_REQUEST and inner.tpa == ADDRESS:
             answer = dpkt.arp.ARP(op=dpkt.arp.ARP_OP_REPLY, sha=MAC, spa=ADDRESS, tha=inner.sha, tpa=inner.spa)
-            self._end.send(bytes(dpkt.ethernet.Ethernet(dst=inner.sha, src=MAC, type=dpkt.ethernet.ETH_TYPE_ARP,
-                                                        data=answer)))
+            self._end.send(
+                bytes(dpkt.ethernet.Ethernet(dst=inner.sha, src=MAC, type=dpkt.ethernet.ETH_TYPE_ARP, data=answer))
+            )
         elif isinstance(inner, dpkt.ip.IP) and inner.dst == ADDRESS:
             if isinstance(inner.data, dpkt.icmp.ICMP) and inner.data.type == dpkt.icmp.ICMP_ECHO:
                 echo = dpkt.icmp.ICMP(type=dpkt.icmp.ICMP_ECHOREPLY, data=inner.data.data)

@@ -50,13 +50,21 @@ class Machine:
         self.kd = Target(self.debug.sendall, endless=True)
         self.kd.debugger_data()
         faults = Faults(**wanted["faults"])
-        self.windows = Windows(lambda: Driver(self.nic, self.printed.put, faults.skew), self.restart, self.greet,
-                               faults, Path(f"/proc/self/fd/{sets[disc[1]]}") if disc else None)
+        self.windows = Windows(
+            lambda: Driver(self.nic, self.printed.put, faults.skew),
+            self.restart,
+            self.greet,
+            faults,
+            Path(f"/proc/self/fd/{sets[disc[1]]}") if disc else None,
+        )
         folder = Path(wanted["image"])
         agent = (folder / "wskagent.exe").read_bytes()
         self.windows.state["files"][r"c:\wsklab\wskagent.exe"] = base64.b64encode(agent).decode()
-        self.port = ssh.serve(self.windows, paramiko.Ed25519Key.from_private_key_file(str(folder / "host_key")),
-                              paramiko.Ed25519Key.from_private_key_file(str(folder / "ssh_key")))
+        self.port = ssh.serve(
+            self.windows,
+            paramiko.Ed25519Key.from_private_key_file(str(folder / "host_key")),
+            paramiko.Ed25519Key.from_private_key_file(str(folder / "ssh_key")),
+        )
         self.saved: dict[str, Any] = {}
         if self.resumed:
             self._revive(json.loads(self.variables.read_text()))
@@ -66,7 +74,7 @@ class Machine:
     def boot(self) -> None:
         self.booted = True
         for line in (self.debug, self.agent):  # OVMF writes to both
-            line.sendall(b"BdsDxe: starting Boot0002 \"Windows Boot Manager\" from HD(1,GPT)\r\n")
+            line.sendall(b'BdsDxe: starting Boot0002 "Windows Boot Manager" from HD(1,GPT)\r\n')
         if self.windows.faults.debugger:
             threading.Thread(target=lambda: serve(self.kd, self.debug, self._kernel()), daemon=True).start()
         threading.Thread(target=self._serve_agent, daemon=True).start()
@@ -88,6 +96,7 @@ class Machine:
 
     def restart(self) -> None:
         """Windows starts itself anew: services stop, the debugger's link begins from its start, the agent greets."""
+
         def later() -> None:
             time.sleep(0.1)  # its answer to whoever asked comes first
             self.event("RESET", guest=True, reason="guest-reset")
@@ -150,8 +159,9 @@ class Machine:
                 yield asked
 
     def serve(self) -> None:
-        self._tell({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""},
-                            "capabilities": []}})
+        self._tell(
+            {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}, "capabilities": []}}
+        )
         for asked in self._requests():
             try:
                 said = {"return": self.do(asked["execute"], asked.get("arguments", {}))}

@@ -45,8 +45,7 @@ def _request(channel: paramiko.Channel, message: paramiko.Message) -> None:
 
 
 class _Transport(paramiko.Transport):
-    _channel_handler_table = paramiko.Transport._channel_handler_table | {
-        paramiko.common.MSG_CHANNEL_REQUEST: _request}
+    _channel_handler_table = paramiko.Transport._channel_handler_table | {paramiko.common.MSG_CHANNEL_REQUEST: _request}
 
 
 class _File(paramiko.SFTPHandle):

@@ -24,8 +24,10 @@ def put_data(data: bytes) -> str:
 def get_data(text: str) -> bytes:
     """The same, read: `%` and two digits are a byte, `~` and two digits so many zeros."""
     found = re.findall(r"%(..)|~(..)|(.)", text, re.DOTALL)
-    return b"".join(bytes([int(byte, 16)]) if byte else bytes(int(zeros, 16)) if zeros else one.encode()
-                    for byte, zeros, one in found)
+    return b"".join(
+        bytes([int(byte, 16)]) if byte else bytes(int(zeros, 16)) if zeros else one.encode()
+        for byte, zeros, one in found
+    )
 
 
 @dataclass
@@ -54,8 +56,14 @@ class Windows:
     disc: Path | None = None
     driver: Driver | None = None
     crashed: bool = False
-    state: dict[str, Any] = field(default_factory=lambda: {
-        "files": {}, "services": {"sshd": {"path": "", "state": "stopped"}}, "verified": "", "clock_ms": 0})
+    state: dict[str, Any] = field(
+        default_factory=lambda: {
+            "files": {},
+            "services": {"sshd": {"path": "", "state": "stopped"}},
+            "verified": "",
+            "clock_ms": 0,
+        }
+    )
 
     # --- the service manager
 
@@ -106,18 +114,25 @@ class Windows:
         words = command.split()
         action, name = words[1], words[2]
         code, state = self.service(action, name, words[-1] if action == "create" else "")
-        call = {"create": "CreateService", "start": "StartService", "stop": "ControlService",
-                "query": "EnumQueryServicesStatus:OpenService", "delete": "OpenService"}[action]
+        call = {
+            "create": "CreateService",
+            "start": "StartService",
+            "stop": "ControlService",
+            "query": "EnumQueryServicesStatus:OpenService",
+            "delete": "OpenService",
+        }[action]
         if code:
             return code, f"[SC] {call} FAILED {code}:\r\n\r\nSome words, in any language.\r\n\r\n"
         if action in ("create", "delete"):
             return 0, f"[SC] {call} SUCCESS\r\n"
         number = {"stopped": 1, "running": 4}[state]
-        return 0, (f"\r\nSERVICE_NAME: {name} \r\n        TYPE               : 1  KERNEL_DRIVER  \r\n"
-                   f"        STATE              : {number}  {state.upper()} \r\n"
-                   "                                (STOPPABLE, NOT_PAUSABLE, IGNORES_SHUTDOWN)\r\n"
-                   "        WIN32_EXIT_CODE    : 0  (0x0)\r\n        SERVICE_EXIT_CODE  : 0  (0x0)\r\n"
-                   "        CHECKPOINT         : 0x0\r\n        WAIT_HINT          : 0x0\r\n")
+        return 0, (
+            f"\r\nSERVICE_NAME: {name} \r\n        TYPE               : 1  KERNEL_DRIVER  \r\n"
+            f"        STATE              : {number}  {state.upper()} \r\n"
+            "                                (STOPPABLE, NOT_PAUSABLE, IGNORES_SHUTDOWN)\r\n"
+            "        WIN32_EXIT_CODE    : 0  (0x0)\r\n        SERVICE_EXIT_CODE  : 0  (0x0)\r\n"
+            "        CHECKPOINT         : 0x0\r\n        WAIT_HINT          : 0x0\r\n"
+        )
 
     # --- programs
 
@@ -159,8 +174,11 @@ class Windows:
             return 0, ""
         iso = pycdlib.PyCdlib()
         iso.open(str(self.disc))
-        names = {record.file_identifier().decode("utf-16-be"): record for record in iso.list_children(joliet_path="/")
-                 if record is not None and record.is_file()}
+        names = {
+            record.file_identifier().decode("utf-16-be"): record
+            for record in iso.list_children(joliet_path="/")
+            if record is not None and record.is_file()
+        }
         said = ""
         if tag[1] in names:
             for source, target in re.findall(r"copy /y %d:\\(\S+) (\S+?)(?= |\))", command):

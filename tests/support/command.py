@@ -51,8 +51,15 @@ def command(*words: str) -> list[str]:
 
 def wsklab(*words: str, cwd: Path = ROOT, timeout: float = 600, **environment: str) -> Finished:
     """Run a command to its end."""
-    done = subprocess.run(command(*words), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False,
-                          env=os.environ | environment)
+    done = subprocess.run(
+        command(*words),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=os.environ | environment,
+    )
     return Finished(done.returncode, done.stdout, done.stderr, cwd)
 
 
@@ -111,10 +118,15 @@ def _processes(folder: Path) -> dict[int, str]:
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """`wsklab run` in the background, output as it comes."""
     return subprocess.Popen(
-        command("run", *words, "--out", str(folder)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        command("run", *words, "--out", str(folder)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
         # A shell ignores SIGINT for what it runs in the background, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:

@@ -27,8 +27,14 @@ expect:
   disconnect: [{abortive: set, at_dispatch: any, context: own}]
 """
 
-HOSTILE = ("<script>document.title = 'owned'</script>", "\"><img src=x onerror=\"document.title='owned'\">",
-           "'};document.title='owned';//", "</script><h1>owned</h1>", "{{ 7 * 7 }}", "\u202eevil\u202c")
+HOSTILE = (
+    "<script>document.title = 'owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "'};document.title='owned';//",
+    "</script><h1>owned</h1>",
+    "{{ 7 * 7 }}",
+    "\u202eevil\u202c",
+)
 
 
 def recording(flags: int = 1) -> Recording:
@@ -51,11 +57,25 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.results = Results(
-            run={"id": "20260101-000000-000", "started": "2026-01-01T00:00:00+00:00", "seed": 1,
-                 "command": "wsklab run --repeat 2", "host": "Linux 6.1 x86_64", "accelerator": "tcg", "versions": {}},
-            target={"name": "standin", "kind": "standin", "qualifying": False, "version": "Wine 8.0",
-                    "image_sha256": "0"},
-            driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None}, state="complete")
+            run={
+                "id": "20260101-000000-000",
+                "started": "2026-01-01T00:00:00+00:00",
+                "seed": 1,
+                "command": "wsklab run --repeat 2",
+                "host": "Linux 6.1 x86_64",
+                "accelerator": "tcg",
+                "versions": {},
+            },
+            target={
+                "name": "standin",
+                "kind": "standin",
+                "qualifying": False,
+                "version": "Wine 8.0",
+                "image_sha256": "0",
+            },
+            driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None},
+            state="complete",
+        )
         self._stories: list[list[dict[str, object]]] = []
 
     def add(self, name: str = "linger-zero", number: int = 1, flags: int = 1, loss: str = "", title: str = "") -> None:
@@ -70,10 +90,20 @@ class Run:
             path = self.folder / evidence / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        self.results.scenarios.append(ScenarioResult(
-            name=name, title=title or scenario().title, repeat=number, verdict=judgement.verdict,
-            reasons=list(judgement.reasons), covers=list(scenario().covers), expected={}, observed=judgement.observed,
-            timing={"total_s": 0.42}, evidence=evidence))
+        self.results.scenarios.append(
+            ScenarioResult(
+                name=name,
+                title=title or scenario().title,
+                repeat=number,
+                verdict=judgement.verdict,
+                reasons=list(judgement.reasons),
+                covers=list(scenario().covers),
+                expected={},
+                observed=judgement.observed,
+                timing={"total_s": 0.42},
+                evidence=evidence,
+            )
+        )
         self._stories.append(report.story(observations))
 
     def write(self) -> Path:

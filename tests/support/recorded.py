@@ -45,8 +45,19 @@ class Recording:
 
     def frame(self, sender: str, flags: str, seq: int = 1, length: int = 0, fate: str = "") -> Recording:
         ports = (TARGET_PORT, PEER_PORT) if sender == "target" else (PEER_PORT, TARGET_PORT)
-        return self.add("wire", "frame", proto="tcp", sender=sender, flags=flags, seq=seq, ack=1, length=length,
-                        sport=ports[0], dport=ports[1], fate=fate)
+        return self.add(
+            "wire",
+            "frame",
+            proto="tcp",
+            sender=sender,
+            flags=flags,
+            seq=seq,
+            ack=1,
+            length=length,
+            sport=ports[0],
+            dport=ports[1],
+            fate=fate,
+        )
 
     def disconnect(self, flags: int, irql: int = 0, cookie: int = COOKIE, abortive: bool | None = None) -> Recording:
         said = bool(flags & 1) if abortive is None else abortive

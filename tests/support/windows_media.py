@@ -21,14 +21,18 @@ MACS = {"wire": "52-54-00-77-00-10", "management": "52-54-00-0A-00-10"}
 
 def wim_xml(images: Sequence[Mapping[str, object]]) -> str:
     """The description of a WIM file."""
-    return "<WIM>" + "".join(
-        f'<IMAGE INDEX="{one["index"]}"><NAME>{escape(str(one["title"]))}</NAME>'
-        f"<WINDOWS><ARCH>{one.get('arch', 9)}</ARCH><EDITIONID>{one['edition']}</EDITIONID>"
-        f"<INSTALLATIONTYPE>{one['installation']}</INSTALLATIONTYPE>"
-        f"<LANGUAGES><DEFAULT>en-US</DEFAULT></LANGUAGES><VERSION><BUILD>{one['build']}</BUILD></VERSION></WINDOWS>"
-        "</IMAGE>"
-        for one in images
-    ) + "</WIM>"
+    return (
+        "<WIM>"
+        + "".join(
+            f'<IMAGE INDEX="{one["index"]}"><NAME>{escape(str(one["title"]))}</NAME>'
+            f"<WINDOWS><ARCH>{one.get('arch', 9)}</ARCH><EDITIONID>{one['edition']}</EDITIONID>"
+            f"<INSTALLATIONTYPE>{one['installation']}</INSTALLATIONTYPE>"
+            f"<LANGUAGES><DEFAULT>en-US</DEFAULT></LANGUAGES><VERSION><BUILD>{one['build']}</BUILD></VERSION></WINDOWS>"
+            "</IMAGE>"
+            for one in images
+        )
+        + "</WIM>"
+    )
 
 
 def wim(xml: str) -> bytes:

@@ -18,32 +18,36 @@ from support.screen import written_lines
 from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.lab.lab import Lab
-from wsklab.orchestrator.lab.peer import Ssh
 from wsklab.orchestrator.play.player import play, unload
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 from wsklab.orchestrator.scenario.yaml_source import parse
 
-LONG = """
+LONG = (
+    """
 name: long
 title: Goes on for longer than any fault needs to strike
 steps:
   - driver: {connect: peer}
-""" + "  - driver: {send: 1, expect: success}\n" * 198 + """
+"""
+    + "  - driver: {send: 1, expect: success}\n" * 198
+    + """
 expect:
   wire: {peer: none, driver: none}
 """
+)
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground.prepare(tmp_path_factory.mktemp("crash"), Console(quiet=True), cold=True)
+def preparation(tmp_path_factory: pytest.TempPathFactory) -> Preparation:
+    return Preparation.prepare(tmp_path_factory.mktemp("crash"), Console(quiet=True), cold=True)
 
 
 Fault = Callable[[Lab, Ssh], None]
@@ -52,9 +56,9 @@ Fault = Callable[[Lab, Ssh], None]
 class Played:
     """A scenario in whose midst, at the first connection, something was done to the lab."""
 
-    def __init__(self, ground: Ground, folder: Path, fault: Fault) -> None:
+    def __init__(self, preparation: Preparation, folder: Path, fault: Fault) -> None:
         driver = build_driver(None, images.cache_folder(), lambda _text: None)
-        self.lab = ground.boot(driver)
+        self.lab = preparation.boot(driver)
         self.folder = folder
         target = self.lab.target
         self.ssh = self.lab.guest.ssh(target.machine, target.agent)  # opened before: the fault shall strike at once
@@ -86,11 +90,11 @@ Strike = Callable[[Fault], Played]
 
 
 @pytest.fixture
-def strike(ground: Ground, tmp_path: Path) -> Iterator[Strike]:
+def strike(preparation: Preparation, tmp_path: Path) -> Iterator[Strike]:
     played: list[Played] = []
 
     def one(fault: Fault) -> Played:
-        played.append(Played(ground, tmp_path, fault))
+        played.append(Played(preparation, tmp_path, fault))
         return played[-1]
 
     yield one
@@ -100,16 +104,22 @@ def strike(ground: Ground, tmp_path: Path) -> Iterator[Strike]:
 
 
 def test_a_crash_of_the_drivers_host_is_noticed_at_once_and_the_next_scenario_gets_a_clean_machine(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     # With its events off, the twin is a driver that works.
     crashed = run(tmp_path / "run", "--twin", "crashes", "linger-zero", "close-graceful", "events-off-fin", "--cold")
     assert crashed.code == 1
-    assert crashed.verdicts == {"linger-zero": "fail", "close-graceful": "fail", "events-off-fin": "pass",
-                                "driver-unload": "pass"}
+    assert crashed.verdicts == {
+        "linger-zero": "fail",
+        "close-graceful": "fail",
+        "events-off-fin": "pass",
+        "driver-unload": "pass",
+    }
     for name in ("linger-zero", "close-graceful"):
         result = crashed.scenario(name)
         assert result["reasons"][0].startswith(
-            "the driver's host process in the target crashed: Unhandled page fault on write access to 0000000000000000")
+            "the driver's host process in the target crashed: Unhandled page fault on write access to 0000000000000000"
+        )
         assert result["timing"]["run_s"] < 15, "nothing is waited for that cannot come"
         assert result["observed"]["disconnects"], "both came as far as the callback: on a machine that lived"
         folder = crashed.folder / result["evidence"]
@@ -122,9 +132,10 @@ def test_a_crash_of_the_drivers_host_is_noticed_at_once_and_the_next_scenario_ge
 
 
 def test_a_crash_without_a_word_is_noticed_by_the_next_call(
-        ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preparation: Preparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("wsklab.orchestrator.lab.target.crash_text", lambda _text: None)
-    lab = ground.boot(build_driver("crashes", images.cache_folder(), lambda _text: None))
+    lab = preparation.boot(build_driver("crashes", images.cache_folder(), lambda _text: None))
     try:
         scenario = load(BUILT_IN / "close-graceful.yaml")
         judgement = judge(scenario, play(lab, scenario, tmp_path / "wire.pcapng"))

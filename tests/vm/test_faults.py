@@ -28,7 +28,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.play.player import play
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 from wsklab.qemu.errors import GuestDied
@@ -36,16 +36,20 @@ from wsklab.qemu.machine import create_overlay
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 
-SENDS = """
+SENDS = (
+    """
 name: sends
 title: Talks to the driver, then waits for longer than any fault needs
 steps:
   - driver: {connect: peer}
-""" + "  - driver: {send: 1, expect: success}\n" * 20 + """
+"""
+    + "  - driver: {send: 1, expect: success}\n" * 20
+    + """
   - lab: {wait: 120}
 expect:
   wire: {peer: none, driver: none}
 """
+)
 
 MUTE = "ip link set eth0 down; kill -STOP -1"
 """No program runs any more, and the network stack is deaf: as much of a hung kernel as user space can make."""
@@ -88,46 +92,99 @@ def _peer_program(lab: Lab) -> int:
 
 
 CASES = [
-    Case("QEMU of the target is stopped", lambda lab: _signal(lab.target.machine.pid, signal.SIGSTOP),
-         "infra", "QEMU of the target has been stopped by a signal"),
-    Case("QEMU of the target is killed", lambda lab: _signal(lab.target.machine.pid, signal.SIGKILL),
-         "infra", "QEMU of the target ended"),
-    Case("the target is paused in QEMU", lambda lab: lab.target.machine.qmp.execute("stop"),
-         "infra", "it stands still, QEMU calls it 'paused'"),
-    Case("the target's kernel panics", lambda lab: lab.shell("target", "echo c > /proc/sysrq-trigger"),
-         "fail", "the kernel of the target panicked"),
-    Case("nothing runs in the target any more", lambda lab: lab.shell("target", MUTE),
-         "fail", "silence, nothing is heard of the target any more"),
-    Case("the agent is killed", lambda lab: lab.shell("target", "kill -9 $(pidof wskagent.exe)"),
-         "infra", "the target says on its console: the agent has ended, with status 137"),
-    Case("the agent is stopped", lambda lab: lab.shell("target", "kill -STOP $(pidof wskagent.exe)"),
-         "infra", "the agent is gone"),
-    Case("QEMU of the peer is stopped", lambda lab: _signal(lab.peer.machine.pid, signal.SIGSTOP),
-         "infra", "QEMU of the peer has been stopped by a signal"),
-    Case("QEMU of the peer is killed", lambda lab: _signal(lab.peer.machine.pid, signal.SIGKILL),
-         "infra", "QEMU of the peer ended"),
-    Case("the peer is paused in QEMU", lambda lab: lab.peer.machine.qmp.execute("stop"),
-         "infra", "the peer is gone"),
-    Case("the peer's kernel panics", lambda lab: lab.shell("peer", "echo c > /proc/sysrq-trigger"),
-         "infra", "the kernel of the peer panicked"),
-    Case("nothing runs in the peer any more", lambda lab: lab.shell("peer", MUTE),
-         "infra", "the peer is gone"),
-    Case("the peer's SSH server is killed", lambda lab: lab.shell("peer", "kill -9 $(pidof sshd)"),
-         "infra", "the peer is gone"),
-    Case("the peer's SSH server is stopped", lambda lab: lab.shell("peer", "kill -STOP $(pidof sshd)"),
-         "infra", "the peer is gone"),
-    Case("the peer program is stopped", lambda lab: lab.shell("peer", f"kill -STOP {_peer_program(lab)}"),
-         "infra", "the peer program has been stopped"),
-    Case("the wire is stopped", lambda lab: _signal(lab.wire.pid, signal.SIGSTOP),
-         "infra", "the wire's process has been stopped by a signal"),
-    Case("the wire is killed", lambda lab: _signal(lab.wire.pid, signal.SIGKILL),
-         "infra", "the wire's process ended"),
+    Case(
+        "QEMU of the target is stopped",
+        lambda lab: _signal(lab.target.machine.pid, signal.SIGSTOP),
+        "infra",
+        "QEMU of the target has been stopped by a signal",
+    ),
+    Case(
+        "QEMU of the target is killed",
+        lambda lab: _signal(lab.target.machine.pid, signal.SIGKILL),
+        "infra",
+        "QEMU of the target ended",
+    ),
+    Case(
+        "the target is paused in QEMU",
+        lambda lab: lab.target.machine.qmp.execute("stop"),
+        "infra",
+        "it stands still, QEMU calls it 'paused'",
+    ),
+    Case(
+        "the target's kernel panics",
+        lambda lab: lab.shell("target", "echo c > /proc/sysrq-trigger"),
+        "fail",
+        "the kernel of the target panicked",
+    ),
+    Case(
+        "nothing runs in the target any more",
+        lambda lab: lab.shell("target", MUTE),
+        "fail",
+        "silence, nothing is heard of the target any more",
+    ),
+    Case(
+        "the agent is killed",
+        lambda lab: lab.shell("target", "kill -9 $(pidof wskagent.exe)"),
+        "infra",
+        "the target says on its console: the agent has ended, with status 137",
+    ),
+    Case(
+        "the agent is stopped",
+        lambda lab: lab.shell("target", "kill -STOP $(pidof wskagent.exe)"),
+        "infra",
+        "the agent is gone",
+    ),
+    Case(
+        "QEMU of the peer is stopped",
+        lambda lab: _signal(lab.peer.machine.pid, signal.SIGSTOP),
+        "infra",
+        "QEMU of the peer has been stopped by a signal",
+    ),
+    Case(
+        "QEMU of the peer is killed",
+        lambda lab: _signal(lab.peer.machine.pid, signal.SIGKILL),
+        "infra",
+        "QEMU of the peer ended",
+    ),
+    Case("the peer is paused in QEMU", lambda lab: lab.peer.machine.qmp.execute("stop"), "infra", "the peer is gone"),
+    Case(
+        "the peer's kernel panics",
+        lambda lab: lab.shell("peer", "echo c > /proc/sysrq-trigger"),
+        "infra",
+        "the kernel of the peer panicked",
+    ),
+    Case("nothing runs in the peer any more", lambda lab: lab.shell("peer", MUTE), "infra", "the peer is gone"),
+    Case(
+        "the peer's SSH server is killed",
+        lambda lab: lab.shell("peer", "kill -9 $(pidof sshd)"),
+        "infra",
+        "the peer is gone",
+    ),
+    Case(
+        "the peer's SSH server is stopped",
+        lambda lab: lab.shell("peer", "kill -STOP $(pidof sshd)"),
+        "infra",
+        "the peer is gone",
+    ),
+    Case(
+        "the peer program is stopped",
+        lambda lab: lab.shell("peer", f"kill -STOP {_peer_program(lab)}"),
+        "infra",
+        "the peer program has been stopped",
+    ),
+    Case(
+        "the wire is stopped",
+        lambda lab: _signal(lab.wire.pid, signal.SIGSTOP),
+        "infra",
+        "the wire's process has been stopped by a signal",
+    ),
+    Case("the wire is killed", lambda lab: _signal(lab.wire.pid, signal.SIGKILL), "infra", "the wire's process ended"),
 ]
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground.prepare(tmp_path_factory.mktemp("faults"), Console(quiet=True))
+def preparation(tmp_path_factory: pytest.TempPathFactory) -> Preparation:
+    return Preparation.prepare(tmp_path_factory.mktemp("faults"), Console(quiet=True))
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +228,8 @@ def _struck(lab: Lab, fault: Fault) -> Struck:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name.replace(" ", "-") for case in CASES])
-def test_fault(case: Case, ground: Ground, outcomes: list[Outcome], tmp_path: Path) -> None:
-    lab = ground.boot(build_driver(None, images.cache_folder(), lambda _text: None))
+def test_fault(case: Case, preparation: Preparation, outcomes: list[Outcome], tmp_path: Path) -> None:
+    lab = preparation.boot(build_driver(None, images.cache_folder(), lambda _text: None))
     try:
         struck = _struck(lab, case.strike)
         scenario = parse(SENDS, Scenario, "test")
@@ -183,8 +240,18 @@ def test_fault(case: Case, ground: Ground, outcomes: list[Outcome], tmp_path: Pa
         lab.stop()
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())
     reason = judgement.reasons[0]
-    outcomes.append(Outcome(case.name, round(struck.named - struck.at, 1), round(ended - struck.at, 1),
-                            judgement.verdict, reason, notes["kept"], sorted(notes["missing"]), ground.accelerator))
+    outcomes.append(
+        Outcome(
+            case.name,
+            round(struck.named - struck.at, 1),
+            round(ended - struck.at, 1),
+            judgement.verdict,
+            reason,
+            notes["kept"],
+            sorted(notes["missing"]),
+            preparation.accelerator,
+        )
+    )
     assert judgement.verdict == case.verdict, judgement.reasons
     assert case.says in reason
     assert not trusted, "so that the scenario is run again, on a fresh lab, where the lab was to blame"
@@ -193,15 +260,21 @@ def test_fault(case: Case, ground: Ground, outcomes: list[Outcome], tmp_path: Pa
 
 
 def test_a_guest_that_dies_in_its_boot_is_named_by_its_last_words(
-        ground: Ground, outcomes: list[Outcome], tmp_path: Path) -> None:
-    peer = ground.peer
+    preparation: Preparation, outcomes: list[Outcome], tmp_path: Path
+) -> None:
+    peer = preparation.peer
     create_overlay(None, tmp_path / "empty.qcow2")
-    broken: Any = SimpleNamespace(disk=tmp_path / "empty.qcow2", kernel=peer.kernel, initrd=peer.initrd,
-                                  kernel_args=peer.kernel_args)
+    broken: Any = SimpleNamespace(
+        disk=tmp_path / "empty.qcow2", kernel=peer.kernel, initrd=peer.initrd, kernel_args=peer.kernel_args
+    )
     began = time.monotonic()
     with pytest.raises(GuestDied, match="the peer says on its console: the disk cannot be mounted") as raised:
-        Lab(tmp_path / "lab", ground.accelerator, ground.guest, broken).boot(
-            build_driver(None, images.cache_folder(), lambda _text: None), lambda _text: None)
+        Lab(tmp_path / "lab", preparation.accelerator, preparation.guest, broken).boot(
+            build_driver(None, images.cache_folder(), lambda _text: None), lambda _text: None
+        )
     took = round(time.monotonic() - began, 1)  # with the boot up to there
-    outcomes.append(Outcome("the peer's disk holds no system", took, took, "infra", str(raised.value), [], [],
-                            ground.accelerator))
+    outcomes.append(
+        Outcome(
+            "the peer's disk holds no system", took, took, "infra", str(raised.value), [], [], preparation.accelerator
+        )
+    )

@@ -39,11 +39,19 @@ def told(finished: Finished, name: str) -> list[tuple[bool | None, int | None]]:
 
 def test_a_server(tmp_path: Path) -> None:
     (tmp_path / "much.yaml").write_text(ECHO_OF_MUCH)
-    done = run(tmp_path / "run", "--driver", "echo", str(tmp_path / "much.yaml"), "any-forged-reset-outside",
-               "any-unread", "any-still-open")
+    done = run(
+        tmp_path / "run",
+        "--driver",
+        "echo",
+        str(tmp_path / "much.yaml"),
+        "any-forged-reset-outside",
+        "any-unread",
+        "any-still-open",
+    )
     assert done.code == 0, done.stdout + done.stderr
     assert done.verdicts == dict.fromkeys(
-        ("echo-of-much", "any-forged-reset-outside", "any-unread", "any-still-open", "driver-unload"), "pass")
+        ("echo-of-much", "any-forged-reset-outside", "any-unread", "any-still-open", "driver-unload"), "pass"
+    )
     assert told(done, "echo-of-much") == [(False, 0)]
     assert told(done, "any-unread") == [(True, 1)]
     sha256 = hashlib.sha256(build_sample("echo", images.cache_folder()).path.read_bytes()).hexdigest()
@@ -66,8 +74,12 @@ def test_a_driver_that_ignores_the_flag_is_caught(tmp_path: Path) -> None:
     right = build_sample("pinger", images.cache_folder()).path.read_bytes()
     assert right.count(b"broke off\0") == 1
     (tmp_path / "wrong.sys").write_bytes(right.replace(b"broke off\0", b"hung up\0\0\0"))
-    profile = (PROFILES / "pinger.yaml").read_text().replace("build: pinger", "path: wrong.sys").replace(
-        "{by: start,", r"{by: command, command: 'regedit.exe /S C:\wsklab\parameters.reg',")
+    profile = (
+        (PROFILES / "pinger.yaml")
+        .read_text()
+        .replace("build: pinger", "path: wrong.sys")
+        .replace("{by: start,", r"{by: command, command: 'regedit.exe /S C:\wsklab\parameters.reg',")
+    )
     (tmp_path / "mine.yaml").write_text(profile.replace("name: pinger", "name: mine"))
     done = run(tmp_path / "run", "--driver", str(tmp_path / "mine.yaml"), "any-linger-zero", "any-half-close")
     assert done.code == 1, done.stdout + done.stderr

@@ -11,7 +11,7 @@ import paramiko
 import pytest
 
 from wsklab import images
-from wsklab.orchestrator.lab.peer import Ssh
+from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.qemu.deadline import within
 from wsklab.qemu.machine import Machine, MachineEvent
 from wsklab.qemu.profile import ImageFiles, load_profile

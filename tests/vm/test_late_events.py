@@ -17,7 +17,7 @@ from wsklab.orchestrator.lab.lab import LOAD, Lab
 from wsklab.orchestrator.play.player import play
 from wsklab.orchestrator.play.quiescence import NOTHING
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -54,7 +54,7 @@ expect:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = Ground.prepare(tmp_path_factory.mktemp("late"), Console(quiet=True)).boot(driver(None))
+    lab = Preparation.prepare(tmp_path_factory.mktemp("late"), Console(quiet=True)).boot(driver(None))
     yield lab
     lab.stop()
 
@@ -67,10 +67,14 @@ def judged(lab: Lab, scenario: Scenario, folder: Path) -> Judgement:
     return judge(scenario, play(lab, scenario, folder / "wire.pcapng"))
 
 
-@pytest.mark.parametrize("before", [
-    "- wire: {hold: {from: peer, segment: fin, seconds: 7, count: every}}",  # the wire has it
-    "- wire: {drop: {from: peer, segment: fin, count: 4}}",  # the peer's kernel sends it again, seconds later
-], ids=["held", "lost-four-times"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "- wire: {hold: {from: peer, segment: fin, seconds: 7, count: every}}",  # the wire has it
+        "- wire: {drop: {from: peer, segment: fin, count: 4}}",  # the peer's kernel sends it again, seconds later
+    ],
+    ids=["held", "lost-four-times"],
+)
 def test_an_event_that_comes_late_is_waited_for(lab: Lab, tmp_path: Path, before: str) -> None:
     judgement = judged(lab, parse(LATE.format(before=before), Scenario, "test"), tmp_path)
     assert judgement.verdict == "pass", judgement.reasons

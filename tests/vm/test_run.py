@@ -50,8 +50,23 @@ def test_tshark_reads_the_same_endings_from_the_recordings(suite: Finished) -> N
         for name in names:
             recording = suite.folder / suite.scenario(name)["evidence"] / "wire.pcapng"
             seen = subprocess.run(
-                ["tshark", "-r", str(recording), "-Y", f"ip.src == 10.77.0.20 and {wanted}", "-T", "fields",
-                 "-e", "frame.time_epoch", "-e", "frame.interface_name"], capture_output=True, text=True, check=True)
+                [
+                    "tshark",
+                    "-r",
+                    str(recording),
+                    "-Y",
+                    f"ip.src == 10.77.0.20 and {wanted}",
+                    "-T",
+                    "fields",
+                    "-e",
+                    "frame.time_epoch",
+                    "-e",
+                    "frame.interface_name",
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             lines = seen.stdout.split()
             assert len(lines) >= 2, name
             assert len(lines[0].partition(".")[2]) == 9, "nanoseconds"
@@ -81,14 +96,20 @@ def test_the_evidence_alone_gives_the_same_verdict_again(suite: Finished) -> Non
 def test_a_driver_that_ignores_the_flag_turns_the_abortive_scenarios_red(tmp_path: Path) -> None:
     caught = run(tmp_path / "run", "--twin", "ignores-flag", "linger-zero", "close-graceful", "unread-then-close")
     assert caught.code == 1
-    assert caught.verdicts == {"linger-zero": "fail", "close-graceful": "pass", "unread-then-close": "fail",
-                               "driver-unload": "pass"}
+    assert caught.verdicts == {
+        "linger-zero": "fail",
+        "close-graceful": "pass",
+        "unread-then-close": "fail",
+        "driver-unload": "pass",
+    }
     assert caught.results["driver"]["twin"] == "ignores-flag"
 
 
 def test_endings_swapped_for_each_other_are_the_labs_fault(tmp_path: Path) -> None:
-    swaps = {"close-graceful": ("peer: close\n", "peer: {close: {linger: 0}}\n"),
-             "linger-zero": ("peer: {close: {linger: 0}}\n", "peer: close\n")}
+    swaps = {
+        "close-graceful": ("peer: close\n", "peer: {close: {linger: 0}}\n"),
+        "linger-zero": ("peer: {close: {linger: 0}}\n", "peer: close\n"),
+    }
     for name, (old, new) in swaps.items():
         text = (BUILT_IN / f"{name}.yaml").read_text()
         assert old in text
@@ -111,8 +132,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     process.wait()
 
 
-def test_interrupted_it_stops_the_guests_and_keeps_the_results(
-        running: tuple[subprocess.Popen[str], Path]) -> None:
+def test_interrupted_it_stops_the_guests_and_keeps_the_results(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
     send(process, signal.SIGINT)
     said, errors = process.communicate(timeout=20)
@@ -136,7 +156,8 @@ def disks(folder: Path) -> list[Path]:
 
 
 def test_killed_it_is_not_green_and_the_next_run_clears_away(
-        running: tuple[subprocess.Popen[str], Path], tmp_path: Path) -> None:
+    running: tuple[subprocess.Popen[str], Path], tmp_path: Path
+) -> None:
     process, folder = running
     assert any(line.startswith("qemu-system") for line in processes_of(folder))
     with deaths_of(folder, but=process.pid) as deaths:
@@ -233,14 +254,18 @@ def test_of_two_labs_one_falls_silent_and_only_its_scenario_is_run_again(tmp_pat
     assert processes_of(folder) == []
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["linger-zreo"], "wsklab: no scenario, tag or file 'linger-zreo'; did you mean linger-zero"),
-    (["--target", "windows-99"], "wsklab: there is no target 'windows-99'"),
-    (["--twin", "nonesuch"], "wsklab: there is no twin 'nonesuch'"),
-    (["--repeat", "0"], "wsklab: Invalid value for '--repeat'"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["linger-zreo"], "wsklab: no scenario, tag or file 'linger-zreo'; did you mean linger-zero"),
+        (["--target", "windows-99"], "wsklab: there is no target 'windows-99'"),
+        (["--twin", "nonesuch"], "wsklab: there is no twin 'nonesuch'"),
+        (["--repeat", "0"], "wsklab: Invalid value for '--repeat'"),
+    ],
+)
 def test_wrong_words_are_answered_in_one_sentence_before_anything_boots(
-        tmp_path: Path, words: list[str], message: str) -> None:
+    tmp_path: Path, words: list[str], message: str
+) -> None:
     refused = wsklab("run", *words, cwd=tmp_path)
     assert refused.code == 2
     assert refused.stderr.startswith(message), refused.stderr

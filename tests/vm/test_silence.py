@@ -21,29 +21,33 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.play import heartbeat, silence
 from wsklab.orchestrator.play.player import play
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 from wsklab.orchestrator.scenario.yaml_source import parse
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 
-SENDS = """
+SENDS = (
+    """
 name: sends
 title: Talks to the driver for longer than it takes to silence it
 steps:
   - driver: {connect: peer}
-""" + "  - driver: {send: 1, expect: success}\n" * 198 + """
+"""
+    + "  - driver: {send: 1, expect: success}\n" * 198
+    + """
 expect:
   wire: {peer: none, driver: none}
 """
+)
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One lab for all of them: that it can be restored is part of what is tested."""
-    ground = Ground.prepare(tmp_path_factory.mktemp("silence"), Console(quiet=True))
-    lab = ground.boot(build_driver(None, images.cache_folder(), lambda _text: None))
+    preparation = Preparation.prepare(tmp_path_factory.mktemp("silence"), Console(quiet=True))
+    lab = preparation.boot(build_driver(None, images.cache_folder(), lambda _text: None))
     lab.save()
     yield lab
     lab.stop()

@@ -19,7 +19,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.snapshots import TAG
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 
 pytestmark = pytest.mark.vm
 
@@ -60,8 +60,9 @@ def test_second_run_is_warm_and_a_damaged_snapshot_costs_a_boot(cache: Path, tmp
     assert third.code == 0, third.stdout + third.stderr
     said = " ".join(third.stdout.split())
     assert f"{driver} is not as it was built (SHA-256 differs), so it is built again" in said
-    assert (f"the kept snapshot is removed, a cold boot follows: its disk {disk} is not as it was saved "
-            "(SHA-256 differs)") in said
+    assert (
+        f"the kept snapshot is removed, a cold boot follows: its disk {disk} is not as it was saved (SHA-256 differs)"
+    ) in said
     assert set(third.verdicts.values()) == {"pass"}
     assert third.results["driver"]["sha256"] == hashlib.sha256(driver.read_bytes()).hexdigest()
 
@@ -92,7 +93,7 @@ def test_after_a_crash_an_isolated_run_goes_on_in_the_same_lab(cache: Path, tmp_
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    booted = Ground.prepare(tmp_path, Console(quiet=True)).boot(build_driver(None, images.cache_folder()))
+    booted = Preparation.prepare(tmp_path, Console(quiet=True)).boot(build_driver(None, images.cache_folder()))
     yield booted
     booted.stop()
 

@@ -52,9 +52,20 @@ def make_image(store: Store, ssh: bool) -> Path:
         (partial / "wskagent.exe").write_bytes(agent if ssh else b"MZ of another time")
         files = {name: sha256(partial / name) for name in ("disk.qcow2", "variables.qcow2", "windows.json")}
         key = hashlib.sha256(f"{ssh}{known}".encode()).hexdigest()
-        image = store.publish(partial, Manifest(
-            name="windows-2022", kind="windows", key=key, recipe_sha256=key, packages={}, files=files, size_bytes=0,
-            built=f"2026-01-0{1 + ssh}T00:00:00.000+00:00", kernel_args=""))
+        image = store.publish(
+            partial,
+            Manifest(
+                name="windows-2022",
+                kind="windows",
+                key=key,
+                recipe_sha256=key,
+                packages={},
+                files=files,
+                size_bytes=0,
+                built=f"2026-01-0{1 + ssh}T00:00:00.000+00:00",
+                kernel_args="",
+            ),
+        )
     return image.folder
 
 
@@ -75,23 +86,36 @@ class Played:
         for part in ("images", "packages", "drivers", "signing", "accelerator.json"):
             source = images.cache_folder() / part
             if source.is_dir():
-                shutil.copytree(source, self.cache / part, copy_function=share, dirs_exist_ok=True, symlinks=True,
-                                ignore=shutil.ignore_patterns("*.lock", "*.partial"))
+                shutil.copytree(
+                    source,
+                    self.cache / part,
+                    copy_function=share,
+                    dirs_exist_ok=True,
+                    symlinks=True,
+                    ignore=shutil.ignore_patterns("*.lock", "*.partial"),
+                )
             elif source.exists():
                 shutil.copy2(source, self.cache / part)
         self.image = make_image(store, ssh)
         binaries = folder / "bin"
         binaries.mkdir()
         script = binaries / "qemu-system-x86_64"
-        script.write_text(f"#!/bin/sh\nPYTHONPATH={TESTS} exec {sys.executable} -m simulated.qemu \"$@\"\n")
+        script.write_text(f'#!/bin/sh\nPYTHONPATH={TESTS} exec {sys.executable} -m simulated.qemu "$@"\n')
         script.chmod(0o755)
         self._path = f"{binaries}:{os.environ['PATH']}"
 
     def environment(self, **faults: Any) -> dict[str, str]:
-        wanted = {"image": str(self.image), "qemu": shutil.which("qemu-system-x86_64"),
-                  "faults": asdict(Faults()) | faults}
-        return {"PATH": self._path, "SIMULATED_WINDOWS": json.dumps(wanted), "WSKLAB_CACHE": str(self.cache),
-                "WSKLAB_ACCEL": "tcg"}
+        wanted = {
+            "image": str(self.image),
+            "qemu": shutil.which("qemu-system-x86_64"),
+            "faults": asdict(Faults()) | faults,
+        }
+        return {
+            "PATH": self._path,
+            "SIMULATED_WINDOWS": json.dumps(wanted),
+            "WSKLAB_CACHE": str(self.cache),
+            "WSKLAB_ACCEL": "tcg",
+        }
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +134,14 @@ SCENARIOS = ("close-graceful", "linger-zero")
 
 
 def test_from_the_command_line_to_verdicts_and_again_from_the_kept_snapshot(
-        played: Callable[[bool], Played], tmp_path: Path) -> None:
+    played: Callable[[bool], Played], tmp_path: Path
+) -> None:
     windows = played(True)
     first = run(tmp_path / "first", *SCENARIOS, "--target", "windows-2022", **windows.environment())
     assert first.verdicts == {"close-graceful": "pass", "linger-zero": "pass", "driver-unload": "pass"}, (
-        first.stdout, first.stderr)
+        first.stdout,
+        first.stderr,
+    )
     target = first.results["target"]
     assert (target["name"], target["kind"], target["qualifying"]) == ("windows-2022", "windows", True)
     assert "not Windows" not in first.stdout and "licence" in first.stdout
@@ -125,9 +152,18 @@ def test_from_the_command_line_to_verdicts_and_again_from_the_kept_snapshot(
 
 
 def test_without_ssh_the_driver_comes_on_a_disc_and_the_verifier_is_recorded(
-        played: Callable[[bool], Played], tmp_path: Path) -> None:
-    done = run(tmp_path / "run", "linger-zero", "--cold", "--verifier", "standard", "--target", "windows-2022",
-               **played(False).environment())
+    played: Callable[[bool], Played], tmp_path: Path
+) -> None:
+    done = run(
+        tmp_path / "run",
+        "linger-zero",
+        "--cold",
+        "--verifier",
+        "standard",
+        "--target",
+        "windows-2022",
+        **played(False).environment(),
+    )
     assert done.code == 0, (done.stdout, done.stderr)
     verifier = done.results["target"]["verifier"]
     assert (verifier["choice"], verifier["driver"], verifier["flags"]) == ("standard", "wsklab.sys", "0x209bb")
@@ -136,8 +172,9 @@ def test_without_ssh_the_driver_comes_on_a_disc_and_the_verifier_is_recorded(
 
 def doctor(report: Path, windows: Played, **faults: Any) -> tuple[Finished, dict[str, str]]:
     """`wsklab doctor`, and the verdict of each of the target's steps."""
-    done = wsklab("doctor", "--target", "windows-2022", "--out", str(report), cwd=report.parent,
-                  **windows.environment(**faults))
+    done = wsklab(
+        "doctor", "--target", "windows-2022", "--out", str(report), cwd=report.parent, **windows.environment(**faults)
+    )
     steps = json.loads(report.read_text())["target"]["steps"]
     return done, {step["what"]: step["verdict"] for step in steps}
 
@@ -145,9 +182,26 @@ def doctor(report: Path, windows: Played, **faults: Any) -> tuple[Finished, dict
 def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], Played], tmp_path: Path) -> None:
     report = tmp_path / "first.json"
     done, steps = doctor(report, played(True))
-    assert list(steps.items()) == [(what, "ok") for what in (
-        "images and drivers", "SSH", "agent", "boots", "kernel debugger", "SSH to Windows", "test signing",
-        "driver loads", "service", "canary", "wire", "one FIN", "one RST", "snapshot", "unload")], done.stdout
+    assert list(steps.items()) == [
+        (what, "ok")
+        for what in (
+            "images and drivers",
+            "SSH",
+            "agent",
+            "boots",
+            "kernel debugger",
+            "SSH to Windows",
+            "test signing",
+            "driver loads",
+            "service",
+            "canary",
+            "wire",
+            "one FIN",
+            "one RST",
+            "snapshot",
+            "unload",
+        )
+    ], done.stdout
     facts = json.loads(report.read_text())["target"]["facts"]
     assert facts["code_integrity"] == 3 and "testsigning" in facts["bcdedit"] and facts["kd_events"]["Attached"] == 1
     words = report.with_suffix(".txt").read_text()
@@ -155,7 +209,8 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
 
 
 def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
-        played: Callable[[bool], Played], tmp_path: Path) -> None:
+    played: Callable[[bool], Played], tmp_path: Path
+) -> None:
     done, steps = doctor(tmp_path / "report.json", played(True), code_integrity=0x401)
     assert done.code == 3
     assert list(steps.items())[-2:] == [("test signing", "fail"), ("driver loads", "fail")]
@@ -164,18 +219,28 @@ def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
 
 
 def test_a_wrong_driver_fails_and_a_refused_one_is_explained(played: Callable[[bool], Played], tmp_path: Path) -> None:
-    wrong = run(tmp_path / "wrong", "linger-zero", "--target", "windows-2022",
-                **played(True).environment(skew=1))
+    wrong = run(tmp_path / "wrong", "linger-zero", "--target", "windows-2022", **played(True).environment(skew=1))
     assert wrong.verdicts["linger-zero"] == "fail" and wrong.code == 1
-    refused = run(tmp_path / "refused", "linger-zero", "--cold", "--target", "windows-2022",
-                  **played(True).environment(errors={"start": 1275}))
+    refused = run(
+        tmp_path / "refused",
+        "linger-zero",
+        "--cold",
+        "--target",
+        "windows-2022",
+        **played(True).environment(errors={"start": 1275}),
+    )
     assert refused.code == 3
     assert "1275 ERROR_DRIVER_BLOCKED" in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played], tmp_path: Path) -> None:
-    done = run(tmp_path / "run", "linger-zero", "--target", "windows-2022",
-               **played(True).environment(bugcheck=[0xC4, 0x62, 2, 3, 4]))
+    done = run(
+        tmp_path / "run",
+        "linger-zero",
+        "--target",
+        "windows-2022",
+        **played(True).environment(bugcheck=[0xC4, 0x62, 2, 3, 4]),
+    )
     result = done.scenario("linger-zero")
     assert (result["verdict"], done.code) == ("fail", 1), done.stdout
     assert "Driver Verifier stopped Windows: the driver unloaded without freeing its pool" in result["reasons"][0]

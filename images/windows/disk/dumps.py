@@ -51,8 +51,9 @@ def header(data: bytes) -> Dump | None:
     """The header of a 64-bit dump; None when it is none. Offsets: `_DUMP_HEADER64`, as in QEMU's win_dump_defs.h."""
     if len(data) < HEADER or not data.startswith(SIGNATURE):
         return None
-    (code,), (kind,), (size,) = (struct.unpack_from(layout, data, at)
-                                 for layout, at in (("<I", 0x38), ("<I", 0xF98), ("<Q", 0xFA0)))
+    (code,), (kind,), (size,) = (
+        struct.unpack_from(layout, data, at) for layout, at in (("<I", 0x38), ("<I", 0xF98), ("<Q", 0xFA0))
+    )
     first, second, third, fourth = struct.unpack_from("<4Q", data, 0x40)
     return Dump(KINDS.get(kind, f"type {kind}"), code, (first, second, third, fourth), size)
 
@@ -72,8 +73,9 @@ def take(disk: Path, folder: Path) -> tuple[list[Taken], str]:
         if found:
             return found, f"{len(found)} dumps were on the disk"
         if pages.startswith(SIGNATURE):
-            return found, ("the dump is still in the page file: Windows makes MEMORY.DMP of it when this disk is "
-                           "started once more")
+            return found, (
+                "the dump is still in the page file: Windows makes MEMORY.DMP of it when this disk is started once more"
+            )
         return found, "Windows has left no dump on the disk: it did not get as far, or may not write there"
     except logs.Unreadable as error:
         return found, str(error)

@@ -69,8 +69,10 @@ def volume(disk: Path, scratch: Path) -> Iterator[Path]:
         raise Unreadable("nothing is on the disk yet: the screen is all there is")
     needed, free = _allocated(disk), shutil.disk_usage(scratch).free
     if free < needed + SPARE:
-        raise Unreadable(f"files of the guest are still on its disk: {free >> 20} MiB are free at {scratch}, "
-                         f"{(needed + SPARE) >> 20} are needed to take them off it")
+        raise Unreadable(
+            f"files of the guest are still on its disk: {free >> 20} MiB are free at {scratch}, "
+            f"{(needed + SPARE) >> 20} are needed to take them off it"
+        )
     start, size = max(places, key=lambda place: place[1])
     try:
         _convert({"driver": "raw", "offset": start, "size": size,

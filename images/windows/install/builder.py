@@ -89,7 +89,9 @@ def build(name: str, brought: Media, inputs: Mapping[str, bytes], accelerator: C
     label, drivers = installation_media.read_drivers(virtio_win, wanted)
     progress(f"drivers: {len(drivers)} files of {label}")
     progress("hashing the media")
-    hashes = {str(field): installation_media.hash_of(path) for field, path in asdict(brought).items() if path is not None}
+    hashes = {
+        str(field): installation_media.hash_of(path) for field, path in asdict(brought).items() if path is not None
+    }
     progress(installation_media.remark(iso, hashes["iso"]))
     openssh = None if brought.openssh is None else _archive(brought.openssh)
     total = hashlib.sha256(json.dumps([contents.digest(), hashes, asdict(image)]).encode())

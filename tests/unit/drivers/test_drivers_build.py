@@ -52,9 +52,17 @@ BUILDS: dict[str, Callable[[Path, build.Progress | None], build.BuiltDriver]] = 
 
 
 @needs_mingw
-@pytest.mark.parametrize(("what", "wrong", "spoil"), [
-    ("the driver", "", flip), ("a sample", "", flip), ("the provider", "", flip), ("the agent", "", flip),
-    ("the agent", "symbols/", flip), ("the agent", "", Path.unlink)])
+@pytest.mark.parametrize(
+    ("what", "wrong", "spoil"),
+    [
+        ("the driver", "", flip),
+        ("a sample", "", flip),
+        ("the provider", "", flip),
+        ("the agent", "", flip),
+        ("the agent", "symbols/", flip),
+        ("the agent", "", Path.unlink),
+    ],
+)
 def test_a_damaged_build_is_made_again_with_a_sentence(
     cache: Path, what: str, wrong: str, spoil: Callable[[Path], None]
 ) -> None:

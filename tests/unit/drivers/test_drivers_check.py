@@ -111,12 +111,15 @@ def test_random_bytes_are_refused(data: bytes) -> None:
         check_bytes(b"MZ" + data)
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"subsystem": 2, "module": b"USER32.dll"}, "this is a Windows program with windows, no driver"),
-    ({"subsystem": 3, "characteristics": 0x2022}, "this is a user-mode DLL"),
-    ({"module": b"KERNEL32.dll"}, "It imports from KERNEL32.dll, which exists in user mode only"),
-    ({"module": b"api-ms-win-crt-runtime-l1-1-0.dll"}, "user mode only"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"subsystem": 2, "module": b"USER32.dll"}, "this is a Windows program with windows, no driver"),
+        ({"subsystem": 3, "characteristics": 0x2022}, "this is a user-mode DLL"),
+        ({"module": b"KERNEL32.dll"}, "It imports from KERNEL32.dll, which exists in user mode only"),
+        ({"module": b"api-ms-win-crt-runtime-l1-1-0.dll"}, "user mode only"),
+    ],
+)
 def test_a_program_or_a_library_of_user_mode_is_no_driver(change: dict[str, Any], says: str) -> None:
     report = check_bytes(make_pe(**change))
     assert says in sentences(report, "error")
@@ -124,14 +127,48 @@ def test_a_program_or_a_library_of_user_mode_is_no_driver(change: dict[str, Any]
 
 
 # Where the fields of `make_pe` are: the PE offset, the header, the directories, the section table, the import table.
-FIELDS = [0x3C, 0x46, 0x54, 0x58, 0x68, 0x98, 0x9C, 0xC4, *range(0xC8, 0x148, 4), *range(0x148, 0x170, 4),
-          *range(0x200, 0x214, 4), 0x240, 0x244, 0x248, 0x280, 0x2A0]
-EDGES = [0, 1, 0x7F, 0x200, 0x3FF, 0x400, 0x1000, 0x11FF, 0x1200, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0,
-         0xFFFFFFFF]
+FIELDS = [
+    0x3C,
+    0x46,
+    0x54,
+    0x58,
+    0x68,
+    0x98,
+    0x9C,
+    0xC4,
+    *range(0xC8, 0x148, 4),
+    *range(0x148, 0x170, 4),
+    *range(0x200, 0x214, 4),
+    0x240,
+    0x244,
+    0x248,
+    0x280,
+    0x2A0,
+]
+EDGES = [
+    0,
+    1,
+    0x7F,
+    0x200,
+    0x3FF,
+    0x400,
+    0x1000,
+    0x11FF,
+    0x1200,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFF0,
+    0xFFFFFFFF,
+]
 
 
-@given(st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(EDGES) | st.integers(0, 0xFFFFFFFF)), min_size=1,
-                max_size=6), st.binary(max_size=64))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(FIELDS), st.sampled_from(EDGES) | st.integers(0, 0xFFFFFFFF)), min_size=1, max_size=6
+    ),
+    st.binary(max_size=64),
+)
 def test_any_fields_give_a_report_or_a_sentence(changes: list[tuple[int, int]], more: bytes) -> None:
     data = bytearray(make_pe() + more)
     for at, value in changes:
@@ -152,8 +189,9 @@ def overlapping(modules: int, names: int) -> bytes:
     body += struct.pack("<Q", at_text) * names + bytes(8) + b"\0\0" + b"n" * 500 + b"\0"
     struct.pack_into("<H", pe, 0x46, 2)
     struct.pack_into("<II", pe, 0x58 + 112 + 8, at_modules, 40)
-    struct.pack_into("<8sIIII12xI", pe, 0x58 + 240 + 40, b".idata", len(body), at_modules, len(body), len(pe),
-                     0x40000040)
+    struct.pack_into(
+        "<8sIIII12xI", pe, 0x58 + 240 + 40, b".idata", len(body), at_modules, len(body), len(pe), 0x40000040
+    )
     return bytes(pe) + body
 
 

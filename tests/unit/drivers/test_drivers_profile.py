@@ -80,30 +80,56 @@ def test_a_signed_driver_has_nothing_left_to_find(tmp_path: Path) -> None:
         sign(tmp_path / "none.sys", tmp_path / "signed.sys", pair)
 
 
-@pytest.mark.parametrize("path", [
-    r"C:\x.sys", r"c:\drivers\my driver\a-b_c.1.sys", r"C:\wsklab\{1F}\x~1.sys", r"C:\console\comb.sys", r"C:\.x\y",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        r"C:\x.sys",
+        r"c:\drivers\my driver\a-b_c.1.sys",
+        r"C:\wsklab\{1F}\x~1.sys",
+        r"C:\console\comb.sys",
+        r"C:\.x\y",
+    ],
+)
 def test_a_path_in_the_target_is_taken_as_it_is(path: str) -> None:
     assert windows_path(path) == path
 
 
-@pytest.mark.parametrize(("path", "says"), [
-    ("x.sys", "drive C"), (r"D:\x.sys", "drive C"), (r"\\host\c\x.sys", "drive C"), (r"\\?\C:\x.sys", "drive C"),
-    ("C:/x.sys", "drive C"), (r"C:\..\x.sys", "drive C"), ("C:x.sys", "drive C"), ("C:", "drive C"),
-    ('C:\\x".sys', "are made of"), ("C:\\a\nb.sys", r"a\x0ab.sys"), (r"C:\x.sys:stream", "are made of"),
-    (r"C:\%TEMP%\x.sys", "are made of"), (r"C:\*.sys", "are made of"), ("C:\\x.sys\0", "are made of"),
-    (r"C:\x.", "do not end with a dot"), (r"C:\x \y.sys", "are made of"), (r"C:\\x.sys", "are made of"),
-    ("C:\\", "are made of"), (r"C:\NUL", "a device"), (r"C:\com1.sys", "a device"),
-    (r"C:\Lpt9 .txt\x", "a device"), ("C:\\gr\u00fc\u00dfe.sys", "are made of"),
-    (r"C:\conin$", "a device"), ("C:\\" + "x" * 200, "longer than 200"),
-    ("C:\\a\u202eb.sys", "are made of"),
-])
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("x.sys", "drive C"),
+        (r"D:\x.sys", "drive C"),
+        (r"\\host\c\x.sys", "drive C"),
+        (r"\\?\C:\x.sys", "drive C"),
+        ("C:/x.sys", "drive C"),
+        (r"C:\..\x.sys", "drive C"),
+        ("C:x.sys", "drive C"),
+        ("C:", "drive C"),
+        ('C:\\x".sys', "are made of"),
+        ("C:\\a\nb.sys", r"a\x0ab.sys"),
+        (r"C:\x.sys:stream", "are made of"),
+        (r"C:\%TEMP%\x.sys", "are made of"),
+        (r"C:\*.sys", "are made of"),
+        ("C:\\x.sys\0", "are made of"),
+        (r"C:\x.", "do not end with a dot"),
+        (r"C:\x \y.sys", "are made of"),
+        (r"C:\\x.sys", "are made of"),
+        ("C:\\", "are made of"),
+        (r"C:\NUL", "a device"),
+        (r"C:\com1.sys", "a device"),
+        (r"C:\Lpt9 .txt\x", "a device"),
+        ("C:\\gr\u00fc\u00dfe.sys", "are made of"),
+        (r"C:\conin$", "a device"),
+        ("C:\\" + "x" * 200, "longer than 200"),
+        ("C:\\a\u202eb.sys", "are made of"),
+    ],
+)
 def test_a_path_that_could_mean_something_else_is_refused(path: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         windows_path(path)
 
 
-@given(st.text("CcAUXNULom:\\/.~ \"%1\n", max_size=30) | st.text(max_size=30).map("C:\\".__add__))
+@given(st.text('CcAUXNULom:\\/.~ "%1\n', max_size=30) | st.text(max_size=30).map("C:\\".__add__))
 def test_what_is_taken_is_one_plain_file_on_drive_c(path: str) -> None:
     try:
         windows_path(path)
@@ -113,12 +139,17 @@ def test_what_is_taken_is_one_plain_file_on_drive_c(path: str) -> None:
         assert re.fullmatch(r"[Cc]:(\\[^\\/:*?\"<>|%\x00-\x1f]*[^\\/:*?\"<>|%\x00-\x1f. ])+", path)
 
 
-@pytest.mark.parametrize(("more", "says"), [
-    ("files: {'C:\\DRIVERS\\MINE.SYS': x}\n", r"two files go to c:\drivers\mine.sys"),
-    ("files: {'C:\\a:b': x}\n", "files"), ("title: \"a\\tb\\x9b\"\n", "control character"),
-    ("device: '\\\\.\\a b'\n", "device"), ("device: '\\\\host\\pipe\\x'\n", "device"),
-    ("provoke: {by: command, port: 1, command: \"a\\nb\"}\n", "provoke.command"),
-])
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("files: {'C:\\DRIVERS\\MINE.SYS': x}\n", r"two files go to c:\drivers\mine.sys"),
+        ("files: {'C:\\a:b': x}\n", "files"),
+        ('title: "a\\tb\\x9b"\n', "control character"),
+        ("device: '\\\\.\\a b'\n", "device"),
+        ("device: '\\\\host\\pipe\\x'\n", "device"),
+        ('provoke: {by: command, port: 1, command: "a\\nb"}\n', "provoke.command"),
+    ],
+)
 def test_no_value_smuggles_anything_into_the_target(tmp_path: Path, more: str, says: str) -> None:
     (tmp_path / "p.yaml").write_text(GOOD + "path: a\n" + more)
     with pytest.raises(DriverError, match=re.escape(says)):

@@ -38,7 +38,8 @@ def test_a_crash_says_in_which_function_it_happened() -> None:
     assert name_address(CRASH, "wsklab.sys", 0x21A0000, TABLE) == f"{CRASH}, in on_disconnect+0xc8 of wsklab.sys"
 
 
-@pytest.mark.parametrize(("text", "base"), [
-    (CRASH, 0), (CRASH, 0x7000000), (CRASH, 0x2000000), ("no address", 0x21A0000)])
+@pytest.mark.parametrize(
+    ("text", "base"), [(CRASH, 0), (CRASH, 0x7000000), (CRASH, 0x2000000), ("no address", 0x21A0000)]
+)
 def test_a_crash_elsewhere_is_left_as_it_is(text: str, base: int) -> None:
     assert name_address(text, "wsklab.sys", base, TABLE) == text

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 from support.own_network import in_own_network
-from support.standin_cases import CASES, DRIVERS
+from support.standin_cases import CASE, CASES, DRIVERS
 
-SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"),
-           *DRIVERS.glob("native/*.c")]
+SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"), *DRIVERS.glob("native/*.c")]
 FLAGS = [
     "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fshort-wchar", "-fno-omit-frame-pointer", "-pthread",
     "-DWSKLAB_NATIVE", f"-I{DRIVERS / 'native'}", f"-I{DRIVERS / 'include'}", f"-I{DRIVERS / 'standin'}",
@@ -34,8 +33,9 @@ def build(folder: Path, sanitizers: str) -> Path:
 
 
 def run(program: Path, *arguments: str, seconds: int = 60) -> str:
-    done = subprocess.run(in_own_network(program, *arguments), capture_output=True, text=True, check=False,
-                          timeout=seconds)
+    done = subprocess.run(
+        in_own_network(program, *arguments), capture_output=True, text=True, check=False, timeout=seconds
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

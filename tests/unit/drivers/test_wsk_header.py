@@ -82,8 +82,10 @@ def test_with_the_wdk_all_of_it_steps_aside(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"int wdk_{path.stem};\n")
     source = tmp_path / "driver.c"
-    source.write_text("#include <wsk.h>\n#include <mstcpip.h>\n#include <ws2ipdef.h>\n"
-                      "int main(void) { return wdk_ntddk + wdk_wsk + wdk_mstcpip + wdk_ws2ipdef + wdk_ws2def; }\n")
+    source.write_text(
+        "#include <wsk.h>\n#include <mstcpip.h>\n#include <ws2ipdef.h>\n"
+        "int main(void) { return wdk_ntddk + wdk_wsk + wdk_mstcpip + wdk_ws2ipdef + wdk_ws2def; }\n"
+    )
     done = subprocess.run(["gcc", "-fsyntax-only", f"-I{INCLUDE}", f"-I{tmp_path}/km", f"-I{tmp_path}/shared", source],
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.stderr == ""

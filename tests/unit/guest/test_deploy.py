@@ -27,7 +27,7 @@ from wsklab.images.keys import ADDRESS, KeyPair
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import deploy, service_control, verifier
 from wsklab.orchestrator.guest.agent import AgentError, Refused
-from wsklab.orchestrator.lab.peer import Ssh
+from wsklab.orchestrator.guest.ssh import Ssh
 
 NOW = datetime.now(UTC)
 
@@ -129,7 +129,9 @@ class Manager:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    def service(self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 1) -> dict[str, Any]:
+    def service(
+        self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 1
+    ) -> dict[str, Any]:
         self.asked.append(action)
         answer = self.answers.pop(0)
         if isinstance(answer, int):

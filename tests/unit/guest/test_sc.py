@@ -22,21 +22,31 @@ SERVICE_NAME: 1058
 """
 
 
-@pytest.mark.parametrize(("output", "status", "code"), [
-    ("[SC] StartService FAILED 577:\r\n\r\nWindows cannot verify the digital signature.\r\n\r\n", 577, 577),
-    ("[SC] EnumQueryServicesStatus:OpenService FAILED 1060:\r\n\r\nNo such service.\r\n", 36, 1060),
-    ("[SC] OpenService FEHLER 1060:\r\n\r\nDer angegebene Dienst ist kein installierter Dienst.\r\n", 1060, 1060),
-    ("[SC] StartService \u00e9chec(s) 1275 :\r\n\r\nLe pilote 64 ne peut \u00eatre charg\u00e9.\r\n", 251, 1275),
-    ("'sc.exe' is not recognized as an internal or external command,\r\n", 9009, 9009),
-    ("[SC] CreateService SUCCESS\r\n", 0, 0),
-])
+@pytest.mark.parametrize(
+    ("output", "status", "code"),
+    [
+        ("[SC] StartService FAILED 577:\r\n\r\nWindows cannot verify the digital signature.\r\n\r\n", 577, 577),
+        ("[SC] EnumQueryServicesStatus:OpenService FAILED 1060:\r\n\r\nNo such service.\r\n", 36, 1060),
+        ("[SC] OpenService FEHLER 1060:\r\n\r\nDer angegebene Dienst ist kein installierter Dienst.\r\n", 1060, 1060),
+        ("[SC] StartService \u00e9chec(s) 1275 :\r\n\r\nLe pilote 64 ne peut \u00eatre charg\u00e9.\r\n", 251, 1275),
+        ("'sc.exe' is not recognized as an internal or external command,\r\n", 9009, 9009),
+        ("[SC] CreateService SUCCESS\r\n", 0, 0),
+    ],
+)
 def test_the_code_is_read_from_the_text_before_the_status(output: str, status: int, code: int) -> None:
     assert service_control.read(output, status) == service_control.Answer(code)
 
 
-@pytest.mark.parametrize(("number", "word", "state"), [
-    (1, "STOPPED", "stopped"), (2, "START_PENDING", "start_pending"), (3, "STOP_PENDING", "stop_pending"),
-    (4, "WIRD AUSGEF\u00dcHRT", "running"), (7, "PAUSED", "paused")])
+@pytest.mark.parametrize(
+    ("number", "word", "state"),
+    [
+        (1, "STOPPED", "stopped"),
+        (2, "START_PENDING", "start_pending"),
+        (3, "STOP_PENDING", "stop_pending"),
+        (4, "WIRD AUSGEF\u00dcHRT", "running"),
+        (7, "PAUSED", "paused"),
+    ],
+)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_the_state_is_its_number(number: int, word: str, state: str, end: str) -> None:
     text = QUERY.format(number=number, word=word, exit=577).replace("\n", end)
@@ -57,11 +67,29 @@ def test_every_code_is_one_sentence_that_says_what_to_do(code: int, action: serv
     assert ";" in said or "net helpmsg" in said
 
 
-@pytest.mark.parametrize(("code", "says"), [
-    (2, "FILE_NOT_FOUND"), (3, "PATH_NOT_FOUND"), (5, "SYSTEM"), (31, "DriverEntry"), (127, "driver check"),
-    (193, "driver check"), (216, "x64"), (577, "driver sign"), (1053, "fresh machine"), (1056, "runs already"),
-    (1058, "disabled"), (1060, "create it first"), (1061, "still going on"), (1062, "not running"),
-    (1072, "MARKED_FOR_DELETE"), (1073, "left behind"), (1077, "start it"), (1275, "policy")])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (2, "FILE_NOT_FOUND"),
+        (3, "PATH_NOT_FOUND"),
+        (5, "SYSTEM"),
+        (31, "DriverEntry"),
+        (127, "driver check"),
+        (193, "driver check"),
+        (216, "x64"),
+        (577, "driver sign"),
+        (1053, "fresh machine"),
+        (1056, "runs already"),
+        (1058, "disabled"),
+        (1060, "create it first"),
+        (1061, "still going on"),
+        (1062, "not running"),
+        (1072, "MARKED_FOR_DELETE"),
+        (1073, "left behind"),
+        (1077, "start it"),
+        (1275, "policy"),
+    ],
+)
 def test_the_codes_that_users_meet(code: int, says: str) -> None:
     assert says in service_control.explain(code, "start")
 

@@ -29,8 +29,17 @@ from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import load_profile
 from wsklab.qemu.serial import SerialLine
 
-MANIFEST = Manifest(name="windows-2022", kind="windows", key="k", recipe_sha256="r", packages={}, size_bytes=0,
-                    files={"disk.qcow2": "d", "variables.qcow2": "v"}, built="2026", kernel_args="")
+MANIFEST = Manifest(
+    name="windows-2022",
+    kind="windows",
+    key="k",
+    recipe_sha256="r",
+    packages={},
+    size_bytes=0,
+    files={"disk.qcow2": "d", "variables.qcow2": "v"},
+    built="2026",
+    kernel_args="",
+)
 
 
 def guest(folder: Path, ssh: bool = True) -> WindowsGuest:
@@ -64,7 +73,8 @@ def test_a_windows_that_says_nothing_at_all_did_not_boot(tmp_path: Path, line: t
 
 
 def test_a_windows_that_speaks_on_one_line_only_is_told_from_that(
-        tmp_path: Path, line: tuple[Agent, socket.socket]) -> None:
+    tmp_path: Path, line: tuple[Agent, socket.socket]
+) -> None:
     agent, theirs = line
     (tmp_path / "kd.jsonl").write_text('{"t": 1, "event": "Attached"}\n')
     with pytest.raises(AgentSilent, match=r"its scheduled task wsklab-agent does not"):
@@ -107,8 +117,13 @@ def test_without_ssh_the_driver_is_on_a_disc(tmp_path: Path) -> None:
 
 
 def test_only_windows_qualifies(tmp_path: Path) -> None:
-    assert guest(tmp_path).describe() == {"name": "windows-2022", "kind": "windows", "qualifying": True,
-                                          "version": "Windows", "image_sha256": "d"}
+    assert guest(tmp_path).describe() == {
+        "name": "windows-2022",
+        "kind": "windows",
+        "qualifying": True,
+        "version": "Windows",
+        "image_sha256": "d",
+    }
     assert guest(tmp_path).address(False).startswith("netsh.exe interface ipv4 delete address name=wire address=10.77.")
     assert linux_address("peer", True) == "ip addr replace 10.77.0.20/24 dev eth0"
 
@@ -127,8 +142,10 @@ def test_the_words_for_a_service_are_those_of_the_agent() -> None:
 
 def test_targets_that_are_not_there_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
-    for word, says in (("windows-11", r"no image windows-11 yet.*--iso FILE --virtio-win FILE"),
-                       ("bsd", r"no target 'bsd'; there is: standin; .*windows-2025")):
+    for word, says in (
+        ("windows-11", r"no image windows-11 yet.*--iso FILE --virtio-win FILE"),
+        ("bsd", r"no target 'bsd'; there is: standin; .*windows-2025"),
+    ):
         with pytest.raises(UsageError, match=says):
             find.check(word)
     with pytest.raises(UsageError, match=r"stand-in has no Driver Verifier"):

@@ -11,10 +11,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TOOLS = ("bash", "sh", "cat", "chmod", "cut", "dirname", "env", "flock", "mkdir", "mktemp", "pwd", "readlink", "rm",
-         "sha256sum", "tail")
-COMMANDS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "mke2fs", "x86_64-w64-mingw32-gcc", "gcc", "ssh-keygen",
-            "newuidmap", "fakeroot")
+TOOLS = (
+    "bash",
+    "sh",
+    "cat",
+    "chmod",
+    "cut",
+    "dirname",
+    "env",
+    "flock",
+    "mkdir",
+    "mktemp",
+    "pwd",
+    "readlink",
+    "rm",
+    "sha256sum",
+    "tail",
+)
+COMMANDS = (
+    "qemu-system-x86_64",
+    "qemu-img",
+    "mmdebstrap",
+    "mke2fs",
+    "x86_64-w64-mingw32-gcc",
+    "gcc",
+    "ssh-keygen",
+    "newuidmap",
+    "fakeroot",
+)
 
 PYTHON = """
 case "$*" in
@@ -59,9 +83,14 @@ class Played:
         # Without /usr/sbin, where `lab` looks too, nothing of the real machine is seen.
         script = (self.checkout / "lab").read_text().replace(":/usr/sbin:/sbin", "")
         (self.checkout / "lab").write_text(script)
-        return subprocess.Popen([self.checkout / "lab", *words], cwd=cwd or self.checkout, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={"PATH": str(self.bin), "TMPDIR": str(self.bin.parent)})
+        return subprocess.Popen(
+            [self.checkout / "lab", *words],
+            cwd=cwd or self.checkout,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": str(self.bin), "TMPDIR": str(self.bin.parent)},
+        )
 
     def lab(self, *words: str, cwd: Path | None = None) -> tuple[int, str, str]:
         process = self.start(*words, cwd=cwd)
@@ -108,8 +137,9 @@ def test_a_host_without_apt_is_told_its_own_package_names(played: Played) -> Non
     played.has("dnf")
     code, _, errors = played.lab("run")
     assert code == 2
-    assert errors == ("lab: packages are missing; run `sudo dnf install e2fsprogs openssh-clients`, then this command "
-                      "again.\n")
+    assert errors == (
+        "lab: packages are missing; run `sudo dnf install e2fsprogs openssh-clients`, then this command again.\n"
+    )
 
 
 def test_versions_are_the_locked_ones(played: Played) -> None:
@@ -140,7 +170,8 @@ def test_where_apt_fails_its_last_words_and_one_sentence_are_shown(played: Playe
 
 
 def test_a_virtual_environment_is_made_once_and_again_when_something_is_wrong_with_it(
-        played: Played, tmp_path: Path) -> None:
+    played: Played, tmp_path: Path
+) -> None:
     def made() -> int:
         played.log.unlink(missing_ok=True)
         assert played.lab("run")[0] == 0

@@ -18,14 +18,27 @@ def sources(*patterns: str) -> list[str]:
 def test_the_layout_is_clang_formats() -> None:
     """One version for everybody: the one of requirements.lock, not the host's."""
     formatter = Path(sys.executable).with_name("clang-format")
-    done = subprocess.run([formatter, "--dry-run", "--Werror", *sources("*.c", "*.h")], cwd=ROOT, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [formatter, "--dry-run", "--Werror", *sources("*.c", "*.h")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_cppcheck_finds_nothing() -> None:
-    command = ["cppcheck", "--quiet", "--std=c11", "--enable=warning,performance,portability", "--inline-suppr",
-               "--error-exitcode=1", *(f"-I{folder}" for folder in HEADERS)]
-    done = subprocess.run([*command, *sources("drivers/*.c", "images/*.c")], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
+    command = [
+        "cppcheck",
+        "--quiet",
+        "--std=c11",
+        "--enable=warning,performance,portability",
+        "--inline-suppr",
+        "--error-exitcode=1",
+        *(f"-I{folder}" for folder in HEADERS),
+    ]
+    done = subprocess.run(
+        [*command, *sources("drivers/*.c", "images/*.c")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

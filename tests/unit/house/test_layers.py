@@ -18,23 +18,73 @@ MAY_IMPORT = {
     "orchestrator": {"orchestrator", "images", "drivers", "qemu", "common"},
 }
 
+ROOMS = (
+    "errors",
+    "unexpected",
+    "scenario",
+    "observe",
+    "judge",
+    "results",
+    "guest",
+    "lab",
+    "play",
+    "run",
+    "trials",
+    "commands",
+    "__main__",
+)
+"""The rooms of the orchestrator; each imports only from itself and from those before it."""
+
+PARTS_OF_WINDOWS = ("media", "disk", "answers", "install", "__init__")
+"""The same for `images/windows`."""
+
 
 def imports(file: Path) -> set[str]:
-    """The layers that a module names in its imports, wherever they stand."""
+    """Return the modules that a file imports from `wsklab`."""
+    return imported(file.read_text(encoding="utf-8"), ("wsklab", *file.relative_to(ROOT).parts[:-1]))
+
+
+def imported(source: str, package: tuple[str, ...]) -> set[str]:
+    """Return the names in import statements, wherever they stand; relative ones are resolved from `package`."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join((*base, *(node.module.split(".") if node.module else ())))
+            names |= {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return {name.split(".")[1] for name in names if name.startswith("wsklab.")}
+    return {name for name in names if name.startswith("wsklab.")}
 
 
 @pytest.mark.parametrize("layer", MAY_IMPORT)
-def test_imports_point_one_way(layer: str) -> None:
-    wrong = {str(file.relative_to(ROOT)): found for file in (ROOT / layer).rglob("*.py")
-             if (found := imports(file) - MAY_IMPORT[layer])}
+def test_layers_import_downwards(layer: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): found
+        for file in (ROOT / layer).rglob("*.py")
+        if (found := {name.split(".")[1] for name in imports(file)} - MAY_IMPORT[layer])
+    }
     assert wrong == {}
+
+
+@pytest.mark.parametrize(("package", "order"), [("orchestrator", ROOMS), ("images/windows", PARTS_OF_WINDOWS)])
+def test_rooms_import_downwards(package: str, order: tuple[str, ...]) -> None:
+    prefix = f"wsklab.{package.replace('/', '.')}."
+    wrong = []
+    for file in sorted((ROOT / package).rglob("*.py")):
+        room = file.relative_to(ROOT / package).parts[0].removesuffix(".py")
+        if room == "__init__" and package == "orchestrator":
+            continue
+        assert room in order, f"{file.relative_to(ROOT)} is in no room"
+        for name in sorted(imports(file)):
+            if name.startswith(prefix) and order.index(name.removeprefix(prefix).split(".")[0]) > order.index(room):
+                wrong.append(f"{file.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_a_relative_import_is_an_import() -> None:
+    assert imported("from ..orchestrator import errors", ("wsklab", "drivers")) == {"wsklab.orchestrator.errors"}
+    assert imported("from . import build", ("wsklab", "drivers")) == {"wsklab.drivers.build"}
 
 
 def test_our_qemu_folder_does_not_hide_the_library_of_that_name() -> None:
@@ -55,7 +105,17 @@ def test_types_hold(tmp_path: Path) -> None:
     package.mkdir()
     for layer in MAY_IMPORT:
         (package / layer).symlink_to(ROOT / layer)
-    command = [sys.executable, "-m", "mypy", "--strict", "--namespace-packages", "--explicit-package-bases",
-               "--cache-dir", str(ROOT / ".mypy_cache"), "-p", "wsklab"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--namespace-packages",
+        "--explicit-package-bases",
+        "--cache-dir",
+        str(ROOT / ".mypy_cache"),
+        "-p",
+        "wsklab",
+    ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout

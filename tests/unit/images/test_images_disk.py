@@ -16,12 +16,14 @@ from wsklab.images.errors import ImageError
 def debugfs(disk: Path, command: str) -> str:
     raw = disk.with_suffix(".seen")
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
-    return subprocess.run([tools.need("debugfs", "e2fsprogs"), "-R", command, str(raw)], check=True, text=True,
-                          capture_output=True).stdout
+    return subprocess.run(
+        [tools.need("debugfs", "e2fsprogs"), "-R", command, str(raw)], check=True, text=True, capture_output=True
+    ).stdout
 
 
 def test_a_disk_is_made_with_the_path_that_debian_gives_an_ordinary_user(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")  # mke2fs is in /usr/sbin
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (tmp_path / "tree" / "etc").mkdir(parents=True)

@@ -44,8 +44,12 @@ packages._run(["sh", "-c", script], folder, folder / "log")
 def test_nothing_goes_on_after_us(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "tree").mkdir()
     os.mkfifo(tmp_path / "alive")
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stderr=subprocess.PIPE, text=True,
-                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     with (tmp_path / "alive").open("rb", buffering=0) as alive:
         assert alive.readline() == b"begun\n"
         parent.send_signal(number)
@@ -55,13 +59,21 @@ def test_nothing_goes_on_after_us(tmp_path: Path, number: signal.Signals) -> Non
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
-@pytest.mark.parametrize(("log", "sentence"), [
-    ("Err:1 x\n  Temporary failure resolving 'deb.example'\nE: mmdebstrap failed to run\n",
-     "apt does not reach its mirror; check the network"),
-    ("E: unable to pick chroot mode automatically (use --mode for manual selection)\n", "--add-subuids 300000-365535"),
-    ("I: x\nE: cannot execute dpkg-deb\nE: hook failed\n", "could not make the guest 'peer': hook failed"),
-    ("", "could not make the guest 'peer'"),
-])
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        (
+            "Err:1 x\n  Temporary failure resolving 'deb.example'\nE: mmdebstrap failed to run\n",
+            "apt does not reach its mirror; check the network",
+        ),
+        (
+            "E: unable to pick chroot mode automatically (use --mode for manual selection)\n",
+            "--add-subuids 300000-365535",
+        ),
+        ("I: x\nE: cannot execute dpkg-deb\nE: hook failed\n", "could not make the guest 'peer': hook failed"),
+        ("", "could not make the guest 'peer'"),
+    ],
+)
 def test_what_mmdebstrap_says_is_explained(log: str, sentence: str) -> None:
     said = packages.explain(log, "peer")
     assert sentence in said

@@ -49,19 +49,29 @@ def test_the_true_run_passes_without_a_word() -> None:
     judgement = judge(scenario(), reset_by_peer().ended())
     assert verdict(judgement) == ("pass", "")
     assert judgement.observed["disconnects"][0] | {"order": 0} == {
-        "conn": 0, "flags": 1, "abortive": True, "at_dispatch": False, "irql": 0, "context_ok": True, "order": 0}
+        "conn": 0,
+        "flags": 1,
+        "abortive": True,
+        "at_dispatch": False,
+        "irql": 0,
+        "context_ok": True,
+        "order": 0,
+    }
     assert judgement.observed["wire"] == {"peer": [["rst"]], "driver": [[]], "frames": 1}
     assert judgement.observed["receives"][0]["status"] == "c000020d"
 
 
-@pytest.mark.parametrize(("flags", "event", "reason"), [
-    (0, {}, "WSK_FLAG_ABORTIVE is clear, expected set"),
-    (1, {"abortive": False}, "the driver takes flags 00000001 for not abortive"),
-    (1, {"cookie": 5}, "another connection's context"),
-    (9, {"irql": 0}, "WSK_FLAG_AT_DISPATCH_LEVEL is set, but the IRQL is 0"),
-    (1, {"irql": 3}, "above DISPATCH_LEVEL"),
-    (5, {}, "0x4 is undefined"),
-])
+@pytest.mark.parametrize(
+    ("flags", "event", "reason"),
+    [
+        (0, {}, "WSK_FLAG_ABORTIVE is clear, expected set"),
+        (1, {"abortive": False}, "the driver takes flags 00000001 for not abortive"),
+        (1, {"cookie": 5}, "another connection's context"),
+        (9, {"irql": 0}, "WSK_FLAG_AT_DISPATCH_LEVEL is set, but the IRQL is 0"),
+        (1, {"irql": 3}, "above DISPATCH_LEVEL"),
+        (5, {}, "0x4 is undefined"),
+    ],
+)
 def test_a_wrong_flag_or_context_fails(flags: int, event: dict[str, object], reason: str) -> None:
     got, why = verdict(judge(scenario(), reset_by_peer(flags, **event).ended()))
     assert got == "fail"
@@ -89,11 +99,17 @@ expect:
 """
 
 
-@pytest.mark.parametrize(("drawn", "frame", "flags", "wanted"), [
-    ("rst", "RA", 1, "pass"), ("fin", "FA", 0, "pass"),
-    ("rst", "FA", 1, "infra"), ("fin", "RA", 0, "infra"),
-    ("rst", "RA", 0, "fail"), ("fin", "FA", 1, "fail"),
-])
+@pytest.mark.parametrize(
+    ("drawn", "frame", "flags", "wanted"),
+    [
+        ("rst", "RA", 1, "pass"),
+        ("fin", "FA", 0, "pass"),
+        ("rst", "FA", 1, "infra"),
+        ("fin", "RA", 0, "infra"),
+        ("rst", "RA", 0, "fail"),
+        ("fin", "FA", 1, "fail"),
+    ],
+)
 def test_what_was_drawn_is_what_must_be_seen(drawn: str, frame: str, flags: int, wanted: str) -> None:
     recording = Recording().opened().step("driver", "connect").frame("peer", frame)
     recording.add("lab", "drawn", 0, ending=drawn).step("peer", "close_all").disconnect(flags).step("driver", "await_")
@@ -108,8 +124,7 @@ def test_no_event_and_one_too_many_both_fail() -> None:
     assert "no disconnect within 5 s" in why
     assert "called not at all, expected once" in why
     twice = reset_by_peer().disconnect(1).ended()
-    assert verdict(judge(scenario(), twice)) == (
-        "fail", "unexpected WskDisconnectEvent (call 2) with flags 00000001")
+    assert verdict(judge(scenario(), twice)) == ("fail", "unexpected WskDisconnectEvent (call 2) with flags 00000001")
 
 
 def test_the_peer_ending_otherwise_blames_the_lab_not_the_driver() -> None:
@@ -131,7 +146,9 @@ def test_a_driver_that_failed_first_is_to_blame_for_an_ending_that_never_came() 
 def test_the_driver_ending_otherwise_fails_the_driver() -> None:
     rude = reset_by_peer().frame("target", "RA").ended()
     assert verdict(judge(scenario(), rude)) == (
-        "fail", "the driver should have sent neither FIN nor RST, the wire shows RST")
+        "fail",
+        "the driver should have sent neither FIN nor RST, the wire shows RST",
+    )
 
 
 def test_retransmissions_and_dropped_frames_do_not_count() -> None:
@@ -145,17 +162,22 @@ def test_retransmissions_and_dropped_frames_do_not_count() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_without_a_canary_nothing_is_proven(when: str) -> None:
     recording = reset_by_peer().ended()
-    muted = [replace(o, data=o.data | {"seen": False}) if o.kind == "canary" and o.data["when"] == when else o
-             for o in recording]
+    muted = [
+        replace(o, data=o.data | {"seen": False}) if o.kind == "canary" and o.data["when"] == when else o
+        for o in recording
+    ]
     assert verdict(judge(scenario(), muted)) == (
-        "inconclusive", f"the canary {when} the scenario was not seen on the debug line")
+        "inconclusive",
+        f"the canary {when} the scenario was not seen on the debug line",
+    )
 
 
 def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
     recording = reset_by_peer().ended()
     lost = [o for o in recording if o.kind != "done"]
-    assert verdict(judge(scenario(), lost))[1].endswith("not on the debug line but in the driver's ring; "
-                                                        "WskReceive completed not at all, expected once")
+    assert verdict(judge(scenario(), lost))[1].endswith(
+        "not on the debug line but in the driver's ring; WskReceive completed not at all, expected once"
+    )
     ring = recording[-1].data["records"]
     never = [*lost[:-1], replace(lost[-1], data=lost[-1].data | {"records": [*ring[:2], *ring[3:]]})]
     got, why = verdict(judge(scenario(), never))
@@ -175,7 +197,9 @@ def test_a_damaged_line_is_found_by_the_ring() -> None:
     recording = reset_by_peer()
     recording.ring[0] = recording.ring[0] | {"text": "something else"}
     assert verdict(judge(scenario(), recording.ended())) == (
-        "inconclusive", "line 101 is damaged on the debug line (the ring has another text)")
+        "inconclusive",
+        "line 101 is damaged on the debug line (the ring has another text)",
+    )
 
 
 def test_a_crash_outranks_the_silence_it_causes() -> None:
@@ -189,7 +213,9 @@ def test_a_crash_outranks_the_silence_it_causes() -> None:
 
 def test_what_is_left_behind_fails() -> None:
     assert verdict(judge(scenario(), reset_by_peer().ended(sockets=1, irps=2))) == (
-        "fail", "the driver leaks: 1 sockets, 2 irps left after everything was closed")
+        "fail",
+        "the driver leaks: 1 sockets, 2 irps left after everything was closed",
+    )
     unclean = [o for o in reset_by_peer().ended() if o.kind != "clean"]
     assert "a close never completed" in verdict(judge(scenario(), unclean))[1]
 
@@ -236,8 +262,15 @@ def test_what_comes_in_the_wrong_order_or_not_at_all_fails() -> None:
 
 def test_what_happens_while_cleaning_up_is_not_the_story() -> None:
     recording = reset_by_peer().ended()
-    recording.insert(-2, replace(recording[-1], source="driver", kind="disc",
-                                 data={"seq": 1, "flags": 1, "irql": 0, "cookie": 1, "abortive": True}))
+    recording.insert(
+        -2,
+        replace(
+            recording[-1],
+            source="driver",
+            kind="disc",
+            data={"seq": 1, "flags": 1, "irql": 0, "cookie": 1, "abortive": True},
+        ),
+    )
     assert judge(scenario(), recording).verdict == "pass"
 
 

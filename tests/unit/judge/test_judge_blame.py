@@ -48,8 +48,13 @@ def after_the_end(recording: Recording, ms: int, flags: int = 0) -> list[Observa
     """The end of the story, then the event once more, while the sockets are closed."""
     ended = recording.ended()
     at = next(i for i, o in enumerate(ended) if o.kind == "end")
-    late = Observation(ended[at].t + ms * 1_000_000, "driver", "disc", 0, {
-        "seq": 900, "flags": flags, "irql": 0, "cookie": COOKIE, "abortive": bool(flags)})
+    late = Observation(
+        ended[at].t + ms * 1_000_000,
+        "driver",
+        "disc",
+        0,
+        {"seq": 900, "flags": flags, "irql": 0, "cookie": COOKIE, "abortive": bool(flags)},
+    )
     return [*ended[: at + 1], late, *ended[at + 1 :]]
 
 
@@ -58,7 +63,9 @@ def after_the_end(recording: Recording, ms: int, flags: int = 0) -> list[Observa
 
 def test_a_second_event_after_the_end_fails() -> None:
     assert verdict(after_the_end(closed(), 200)) == (
-        "fail", ("unexpected WskDisconnectEvent (call 2) with flags 00000000, 200 ms after the end of the story",))
+        "fail",
+        ("unexpected WskDisconnectEvent (call 2) with flags 00000000, 200 ms after the end of the story",),
+    )
 
 
 def test_an_event_after_the_end_that_an_ending_of_the_peer_accounts_for_is_none_of_the_story() -> None:
@@ -77,8 +84,13 @@ def test_the_rules_of_the_flags_hold_after_the_end_too() -> None:
 
 def test_a_callback_after_the_close_and_an_irp_that_completes_twice_fail() -> None:
     late = closed().line("late", None, cb="disc", magic=1).ended()
-    assert verdict(late) == ("fail", ("WskDisconnectEvent was called with the context of a socket whose close had "
-                                      "completed, or with none (R42, R73)",))
+    assert verdict(late) == (
+        "fail",
+        (
+            "WskDisconnectEvent was called with the context of a socket whose close had "
+            "completed, or with none (R42, R73)",
+        ),
+    )
     again = closed().line("again", op="close", id=9).ended()
     assert verdict(again) == ("fail", ("the IRP of WskCloseSocket (operation 9) completed twice (R83)",))
 
@@ -89,7 +101,9 @@ def test_a_callback_after_the_close_and_an_irp_that_completes_twice_fail() -> No
 def test_receive_events_that_were_never_enabled_fail() -> None:
     recording = closed().line("recv", length=4, took=4, irql=0)
     assert verdict(recording.ended()) == (
-        "fail", ("WskReceiveEvent was called once, and receive events were never enabled (R23)",))
+        "fail",
+        ("WskReceiveEvent was called once, and receive events were never enabled (R23)",),
+    )
     enabled = scenario(**{"enable: [disconnect]": "enable: [disconnect, receive]"})
     assert verdict(recording.observations, enabled)[0] == "pass"
 
@@ -98,12 +112,20 @@ def test_receive_events_that_were_never_enabled_fail() -> None:
 
 
 def test_success_is_what_a_step_expects_unless_it_says_otherwise() -> None:
-    wanted = [action.step.wanted for action in scenario(GRACEFUL.replace("  - peer: close", """\
+    wanted = [
+        action.step.wanted
+        for action in scenario(
+            GRACEFUL.replace(
+                "  - peer: close",
+                """\
   - driver: {send: 4}
   - driver: {send: {length: 4, wait: false}}
   - driver: {receive: 1}
   - driver: {disable: [disconnect], expect: failure}
-  - driver: close""")).steps]  # type: ignore[attr-defined]
+  - driver: close""",
+            )
+        ).steps
+    ]  # type: ignore[attr-defined]
     assert wanted == [None, "success", "success", None, None, "failure", "success"]
 
 
@@ -111,13 +133,21 @@ def test_an_enable_that_fails_is_the_first_reason() -> None:
     recording = Recording().opened().step("driver", "connect").call("enable", 2, 0xC000000D, mask=0x80)
     recording.step("driver", "enable", ops=[2], expect="success", synchronous=True)
     got, reasons = verdict(recording.frame("peer", "FA").step("peer", "close").ended())
-    assert (got, reasons[0]) == (
-        "fail", "step 2 (driver: enable): should end in success, ended in failure (c000000d)")
+    assert (got, reasons[0]) == ("fail", "step 2 (driver: enable): should end in success, ended in failure (c000000d)")
 
 
-@pytest.mark.parametrize(("expect", "wanted"), [
-    ("failure", "pass"), ("any", "pass"), ("c0000225", "pass"), ("success", "fail"), (None, "fail"),
-    ("pending", "fail"), ("c000020d", "fail")])
+@pytest.mark.parametrize(
+    ("expect", "wanted"),
+    [
+        ("failure", "pass"),
+        ("any", "pass"),
+        ("c0000225", "pass"),
+        ("success", "fail"),
+        (None, "fail"),
+        ("pending", "fail"),
+        ("c000020d", "fail"),
+    ],
+)
 def test_a_refusal_meets_the_expectation_or_is_told_with_its_status(expect: str | None, wanted: str) -> None:
     recording = closed().line("refused", op="send", id=7, status=CLOSED).step("driver", "send", ops=[7], expect=expect)
     got, reasons = verdict(recording.ended())
@@ -136,13 +166,17 @@ def test_what_is_outstanding_is_named_with_its_function_and_since_when() -> None
     last = waiting[-1]
     waiting[-1] = Observation(last.t + 15_000_000_000, last.source, last.kind, last.conn, last.data)
     _, reasons = verdict(waiting)
-    assert any("a close never completed; outstanding: the IRP of WskReceive (operation 7) for 15.0 s, the IRP of "
-               "WskCloseSocket (operation 8) for 15.0 s" in reason for reason in reasons)
+    assert any(
+        "a close never completed; outstanding: the IRP of WskReceive (operation 7) for 15.0 s, the IRP of "
+        "WskCloseSocket (operation 8) for 15.0 s" in reason
+        for reason in reasons
+    )
 
 
 def test_what_is_kept_is_named_when_the_driver_does_not_finish_cleaning_up() -> None:
-    observations = [o for o in closed().add("lab", "left", sockets=0, irps=0, indications=2).ended()
-                    if o.kind != "clean"]
+    observations = [
+        o for o in closed().add("lab", "left", sockets=0, irps=0, indications=2).ended() if o.kind != "clean"
+    ]
     assert any("did not finish cleaning up: 2 indications left" in reason for reason in verdict(observations)[1])
 
 
@@ -157,7 +191,8 @@ def test_the_drivers_own_reset_is_the_drivers_fault_and_said_first() -> None:
     assert reasons[:3] == (
         "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for",
         "the driver ended the connection with RST before the peer ended anything",
-        "the peer should have sent FIN, the wire shows neither FIN nor RST")
+        "the peer should have sent FIN, the wire shows neither FIN nor RST",
+    )
 
 
 def test_a_reset_without_any_call_before_the_peer_is_the_drivers_fault_too() -> None:
@@ -170,7 +205,9 @@ def test_an_ending_of_its_own_is_named_where_only_the_drivers_side_deviates() ->
     recording = closed().call("disconnect", 0, flags=1, length=0).frame("target", "RA").done("disconnect", 0, 0)
     got, reasons = verdict(recording.ended())
     assert (got, reasons[0]) == (
-        "fail", "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for")
+        "fail",
+        "the driver ended the connection by WskDisconnect with WSK_FLAG_ABORTIVE, which no step asked for",
+    )
     short = closed().call("send", 5, length=8, seed=0).done("send", 5, 0, 7)
     short.step("driver", "send", ops=[5], expect="success", length=8)
     wanted = scenario(**{"driver: none": "driver: fin"})
@@ -212,7 +249,8 @@ def test_a_driver_that_closes_before_its_event_is_told_so_and_does_not_fail() ->
     assert (judgement.verdict, judgement.reasons) == ("pass", ())
     assert judgement.remarks == (
         "WskDisconnectEvent was called not at all: the driver was closing its socket already, and a socket that is "
-        "being closed need not be told (R70, R73)",)
+        "being closed need not be told (R70, R73)",
+    )
     silent = opened().frame("peer", "FA").step("peer", "close")
     assert verdict(silent.ended())[0] == "fail"
 
@@ -223,10 +261,13 @@ def test_a_driver_that_closes_before_its_event_is_told_so_and_does_not_fail() ->
 RECORDED = {"disconnects": ["00000000"], "receives": [], "sends": [], "driver": [""]}
 
 
-@pytest.mark.parametrize(("flags", "judged", "known", "wanted"), [
-    (0, True, RECORDED, "pass"), (1, True, RECORDED, "fail"), (1, False, RECORDED, "pass"), (1, True, None, "pass")])
+@pytest.mark.parametrize(
+    ("flags", "judged", "known", "wanted"),
+    [(0, True, RECORDED, "pass"), (1, True, RECORDED, "fail"), (1, False, RECORDED, "pass"), (1, True, None, "pass")],
+)
 def test_what_is_characterised_is_judged_by_the_record_where_the_target_is_ours(
-        flags: int, judged: bool, known: object, wanted: str) -> None:
+    flags: int, judged: bool, known: object, wanted: str
+) -> None:
     recording = opened().add("lab", "recorded", None, target="standin", judged=judged, behaviour=known)
     recording.frame("peer", "FA").step("peer", "close").disconnect(flags)
     characterised = scenario(**{"disconnect: [{abortive: clear}]": "characterise: true"})

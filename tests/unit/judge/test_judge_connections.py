@@ -44,8 +44,19 @@ class Accepted(Recording):
 
     def end(self, conn: int, flags: str, told: int | None = None, context: int | None = None) -> Accepted:
         """The peer's segment, and what the driver is told: its flags, and the number of the context's connection."""
-        self.add("wire", "frame", proto="tcp", sender="peer", flags=flags, seq=1, ack=1, length=0, sport=PORTS[conn],
-                 dport=LISTENER, fate="")
+        self.add(
+            "wire",
+            "frame",
+            proto="tcp",
+            sender="peer",
+            flags=flags,
+            seq=1,
+            ack=1,
+            length=0,
+            sport=PORTS[conn],
+            dport=LISTENER,
+            fate="",
+        )
         context = conn if context is None else context
         told = int("R" in flags) if told is None else told
         self.line("disc", context, flags=told, irql=0, cookie=COOKIES[context], abortive=bool(told))
@@ -63,14 +74,27 @@ def test_each_connection_is_judged_by_its_own_ending() -> None:
     assert judged(TWO, two().end(1, "RA").end(0, "FA").ended()) == ("pass", "")
 
 
-@pytest.mark.parametrize(("bent", "verdict", "reason"), [
-    (lambda r: r.end(0, "FA").end(1, "RA", told=0), "fail", "connection 1: WSK_FLAG_ABORTIVE is clear, expected set"),
-    (lambda r: r.end(0, "RA").end(1, "FA"), "infra", "connection 0: the peer should have sent FIN"),
-    (lambda r: r.end(0, "FA").end(1, "RA", context=0), "fail",
-     "connection 1: WskDisconnectEvent was called not at all, expected once"),
-    (lambda r: r.end(0, "FA", context=1).end(1, "RA", context=0), "fail",
-     "connection 0: WSK_FLAG_ABORTIVE is set, expected clear"),
-])
+@pytest.mark.parametrize(
+    ("bent", "verdict", "reason"),
+    [
+        (
+            lambda r: r.end(0, "FA").end(1, "RA", told=0),
+            "fail",
+            "connection 1: WSK_FLAG_ABORTIVE is clear, expected set",
+        ),
+        (lambda r: r.end(0, "RA").end(1, "FA"), "infra", "connection 0: the peer should have sent FIN"),
+        (
+            lambda r: r.end(0, "FA").end(1, "RA", context=0),
+            "fail",
+            "connection 1: WskDisconnectEvent was called not at all, expected once",
+        ),
+        (
+            lambda r: r.end(0, "FA", context=1).end(1, "RA", context=0),
+            "fail",
+            "connection 0: WSK_FLAG_ABORTIVE is set, expected clear",
+        ),
+    ],
+)
 def test_endings_and_contexts_that_are_mixed_up_are_noticed(bent: object, verdict: str, reason: str) -> None:
     got, why = judged(TWO, bent(two()).ended())  # type: ignore[operator]
     assert (got, reason in why) == (verdict, True), why
@@ -86,9 +110,17 @@ expect:
 """
 
 
-@pytest.mark.parametrize(("calls", "verdict"), [
-    ([0], "pass"), ([0, 1], "pass"), ([], "fail"), ([1], "fail"), ([0, 0], "fail"), ([0, 1, 1], "fail"),
-])
+@pytest.mark.parametrize(
+    ("calls", "verdict"),
+    [
+        ([0], "pass"),
+        ([0, 1], "pass"),
+        ([], "fail"),
+        ([1], "fail"),
+        ([0, 0], "fail"),
+        ([0, 1, 1], "fail"),
+    ],
+)
 def test_a_call_that_may_come_is_judged_if_it_comes(calls: list[int], verdict: str) -> None:
     recording = Recording().opened().step("peer", "shutdown")
     for flags in calls:
@@ -107,12 +139,15 @@ expect:
 """
 
 
-@pytest.mark.parametrize(("calls", "reason"), [
-    ([(5000, 2000), (10, 10)], ""),
-    ([(5000, 2000)], "WskReceiveEvent was called once, expected twice"),
-    ([(5000, 1460), (10, 10)], "WskReceiveEvent 1 saw the driver take 1460 bytes, expected 2000"),
-    ([(5000, 2000), (11, 11)], "WskReceiveEvent 2 indicated 11 bytes, expected 10"),
-])
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        ([(5000, 2000), (10, 10)], ""),
+        ([(5000, 2000)], "WskReceiveEvent was called once, expected twice"),
+        ([(5000, 1460), (10, 10)], "WskReceiveEvent 1 saw the driver take 1460 bytes, expected 2000"),
+        ([(5000, 2000), (11, 11)], "WskReceiveEvent 2 indicated 11 bytes, expected 10"),
+    ],
+)
 def test_indications_are_counted_and_measured(calls: list[tuple[int, int]], reason: str) -> None:
     recording = Recording().opened().step("driver", "enable").step("peer", "send")
     for length, took in calls:

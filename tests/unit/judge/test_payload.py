@@ -51,8 +51,9 @@ def indicated(recording: Recording, said: bytes, took: int) -> Recording:
 
 def sent(recording: Recording, number: int, length: int, seed: int = 0) -> Recording:
     recording.call("send", number, length=length, seed=seed)
-    return recording.done("send", number, 0, length).step("driver", "send", ops=[number], expect="success",
-                                                         length=length)
+    return recording.done("send", number, 0, length).step(
+        "driver", "send", ops=[number], expect="success", length=length
+    )
 
 
 def why(recording: Recording, scenario: Scenario | None = None) -> tuple[str, ...]:
@@ -72,13 +73,15 @@ def test_a_byte_that_changed_on_its_way_in_fails() -> None:
     recording = peer_sends(opened(), 10)
     received(recording, 3, pattern(0, 6))
     assert why(received(recording, 4, b"\x06\x07\x28\x09")) == (
-        "WskReceive brought other bytes than the peer sent (bytes 6 to 9 of the stream)",)
+        "WskReceive brought other bytes than the peer sent (bytes 6 to 9 of the stream)",
+    )
 
 
 def test_a_byte_that_changed_on_its_way_out_fails() -> None:
     recording = sent(sent(opened(), 3, 4), 4, 4)
     assert why(reply(recording, "receive", pattern(0, 4) + b"\x00\x01\x02\xff")) == (
-        "the peer received other bytes than the driver was to send (bytes 0 to 7 of the stream)",)
+        "the peer received other bytes than the driver was to send (bytes 0 to 7 of the stream)",
+    )
 
 
 def test_sends_of_one_step_go_on_with_the_pattern_and_another_begins_it_again() -> None:
@@ -89,8 +92,7 @@ def test_sends_of_one_step_go_on_with_the_pattern_and_another_begins_it_again() 
 @pytest.mark.parametrize("end", [{"eof": True}, {}])
 def test_bytes_that_never_came_are_missed_at_the_end_of_the_stream_only(end: dict[str, object]) -> None:
     recording = reply(sent(opened(), 3, 8), "receive", pattern(0, 5), **end)
-    assert why(recording) == (
-        ("the end of the stream came after 5 bytes, the driver had sent 8",) if end else ())
+    assert why(recording) == (("the end of the stream came after 5 bytes, the driver had sent 8",) if end else ())
 
 
 def test_the_end_of_the_stream_comes_after_all_that_the_peer_sent() -> None:
@@ -100,7 +102,8 @@ def test_the_end_of_the_stream_comes_after_all_that_the_peer_sent() -> None:
 
 def test_more_than_was_sent_fails() -> None:
     assert why(received(peer_sends(opened(), 4), 3, pattern(0, 6))) == (
-        "WskReceive brought more than the 4 bytes that the peer sent",)
+        "WskReceive brought more than the 4 bytes that the peer sent",
+    )
 
 
 def test_what_was_refused_or_taken_in_part_comes_again() -> None:
@@ -119,8 +122,7 @@ def test_a_receive_that_drains_or_fails_ends_the_comparison() -> None:
 
 def test_a_peer_that_sends_something_else_is_the_labs_fault() -> None:
     judgement = judge(talk(), peer_sends(opened(), 4, b"abcd").ended())
-    assert (judgement.verdict, judgement.reasons) == (
-        "infra", ("the peer program sent other bytes than the pattern",))
+    assert (judgement.verdict, judgement.reasons) == ("infra", ("the peer program sent other bytes than the pattern",))
 
 
 def test_a_send_that_was_never_answered_leaves_the_stream_open() -> None:

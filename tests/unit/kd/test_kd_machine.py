@@ -23,6 +23,7 @@ from wsklab.qemu.serial import SerialLine
 
 VECTORS = vectors()
 
+
 @dataclass
 class Kd:
     """A KD line over a socket pair, with what it told."""
@@ -62,31 +63,45 @@ def kd(tmp_path: Path) -> Iterator[Kd]:
 def test_kd_text_comes_out_as_lines_of_the_serial_line(kd: Kd) -> None:
     with kd.line.watch() as watch:
         kd.guest.sendall(b"BdsDxe: loading Boot0001\r\n")
-        kd.play(kd.target.load("wsklab.sys"), *[kd.target.print(b"WSKLAB1 seq=%d\r\n" % n) for n in range(200)],
-                kd.target.print(b"\x1b[1mend\n"))
+        kd.play(
+            kd.target.load("wsklab.sys"),
+            *[kd.target.print(b"WSKLAB1 seq=%d\r\n" % n) for n in range(200)],
+            kd.target.print(b"\x1b[1mend\n"),
+        )
         assert watch.expect(r"seq=199", within(20))
     assert kd.until("end") == ["BdsDxe: loading Boot0001", *(f"WSKLAB1 seq={n}" for n in range(200)), "end"]
     assert kd.told == []
 
 
 def test_kd_bugcheck_is_told_with_code_name_and_parameters(kd: Kd) -> None:
-    kd.play(kd.target.exception(0xC0000005), kd.target.bugcheck(0xD1, (0x10, 2, 0, 0xFFFFF80000005000)),
-            kd.target.print(b"end\n"))
+    kd.play(
+        kd.target.exception(0xC0000005),
+        kd.target.bugcheck(0xD1, (0x10, 2, 0, 0xFFFFF80000005000)),
+        kd.target.print(b"end\n"),
+    )
     kd.until("end")
     assert [kind for kind, _ in kd.told] == ["exception", "exception", "bugcheck"]  # the fault, its stop, its report
     assert kd.told[0][1].startswith("0xc0000005 at ")
     assert kd.told[-1][1] == (
         "0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0000000000000010, 0x0000000000000002, 0x0000000000000000, "
-        "0xfffff80000005000), from the kernel's memory")
+        "0xfffff80000005000), from the kernel's memory"
+    )
     observed = Observation(1, "machine", "bugcheck", None, {"machine": "target", "detail": kd.told[-1][1]})
     assert "bugcheck" in FATAL
     assert describe_loss(observed).startswith("Windows crashed on the target, bugcheck 0x000000d1 DRIVER_IRQL")
 
 
-@pytest.mark.parametrize(("code", "first", "says"), [
-    (0xC4, 0x62, "the driver unloaded without freeing its pool"), (0xC4, 0x20005, "DDI compliance (0x20005)"),
-    (0xC4, 0xF6, "violation 0xf6"), (0xC9, 7, "a rule of the I/O manager"), (0x100000C6, 7, "pool that it had freed"),
-    (0xD1, 0x62, None)])
+@pytest.mark.parametrize(
+    ("code", "first", "says"),
+    [
+        (0xC4, 0x62, "the driver unloaded without freeing its pool"),
+        (0xC4, 0x20005, "DDI compliance (0x20005)"),
+        (0xC4, 0xF6, "violation 0xf6"),
+        (0xC9, 7, "a rule of the I/O manager"),
+        (0x100000C6, 7, "pool that it had freed"),
+        (0xD1, 0x62, None),
+    ],
+)
 def test_kd_a_stop_by_driver_verifier_says_so(code: int, first: int, says: str | None) -> None:
     told = describe(Bugcheck(code, (first, 2, 3, 4), "NAME", "memory"))
     assert told is not None

@@ -25,10 +25,10 @@ from wsklab.orchestrator.judge.integrity import silence
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.lab import foreign_driver
-from wsklab.orchestrator.lab.foreign_driver import Foreign, Visitor
+from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.play.foreign_steps import ForeignSteps
 from wsklab.orchestrator.run import evidence
 from wsklab.orchestrator.scenario import any_driver, catalogue
@@ -78,18 +78,21 @@ def test_a_scenario_that_steers_is_refused_by_name(mine: Scenario) -> None:
         any_driver.playable([mine], ECHO, [mine.name])
 
 
-@pytest.mark.parametrize(("mine", "says"), [
-    (scenario("[driver: connect, driver: {send: 4}]"), "step 2 (driver: send length=4) takes the lab's own driver"),
-    (scenario("[driver: {connect: closed-port}]"), "step 1 (driver: connect to=closed-port) takes the lab's own"),
-    (scenario("[driver: {connect: peer, expect: failure}]"), "step 1 (driver: connect to=peer) takes"),
-    (scenario("[driver: {await: receive}]"), "step 1 (driver: await what=receive) takes"),
-    (scenario("[peer: connect]"), "step 1 (peer: connect) is done by `driver: connect`"),
-    (scenario(expect="{receive: [{status: success}]}"), "it expects something under `receive`"),
-    (scenario(expect="{order: [disconnect, close]}"), "it expects something under `order`"),
-    (scenario(expect="{characterise: true}"), "it expects something under `characterise`"),
-    (scenario(socket="{family: ipv6}"), "its `socket` is for the lab's own driver"),
-    (scenario(connections="2"), "it has 2 connections"),
-])
+@pytest.mark.parametrize(
+    ("mine", "says"),
+    [
+        (scenario("[driver: connect, driver: {send: 4}]"), "step 2 (driver: send length=4) takes the lab's own driver"),
+        (scenario("[driver: {connect: closed-port}]"), "step 1 (driver: connect to=closed-port) takes the lab's own"),
+        (scenario("[driver: {connect: peer, expect: failure}]"), "step 1 (driver: connect to=peer) takes"),
+        (scenario("[driver: {await: receive}]"), "step 1 (driver: await what=receive) takes"),
+        (scenario("[peer: connect]"), "step 1 (peer: connect) is done by `driver: connect`"),
+        (scenario(expect="{receive: [{status: success}]}"), "it expects something under `receive`"),
+        (scenario(expect="{order: [disconnect, close]}"), "it expects something under `order`"),
+        (scenario(expect="{characterise: true}"), "it expects something under `characterise`"),
+        (scenario(socket="{family: ipv6}"), "its `socket` is for the lab's own driver"),
+        (scenario(connections="2"), "it has 2 connections"),
+    ],
+)
 def test_what_does_not_fit_is_said_with_its_step(mine: Scenario, says: str) -> None:
     reasons = list(any_driver.misfits(mine, ECHO))
     assert any(says in reason for reason in reasons), reasons
@@ -102,7 +105,8 @@ def test_a_driver_that_says_nothing_is_spared_what_needs_its_words() -> None:
     assert [text.split(":")[0] for text in left_out] == ["any-unread is left out"]
     only_disc = changed(ECHO, patterns=[p for p in ECHO.patterns if p.kind == "disc"])
     assert [s.name for s in any_driver.playable(catalogue.any_driver(), only_disc, ())[0]] == [
-        name for name in NAMES if name != "any-still-open"]
+        name for name in NAMES if name != "any-still-open"
+    ]
 
 
 # --- which drivers ------------------------------------------------------------------------------------------------
@@ -110,14 +114,17 @@ def test_a_driver_that_says_nothing_is_spared_what_needs_its_words() -> None:
 MINE = (PROFILES / "pinger.yaml").read_text(encoding="utf-8").replace("build: pinger", "path: mine.sys")
 
 
-@pytest.mark.parametrize(("old", "new", "says"), [
-    ("", "", "the driver {}/mine.sys of the profile pinger does not exist; build it"),
-    ("path: mine.sys", "path: mine.yaml", "{}/mine.yaml is no driver that could be loaded: This is no driver"),
-    ("path: mine.sys", "path: mine.yaml\nfiles: {'C:\\x': y}", "names the file {}/y, which does not exist"),
-    ("provoke: ", "# ", "does not say how its driver comes to connect; give `provoke`"),
-    ("kind: disc", "kind: note", "has no pattern of kind `disc`"),
-    ("connected'", "(connected'", "mine.yaml:10: patterns[1]: pattern 1 (open) is no regular expression"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("", "", "the driver {}/mine.sys of the profile pinger does not exist; build it"),
+        ("path: mine.sys", "path: mine.yaml", "{}/mine.yaml is no driver that could be loaded: This is no driver"),
+        ("path: mine.sys", "path: mine.yaml\nfiles: {'C:\\x': y}", "names the file {}/y, which does not exist"),
+        ("provoke: ", "# ", "does not say how its driver comes to connect; give `provoke`"),
+        ("kind: disc", "kind: note", "has no pattern of kind `disc`"),
+        ("connected'", "(connected'", "mine.yaml:10: patterns[1]: pattern 1 (open) is no regular expression"),
+    ],
+)
 def test_a_driver_that_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, says: str) -> None:
     (tmp_path / "mine.yaml").write_text(MINE.replace(old, new))
     with pytest.raises(UsageError) as refused:
@@ -128,10 +135,13 @@ def test_a_driver_that_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, 
     assert len(str(refused.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["-shared"], "this is a user-mode DLL (a Windows console program), no driver"),
-    (["-shared", "-Wl,--subsystem,native"], "It imports from KERNEL32.dll, which exists in user mode only"),
-])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-shared"], "this is a user-mode DLL (a Windows console program), no driver"),
+        (["-shared", "-Wl,--subsystem,native"], "It imports from KERNEL32.dll, which exists in user mode only"),
+    ],
+)
 @pytest.mark.skipif(shutil.which("x86_64-w64-mingw32-gcc") is None, reason="needs mingw-w64")
 def test_a_dll_of_user_mode_is_refused_before_anything_is_booted(tmp_path: Path, options: list[str], says: str) -> None:
     (tmp_path / "dll.c").write_text("int answer(void) { return 42; }\n")
@@ -169,7 +179,7 @@ class Line:
 
 
 class FakeTarget:
-    """What a visitor needs of a target before it is put in."""
+    """What a foreign needs of a target before it is put in."""
 
     def __init__(self) -> None:
         self.journal = Journal()
@@ -179,7 +189,7 @@ class FakeTarget:
 
 def heard(profile: DriverProfile, *lines: str) -> list[tuple[str, int | None]]:
     target = FakeTarget()
-    Visitor(Foreign(profile, Path("x.sys"), "", profile.name), target, 1.0)  # type: ignore[arg-type]
+    InstalledForeign(Foreign(profile, Path("x.sys"), "", profile.name), target, 1.0)  # type: ignore[arg-type]
     for line in lines:
         target.debug.say(0, line)
     return [(o.kind, o.conn) for o in target.journal.since(0)]
@@ -196,10 +206,15 @@ def test_a_driver_that_changed_since_it_was_looked_at_is_not_loaded(tmp_path: Pa
 
 
 def test_connections_are_numbered_as_they_appear() -> None:
-    assert heard(ECHO, "echo: listening on port 7007", "echo[12] hello 10.77.0.20:40001", "noise",
-                 "echo[40] hello 10.77.0.20:40002", "echo[12] bye: flags=0 after 0 bytes",
-                 "echo[40] bye: flags=1 after 0 bytes") == [
-        ("load", None), ("open", 0), ("unread", None), ("open", 1), ("disc", 0), ("disc", 1)]
+    assert heard(
+        ECHO,
+        "echo: listening on port 7007",
+        "echo[12] hello 10.77.0.20:40001",
+        "noise",
+        "echo[40] hello 10.77.0.20:40002",
+        "echo[12] bye: flags=0 after 0 bytes",
+        "echo[40] bye: flags=1 after 0 bytes",
+    ) == [("load", None), ("open", 0), ("unread", None), ("open", 1), ("disc", 0), ("disc", 1)]
 
 
 def test_unread_lines_are_kept_within_bounds_and_cost_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,16 +224,28 @@ def test_unread_lines_are_kept_within_bounds_and_cost_no_verdict(monkeypatch: py
 
 
 def test_without_numbers_a_line_is_about_the_newest_connection() -> None:
-    nameless = changed(ECHO, patterns=[
-        {"kind": "open", "line": "hello", "samples": {"hello": {}}},
-        {"kind": "disc", "line": "bye", "set": {"abortive": True}, "samples": {"bye": {"abortive": True}}}])
+    nameless = changed(
+        ECHO,
+        patterns=[
+            {"kind": "open", "line": "hello", "samples": {"hello": {}}},
+            {"kind": "disc", "line": "bye", "set": {"abortive": True}, "samples": {"bye": {"abortive": True}}},
+        ],
+    )
     assert heard(nameless, "bye", "hello", "bye", "bye", "hello", "bye") == [
-        ("disc", 0), ("open", 0), ("disc", 0), ("disc", 0), ("open", 1), ("disc", 1)]
+        ("disc", 0),
+        ("open", 0),
+        ("disc", 0),
+        ("disc", 0),
+        ("open", 1),
+        ("disc", 1),
+    ]
 
 
 def test_a_line_begins_where_the_driver_began_it() -> None:
-    anchored = changed(ECHO, patterns=[
-        {"kind": "disc", "line": "^bye$", "set": {"abortive": True}, "samples": {"bye": {"abortive": True}}}])
+    anchored = changed(
+        ECHO,
+        patterns=[{"kind": "disc", "line": "^bye$", "set": {"abortive": True}, "samples": {"bye": {"abortive": True}}}],
+    )
     assert heard(anchored, "00f0:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000001: bye") == [("disc", 0)]
     assert heard(anchored, "bye", "good bye", "00f0:bye") == [("disc", 0), ("unread", None), ("unread", None)]
 
@@ -226,16 +253,21 @@ def test_a_line_begins_where_the_driver_began_it() -> None:
 def test_lines_that_no_pattern_knows_are_kept_in_the_evidence_and_prove_nothing(tmp_path: Path) -> None:
     any_fin = catalogue.any_driver()[0]
     target = FakeTarget()
-    Visitor(Foreign(ECHO, Path("x.sys"), "", "echo"), target, 1.0)  # type: ignore[arg-type]
-    for line in ("00f0:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000001: my driver \x9b2J speaks",
-                 "WSKLAB1 seq=00000001 t=0000000000000001 conn=0 ev=load", "WSKPROV rule=R10 text"):
+    InstalledForeign(Foreign(ECHO, Path("x.sys"), "", "echo"), target, 1.0)  # type: ignore[arg-type]
+    for line in (
+        "00f0:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000001: my driver \x9b2J speaks",
+        "WSKLAB1 seq=00000001 t=0000000000000001 conn=0 ev=load",
+        "WSKPROV rule=R10 text",
+    ):
         target.debug.say(0, line)
     observations = target.journal.since(0)
     evidence.save(tmp_path, any_fin, observations, Judgement("pass", (), {}), {})
     assert (tmp_path / "debug.txt").read_text() == "my driver \\x9b2J speaks\n"
-    visitor = Observation(0, "lab", "visitor", None, {"name": "echo"})
-    assert any(sentence.startswith("nothing of the debug text of echo was read")
-               for _, sentence in silence(Facts(any_fin, [*observations, visitor])))
+    foreign = Observation(0, "lab", "foreign", None, {"name": "echo"})
+    assert any(
+        sentence.startswith("nothing of the debug text of echo was read")
+        for _, sentence in silence(Facts(any_fin, [*observations, foreign]))
+    )
 
 
 @given(st.lists(st.integers(0, 9)))
@@ -253,29 +285,33 @@ GONE = scenario(expect="{wire: {peer: rst}, disconnect: [{abortive: set}]}")
 
 def reset(*told: dict[str, object], wire: str = "RA") -> Recording:
     """A reset connection of a driver whose event told this."""
-    recording = Recording().opened().add("lab", "visitor", name="echo")
+    recording = Recording().opened().add("lab", "foreign", name="echo")
     recording.add("driver", "open", 0, text="hello").step("driver", "connect").frame("peer", wire)
     for data in told:
         recording.add("driver", "disc", 0, text="bye", **data)
     return recording.step("driver", "await_")
 
 
-@pytest.mark.parametrize(("mine", "told", "verdict", "reason"), [
-    (RESET, {"flags": 1, "abortive": True}, "pass", ""),
-    (GONE, {"abortive": True}, "pass", ""),
-    (GONE, {"flags": 1}, "pass", ""),
-    (GONE, {"abortive": False}, "fail", "WSK_FLAG_ABORTIVE is clear, expected set (the driver's word 'graceful')"),
-    (GONE, {"flags": 0, "abortive": False}, "fail", "WSK_FLAG_ABORTIVE is clear, expected set (flags 00000000)"),
-    (GONE, {"flags": 1, "abortive": False}, "fail", "the driver takes flags 00000001 for not abortive"),
-    (GONE, {"flags": 5, "abortive": True}, "fail", "0x4 is undefined (R9)"),
-    (GONE, {"flags": 9, "abortive": True, "irql": 0}, "fail", "is set, but the IRQL is 0 (R7)"),
-    (GONE, {"flags": 9, "abortive": True}, "pass", ""),
-    (GONE, {"abortive": True, "irql": 3}, "fail", "above DISPATCH_LEVEL (R8)"),
-    (GONE, {}, "inconclusive", "the driver's text does not tell WSK_FLAG_ABORTIVE, expected set"),
-    (RESET, {"abortive": True}, "inconclusive", "the driver's text does not tell WSK_FLAG_AT_DISPATCH_LEVEL"),
-])
+@pytest.mark.parametrize(
+    ("mine", "told", "verdict", "reason"),
+    [
+        (RESET, {"flags": 1, "abortive": True}, "pass", ""),
+        (GONE, {"abortive": True}, "pass", ""),
+        (GONE, {"flags": 1}, "pass", ""),
+        (GONE, {"abortive": False}, "fail", "WSK_FLAG_ABORTIVE is clear, expected set (the driver's word 'graceful')"),
+        (GONE, {"flags": 0, "abortive": False}, "fail", "WSK_FLAG_ABORTIVE is clear, expected set (flags 00000000)"),
+        (GONE, {"flags": 1, "abortive": False}, "fail", "the driver takes flags 00000001 for not abortive"),
+        (GONE, {"flags": 5, "abortive": True}, "fail", "0x4 is undefined (R9)"),
+        (GONE, {"flags": 9, "abortive": True, "irql": 0}, "fail", "is set, but the IRQL is 0 (R7)"),
+        (GONE, {"flags": 9, "abortive": True}, "pass", ""),
+        (GONE, {"abortive": True, "irql": 3}, "fail", "above DISPATCH_LEVEL (R8)"),
+        (GONE, {}, "inconclusive", "the driver's text does not tell WSK_FLAG_ABORTIVE, expected set"),
+        (RESET, {"abortive": True}, "inconclusive", "the driver's text does not tell WSK_FLAG_AT_DISPATCH_LEVEL"),
+    ],
+)
 def test_what_is_told_is_judged_and_the_rest_is_not_invented(
-        mine: Scenario, told: dict[str, object], verdict: str, reason: str) -> None:
+    mine: Scenario, told: dict[str, object], verdict: str, reason: str
+) -> None:
     judgement = judge(mine, reset(told).ended())
     assert judgement.verdict == verdict, judgement.reasons
     assert reason in "; ".join(judgement.reasons)
@@ -294,9 +330,9 @@ def test_events_are_counted_and_the_wire_comes_first() -> None:
 
 def test_an_awaited_event_is_given_up_when_the_driver_says_that_it_has_closed() -> None:
     journal = Journal()
-    lab = SimpleNamespace(journal=journal, slowness=1.0, visitor=None, target=SimpleNamespace(connection=lambda n: n))
-    stage = Stage(cast(Any, lab), GONE, cast(Any, None), random.Random(1))
-    actor = ForeignSteps(stage, cast(Any, SimpleNamespace(foreign=SimpleNamespace(profile=ECHO))))
+    lab = SimpleNamespace(journal=journal, slowness=1.0, foreign=None, target=SimpleNamespace(connection=lambda n: n))
+    context = PlayContext(cast(Any, lab), GONE, cast(Any, None), random.Random(1))
+    actor = ForeignSteps(context, cast(Any, SimpleNamespace(foreign=SimpleNamespace(profile=ECHO))))
     step = DriverStep.model_validate({"await": "disconnect", "within": 0})
     with pytest.raises(StepError, match="disconnect was not reported"):
         actor.await_(step, step.arguments)
@@ -309,7 +345,8 @@ def test_an_event_between_the_end_of_the_story_and_the_unload_is_judged() -> Non
     end = next(i for i, o in enumerate(observations) if o.kind == "end")
     late = Observation(observations[end].t + 200_000_000, "driver", "disc", 0, {"abortive": True})
     assert judge(GONE, [*observations[: end + 1], late, *observations[end + 1 :]]).reasons == (
-        "unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive', 200 ms after the end of the story",)
+        "unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive', 200 ms after the end of the story",
+    )
 
 
 def test_a_second_connection_of_the_driver_is_its_own_business() -> None:
@@ -318,7 +355,7 @@ def test_a_second_connection_of_the_driver_is_its_own_business() -> None:
 
 
 def test_a_driver_that_is_not_heard_proves_nothing() -> None:
-    recording = Recording().opened().add("lab", "visitor", name="echo")
+    recording = Recording().opened().add("lab", "foreign", name="echo")
     judgement = judge(GONE, recording.step("driver", "connect").frame("peer", "RA").step("driver", "await_").ended())
     assert judgement.verdict == "inconclusive"
     assert judgement.reasons[0].startswith("nothing of the debug text of echo was read: ")

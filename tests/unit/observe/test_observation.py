@@ -12,14 +12,22 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.observation import Observation, Reading
 
-VALUES = st.recursive(st.none() | st.booleans() | st.integers(-2**63, 2**64) | st.text(max_size=8),
-                      lambda inner: (st.lists(inner, max_size=3)
-                                     | st.dictionaries(st.text(max_size=4), inner, max_size=3)),
-                      max_leaves=6)
-OBSERVATIONS = st.lists(st.builds(
-    Observation, st.integers(0, 2**63), st.sampled_from(["driver", "wire", "peer", "machine", "lab"]),
-    st.text(min_size=1, max_size=8), st.none() | st.integers(0, 2000),
-    st.dictionaries(st.text(max_size=6), VALUES, max_size=4)), max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+OBSERVATIONS = st.lists(
+    st.builds(
+        Observation,
+        st.integers(0, 2**63),
+        st.sampled_from(["driver", "wire", "peer", "machine", "lab"]),
+        st.text(min_size=1, max_size=8),
+        st.none() | st.integers(0, 2000),
+        st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
+    ),
+    max_size=6,
+)
 
 A_FOLDER_WILL_DO = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -33,8 +41,9 @@ def test_what_was_written_is_read(tmp_path: Path, observations: list[Observation
 
 @A_FOLDER_WILL_DO
 @given(OBSERVATIONS.filter(bool), st.data())
-def test_one_changed_byte_is_refused_with_its_line(tmp_path: Path, observations: list[Observation],
-                                                   data: st.DataObject) -> None:
+def test_one_changed_byte_is_refused_with_its_line(
+    tmp_path: Path, observations: list[Observation], data: st.DataObject
+) -> None:
     path = tmp_path / "o.jsonl"
     observation.write(path, observations)
     content = bytearray(path.read_bytes())
@@ -48,8 +57,9 @@ def test_one_changed_byte_is_refused_with_its_line(tmp_path: Path, observations:
 
 @A_FOLDER_WILL_DO
 @given(OBSERVATIONS.filter(lambda observations: len(observations) > 1), st.data())
-def test_a_line_that_is_missing_or_moved_is_refused(tmp_path: Path, observations: list[Observation],
-                                                    data: st.DataObject) -> None:
+def test_a_line_that_is_missing_or_moved_is_refused(
+    tmp_path: Path, observations: list[Observation], data: st.DataObject
+) -> None:
     path = tmp_path / "o.jsonl"
     observation.write(path, observations)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -63,8 +73,9 @@ def test_a_line_that_is_missing_or_moved_is_refused(tmp_path: Path, observations
 
 @A_FOLDER_WILL_DO
 @given(OBSERVATIONS.filter(bool), st.data())
-def test_a_killed_run_leaves_out_its_last_line_and_says_so(tmp_path: Path, observations: list[Observation],
-                                                           data: st.DataObject) -> None:
+def test_a_killed_run_leaves_out_its_last_line_and_says_so(
+    tmp_path: Path, observations: list[Observation], data: st.DataObject
+) -> None:
     path = tmp_path / "o.jsonl"
     observation.write(path, observations)
     content = path.read_bytes()

@@ -31,14 +31,19 @@ class Lab:
     def __init__(self, reaches: bool = True, **answers: Any) -> None:
         self.journal = Journal()
         self.slowness = 0.01
-        agent = SimpleNamespace(ask=lambda op, _timeout, **_words: self._say(answers.get(op)),
-                                service=lambda action, _name, timeout: self._say(answers[action]))
-        machine = SimpleNamespace(set_link=lambda up: None,
-                                  status=lambda _deadline: self._say(answers.get("status", "running")),
-                                  quiet=lambda: {"debug": 9.0, "agent": 20.0, "console": answers.get("console", 60.0)})
+        agent = SimpleNamespace(
+            ask=lambda op, _timeout, **_words: self._say(answers.get(op)),
+            service=lambda action, _name, timeout: self._say(answers[action]),
+        )
+        machine = SimpleNamespace(
+            set_link=lambda up: None,
+            status=lambda _deadline: self._say(answers.get("status", "running")),
+            quiet=lambda: {"debug": 9.0, "agent": 20.0, "console": answers.get("console", 60.0)},
+        )
         self.target = SimpleNamespace(agent=agent, machine=machine, state=lambda: self._say(answers.get("state")))
-        self.wire = SimpleNamespace(barrier=lambda _deadline, _sides: self._say(
-            None if reaches else DeadlinePassed("no answer to the ping")))
+        self.wire = SimpleNamespace(
+            barrier=lambda _deadline, _sides: self._say(None if reaches else DeadlinePassed("no answer to the ping"))
+        )
 
     @staticmethod
     def _say(answer: Any) -> Any:
@@ -56,35 +61,89 @@ def no_news_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crash, "NEWS", 0.01)
 
 
-@pytest.mark.parametrize(("lab", "error", "kind", "verdict", "says"), [
-    (Lab(query={"state": "stopped"}), GONE, "crash", "fail", "crashed: ioctl: Access denied. (Win32 error 5); its "
-                                                             "service, which nobody stopped, is stopped"),
-    (Lab(query=AgentError("Pipe closed.", 232)), GONE, "crash", "fail", "; then Pipe closed."),
-    (Lab(query={"state": "running"}, state=AgentError("ioctl: File not found.", 2)), GONE, "crash", "fail",
-     "Access denied. (Win32 error 5); then ioctl: File not found."),
-    (Lab(query={"state": "running"}), GONE, "refusal", "fail", "the driver refuses a call: ioctl: Access denied."),
-    (Lab(), Misanswer("The driver's ring answer announces 17 lines and carries 16."), "misanswer", "fail",
-     "the driver answers a request of the lab's with what cannot be: The driver's ring answer announces 17 lines"),
-    (Lab(query=SILENT), GONE, "hang", "fail", "the driver hangs: ioctl: Access denied."),
-    (Lab(), LATE, "hang", "fail", "the driver hangs: ioctl: not in time"),
-    (Lab(ping={}), SILENT, "hang", "fail", "the driver hangs: the agent did not answer"),
-    (Lab(ping=SILENT), SILENT, "agent-gone", "infra", "the agent is gone: "),
-    (Lab(ping=SILENT, reaches=False), SILENT, "silence", "fail",
-     "the whole machine no longer answers on the wire; its serial lines have been quiet for 9 s, while QEMU calls it "),
-    (Lab(ping=SILENT, reaches=False), DeadlinePassed("no answer"), "silence", "fail", "nothing is heard of the target"),
-    (Lab(ping=SILENT, reaches=False), TimeoutError(), "silence", "fail", "nothing is heard of the target"),
-    (Lab(query=SILENT, ping=SILENT, reaches=False), GONE, "silence", "fail", "Access denied. (Win32 error 5); then"),
-    (Lab(ping=SILENT, reaches=False, console=0.0), SILENT, "hang", "fail", "it still speaks on its console line"),
-    (Lab(ping=SILENT, reaches=False, status="paused"), SILENT, "failure", "infra",
-     "it stands still, QEMU calls it 'paused', and nobody asked for that"),
-    (Lab(ping=SILENT, reaches=False, status=DeadlinePassed("QEMU did not answer")), SILENT, "failure", "infra",
-     "nor does its QEMU: QEMU did not answer"),
-    (Lab(), DeadlinePassed("no answer to the ping"), "failure", "infra", "the lab failed: no answer to the ping"),
-    (Lab(), TimeoutError(), "failure", "infra", "the lab failed: something did not happen in the time allowed"),
-    (Lab(), MachineError("the wire's process is gone"), "failure", "infra", "the lab failed: the wire's process is"),
-])
-def test_what_stopped_a_scenario_is_named_and_blamed(lab: Lab, error: Exception, kind: str, verdict: str,
-                                                     says: str) -> None:
+@pytest.mark.parametrize(
+    ("lab", "error", "kind", "verdict", "says"),
+    [
+        (
+            Lab(query={"state": "stopped"}),
+            GONE,
+            "crash",
+            "fail",
+            "crashed: ioctl: Access denied. (Win32 error 5); its service, which nobody stopped, is stopped",
+        ),
+        (Lab(query=AgentError("Pipe closed.", 232)), GONE, "crash", "fail", "; then Pipe closed."),
+        (
+            Lab(query={"state": "running"}, state=AgentError("ioctl: File not found.", 2)),
+            GONE,
+            "crash",
+            "fail",
+            "Access denied. (Win32 error 5); then ioctl: File not found.",
+        ),
+        (Lab(query={"state": "running"}), GONE, "refusal", "fail", "the driver refuses a call: ioctl: Access denied."),
+        (
+            Lab(),
+            Misanswer("The driver's ring answer announces 17 lines and carries 16."),
+            "misanswer",
+            "fail",
+            "the driver answers a request of the lab's with what cannot be: The driver's ring answer "
+            "announces 17 lines",
+        ),
+        (Lab(query=SILENT), GONE, "hang", "fail", "the driver hangs: ioctl: Access denied."),
+        (Lab(), LATE, "hang", "fail", "the driver hangs: ioctl: not in time"),
+        (Lab(ping={}), SILENT, "hang", "fail", "the driver hangs: the agent did not answer"),
+        (Lab(ping=SILENT), SILENT, "agent-gone", "infra", "the agent is gone: "),
+        (
+            Lab(ping=SILENT, reaches=False),
+            SILENT,
+            "silence",
+            "fail",
+            "the whole machine no longer answers on the wire; its serial lines have been quiet for 9 s, while QEMU "
+            "calls it ",
+        ),
+        (
+            Lab(ping=SILENT, reaches=False),
+            DeadlinePassed("no answer"),
+            "silence",
+            "fail",
+            "nothing is heard of the target",
+        ),
+        (Lab(ping=SILENT, reaches=False), TimeoutError(), "silence", "fail", "nothing is heard of the target"),
+        (
+            Lab(query=SILENT, ping=SILENT, reaches=False),
+            GONE,
+            "silence",
+            "fail",
+            "Access denied. (Win32 error 5); then",
+        ),
+        (Lab(ping=SILENT, reaches=False, console=0.0), SILENT, "hang", "fail", "it still speaks on its console line"),
+        (
+            Lab(ping=SILENT, reaches=False, status="paused"),
+            SILENT,
+            "failure",
+            "infra",
+            "it stands still, QEMU calls it 'paused', and nobody asked for that",
+        ),
+        (
+            Lab(ping=SILENT, reaches=False, status=DeadlinePassed("QEMU did not answer")),
+            SILENT,
+            "failure",
+            "infra",
+            "nor does its QEMU: QEMU did not answer",
+        ),
+        (Lab(), DeadlinePassed("no answer to the ping"), "failure", "infra", "the lab failed: no answer to the ping"),
+        (Lab(), TimeoutError(), "failure", "infra", "the lab failed: something did not happen in the time allowed"),
+        (
+            Lab(),
+            MachineError("the wire's process is gone"),
+            "failure",
+            "infra",
+            "the lab failed: the wire's process is",
+        ),
+    ],
+)
+def test_what_stopped_a_scenario_is_named_and_blamed(
+    lab: Lab, error: Exception, kind: str, verdict: str, says: str
+) -> None:
     named = crash.name_it(lab, error)  # type: ignore[arg-type]
     assert named is not None
     assert named.kind == kind
@@ -103,11 +162,19 @@ def test_a_machine_that_went_away_is_named_by_its_own_event() -> None:
     assert crash.why_of(lab, None) == "QEMU of the target ended: code -9"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("machine", "kind", "verdict"), [
-    ("target", "crash", "fail"), ("target", "panic", "fail"), ("target", "bugcheck", "fail"),
-    ("target", "reset", "fail"), ("target", "shutdown", "fail"),
-    ("target", "died", "infra"), ("peer", "died", "infra"), ("peer", "panic", "infra"),
-])
+@pytest.mark.parametrize(
+    ("machine", "kind", "verdict"),
+    [
+        ("target", "crash", "fail"),
+        ("target", "panic", "fail"),
+        ("target", "bugcheck", "fail"),
+        ("target", "reset", "fail"),
+        ("target", "shutdown", "fail"),
+        ("target", "died", "infra"),
+        ("peer", "died", "infra"),
+        ("peer", "panic", "infra"),
+    ],
+)
 def test_the_lab_answers_for_qemu_and_the_peer(machine: str, kind: str, verdict: str) -> None:
     assert blame(Observation(1, "machine", kind, None, {"machine": machine})) == verdict  # type: ignore[arg-type]
 
@@ -152,16 +219,24 @@ class Machine:
 
 
 def test_evidence_is_kept_once_and_names_what_is_missing(tmp_path: Path) -> None:
-    machines = {"target": Machine(tmp_path / "target", True, ("vmcoreinfo",)),
-                "peer": Machine(tmp_path / "peer", False)}
+    machines = {
+        "target": Machine(tmp_path / "target", True, ("vmcoreinfo",)),
+        "peer": Machine(tmp_path / "peer", False),
+    }
     lab = SimpleNamespace(machine=machines.__getitem__, wire=SimpleNamespace(folder=tmp_path / "wire", pid=os.getpid()))
     collector = crash.Collector(lab, tmp_path / "crash")  # type: ignore[arg-type]
     collector.collect("a crash")
     collector.collect("its consequence")
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())
     assert notes["why"] == "a crash"
-    assert notes["kept"] == ["target-status.json", "target-registers.txt", "target-screen.png", "target-debug.log",
-                             "peer-debug.log", "processes.json"]
+    assert notes["kept"] == [
+        "target-status.json",
+        "target-registers.txt",
+        "target-screen.png",
+        "target-debug.log",
+        "peer-debug.log",
+        "processes.json",
+    ]
     processes = json.loads((tmp_path / "crash" / "processes.json").read_text())
     assert processes["target"] is None
     assert processes["wire"]["state"] == "R", "it is this process here"

@@ -26,8 +26,16 @@ def test_a_line_is_asked_after_a_moment_of_silence_and_its_answer_counts() -> No
         return lambda: answers[0]
 
     line, now = Line(ask, ask_after=1.0), 0.0
-    for now, answered, silent in [(0.0, False, 0.0), (0.5, False, 0.0), (1.0, False, 0.0), (2.0, False, 1.0),
-                                  (3.0, True, 0.0), (3.5, False, 0.0), (4.0, False, 0.0), (9.0, False, 5.0)]:
+    for now, answered, silent in [
+        (0.0, False, 0.0),
+        (0.5, False, 0.0),
+        (1.0, False, 0.0),
+        (2.0, False, 1.0),
+        (3.0, True, 0.0),
+        (3.5, False, 0.0),
+        (4.0, False, 0.0),
+        (9.0, False, 5.0),
+    ]:
         answers[0] = answered
         line.beat(now)
         assert line.silent(now) == silent, now
@@ -41,14 +49,22 @@ def test_a_line_is_asked_after_a_moment_of_silence_and_its_answer_counts() -> No
 class Lab:
     """A lab in which everybody answers, but for those named."""
 
-    def __init__(self, *silent: str, busy: bool = False, excused: tuple[str, ...] = (), speaks: bool = False,
-                 status: str | Exception = "running", stat: str = "9 (peer) S 1") -> None:
+    def __init__(
+        self,
+        *silent: str,
+        busy: bool = False,
+        excused: tuple[str, ...] = (),
+        speaks: bool = False,
+        status: str | Exception = "running",
+        stat: str = "9 (peer) S 1",
+    ) -> None:
         self.journal, self.slowness = Journal(), 0.01
         self._silent, self._excused, self._status, self._stat = silent, excused, status, stat
         self.wire = SimpleNamespace(pid=os.getpid(), ask=self._ask_wire)
         agent = SimpleNamespace(begin=lambda _op: 1, answered=lambda _number: "agent" not in silent, busy=busy)
-        machine = SimpleNamespace(pid=os.getpid(), status=self._tell_status,
-                                  quiet=lambda: {"debug": 0.0 if speaks else 60.0, "agent": 70.0})
+        machine = SimpleNamespace(
+            pid=os.getpid(), status=self._tell_status, quiet=lambda: {"debug": 0.0 if speaks else 60.0, "agent": 70.0}
+        )
         self.target = SimpleNamespace(agent=agent, machine=machine)
         ssh = SimpleNamespace(run=self._run, broken=lambda: "ssh" in silent, hung_up=False)
         self.peer = SimpleNamespace(machine=machine, newest=SimpleNamespace(pid=9), ssh=ssh)
@@ -89,19 +105,27 @@ def found(lab: Any, beats: int = 600, limit: float = 600.0) -> Observation | Non
     return None
 
 
-@pytest.mark.parametrize(("lab", "kind", "machine", "verdict", "says"), [
-    (Lab("agent", "target"), "silence", "target", "fail", "while QEMU calls it running"),
-    (Lab("agent", "target", busy=True), "silence", "target", "fail", "while QEMU calls it running"),
-    (Lab("agent", "target", status="paused"), "failure", "target", "infra", "QEMU calls it 'paused'"),
-    (Lab("agent", "target", status=DeadlinePassed("QEMU did not answer")), "failure", "target", "infra",
-     "nor does its QEMU: QEMU did not answer"),
-    (Lab("agent"), "agent-gone", "target", "infra", "its machine still answers on the wire"),
-    (Lab("ssh"), "peer-gone", "peer", "infra", "its machine still answers on the wire"),
-    (Lab("ssh", "peer"), "peer-gone", "peer", "infra", "while QEMU calls it running"),
-    (Lab("ssh", "peer", status="paused"), "peer-gone", "peer", "infra", "QEMU calls it 'paused'"),
-    (Lab("wire"), "failure", "wire", "infra", "the wire's process has not answered"),
-    (Lab(stat="9 (peer) T 1"), "failure", "peer", "infra", "the peer program has been stopped by a signal"),
-])
+@pytest.mark.parametrize(
+    ("lab", "kind", "machine", "verdict", "says"),
+    [
+        (Lab("agent", "target"), "silence", "target", "fail", "while QEMU calls it running"),
+        (Lab("agent", "target", busy=True), "silence", "target", "fail", "while QEMU calls it running"),
+        (Lab("agent", "target", status="paused"), "failure", "target", "infra", "QEMU calls it 'paused'"),
+        (
+            Lab("agent", "target", status=DeadlinePassed("QEMU did not answer")),
+            "failure",
+            "target",
+            "infra",
+            "nor does its QEMU: QEMU did not answer",
+        ),
+        (Lab("agent"), "agent-gone", "target", "infra", "its machine still answers on the wire"),
+        (Lab("ssh"), "peer-gone", "peer", "infra", "its machine still answers on the wire"),
+        (Lab("ssh", "peer"), "peer-gone", "peer", "infra", "while QEMU calls it running"),
+        (Lab("ssh", "peer", status="paused"), "peer-gone", "peer", "infra", "QEMU calls it 'paused'"),
+        (Lab("wire"), "failure", "wire", "infra", "the wire's process has not answered"),
+        (Lab(stat="9 (peer) T 1"), "failure", "peer", "infra", "the peer program has been stopped by a signal"),
+    ],
+)
 def test_who_gives_no_answer_is_named_and_blamed(lab: Lab, kind: str, machine: str, verdict: str, says: str) -> None:
     observation = found(lab)
     assert observation is not None
@@ -110,14 +134,17 @@ def test_who_gives_no_answer_is_named_and_blamed(lab: Lab, kind: str, machine: s
     assert says in describe_loss(observation)
 
 
-@pytest.mark.parametrize("lab", [
-    Lab(),
-    Lab("agent", busy=True),  # its own limits, and the driver's, decide
-    Lab("agent", speaks=True),  # it is at work
-    Lab("ssh", "peer", excused=("peer",)),  # the scenario has paused it
-    Lab(stat="9 (peer) T 1", excused=("peer program",)),  # the scenario has frozen it
-    Lab("target", "peer"),  # a cable is out, and everybody answers elsewhere
-])
+@pytest.mark.parametrize(
+    "lab",
+    [
+        Lab(),
+        Lab("agent", busy=True),  # its own limits, and the driver's, decide
+        Lab("agent", speaks=True),  # it is at work
+        Lab("ssh", "peer", excused=("peer",)),  # the scenario has paused it
+        Lab(stat="9 (peer) T 1", excused=("peer program",)),  # the scenario has frozen it
+        Lab("target", "peer"),  # a cable is out, and everybody answers elsewhere
+    ],
+)
 def test_who_lives_or_is_silent_on_purpose_is_left_alone(lab: Lab) -> None:
     assert found(lab, beats=40) is None
 

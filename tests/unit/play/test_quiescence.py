@@ -22,24 +22,29 @@ HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 
 
 def row(port: int = 0x4E20, timer: int = 0, unacknowledged: int = 0, state: int = 1) -> str:
-    return (f"   1: 0A4D000A:{port:04X} 144D000A:2710 {state:02X} {unacknowledged:08X}:00000000 {timer:02X}:000AFC40 "
-            "00000000     0        0 10349 3 00000000caf6c1bd 20 5 13 10 -1\n")
+    return (
+        f"   1: 0A4D000A:{port:04X} 144D000A:2710 {state:02X} {unacknowledged:08X}:00000000 {timer:02X}:000AFC40 "
+        "00000000     0        0 10349 3 00000000caf6c1bd 20 5 13 10 -1\n"
+    )
 
 
-@pytest.mark.parametrize(("rows", "still"), [
-    ("", False),
-    (row(), False),
-    (row(timer=1), True),  # retransmission
-    (row(timer=2), True),  # keepalive, FIN_WAIT2
-    (row(timer=3, state=6), False),  # TIME_WAIT
-    (row(timer=4), True),  # zero window probe
-    (row(unacknowledged=1), True),
-    (row() + row(unacknowledged=0xFFFFFFFF), True),
-    (row(port=22, timer=2, unacknowledged=5), False),  # the lab's own session
-    (row()[:30], True),  # cut short
-    ("nonsense\n", True),
-    (row() * 200, True),  # as long as the agent's longest answer
-])
+@pytest.mark.parametrize(
+    ("rows", "still"),
+    [
+        ("", False),
+        (row(), False),
+        (row(timer=1), True),  # retransmission
+        (row(timer=2), True),  # keepalive, FIN_WAIT2
+        (row(timer=3, state=6), False),  # TIME_WAIT
+        (row(timer=4), True),  # zero window probe
+        (row(unacknowledged=1), True),
+        (row() + row(unacknowledged=0xFFFFFFFF), True),
+        (row(port=22, timer=2, unacknowledged=5), False),  # the lab's own session
+        (row()[:30], True),  # cut short
+        ("nonsense\n", True),
+        (row() * 200, True),  # as long as the agent's longest answer
+    ],
+)
 def test_what_a_kernel_still_has_to_do(rows: str, still: bool) -> None:
     assert active(HEADING + rows) is still
 
@@ -64,7 +69,7 @@ class Fake:
     """A lab in which nothing is under way, but for what a test says; lists are taken from look to look."""
 
     kind: str = "standin"
-    visitor: object = None
+    foreign: object = None
     irps: list[int] = field(default_factory=lambda: [0])
     callbacks: int = 0
     lines: list[int] = field(default_factory=lambda: [7])
@@ -80,15 +85,29 @@ class Fake:
     def reached(self) -> str | None:
         journal = Journal()
         target = SimpleNamespace(
-            state=lambda: self._say(self.state) or SimpleNamespace(
-                irps=self._next(self.irps), callbacks=self.callbacks, next_seq=self._next(self.lines)),
-            agent=SimpleNamespace(get=lambda _path: self.table.encode()))
-        wire = SimpleNamespace(traffic=lambda: Traffic(self._next(self.segments), self.waiting),
-                               barrier=lambda _deadline: self._say(self.barrier))
+            state=lambda: (
+                self._say(self.state)
+                or SimpleNamespace(
+                    irps=self._next(self.irps), callbacks=self.callbacks, next_seq=self._next(self.lines)
+                )
+            ),
+            agent=SimpleNamespace(get=lambda _path: self.table.encode()),
+        )
+        wire = SimpleNamespace(
+            traffic=lambda: Traffic(self._next(self.segments), self.waiting),
+            barrier=lambda _deadline: self._say(self.barrier),
+        )
         peer = SimpleNamespace(ssh=SimpleNamespace(run=lambda _command, _timeout: self._say(self.peer_table)))
         lab: Any = SimpleNamespace(
-            guest=SimpleNamespace(kind=self.kind), visitor=self.visitor, slowness=0.001, journal=journal, target=target,
-            wire=wire, peer=peer, excused=lambda _party: self.excused)
+            guest=SimpleNamespace(kind=self.kind),
+            foreign=self.foreign,
+            slowness=0.001,
+            journal=journal,
+            target=target,
+            wire=wire,
+            peer=peer,
+            excused=lambda _party: self.excused,
+        )
         program: Any = SimpleNamespace(unanswered=self.unanswered)
         return Quiescence(lab, program, lambda: None).reached()
 
@@ -113,16 +132,25 @@ def test_a_callback_that_does_not_return_keeps_everything_else_from_coming() -> 
     assert Fake(callbacks=1, table=HEADING + row(timer=1)).reached() is None
 
 
-@pytest.mark.parametrize("fake", [
-    Fake(kind="windows"), Fake(visitor=object()),  # they cannot be asked all of it
-    Fake(irps=[1]), Fake(waiting=1), Fake(unanswered=True), Fake(excused=True),
-    Fake(irps=[0, 0, 1]),  # at the second look only
-    Fake(lines=[7, 7, 8]),  # the driver has said something between two looks
-    Fake(segments=[30, 30, 31]),  # a segment has passed
-    Fake(table=HEADING + row(timer=1)), Fake(peer_table=HEADING + row(timer=2)),
-    Fake(peer_table=LabError("'cat' did not end")), Fake(barrier=DeadlinePassed("no answer")),
-    Fake(state=AgentError("Access denied.", 5)),
-])
+@pytest.mark.parametrize(
+    "fake",
+    [
+        Fake(kind="windows"),
+        Fake(foreign=object()),  # they cannot be asked all of it
+        Fake(irps=[1]),
+        Fake(waiting=1),
+        Fake(unanswered=True),
+        Fake(excused=True),
+        Fake(irps=[0, 0, 1]),  # at the second look only
+        Fake(lines=[7, 7, 8]),  # the driver has said something between two looks
+        Fake(segments=[30, 30, 31]),  # a segment has passed
+        Fake(table=HEADING + row(timer=1)),
+        Fake(peer_table=HEADING + row(timer=2)),
+        Fake(peer_table=LabError("'cat' did not end")),
+        Fake(barrier=DeadlinePassed("no answer")),
+        Fake(state=AgentError("Access denied.", 5)),
+    ],
+)
 def test_whoever_has_something_to_do_or_cannot_be_asked_makes_the_wait_last(fake: Fake) -> None:
     assert fake.reached() is None
 

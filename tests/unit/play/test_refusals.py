@@ -16,7 +16,7 @@ from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
 from wsklab.orchestrator.scenario import steps
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -55,8 +55,8 @@ class FakeTarget:
 
 def driver(calls: bool = False) -> DriverSteps:
     journal = Journal()
-    lab = SimpleNamespace(journal=journal, slowness=1.0, visitor=None, target=FakeTarget(journal, calls))
-    return DriverSteps(Stage(cast(Any, lab), SCENARIO, cast(Any, None), random.Random(1)))
+    lab = SimpleNamespace(journal=journal, slowness=1.0, foreign=None, target=FakeTarget(journal, calls))
+    return DriverSteps(PlayContext(cast(Any, lab), SCENARIO, cast(Any, None), random.Random(1)))
 
 
 def do(actor: DriverSteps, words: dict[str, object]) -> Any:
@@ -64,11 +64,22 @@ def do(actor: DriverSteps, words: dict[str, object]) -> Any:
     return getattr(actor, step.verb)(step, step.arguments)
 
 
-@pytest.mark.parametrize("words", [
-    {"send": 4}, {"send": {"length": 4, "count": 3}}, {"send": {"length": 4, "wait": False}}, {"receive": 2},
-    {"close": {}}, {"disconnect": "abortive"}, {"enable": ["disconnect"]}, {"callback": {"receive": "accept"}},
-    {"release": {}}, {"silent": {}},
-], ids=str)
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"send": 4},
+        {"send": {"length": 4, "count": 3}},
+        {"send": {"length": 4, "wait": False}},
+        {"receive": 2},
+        {"close": {}},
+        {"disconnect": "abortive"},
+        {"enable": ["disconnect"]},
+        {"callback": {"receive": "accept"}},
+        {"release": {}},
+        {"silent": {}},
+    ],
+    ids=str,
+)
 def test_a_refusal_that_nobody_expects_ends_the_step_at_once_with_its_status(words: dict[str, object]) -> None:
     with pytest.raises(StepError, match="was refused with c0000225 before any call"):
         do(driver(), words)
@@ -94,8 +105,9 @@ class FakeAgent:
         return self.answer
 
 
-@pytest.mark.parametrize(("answer", "says"), [
-    (b"", "answered 0 of 1 commands"), (b"\x59\0\0\xc0", "another version of the protocol")])
+@pytest.mark.parametrize(
+    ("answer", "says"), [(b"", "answered 0 of 1 commands"), (b"\x59\0\0\xc0", "another version of the protocol")]
+)
 def test_an_answer_of_another_driver_is_the_labs_failure(answer: bytes, says: str) -> None:
     target = Target.__new__(Target)
     target.agent = cast(Any, FakeAgent(answer))

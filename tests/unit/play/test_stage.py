@@ -12,7 +12,7 @@ from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 PEER_LISTENER, DRIVER_LISTENER = 40000, 49500
@@ -26,26 +26,37 @@ class Peer:
         return {"port": port}
 
 
-def stage(create: str, connections: int = 1, provoke: object = None) -> Stage:
+def context(create: str, connections: int = 1, provoke: object = None) -> PlayContext:
     noted: list[Observation] = []
     journal = SimpleNamespace(mark=0, add=noted.append)
     raw = iter(range(1, 100))
-    visitor = SimpleNamespace(foreign=SimpleNamespace(provoke=provoke)) if provoke else None
-    lab = SimpleNamespace(journal=journal, visitor=visitor, fresh_port=lambda: PEER_LISTENER,
-                          target=SimpleNamespace(connection=lambda number: next(raw)))
-    scenario = Scenario.model_validate({"name": "x", "title": "x", "socket": {"create": create},
-                                        "connections": connections, "steps": [{"lab": "settle"}]})
-    return Stage(cast(Lab, lab), scenario, cast(PeerProcess, Peer()), random.Random(1))
+    foreign = SimpleNamespace(foreign=SimpleNamespace(provoke=provoke)) if provoke else None
+    lab = SimpleNamespace(
+        journal=journal,
+        foreign=foreign,
+        fresh_port=lambda: PEER_LISTENER,
+        target=SimpleNamespace(connection=lambda number: next(raw)),
+    )
+    scenario = Scenario.model_validate(
+        {
+            "name": "x",
+            "title": "x",
+            "socket": {"create": create},
+            "connections": connections,
+            "steps": [{"lab": "settle"}],
+        }
+    )
+    return PlayContext(cast(Lab, lab), scenario, cast(PeerProcess, Peer()), random.Random(1))
 
 
 @pytest.mark.parametrize("create", ["connect", "socket-connect"])
 def test_before_it_connects_the_drivers_flow_is_known_by_the_peers_listener(create: str) -> None:
-    assert stage(create).ports(0, 0) == {"peer_port": PEER_LISTENER}
+    assert context(create).ports(0, 0) == {"peer_port": PEER_LISTENER}
 
 
 @pytest.mark.parametrize("create", ["accept", "accept-event"])
 def test_before_the_peer_connects_the_flow_is_known_by_the_drivers_listener(create: str) -> None:
-    made = stage(create)
+    made = context(create)
     with pytest.raises(StepError, match="put this step behind `driver: listen`"):
         made.ports(0, 0)
     made.connection(0)  # has a number, and no port yet
@@ -53,15 +64,20 @@ def test_before_the_peer_connects_the_flow_is_known_by_the_drivers_listener(crea
     assert made.ports(0, 0) == {"target_port": DRIVER_LISTENER}
 
 
-@pytest.mark.parametrize(("by", "ports"), [
-    ("peer", {"target_port": 7000}), ("start", {"peer_port": 7000}), ("command", {"peer_port": 7000}),
-])
+@pytest.mark.parametrize(
+    ("by", "ports"),
+    [
+        ("peer", {"target_port": 7000}),
+        ("start", {"peer_port": 7000}),
+        ("command", {"peer_port": 7000}),
+    ],
+)
 def test_somebody_elses_driver_has_the_port_of_its_profile(by: str, ports: dict[str, int]) -> None:
-    assert stage("connect", provoke=SimpleNamespace(by=by, port=7000)).ports(0, 0) == ports
+    assert context("connect", provoke=SimpleNamespace(by=by, port=7000)).ports(0, 0) == ports
 
 
 def test_once_it_is_open_a_flow_is_known_by_both_ports() -> None:
-    made = stage("accept", connections=2)
+    made = context("accept", connections=2)
     for number, port in ((0, 41000), (1, 41001)):
         connection = made.connection(number)
         connection.target_port, connection.peer_port = DRIVER_LISTENER, port
@@ -69,7 +85,7 @@ def test_once_it_is_open_a_flow_is_known_by_both_ports() -> None:
 
 
 def test_connections_are_accepted_in_any_order() -> None:
-    made = stage("accept", connections=3)
+    made = context("accept", connections=3)
     for number in range(3):
         connection = made.connection(number)
         connection.target_port, connection.peer_port = DRIVER_LISTENER, 41000 + number

@@ -27,28 +27,35 @@ def lab(*said: Observation, error: Exception | None = None) -> Any:
             raise error
         return LAST
 
-    return cast(Any, SimpleNamespace(journal=journal, slowness=1.0, visitor=None, target=SimpleNamespace(unload=stop)))
+    return cast(Any, SimpleNamespace(journal=journal, slowness=1.0, foreign=None, target=SimpleNamespace(unload=stop)))
 
 
 def test_a_clean_unload_passes() -> None:
     assert unload(lab()) == ("pass", [])
 
 
-@pytest.mark.parametrize(("error", "then"), [
-    (AgentError("stop wsklab: it does not end (Win32 error 1053)", 1053), "the driver does not unload: stop wsklab"),
-    (AgentSilent("no answer"), "the driver does not unload: its service was told to stop"),
-    (TimeoutError(), "the driver does not unload: its service was told to stop"),
-])
+@pytest.mark.parametrize(
+    ("error", "then"),
+    [
+        (
+            AgentError("stop wsklab: it does not end (Win32 error 1053)", 1053),
+            "the driver does not unload: stop wsklab",
+        ),
+        (AgentSilent("no answer"), "the driver does not unload: its service was told to stop"),
+        (TimeoutError(), "the driver does not unload: its service was told to stop"),
+    ],
+)
 def test_the_rule_that_is_broken_comes_before_the_time_that_is_over(error: Exception, then: str) -> None:
     verdict, reasons = unload(lab(RULE, RULE, WAITING, error=error))
     assert verdict == "fail"
-    assert reasons[:2] == ["the driver breaks R80 at unload: WskDeregister waits: sockets=1",
-                           "the driver waits in its unload for 2 sockets, 1 irps (R80)"]
+    assert reasons[:2] == [
+        "the driver breaks R80 at unload: WskDeregister waits: sockets=1",
+        "the driver waits in its unload for 2 sockets, 1 irps (R80)",
+    ]
     assert reasons[2].startswith(then)
 
 
 def test_a_driver_that_goes_without_deregistration_fails() -> None:
     said = "the driver was unloaded without WskDeregister"
     rule = Observation(5, "driver", "rule", None, {"rule": "R82", "text": said})
-    assert unload(lab(rule)) == (
-        "fail", [f"the driver breaks R82 at unload: {said}"])
+    assert unload(lab(rule)) == ("fail", [f"the driver breaks R82 at unload: {said}"])

@@ -9,11 +9,11 @@ import pytest
 
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.play import unloading
-from wsklab.orchestrator.play.context import Stage
+from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.play.crash import TIMED_OUT
 
 
-def stage(unload: Exception | None, done: list[str]) -> Stage:
+def context(unload: Exception | None, done: list[str]) -> PlayContext:
     def stop(timeout: float) -> None:
         done.append("unload")
         if unload is not None:
@@ -22,14 +22,17 @@ def stage(unload: Exception | None, done: list[str]) -> Stage:
     def ring(first: int) -> tuple[list[dict[str, Any]], int]:
         return [{"seq": first, "text": "x"}], first
 
-    lab = SimpleNamespace(slowness=1.0, target=SimpleNamespace(ring=ring, unload=stop),
-                          reload=lambda: done.append("load"))
-    return cast(Stage, SimpleNamespace(lab=lab, first_line=17, note=lambda kind, **data: done.append(f"{kind} {data}")))
+    lab = SimpleNamespace(
+        slowness=1.0, target=SimpleNamespace(ring=ring, unload=stop), reload=lambda: done.append("load")
+    )
+    return cast(
+        PlayContext, SimpleNamespace(lab=lab, first_line=17, note=lambda kind, **data: done.append(f"{kind} {data}"))
+    )
 
 
 def test_the_ring_is_taken_before_and_the_lines_begin_anew_after() -> None:
     done: list[str] = []
-    made = stage(None, done)
+    made = context(None, done)
     unloading.in_story(made)
     assert done == ["ring {'first': 17, 'last': 17, 'records': [{'seq': 17, 'text': 'x'}]}", "unload", "load"]
     assert made.first_line == 1
@@ -39,12 +42,12 @@ def test_the_ring_is_taken_before_and_the_lines_begin_anew_after() -> None:
 def test_a_driver_that_stays_is_said_to_hang_in_its_unload(error: Exception) -> None:
     done: list[str] = []
     with pytest.raises(AgentError, match="the driver does not unload: its service was told to stop") as raised:
-        unloading.in_story(stage(error, done))
+        unloading.in_story(context(error, done))
     assert raised.value.code in TIMED_OUT
     assert "load" not in done
 
 
 def test_a_refusal_to_stop_keeps_its_own_words_and_code() -> None:
     with pytest.raises(AgentError, match="the driver does not unload: 1052") as raised:
-        unloading.in_story(stage(AgentError("1052", 1052), []))
+        unloading.in_story(context(AgentError("1052", 1052), []))
     assert raised.value.code == 1052

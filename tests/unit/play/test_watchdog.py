@@ -59,8 +59,9 @@ with phase("a call into C", 0.1, Path(sys.argv[1])):
 
 
 def test_a_process_held_by_c_code_is_ended_with_a_sentence_and_its_stacks(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", HANGS, str(tmp_path)], capture_output=True, text=True, timeout=60,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert "wsklab: ended by its watchdog: 'a call into C' has taken longer than the 0 s" in done.stderr
     assert f"see {tmp_path / 'crash'}" in done.stderr
@@ -73,16 +74,20 @@ def test_a_process_held_by_c_code_is_ended_with_a_sentence_and_its_stacks(tmp_pa
 def test_a_command_that_ends_by_itself_leaves_no_watchdog(tmp_path: Path) -> None:
     """Its standard error is ours: were it still there, the pipe would not end."""
     code = HANGS.replace('"a" * 99 + "b"', '"a"')
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("steps", "limit"), [
-    ("[{driver: {connect: peer}}]", 306.0),
-    ("[{driver: {await: disconnect, within: 40}}]", 426.0),
-    ("[{lab: {wait: 25}}]", 331.0),
-])
+@pytest.mark.parametrize(
+    ("steps", "limit"),
+    [
+        ("[{driver: {connect: peer}}]", 306.0),
+        ("[{driver: {await: disconnect, within: 40}}]", 426.0),
+        ("[{lab: {wait: 25}}]", 331.0),
+    ],
+)
 def test_what_a_scenario_asks_for_is_on_top(steps: str, limit: float) -> None:
     text = f"name: x\ntitle: X\nsteps: {steps}\nexpect: {{wire: {{peer: none, driver: none}}}}\n"
     assert limits.of(parse(text, Scenario, "test"), 3.0) == limit

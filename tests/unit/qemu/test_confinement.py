@@ -26,18 +26,21 @@ KEPT = Confinement(None, (), True)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes as somebody else")
 
 
-@pytest.mark.parametrize(("status", "uid_map", "runnable", "kvm", "chosen"), [
-    (CAPABLE, ALL, True, None, OWN),
-    (DOCKER, "0 100000 65536", True, None, OWN),
-    (CAPABLE, ALL, True, (0o20660, 104), Confinement(USER, (104,), True)),
-    (CAPABLE, ALL, True, (0o20666, 0), OWN),
-    (CAPABLE, ALL, True, (0o20600, 0), KEPT),  # root's alone
-    (CAPABLE, ALL, True, (0o20660, 0), KEPT),  # root's group can do more than KVM
-    (CAPABLE, ALL, False, None, KEPT),  # a QEMU in root's home
-    (CAPABLE, "0 1000 1", True, None, KEPT),  # there is one user alone
-    ("CapEff:\t0000000000000100\n", ALL, True, None, KEPT),
-    ("CapEff:\t0000000000000000\n", ALL, True, None, Confinement()),
-])
+@pytest.mark.parametrize(
+    ("status", "uid_map", "runnable", "kvm", "chosen"),
+    [
+        (CAPABLE, ALL, True, None, OWN),
+        (DOCKER, "0 100000 65536", True, None, OWN),
+        (CAPABLE, ALL, True, (0o20660, 104), Confinement(USER, (104,), True)),
+        (CAPABLE, ALL, True, (0o20666, 0), OWN),
+        (CAPABLE, ALL, True, (0o20600, 0), KEPT),  # root's alone
+        (CAPABLE, ALL, True, (0o20660, 0), KEPT),  # root's group can do more than KVM
+        (CAPABLE, ALL, False, None, KEPT),  # a QEMU in root's home
+        (CAPABLE, "0 1000 1", True, None, KEPT),  # there is one user alone
+        ("CapEff:\t0000000000000100\n", ALL, True, None, KEPT),
+        ("CapEff:\t0000000000000000\n", ALL, True, None, Confinement()),
+    ],
+)
 def test_root_gives_away_as_much_as_it_can(
     status: str, uid_map: str, runnable: bool, kvm: tuple[int, int] | None, chosen: Confinement
 ) -> None:
@@ -82,8 +85,9 @@ def test_a_confined_process_reaches_its_own_files_alone(tmp_path: Path, does: st
     assert (tmp_path / "given").stat().st_uid == 0
 
 
-@pytest.mark.parametrize("confinement", [
-    Confinement(), pytest.param(Confinement(USER, (), os.geteuid() == 0), marks=needs_root)])
+@pytest.mark.parametrize(
+    "confinement", [Confinement(), pytest.param(Confinement(USER, (), os.geteuid() == 0), marks=needs_root)]
+)
 def test_a_file_is_read_whatever_stands_before_it(tmp_path: Path, confinement: Confinement) -> None:
     closed = tmp_path / "closed"
     closed.mkdir()
@@ -99,8 +103,13 @@ def test_a_file_is_read_whatever_stands_before_it(tmp_path: Path, confinement: C
         assert files.disk == Path("/dev/fdset/1")
         fd = handover.options[1].split(",")[0].removeprefix("fd=")
         command = f"cat {files.kernel} {files.initrd} <&{fd} - >&2"
-        child = Child(["bash", "-c", command], tmp_path / "said", pass_fds=[*handover.fds], confined=confinement,
-                      cwd=tmp_path / "run")
+        child = Child(
+            ["bash", "-c", command],
+            tmp_path / "said",
+            pass_fds=[*handover.fds],
+            confined=confinement,
+            cwd=tmp_path / "run",
+        )
         assert f"# file descriptor {fd}: {closed / 'disk'}\n" in handover.legend
     assert child.wait(within(10)) == 0
     assert child.stderr_tail() == "this is the kernel\nthis is the initrd\nthis is the disk\n"

@@ -31,7 +31,8 @@ MARKER = re.compile(rb"\n\[wsklab: (\d+) bytes are left out here; [^\n]*\]\n")
 
 @given(st.lists(st.binary(max_size=30), max_size=30), st.integers(0, 400))
 def test_a_log_is_its_beginning_and_its_end_and_says_what_lies_between(
-        tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], since: int) -> None:
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], since: int
+) -> None:
     folder = tmp_path_factory.mktemp("log")
     log, written = LogFile(folder / "a.log", head=20, tail=40), b"".join(pieces)
     for piece in pieces:
@@ -41,7 +42,7 @@ def test_a_log_is_its_beginning_and_its_end_and_says_what_lies_between(
     assert log.position == len(written)
     if marker := MARKER.search(kept):
         assert kept[: marker.start()] == written[:20]
-        tail = kept[marker.end():]
+        tail = kept[marker.end() :]
         assert len(tail) >= 40 and written.endswith(tail)
         assert 20 + int(marker[1]) + len(tail) == len(written)
     else:
@@ -86,7 +87,8 @@ def test_a_full_disk_costs_bytes_and_says_so(tmp_path: Path) -> None:
     log._file = file
     log.write(b"after")
     assert (tmp_path / "a.log").read_bytes() == (
-        b"before\n[wsklab: 4 bytes are left out here; they could not be written]\nafter")
+        b"before\n[wsklab: 4 bytes are left out here; they could not be written]\nafter"
+    )
 
 
 def test_without_room_for_a_second_file_the_beginning_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +118,10 @@ def flood(amount: int, piece: bytes, hear: Callable[[SerialLine], object], log: 
     line.close()
 
 
-@pytest.mark.parametrize(("mib", "piece", "most"), [
-    (256, b"x" * 65536, 2), (32, b"a long line of debug text 01234567890" * 28 + b"\n", 10**9)])
+@pytest.mark.parametrize(
+    ("mib", "piece", "most"),
+    [(256, b"x" * 65536, 2), (32, b"a long line of debug text 01234567890" * 28 + b"\n", 10**9)],
+)
 def test_a_flood_takes_neither_memory_nor_disk(tmp_path: Path, mib: int, piece: bytes, most: int) -> None:
     """One endless line, or endless lines."""
     log, heard = LogFile(tmp_path / "debug.log"), 0
@@ -176,8 +180,9 @@ def test_what_a_process_says_on_stderr_is_bounded_and_whole_at_its_end(tmp_path:
 
 
 @pytest.mark.parametrize(("count", "text"), [(101, "x"), (10_000, "x"), (20, "x" * 100), (1, "x" * 1001)])
-def test_the_journal_of_a_scenario_is_bounded_and_the_judge_is_told(monkeypatch: pytest.MonkeyPatch, count: int,
-                                                                    text: str) -> None:
+def test_the_journal_of_a_scenario_is_bounded_and_the_judge_is_told(
+    monkeypatch: pytest.MonkeyPatch, count: int, text: str
+) -> None:
     [any_scenario] = catalogue.select(["linger-zero"])
     monkeypatch.setattr("wsklab.orchestrator.observe.journal.MOST_ENTRIES", 100)
     monkeypatch.setattr("wsklab.orchestrator.observe.journal.MOST_TEXT", 1000)

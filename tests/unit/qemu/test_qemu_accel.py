@@ -69,13 +69,16 @@ def test_without_kvm_nothing_is_probed(kernel: Path, tmp_path: Path, monkeypatch
 SPEAKS = 'for word; do case $word in file:*) echo WSKLAB-PROBE >"${word#file:}" ;; esac; done'
 
 
-@pytest.mark.parametrize(("guest", "name", "reason"), [
-    (SPEAKS, "kvm", "KVM booted the probe guest"),
-    ("exec sleep 600", "tcg", "KVM did not bring a guest through its boot in 0.5 s"),  # opens, and hangs (seen)
-    (f"{SPEAKS}; exec sleep 600", "tcg", "KVM did not bring a guest through its boot in 0.5 s"),
-    ("echo no MSR 0x10a >&2; echo assertion >&2; exit 134", "tcg", "KVM failed: no MSR 0x10a"),
-    ("exit 0", "tcg", "KVM failed: the probe guest said nothing"),
-])
+@pytest.mark.parametrize(
+    ("guest", "name", "reason"),
+    [
+        (SPEAKS, "kvm", "KVM booted the probe guest"),
+        ("exec sleep 600", "tcg", "KVM did not bring a guest through its boot in 0.5 s"),  # opens, and hangs (seen)
+        (f"{SPEAKS}; exec sleep 600", "tcg", "KVM did not bring a guest through its boot in 0.5 s"),
+        ("echo no MSR 0x10a >&2; echo assertion >&2; exit 134", "tcg", "KVM failed: no MSR 0x10a"),
+        ("exit 0", "tcg", "KVM failed: the probe guest said nothing"),
+    ],
+)
 def test_kvm_counts_only_when_a_guest_has_run_to_its_end(
     kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guest: str, name: str, reason: str
 ) -> None:

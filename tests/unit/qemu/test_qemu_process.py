@@ -87,8 +87,9 @@ print(child.wait(within(5)), flush=True)
 @pytest.mark.parametrize("how", ["terminate", "death"])
 def test_a_child_with_children_clears_away_and_leaves_none(tmp_path: Path, how: str) -> None:
     (tmp_path / "log").touch()
-    parent = subprocess.Popen([sys.executable, "-c", FAMILY, str(tmp_path)], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", FAMILY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     with subprocess.Popen(["tail", "-n", "+1", "-F", str(tmp_path / "log")], stdout=subprocess.PIPE, text=True) as tail:
         assert tail.stdout
         family = [os.pidfd_open(int(pid)) for pid in tail.stdout.readline().split()]

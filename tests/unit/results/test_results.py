@@ -31,23 +31,49 @@ from wsklab.orchestrator.run.runner import Done, Run, new_folder
 
 def result(name: str = "linger-zero", verdict: str = "pass", repeat: int = 1, **more: Any) -> ScenarioResult:
     fields: dict[str, Any] = {
-        "name": name, "title": "A title", "repeat": repeat, "verdict": verdict, "reasons": [], "covers": ["C05"],
-        "expected": {}, "observed": observed({"wire": {"peer": [["rst"]], "driver": [[]], "frames": 9}}),
-        "timing": {"total_s": 0.5}, "evidence": f"evidence/{name}-{repeat}", **more}
+        "name": name,
+        "title": "A title",
+        "repeat": repeat,
+        "verdict": verdict,
+        "reasons": [],
+        "covers": ["C05"],
+        "expected": {},
+        "observed": observed({"wire": {"peer": [["rst"]], "driver": [[]], "frames": 9}}),
+        "timing": {"total_s": 0.5},
+        "evidence": f"evidence/{name}-{repeat}",
+        **more,
+    }
     return ScenarioResult(**fields)
 
 
 def some(*scenarios: ScenarioResult) -> Results:
     return Results(
-        run={"id": "r1", "started": "2026-01-01T00:00:00Z", "seed": 1, "command": "wsklab run", "host": "h",
-             "accelerator": "tcg", "versions": {}},
+        run={
+            "id": "r1",
+            "started": "2026-01-01T00:00:00Z",
+            "seed": 1,
+            "command": "wsklab run",
+            "host": "h",
+            "accelerator": "tcg",
+            "versions": {},
+        },
         target={"name": "standin", "kind": "standin", "qualifying": False, "version": "Wine 8.0", "image_sha256": "0"},
-        driver={"name": "wsklab", "sha256": "0" * 64, "twin": None}, scenarios=list(scenarios), state="complete")
+        driver={"name": "wsklab", "sha256": "0" * 64, "twin": None},
+        scenarios=list(scenarios),
+        state="complete",
+    )
 
 
-@pytest.mark.parametrize(("verdicts", "code"), [
-    (["pass", "pass"], 0), (["pass", "fail", "infra"], 1), (["pass", "infra"], 3), (["inconclusive"], 3), ([], 3),
-])
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        (["pass", "pass"], 0),
+        (["pass", "fail", "infra"], 1),
+        (["pass", "infra"], 3),
+        (["inconclusive"], 3),
+        ([], 3),
+    ],
+)
 def test_the_exit_code_is_the_worst_that_was_proven(verdicts: list[str], code: int) -> None:
     assert some(*(result(str(n), v) for n, v in enumerate(verdicts))).exit_code == code
 
@@ -63,7 +89,14 @@ def test_the_file_is_replaced_whole_and_reads_back(tmp_path: Path) -> None:
         results.write_atomically(path, results.as_text(some(*these).document))
     document = results.read(path)
     assert document["totals"] == {
-        "pass": 1, "fail": 1, "inconclusive": 0, "infra": 0, "flaky": 0, "all": 2, "not_run": 0}
+        "pass": 1,
+        "fail": 1,
+        "inconclusive": 0,
+        "infra": 0,
+        "flaky": 0,
+        "all": 2,
+        "not_run": 0,
+    }
     assert list(tmp_path.iterdir()) == [path]
     path.write_text(json.dumps({"schema": 99}))
     with pytest.raises(ValueError, match="not a results file of schema 2"):
@@ -71,9 +104,16 @@ def test_the_file_is_replaced_whole_and_reads_back(tmp_path: Path) -> None:
 
 
 def test_junit_tells_failures_from_errors_and_survives_any_text() -> None:
-    document = ET.fromstring(junit(some(
-        result(), result("a", "fail", reasons=["<bad> & \x00\x1b"]), result("b", "infra", reasons=["x"]),
-        result("b", "pass", repeat=2))))
+    document = ET.fromstring(
+        junit(
+            some(
+                result(),
+                result("a", "fail", reasons=["<bad> & \x00\x1b"]),
+                result("b", "infra", reasons=["x"]),
+                result("b", "pass", repeat=2),
+            )
+        )
+    )
     assert (document.get("tests"), document.get("failures"), document.get("errors")) == ("4", "1", "1")
     assert [case.get("name") for case in document.iter("testcase")] == ["linger-zero", "a", "b", "b#2"]
     assert document.find(".//failure").get("message") == r"<bad> & \x00\x1b"  # type: ignore[union-attr]
@@ -107,8 +147,11 @@ def test_no_text_of_a_target_steers_the_console_the_page_or_the_junit(capsys: py
     console.verdict(failed)
     console.line(HOSTILE)
     console.progress(HOSTILE)
-    shown = [capsys.readouterr().out, junit(some(failed)),
-             report.render(some(failed).as_dict(), [report.story(recording.ended())])]
+    shown = [
+        capsys.readouterr().out,
+        junit(some(failed)),
+        report.render(some(failed).as_dict(), [report.story(recording.ended())]),
+    ]
     for text in shown:
         assert not set(HOSTILE) - set("[2J31mcod") & set(text)
         assert r"\x1b[2J\x9b31m\u202ecod\u2066\u200f\u2028\x85" in text
@@ -133,10 +176,15 @@ def test_a_story_is_told_once_for_all_repetitions_with_the_same_outcome() -> Non
     assert page.count(">flaky<") == 11
 
 
-@pytest.mark.parametrize(("verdicts", "says"), [
-    (["pass", "pass"], "All 2 passed"), (["pass", "fail", "infra"], "1 of 3 failed"),
-    (["pass", "infra"], "1 of 2 not proven"), ([], "Nothing was run"),
-])
+@pytest.mark.parametrize(
+    ("verdicts", "says"),
+    [
+        (["pass", "pass"], "All 2 passed"),
+        (["pass", "fail", "infra"], "1 of 3 failed"),
+        (["pass", "infra"], "1 of 2 not proven"),
+        ([], "Nothing was run"),
+    ],
+)
 def test_the_page_begins_with_what_came_of_the_run(verdicts: list[str], says: str) -> None:
     scenarios = [result(str(n), verdict) for n, verdict in enumerate(verdicts)]
     assert f">{says}</h1>" in report.render(some(*scenarios).as_dict(), [[]] * len(scenarios))
@@ -154,15 +202,22 @@ def test_links_lead_to_the_files_that_are_there_what_matters_first(tmp_path: Pat
     assert report.files(tmp_path, "evidence/nothing") == []
 
 
-@pytest.mark.parametrize(("abortive", "flags", "words"), [
-    (True, 1, "abortive 0x1"), (False, 0, "graceful 0x0"), (True, None, "abortive"), (None, None, "not told")])
+@pytest.mark.parametrize(
+    ("abortive", "flags", "words"),
+    [(True, 1, "abortive 0x1"), (False, 0, "graceful 0x0"), (True, None, "abortive"), (None, None, "not told")],
+)
 def test_a_call_is_named_as_far_as_it_was_told(abortive: bool | None, flags: int | None, words: str) -> None:
     assert call_words({"abortive": abortive, "flags": flags}) == words
 
 
 def test_whatever_is_not_a_pass_is_told_of_damage_beside_it(tmp_path: Path) -> None:
-    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None,  # type: ignore[arg-type, return-value]
-              damage=lambda: ["the image was damaged"])
+    run = Run(
+        tmp_path,
+        some(),
+        Console(quiet=True),
+        boot=lambda: None,  # type: ignore[arg-type, return-value]
+        damage=lambda: ["the image was damaged"],
+    )
     for repeat, verdict in enumerate(("pass", "fail", "infra", "inconclusive"), 1):
         run.add(Done(result(repeat=repeat, verdict=verdict)))
     assert [list(row.findings) for row in run.results.scenarios] == [[], *[["the image was damaged"]] * 3]
@@ -194,7 +249,8 @@ def test_a_row_costs_the_same_however_many_there_are(tmp_path: Path, monkeypatch
 
 @given(st.lists(st.sampled_from(["pass", "fail", "infra"]), max_size=5), st.integers(0, 400))
 def test_rows_survive_a_kill_in_the_middle_of_one(
-        tmp_path_factory: pytest.TempPathFactory, verdicts: list[str], cut: int) -> None:
+    tmp_path_factory: pytest.TempPathFactory, verdicts: list[str], cut: int
+) -> None:
     folder = tmp_path_factory.mktemp("run")
     file, written = rows.Rows(folder), [result(f"s{n}", verdict) for n, verdict in enumerate(verdicts)]
     for row in written:
@@ -208,7 +264,8 @@ def test_rows_survive_a_kill_in_the_middle_of_one(
 
 
 def test_a_row_for_which_there_is_no_room_leaves_nothing_of_itself(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = rows.Rows(tmp_path)
     file.append(result("first"))
     limit = (tmp_path / "results.jsonl").stat().st_size + 100
@@ -240,23 +297,26 @@ def cut_short(state: results.State, *scenarios: ScenarioResult) -> Results:
     return made
 
 
-@pytest.mark.parametrize(("state", "code", "says"), [
-    ("interrupted", 130, "1 of 4 run; 3 not run: interrupted"),
-    ("aborted", 3, "1 of 4 run; 3 not run: aborted: the disk is full"),
-    ("complete", 3, "1 of 4 run; 3 not run: aborted: nobody reported them, which is a mistake in wsklab"),
-    ("running", 3, "1 of 4 run; 3 not run: running"),
-])
+@pytest.mark.parametrize(
+    ("state", "code", "says"),
+    [
+        ("interrupted", 130, "1 of 4 run; 3 not run: interrupted"),
+        ("aborted", 3, "1 of 4 run; 3 not run: aborted: the disk is full"),
+        ("complete", 3, "1 of 4 run; 3 not run: aborted: nobody reported them, which is a mistake in wsklab"),
+        ("running", 3, "1 of 4 run; 3 not run: running"),
+    ],
+)
 @pytest.mark.parametrize("verdict", ["pass", "fail"])
 def test_a_run_that_lacks_rows_says_so_everywhere(
-        state: results.State, code: int, says: str, verdict: str, capsys: pytest.CaptureFixture[str]) -> None:
+    state: results.State, code: int, says: str, verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     cut = cut_short(state, result(verdict=verdict))
     assert (cut.exit_code, cut.shortfall) == (code, says)
     document = cut.as_dict()
     assert (document["asked"], document["not_run"]) == (4, {"linger-zero": 1, "half-close": 2, UNLOAD: 1})
     suite = ET.fromstring(junit(cut))
     assert (suite.get("tests"), suite.get("errors")) == ("4", "3")
-    assert [case.get("name") for case in suite.iter("testcase")][1:] == [
-        "linger-zero", "half-close (2 times)", UNLOAD]
+    assert [case.get("name") for case in suite.iter("testcase")][1:] == ["linger-zero", "half-close (2 times)", UNLOAD]
     assert {error.get("message") for error in suite.iter("error")} == {f"not run; {says}"}
     page = report.render(document, [[]], None, cut.shortfall)
     assert f"{'1 failed; ' if verdict == 'fail' else ''}{says}</h1>" in page
@@ -330,9 +390,14 @@ def test_a_report_of_something_else_is_refused_in_one_sentence(tmp_path: Path) -
 def test_a_results_file_is_checked_in_form_and_in_its_sums(tmp_path: Path) -> None:
     good = cut_short("interrupted", result()).as_dict()
     file = tmp_path / "results.json"
-    for wrong, says in (({}, "ok"), ({"exit_code": 0}, "exit_code is 0, of these rows it must be 130"),
-                        ({"not_run": {}}, "not_run is {}"), ({"state": "fine"}, "state: Input should be"),
-                        ({"schema": 1}, "schema: Input should be 2"), ({"scenarios": [{}]}, "scenarios.0.name")):
+    for wrong, says in (
+        ({}, "ok"),
+        ({"exit_code": 0}, "exit_code is 0, of these rows it must be 130"),
+        ({"not_run": {}}, "not_run is {}"),
+        ({"state": "fine"}, "state: Input should be"),
+        ({"schema": 1}, "schema: Input should be 2"),
+        ({"scenarios": [{}]}, "scenarios.0.name"),
+    ):
         file.write_text(json.dumps(good | wrong))
         checked = CliRunner().invoke(main, ["results", "check", str(file)])
         assert says in checked.output

@@ -12,27 +12,40 @@ from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest, Store
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run import preparation
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 
 
 def image(store: Store, name: str) -> Image:
     with store.building(name, print) as partial:
         (partial / "disk.qcow2").write_bytes(name.encode())
-        return store.publish(partial, Manifest(
-            name=name, kind=name, key=name, recipe_sha256=name, packages={}, size_bytes=0, built="2026", kernel_args="",
-            files={"disk.qcow2": sha256(partial / "disk.qcow2")}))
+        return store.publish(
+            partial,
+            Manifest(
+                name=name,
+                kind=name,
+                key=name,
+                recipe_sha256=name,
+                packages={},
+                size_bytes=0,
+                built="2026",
+                kernel_args="",
+                files={"disk.qcow2": sha256(partial / "disk.qcow2")},
+            ),
+        )
 
 
 @pytest.fixture
-def stands_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+def stands_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preparation:
     monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
     store = Store(tmp_path)
     guest = SimpleNamespace(image=image(store, "standin"))
-    return Ground(tmp_path, Console(quiet=True), guest, image(store, "peer"), "tcg")  # type: ignore[arg-type]
+    return Preparation(tmp_path, Console(quiet=True), guest, image(store, "peer"), "tcg")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["peer", "standin"])
-def test_an_image_that_was_damaged_since_the_run_began_is_named(stands_on: Ground, tmp_path: Path, name: str) -> None:
+def test_an_image_that_was_damaged_since_the_run_began_is_named(
+    stands_on: Preparation, tmp_path: Path, name: str
+) -> None:
     flip(tmp_path / "images" / name / "disk.qcow2")
     (said,) = stands_on.damage()
     assert "damaged while the run used it" in said
@@ -41,7 +54,7 @@ def test_an_image_that_was_damaged_since_the_run_began_is_named(stands_on: Groun
 
 
 def test_looking_costs_a_fiftieth_of_the_time_at_most(
-    stands_on: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stands_on: Preparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock goes on by 2 s whenever an image is hashed."""
     now = [100.0]

@@ -22,7 +22,7 @@ HOLDERS = {
     "run": "from wsklab.orchestrator.run.runner import new_folder; new_folder(folder)",
     "image": "from wsklab.images.store import Store; it = Store(cache).building('peer', print); it.__enter__()",
     "snapshot": f"from wsklab.orchestrator.lab.snapshots import Snapshots; it = Snapshots(cache).saving('{KEY}'); "
-                "it.__enter__()",
+    "it.__enter__()",
 }
 
 
@@ -31,8 +31,13 @@ def process(does: str, cache: Path, folder: Path) -> Iterator[Callable[[], None]
     """A process that has done this and goes on; yields how to kill it."""
     begins = "import sys; from pathlib import Path; cache, folder = map(Path, sys.argv[1:])"
     code = f"{begins}\n{does}\nprint(flush=True)\ninput()"
-    with subprocess.Popen([sys.executable, "-c", code, str(cache), str(folder)], text=True, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, env=os.environ | {"WSKLAB_CACHE": str(cache)}) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(cache), str(folder)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"WSKLAB_CACHE": str(cache)},
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "\n"
 
@@ -52,14 +57,18 @@ def a_disk(path: Path, size: int = 1 << 20) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("holder", "place", "says"), [
-    ("run", "run/lab-1/target/overlay.qcow2", "a run that was killed left the disks of its labs (2 MiB)"),
-    ("image", "cache/images/peer.partial/disk.qcow2", "half-made images"),
-    ("image", "cache/images/mmdebstrap.XyZ/usr/bin/sh", "half-made images"),
-    ("snapshot", f"cache/snapshots/{KEY}.partial/target.qcow2", "half-kept snapshots"),
-])
+@pytest.mark.parametrize(
+    ("holder", "place", "says"),
+    [
+        ("run", "run/lab-1/target/overlay.qcow2", "a run that was killed left the disks of its labs (2 MiB)"),
+        ("image", "cache/images/peer.partial/disk.qcow2", "half-made images"),
+        ("image", "cache/images/mmdebstrap.XyZ/usr/bin/sh", "half-made images"),
+        ("snapshot", f"cache/snapshots/{KEY}.partial/target.qcow2", "half-kept snapshots"),
+    ],
+)
 def test_what_a_killed_process_left_goes_and_what_a_living_one_needs_stays(
-        tmp_path: Path, holder: str, place: str, says: str) -> None:
+    tmp_path: Path, holder: str, place: str, says: str
+) -> None:
     cache, run = tmp_path / "cache", tmp_path / "run"
     with process(HOLDERS[holder], cache, run) as kill:
         left = a_disk(tmp_path / place)
@@ -118,10 +127,13 @@ def test_the_end_of_a_process_spares_another_run_in_the_same_place(tmp_path: Pat
         assert len(list(janitor.tidy(cache))) == 1
 
 
-@pytest.mark.parametrize(("manifest", "stays"), [
-    (None, False), (b"", False), (b'{"name": "pe', False), (b"[]", False), (b'{"name": "of another version"}', True)])
+@pytest.mark.parametrize(
+    ("manifest", "stays"),
+    [(None, False), (b"", False), (b'{"name": "pe', False), (b"[]", False), (b'{"name": "of another version"}', True)],
+)
 def test_a_folder_that_is_no_image_goes_and_one_of_another_version_stays(
-        tmp_path: Path, manifest: bytes | None, stays: bool) -> None:
+    tmp_path: Path, manifest: bytes | None, stays: bool
+) -> None:
     image = a_disk(tmp_path / "images" / KEY / "disk.qcow2").parent
     other = a_disk(tmp_path / "images" / "refs" / "x", 256)
     if manifest is not None:

@@ -28,7 +28,7 @@ from wsklab.orchestrator.run import capacity
 from wsklab.orchestrator.run.capacity import Host
 from wsklab.orchestrator.run.runner import Done, Item, Run, order, plan
 from wsklab.orchestrator.run.stopping import Stop, Stopped
-from wsklab.orchestrator.run.workers import Lanes, Work
+from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -46,14 +46,24 @@ class FakeLab:
 class FakeRun(Run):
     """A run whose labs are names; `deaths` says in which attempts a scenario's lab dies, `broken` which boots fail."""
 
-    def __init__(self, folder: Path, deaths: dict[str, int] | None = None, broken: tuple[int, ...] = (),
-                 fails: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        deaths: dict[str, int] | None = None,
+        broken: tuple[int, ...] = (),
+        fails: tuple[str, ...] = (),
+    ) -> None:
         folder.mkdir(exist_ok=True)
-        super().__init__(folder, Results(run={"seed": 1, "id": "r", "started": "", "command": "", "host": "",
-                                              "accelerator": ""},
-                                         target={"name": "standin", "version": "", "qualifying": False},
-                                         driver={"name": "wsklab", "sha256": "", "twin": None}),
-                         Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+        super().__init__(
+            folder,
+            Results(
+                run={"seed": 1, "id": "r", "started": "", "command": "", "host": "", "accelerator": ""},
+                target={"name": "standin", "version": "", "qualifying": False},
+                driver={"name": "wsklab", "sha256": "", "twin": None},
+            ),
+            Console(quiet=True),
+            boot=lambda: None,
+        )  # type: ignore[arg-type, return-value]
         self.deaths, self.broken, self.fails = deaths or {}, broken, fails
         self.labs: list[FakeLab] = []
         self.unloaded: list[int] = []
@@ -85,8 +95,18 @@ class FakeRun(Run):
 
     def row(self, name: str, number: int, verdict: Any, evidence: str) -> ScenarioResult:
         (self.folder / "evidence" / evidence).mkdir(parents=True, exist_ok=True)
-        return ScenarioResult(name, name, number, verdict, [] if verdict == "pass" else ["it is so"], [], {},
-                              observed(), {"total_s": 0.0}, f"evidence/{evidence}")
+        return ScenarioResult(
+            name,
+            name,
+            number,
+            verdict,
+            [] if verdict == "pass" else ["it is so"],
+            [],
+            {},
+            observed(),
+            {"total_s": 0.0},
+            f"evidence/{evidence}",
+        )
 
     def unload(self, lab: Any, number: int = 1) -> Any:
         self.unloaded.append(lab.number)
@@ -100,10 +120,10 @@ def scenario(name: str) -> Scenario:
 SIX = [scenario(name) for name in "abcdef"]
 
 
-def play(run: FakeRun, lanes: int, repeat: int = 1, until_fail: bool = False, **words: Any) -> None:
+def play(run: FakeRun, workers: int, repeat: int = 1, until_fail: bool = False, **words: Any) -> None:
     run.results.plan = plan(SIX, repeat, until_fail)
     run.begin()
-    Lanes(run, Work(order(SIX, repeat, until_fail), run.stop), until_fail, look=0.01).play(lanes, **words)
+    Workers(run, Work(order(SIX, repeat, until_fail), run.stop), until_fail, look=0.01).play(workers, **words)
 
 
 def rows(run: FakeRun) -> list[tuple[str, int]]:
@@ -122,11 +142,12 @@ def verdicts(run: FakeRun) -> dict[str, str]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(lanes=st.integers(1, 5), repeat=st.integers(1, 4))
+@given(workers=st.integers(1, 5), repeat=st.integers(1, 4))
 def test_rows_stand_in_the_order_of_the_suite_whoever_finished_first(
-        tmp_path_factory: pytest.TempPathFactory, lanes: int, repeat: int) -> None:
+    tmp_path_factory: pytest.TempPathFactory, workers: int, repeat: int
+) -> None:
     run = FakeRun(tmp_path_factory.mktemp("run"))
-    play(run, lanes, repeat)
+    play(run, workers, repeat)
     assert rows(run) == [(name, number) for number in range(1, repeat + 1) for name in "abcdef"]
     assert (run.results.state, run.results.exit_code, on_disk(run)["asked"]) == ("complete", 0, 6 * repeat)
     assert all(lab.stopped for lab in run.labs)
@@ -135,15 +156,15 @@ def test_rows_stand_in_the_order_of_the_suite_whoever_finished_first(
 
 def test_they_really_run_side_by_side(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
-    run.together = threading.Barrier(3)  # nobody goes on before three are there: in fewer lanes this would break
+    run.together = threading.Barrier(3)  # nobody goes on before three are there: in fewer workers this would break
     play(run, 3)
     assert len(rows(run)) == 6
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_a_lab_that_dies_costs_one_attempt_and_the_row_says_so(tmp_path: Path, lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lab_that_dies_costs_one_attempt_and_the_row_says_so(tmp_path: Path, workers: int) -> None:
     run = FakeRun(tmp_path, deaths={"c": 1})
-    play(run, lanes)
+    play(run, workers)
     assert verdicts(run) == dict.fromkeys("abcdef", "pass")
     again = [result for result in run.results.scenarios if result.findings]
     assert [(result.name, result.evidence) for result in again] == [("c", "evidence/c-1-again")]
@@ -167,7 +188,7 @@ def test_a_death_without_a_second_lab_is_a_row_all_the_same(tmp_path: Path) -> N
 
 def test_lanes_that_all_lose_their_labs_do_not_end_a_run_as_if_it_were_complete(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, deaths={"a": 1, "b": 1}, broken=(3, 4))
-    run.together = threading.Barrier(2)  # both lanes have a lab, and both die in their first scenario
+    run.together = threading.Barrier(2)  # both workers have a lab, and both die in their first scenario
     play(run, 2)
     assert verdicts(run) == {"a": "infra", "b": "infra"}
     assert (run.results.state, run.results.exit_code) == ("aborted", 3)
@@ -210,7 +231,7 @@ def test_a_run_until_something_fails_that_loses_its_labs_is_not_complete(tmp_pat
 def test_a_lane_for_which_nothing_is_left_boots_no_lab(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
     run.results.plan = plan(SIX[:1], 1, False)
-    Lanes(run, Work(order(SIX[:1], 1, False), run.stop)).play(4)
+    Workers(run, Work(order(SIX[:1], 1, False), run.stop)).play(4)
     assert (len(rows(run)), len(run.labs)) == (1, 1)
 
 
@@ -232,16 +253,24 @@ def raises(error: BaseException) -> Callable[[], None]:
     return happen
 
 
-@pytest.mark.parametrize("error", [
-    OSError(errno.ENOSPC, "No space left on device"), FileExistsError(errno.EEXIST, "File exists", "evidence/b"),
-    BrokenPipeError(errno.EPIPE, "Broken pipe"), KeyError("a mistake"), RecursionError(), SystemExit(0),
-])
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        FileExistsError(errno.EEXIST, "File exists", "evidence/b"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        KeyError("a mistake"),
+        RecursionError(),
+        SystemExit(0),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_that_nobody_expected_never_ends_in_success(
-        tmp_path: Path, lanes: int, error: BaseException, capfd: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, workers: int, error: BaseException, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = FakeRun(tmp_path)
-    run.happens["f"] = raises(error)  # the last one: the other lane ends as if all were well
-    play(run, lanes)
+    run.happens["f"] = raises(error)  # the last one: the other worker ends as if all were well
+    play(run, workers)
     assert rows(run) == [(name, 1) for name in "abcde"]
     assert (run.results.state, run.results.exit_code) == ("aborted", 3)
     assert on_disk(run)["not_run"]["f"] == 1
@@ -283,10 +312,11 @@ def test_an_unload_that_nobody_judged_is_no_success(tmp_path: Path, monkeypatch:
     assert (run.results.exit_code, run.results.missing) == (3, {UNLOAD: 1})
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_folder_that_is_moved_or_removed_ends_the_run(
-        tmp_path: Path, moved: bool, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, moved: bool, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where traces go when the folder is gone
     folder = tmp_path / "run"
     run = FakeRun(folder)
@@ -297,7 +327,7 @@ def test_a_folder_that_is_moved_or_removed_ends_the_run(
         assert noticed.requests.wait(10), "it is noticed while the scenario still goes on"
 
     run.happens["b"] = vanish
-    play(run, lanes)
+    play(run, workers)
     assert (run.results.state, run.results.exit_code) == ("aborted", 3)
     says = f" was moved to {tmp_path / 'elsewhere'}" if moved else ", or what was in it, was removed"
     assert run.results.why == f"the run's folder {folder}{says} while the run went on"
@@ -327,7 +357,7 @@ def test_rows_that_somebody_cuts_off_end_the_success(tmp_path: Path) -> None:
 
 def test_interrupted_no_lab_is_left_running_and_none_is_begun(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
-    run.together = threading.Barrier(10)  # the first lane waits in its first scenario
+    run.together = threading.Barrier(10)  # the first worker waits in its first scenario
     booting, go_on = threading.Event(), threading.Event()
 
     def boots(number: int) -> None:
@@ -346,7 +376,7 @@ def test_interrupted_no_lab_is_left_running_and_none_is_begun(tmp_path: Path) ->
         os.kill(os.getpid(), signal.SIGINT)
 
     def let_go() -> None:
-        """Both lanes go on once the labs have been stopped: what the one plays and the other boots is in vain."""
+        """Both workers go on once the labs have been stopped: what the one plays and the other boots is in vain."""
         go_on.set()
         run.together.abort()
 
@@ -399,12 +429,21 @@ def test_after_an_interruption_the_files_say_what_was_not_run(tmp_path: Path) ->
 # --- admission ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wanted", "cores", "memory", "labs", "says"), [
-    (None, 2, 20_000, 2, "core"), (None, 8, 4_000, 2, "memory"), (4, 8, 20_000, 4, ""), (4, 2, 20_000, 2, "core"),
-    (None, 0.5, 500, 1, "core"), (3, 2, 1500, 1, "memory"), (1, 1, 100, 1, ""),
-])
-def test_labs_are_admitted_by_cores_and_memory(wanted: int | None, cores: float, memory: float, labs: int,
-                                               says: str) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "cores", "memory", "labs", "says"),
+    [
+        (None, 2, 20_000, 2, "core"),
+        (None, 8, 4_000, 2, "memory"),
+        (4, 8, 20_000, 4, ""),
+        (4, 2, 20_000, 2, "core"),
+        (None, 0.5, 500, 1, "core"),
+        (3, 2, 1500, 1, "memory"),
+        (1, 1, 100, 1, ""),
+    ],
+)
+def test_labs_are_admitted_by_cores_and_memory(
+    wanted: int | None, cores: float, memory: float, labs: int, says: str
+) -> None:
     count, why = capacity.admit(wanted, 1200, Host(cores, memory))
     assert count == labs
     assert says in why and bool(says) == bool(why)

@@ -22,7 +22,7 @@ from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
 from wsklab.orchestrator.run import evidence, runner
-from wsklab.orchestrator.run.preparation import Ground
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Item, Run
 from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
@@ -48,8 +48,12 @@ class OneLab:
         self.target = SimpleNamespace(machine=SimpleNamespace(folder=machine, log=logs.__getitem__))
 
 
-def performed(folder: Path, monkeypatch: pytest.MonkeyPatch, play: Callable[[Any], list[Observation]],
-              scenario: Scenario = SCENARIO) -> tuple[Any, OneLab]:
+def performed(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    play: Callable[[Any], list[Observation]],
+    scenario: Scenario = SCENARIO,
+) -> tuple[Any, OneLab]:
     """What becomes of a scenario that is played so."""
     run = Run(folder, Results(run={"seed": 1}), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
     lab = OneLab(folder)
@@ -68,21 +72,26 @@ def fails(error: Exception) -> Callable[[Any], list[Observation]]:
     return play
 
 
-@pytest.mark.parametrize(("error", "says"), [
-    (LabError("the driver does not load"), "the lab failed: the driver does not load"),
-    (TimeoutError(), "the lab failed: something did not happen in the time allowed"),
-    (FULL, "the lab failed: wire.pcapng: No space left on device"),
-    (KeyError("x"), "the lab failed: a mistake in wsklab, KeyError: 'x' (trace: "),
-])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (LabError("the driver does not load"), "the lab failed: the driver does not load"),
+        (TimeoutError(), "the lab failed: something did not happen in the time allowed"),
+        (FULL, "the lab failed: wire.pcapng: No space left on device"),
+        (KeyError("x"), "the lab failed: a mistake in wsklab, KeyError: 'x' (trace: "),
+    ],
+)
 def test_what_fails_before_the_first_step_keeps_its_evidence(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
     row, lab = performed(tmp_path, monkeypatch, fails(error))
     assert row.verdict == "infra"
     assert row.reasons[0].startswith(says)
     assert lab.doubt, "the next scenario gets another lab"
     folder = tmp_path / row.evidence
     assert {"verdict.json", "observations.jsonl", "scenario.yaml", "debug.txt", "debug.raw"} <= {
-        path.name for path in folder.iterdir()}
+        path.name for path in folder.iterdir()
+    }
     seen = observation.read(folder / "observations.jsonl").observations
     assert [o.kind for o in seen] == ["load", "failure"], "its own, and nothing of the scenario before"
     assert judge(load(folder / "scenario.yaml"), seen).verdict == "infra", "the same again from the evidence"
@@ -91,7 +100,8 @@ def test_what_fails_before_the_first_step_keeps_its_evidence(
 
 
 def test_a_target_that_goes_away_before_the_first_step_is_still_to_blame(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def play(lab: Any) -> list[Observation]:
         lab.journal.add(Observation(2, "machine", "crash", None, {"machine": "target", "detail": "page fault"}))
         raise MachineLost("gone")
@@ -118,7 +128,8 @@ def test_a_verdict_whose_evidence_cannot_be_kept_is_none(tmp_path: Path, monkeyp
 
 
 def test_an_evidence_folder_that_is_there_already_is_left_alone(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     theirs = tmp_path / "evidence" / "linger-zero" / "mine.txt"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("kept")
@@ -184,12 +195,12 @@ def test_a_machine_that_was_starting_meanwhile_is_stopped(tmp_path: Path) -> Non
 
 def test_a_stopped_run_boots_no_lab(tmp_path: Path) -> None:
     guest = SimpleNamespace(slow={"tcg": 1.0})
-    ground = Ground(tmp_path, Console(quiet=True), guest, SimpleNamespace(), "tcg", cold=True)  # type: ignore[arg-type]
-    ground.stop.request("interrupted", "interrupted")
-    ground.stop.request("aborted", "what comes after the first does not count")
+    preparation = Preparation(tmp_path, Console(quiet=True), guest, SimpleNamespace(), "tcg", cold=True)  # type: ignore[arg-type]
+    preparation.stop.request("interrupted", "interrupted")
+    preparation.stop.request("aborted", "what comes after the first does not count")
     with pytest.raises(Stopped, match="no lab is started any more: interrupted"):
-        ground.boot(SimpleNamespace())  # type: ignore[arg-type]
-    assert ground.stop.state == "interrupted"
+        preparation.boot(SimpleNamespace())  # type: ignore[arg-type]
+    assert preparation.stop.state == "interrupted"
 
 
 def test_a_lab_that_cannot_be_stopped_keeps_none_of_the_others() -> None:

@@ -82,31 +82,42 @@ def test_what_a_run_leaves_is_read_with_the_same_care(tmp_path: Path, read: Call
             read(tmp_path / f"{name}.json")
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("b: 1\n? {a: b}\n: c", "f.yaml:2: a key must be plain text, not a list or a mapping."),
-    ("? [a]\n: c", "f.yaml:1: a key must be plain text, not a list or a mapping."),
-    ("a: &x [1]\nb: *x", "f.yaml:2: aliases (*x) are not allowed; write it out."),
-    ("a: " + "[" * 40 + "]" * 40, "f.yaml:1: nested more than 32 levels deep."),
-    ("a:\n " + "- " * 2000, "f.yaml:2: nested more than 32 levels deep."),
-    ("a: 1\nb: " + "9" * 5000, "f.yaml:2: a number of 5000 characters."),
-    ("a: 1\nb: " + "1:" * 5000 + "1", "f.yaml:2: a number of 10001 characters."),
-    ("a: .inf", "f.yaml:1: '.inf' is no finite number."),
-    ("a: 0x_", "f.yaml:1: '0x_' cannot be read as int."),
-    ("a: !!bool maybe", "f.yaml:1: 'maybe' cannot be read as bool."),
-    ("a: !!set {b}", "f.yaml:1: the tag 'tag:yaml.org,2002:set' is not allowed."),
-    ("a: !!binary aGFsbG8=", "f.yaml:1: 'aGFsbG8=' is YAML's 'binary', which is not allowed; put it in quotes."),
-    ("a: !!python/object/apply:os.system [id]", "f.yaml:1: the tag 'tag:yaml.org,2002:python/object/apply:os.system' "
-                                                 "is not allowed."),
-    ("a: {<<: {b: 1}}", "f.yaml:1: '<<' is YAML's 'merge', which is not allowed; put it in quotes."),
-    ("a: 1\nb: x\0y", "f.yaml:2: not YAML: control characters are not allowed."),
-    ('a: "x\\0y"', r"f.yaml:1: a text with the control character \x00."),
-    ("a: 1\n\tb: 2", "f.yaml:2: not YAML: found a tab character that violates indentation."),
-    ("a: 1\na: 2", "f.yaml:2: the key 'a' stands here twice."),
-    ("a: 1\n---\nb: 1", "f.yaml:2: not YAML: but found another document."),
-    ("numbr: 1", "f.yaml:1: numbr: unknown key 'numbr'; did you mean 'number'? Allowed: a, number."),
-    ("x" * 500 + ": 1", "f.yaml:1: " + "x" * 80 + "... (500 characters): unknown key '" + "x" * 80
-     + "... (500 characters)'. Allowed: a, number."),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("b: 1\n? {a: b}\n: c", "f.yaml:2: a key must be plain text, not a list or a mapping."),
+        ("? [a]\n: c", "f.yaml:1: a key must be plain text, not a list or a mapping."),
+        ("a: &x [1]\nb: *x", "f.yaml:2: aliases (*x) are not allowed; write it out."),
+        ("a: " + "[" * 40 + "]" * 40, "f.yaml:1: nested more than 32 levels deep."),
+        ("a:\n " + "- " * 2000, "f.yaml:2: nested more than 32 levels deep."),
+        ("a: 1\nb: " + "9" * 5000, "f.yaml:2: a number of 5000 characters."),
+        ("a: 1\nb: " + "1:" * 5000 + "1", "f.yaml:2: a number of 10001 characters."),
+        ("a: .inf", "f.yaml:1: '.inf' is no finite number."),
+        ("a: 0x_", "f.yaml:1: '0x_' cannot be read as int."),
+        ("a: !!bool maybe", "f.yaml:1: 'maybe' cannot be read as bool."),
+        ("a: !!set {b}", "f.yaml:1: the tag 'tag:yaml.org,2002:set' is not allowed."),
+        ("a: !!binary aGFsbG8=", "f.yaml:1: 'aGFsbG8=' is YAML's 'binary', which is not allowed; put it in quotes."),
+        (
+            "a: !!python/object/apply:os.system [id]",
+            "f.yaml:1: the tag 'tag:yaml.org,2002:python/object/apply:os.system' is not allowed.",
+        ),
+        ("a: {<<: {b: 1}}", "f.yaml:1: '<<' is YAML's 'merge', which is not allowed; put it in quotes."),
+        ("a: 1\nb: x\0y", "f.yaml:2: not YAML: control characters are not allowed."),
+        ('a: "x\\0y"', r"f.yaml:1: a text with the control character \x00."),
+        ("a: 1\n\tb: 2", "f.yaml:2: not YAML: found a tab character that violates indentation."),
+        ("a: 1\na: 2", "f.yaml:2: the key 'a' stands here twice."),
+        ("a: 1\n---\nb: 1", "f.yaml:2: not YAML: but found another document."),
+        ("numbr: 1", "f.yaml:1: numbr: unknown key 'numbr'; did you mean 'number'? Allowed: a, number."),
+        (
+            "x" * 500 + ": 1",
+            "f.yaml:1: "
+            + "x" * 80
+            + "... (500 characters): unknown key '"
+            + "x" * 80
+            + "... (500 characters)'. Allowed: a, number.",
+        ),
+    ],
+)
 def test_what_is_no_plain_data_is_one_sentence_with_its_line(text: str, says: str) -> None:
     with pytest.raises(document.Refused) as refused:
         document.parse(text, Page, "f.yaml")
@@ -117,9 +128,27 @@ def test_a_date_is_the_text_that_it_is_written_as() -> None:
     assert document.parse("a: 2001-99-99", Page, "f.yaml").a == "2001-99-99"
 
 
-YAML_WORDS = st.lists(max_size=40, elements=st.sampled_from([
-    *"abc:-?{}[]&*!|>'\"%@`,# \n\t\0", "? {a: b}", "!!int ", "<<: ", "*a", "&a ", "- ", ": ", "\n  ", "0x", ".nan",
-    "\ufeff", "2001-99-99", "\u2028"]))
+YAML_WORDS = st.lists(
+    max_size=40,
+    elements=st.sampled_from(
+        [
+            *"abc:-?{}[]&*!|>'\"%@`,# \n\t\0",
+            "? {a: b}",
+            "!!int ",
+            "<<: ",
+            "*a",
+            "&a ",
+            "- ",
+            ": ",
+            "\n  ",
+            "0x",
+            ".nan",
+            "\ufeff",
+            "2001-99-99",
+            "\u2028",
+        ]
+    ),
+)
 
 
 @given(YAML_WORDS.map("".join) | st.text(max_size=60))
@@ -148,7 +177,8 @@ def test_shown_text_steers_nothing(text: str) -> None:
 
 def test_controls_are_shown_as_escapes() -> None:
     assert visible("a\x1b[2J\x9b1m\u202eb\u2066\u200f\u061c\u2028c\n") == (
-        r"a\x1b[2J\x9b1m\u202eb\u2066\u200f\u061c\u2028c\x0a")
+        r"a\x1b[2J\x9b1m\u202eb\u2066\u200f\u061c\u2028c\x0a"
+    )
     assert visible("a\tb\nc\x85", lines=True) == "a\tb\nc\\x85"
     assert visible("Grüße, 日本, \U0001f600") == "Grüße, 日本, \U0001f600"
     assert quoted("x" * 300) == "x" * 200 + "... (300 characters)"
@@ -168,14 +198,22 @@ def test_the_check_of_a_folder_goes_on_past_every_wrong_file(tmp_path: Path) -> 
     assert done.exit_code == 2
 
 
-@pytest.mark.parametrize("words", [
-    ["driver", "check", "{}"], ["driver", "sign", "{}", "--out", "/nonexistent/x.sys"], ["run", "--driver", "{}"],
-    ["run", "{}"], ["scenario", "coverage", "--results", "{}"], ["bench", "compare", "{}", "{}"],
-    ["image", "build", "windows-2022", "--iso", "{}", "--virtio-win", "{}"],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["driver", "check", "{}"],
+        ["driver", "sign", "{}", "--out", "/nonexistent/x.sys"],
+        ["run", "--driver", "{}"],
+        ["run", "{}"],
+        ["scenario", "coverage", "--results", "{}"],
+        ["bench", "compare", "{}", "{}"],
+        ["image", "build", "windows-2022", "--iso", "{}", "--virtio-win", "{}"],
+    ],
+)
 @pytest.mark.parametrize("make", [fifo, lambda path: path.symlink_to("/dev/zero")])
-def test_no_command_waits_for_a_fifo_or_reads_a_device(tmp_path: Path, words: list[str],
-                                                       make: Callable[[Path], object]) -> None:
+def test_no_command_waits_for_a_fifo_or_reads_a_device(
+    tmp_path: Path, words: list[str], make: Callable[[Path], object]
+) -> None:
     """In a thread, so that a command that waits fails this test alone."""
     path = tmp_path / "it.yaml"
     make(path)

@@ -38,38 +38,78 @@ expect:
 def test_a_scenario_reads_as_it_is_told() -> None:
     scenario = yaml_source.parse(RIGHT, Scenario, "f.yaml")
     assert [str(action) for action in scenario.steps] == [
-        "driver: connect to=peer", "driver: receive count=1", "peer: close linger=0", "peer: close",
-        "driver: send length=4", "wire: hold from=peer segment=fin seconds=3.0"]
+        "driver: connect to=peer",
+        "driver: receive count=1",
+        "peer: close linger=0",
+        "peer: close",
+        "driver: send length=4",
+        "wire: hold from=peer segment=fin seconds=3.0",
+    ]
     assert (scenario.expect.wire.peer, scenario.expect.wire.driver) == (["rst"], [])
     assert scenario.steps[4].step.expect == "failure"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("linger: 0}}", "lingre: 0}}", "f.yaml:9: steps[3].peer.close.lingre: unknown key 'lingre'; did you mean "
-                                   "'linger'? Allowed: linger."),
-    ("peer: close\n", "pear: close\n", "f.yaml:10: steps[4].pear: unknown key 'pear'; did you mean 'peer'? "
-                                       "Allowed: driver, peer, wire, lab."),
-    ("peer: close\n", "peer: clsoe\n", "f.yaml:10: steps[4].peer.clsoe: unknown key 'clsoe'; did you mean 'close'?"),
-    ("expect: failure", "receive: 1", "f.yaml:11: steps[5].driver: one verb a step, but here are 2: send, receive."),
-    ("send: 4, ", "", "f.yaml:11: steps[5].driver: a verb is missing; there are socket, connect, "),
-    ("from: peer", "from: pear", "f.yaml:12: steps[6].wire.hold.from: input should be 'peer' or 'driver', not 'pear'"),
-    ("status: failure", "status: bad", "f.yaml:16: expect.receive[1].status: should be success, failure, pending, any,"
-                                       " or an NTSTATUS of eight hex digits (c000020d), not 'bad'."),
-    ("C05", "C64", "f.yaml:4: covers[1]: should be one of R1..R87, C01..C63, BF1..BF79, not 'C64'."),
-    ("peer: rst", "peer: reset", "f.yaml:14: expect.wire.peer: input should be 'fin', 'rst', 'none' or 'drawn'"),
-    ("abortive: set", "abortive: yes", "f.yaml:15: expect.disconnect[1].abortive: input should be 'set', 'clear' or "
-                                       "'any', or 'drawn', not 'yes'."),
-    ("abortive: set", "abortive: drawn", "'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`"),
-    ("peer: {close: {linger: 0}}", "peer: {close: {linger: 0}, conn: all}",
-     "`conn: all` goes with `connect`; what ends all connections is `close-all`"),
-    ("peer: {close: {linger: 0}}", "driver: unload", "behind `driver: unload` nothing can be asked of the driver"),
-    ("[{abortive: set}]", "[{optional: true}, {abortive: set}]", "calls that may come (`optional`) stand behind"),
-    ("name: linger-zero\n", "", "f.yaml:1: the key 'name' is missing."),
-    ("title:", "titel:", "f.yaml:2: titel: unknown key 'titel'; did you mean 'title'?"),
-    ("tags: [abortive]", "tags: [abortive", "f.yaml:4: not YAML: "),
-    ("tags: [abortive]", "name: again", "f.yaml:3: the key 'name' stands here twice."),
-    ("tags: [abortive]", "tags: &a [x, *a]", "f.yaml:3: aliases (*a) are not allowed; write it out."),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "linger: 0}}",
+            "lingre: 0}}",
+            "f.yaml:9: steps[3].peer.close.lingre: unknown key 'lingre'; did you mean 'linger'? Allowed: linger.",
+        ),
+        (
+            "peer: close\n",
+            "pear: close\n",
+            "f.yaml:10: steps[4].pear: unknown key 'pear'; did you mean 'peer'? Allowed: driver, peer, wire, lab.",
+        ),
+        (
+            "peer: close\n",
+            "peer: clsoe\n",
+            "f.yaml:10: steps[4].peer.clsoe: unknown key 'clsoe'; did you mean 'close'?",
+        ),
+        (
+            "expect: failure",
+            "receive: 1",
+            "f.yaml:11: steps[5].driver: one verb a step, but here are 2: send, receive.",
+        ),
+        ("send: 4, ", "", "f.yaml:11: steps[5].driver: a verb is missing; there are socket, connect, "),
+        (
+            "from: peer",
+            "from: pear",
+            "f.yaml:12: steps[6].wire.hold.from: input should be 'peer' or 'driver', not 'pear'",
+        ),
+        (
+            "status: failure",
+            "status: bad",
+            "f.yaml:16: expect.receive[1].status: should be success, failure, pending, any,"
+            " or an NTSTATUS of eight hex digits (c000020d), not 'bad'.",
+        ),
+        ("C05", "C64", "f.yaml:4: covers[1]: should be one of R1..R87, C01..C63, BF1..BF79, not 'C64'."),
+        ("peer: rst", "peer: reset", "f.yaml:14: expect.wire.peer: input should be 'fin', 'rst', 'none' or 'drawn'"),
+        (
+            "abortive: set",
+            "abortive: yes",
+            "f.yaml:15: expect.disconnect[1].abortive: input should be 'set', 'clear' or 'any', or 'drawn', not 'yes'.",
+        ),
+        (
+            "abortive: set",
+            "abortive: drawn",
+            "'drawn' is expected, but no step draws: that is `peer: {close-all: mixed}`",
+        ),
+        (
+            "peer: {close: {linger: 0}}",
+            "peer: {close: {linger: 0}, conn: all}",
+            "`conn: all` goes with `connect`; what ends all connections is `close-all`",
+        ),
+        ("peer: {close: {linger: 0}}", "driver: unload", "behind `driver: unload` nothing can be asked of the driver"),
+        ("[{abortive: set}]", "[{optional: true}, {abortive: set}]", "calls that may come (`optional`) stand behind"),
+        ("name: linger-zero\n", "", "f.yaml:1: the key 'name' is missing."),
+        ("title:", "titel:", "f.yaml:2: titel: unknown key 'titel'; did you mean 'title'?"),
+        ("tags: [abortive]", "tags: [abortive", "f.yaml:4: not YAML: "),
+        ("tags: [abortive]", "name: again", "f.yaml:3: the key 'name' stands here twice."),
+        ("tags: [abortive]", "tags: &a [x, *a]", "f.yaml:3: aliases (*a) are not allowed; write it out."),
+    ],
+)
 def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, message: str) -> None:
     assert old in RIGHT
     with pytest.raises(UsageError) as refusal:
@@ -77,10 +117,15 @@ def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, message: str)
     assert message in str(refusal.value)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"\xff\xfe", "not UTF-8 text"), (b"", "the file is empty"), (b"- 1", "expected a mapping"),
-    (b"#" * 300_000, "larger than 256 KiB"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"", "the file is empty"),
+        (b"- 1", "expected a mapping"),
+        (b"#" * 300_000, "larger than 256 KiB"),
+    ],
+)
 def test_files_that_are_no_scenario(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "f.yaml").write_bytes(content)
     with pytest.raises(UsageError, match=message):
@@ -89,10 +134,18 @@ def test_files_that_are_no_scenario(tmp_path: Path, content: bytes, message: str
         load(tmp_path / "absent.yaml")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.sampled_from(["name", "steps", "driver", "peer", "send", "expect", "wire", "x"]), inner,
-                        max_size=4), max_leaves=12))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["name", "steps", "driver", "peer", "send", "expect", "wire", "x"]), inner, max_size=4
+            )
+        ),
+        max_leaves=12,
+    )
+)
 @example({"name": "\x1e"})
 @example({"name": "two\nlines"})
 def test_any_document_is_read_or_refused_in_words(document: object) -> None:
@@ -149,12 +202,15 @@ def test_two_different_scenarios_of_one_name_are_refused(tmp_path: Path) -> None
         catalogue.select(["linger-zero", str(tmp_path / "mine.yaml")])
 
 
-@pytest.mark.parametrize(("words", "tags", "message"), [
-    (["linger-zreo"], [], "no scenario, tag or file 'linger-zreo'; did you mean linger-zero"),
-    (["nowhere/x.yaml"], [], "nowhere/x.yaml: no such file."),
-    ([], ["fats"], "no scenario has the tag 'fats'; there are "),
-    (["linger-zero"], ["local"], "these choices leave no scenario to run"),
-])
+@pytest.mark.parametrize(
+    ("words", "tags", "message"),
+    [
+        (["linger-zreo"], [], "no scenario, tag or file 'linger-zreo'; did you mean linger-zero"),
+        (["nowhere/x.yaml"], [], "nowhere/x.yaml: no such file."),
+        ([], ["fats"], "no scenario has the tag 'fats'; there are "),
+        (["linger-zero"], ["local"], "these choices leave no scenario to run"),
+    ],
+)
 def test_a_choice_that_names_nothing_says_what_there_is(words: list[str], tags: list[str], message: str) -> None:
     with pytest.raises(UsageError) as refusal:
         catalogue.select(words, tags)

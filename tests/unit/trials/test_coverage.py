@@ -85,13 +85,16 @@ def test_unassigned_and_unknown_numbers_cannot_be_claimed() -> None:
     assert "R88 is no number of the reference" in problems(changed("R88", title="x"))
 
 
-@pytest.mark.parametrize(("name", "claim", "words"), [
-    ("linger-zero", "R6", "a call with abortive: clear"),
-    ("close-graceful", "R5", "a call with abortive: set"),
-    ("close-graceful", "R2", "events that are never enabled, and no call expected"),
-    ("close-graceful", "R13", "a send or receive that fails"),
-    ("linger-zero", "R43", "a receive of 0 bytes"),
-])
+@pytest.mark.parametrize(
+    ("name", "claim", "words"),
+    [
+        ("linger-zero", "R6", "a call with abortive: clear"),
+        ("close-graceful", "R5", "a call with abortive: set"),
+        ("close-graceful", "R2", "events that are never enabled, and no call expected"),
+        ("close-graceful", "R13", "a send or receive that fails"),
+        ("linger-zero", "R43", "a receive of 0 bytes"),
+    ],
+)
 def test_a_claim_that_the_scenario_could_not_disprove_is_refused(name: str, claim: str, words: str) -> None:
     liar = scenario(name).model_copy(update={"covers": [claim]})
     assert f"{name} claims {claim}, which needs {words}" in problems(scenarios=[*SUITE, liar])
@@ -121,7 +124,8 @@ def test_twins_and_the_unload_stand_in_the_table() -> None:
 
 def test_a_scenario_that_characterises_is_said_to_record_only() -> None:
     recorded = scenario("linger-zero").model_copy(
-        update={"expect": scenario("linger-zero").expect.model_copy(update={"characterise": True})})
+        update={"expect": scenario("linger-zero").expect.model_copy(update={"characterise": True})}
+    )
     row = next(row for row in table(scenarios=[recorded]) if row.id == "R5")
     assert [use.recorded for use in row.scenarios] == [True]
     assert row.by == "recorded"
@@ -129,9 +133,14 @@ def test_a_scenario_that_characterises_is_said_to_record_only() -> None:
 
 
 def document(started: str, twin: str | None = None, **verdicts: str) -> dict[str, Any]:
-    return {"schema": 2, "run": {"id": f"run-{started}", "started": started}, "driver": {"twin": twin},
-            "scenarios": [{"name": name.replace("_", "-"), "verdict": v} for name, vs in verdicts.items()
-                          for v in vs.split()]}
+    return {
+        "schema": 2,
+        "run": {"id": f"run-{started}", "started": started},
+        "driver": {"twin": twin},
+        "scenarios": [
+            {"name": name.replace("_", "-"), "verdict": v} for name, vs in verdicts.items() for v in vs.split()
+        ],
+    }
 
 
 def test_the_newest_results_count_and_a_twins_do_not() -> None:
@@ -139,7 +148,9 @@ def test_the_newest_results_count_and_a_twins_do_not() -> None:
     for order in ([old, new], [new, old]):
         found = coverage.newest(order)
         assert {name: (v.verdict, v.run) for name, v in found.items()} == {
-            "kill": ("fail", "run-2026-01-02"), "exit": ("pass", "run-2026-01-01")}
+            "kill": ("fail", "run-2026-01-02"),
+            "exit": ("pass", "run-2026-01-01"),
+        }
     assert coverage.newest([document("2026-01-01", kill="pass fail")])["kill"].verdict == "flaky"
     with pytest.raises(UsageError, match="of the twin 'gaps'"):
         coverage.newest([document("2026-01-01", twin="gaps", kill="pass")])

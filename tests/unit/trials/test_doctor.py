@@ -19,22 +19,26 @@ def no_qemu() -> str:
     raise MachineError("qemu-system-x86_64 does not run")
 
 
-@pytest.mark.parametrize(("said", "verdict"), [
-    ("7.2.22 (Debian 1:7.2)", "ok"), ("10.0.2", "ok"), ("6.2.0", "fail"), ("unheard of", "warn"), ("", "warn")])
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [("7.2.22 (Debian 1:7.2)", "ok"), ("10.0.2", "ok"), ("6.2.0", "fail"), ("unheard of", "warn"), ("", "warn")],
+)
 def test_qemu(said: str, verdict: str) -> None:
     assert doctor.qemu(lambda: said).verdict == verdict
 
 
 def test_no_qemu() -> None:
-    assert doctor.qemu(no_qemu) == Finding("QEMU", "fail", "qemu-system-x86_64 does not run",
-                                           "apt-get install qemu-system-x86")
+    assert doctor.qemu(no_qemu) == Finding(
+        "QEMU", "fail", "qemu-system-x86_64 does not run", "apt-get install qemu-system-x86"
+    )
 
 
 def test_the_user_of_qemu() -> None:
     own, kept = Confinement(65533, (), True), Confinement(None, (), True)
     assert doctor.confined(1000, Confinement(), Confinement()).verdict == "ok"
-    assert doctor.confined(0, own, own) == Finding("user of QEMU", "ok",
-                                                   "65533, without files or capabilities of its own")
+    assert doctor.confined(0, own, own) == Finding(
+        "user of QEMU", "ok", "65533, without files or capabilities of its own"
+    )
     assert doctor.confined(0, own, kept).next.startswith("chgrp kvm /dev/kvm && chmod 660 /dev/kvm")
     assert doctor.confined(0, kept, kept).detail == "root, without capabilities"
 
@@ -59,15 +63,17 @@ def test_disk(free: int, verdict: str) -> None:
     assert doctor.disk("disk", Path("/"), free).verdict == verdict
 
 
-@pytest.mark.parametrize(("kib", "verdict"), [
-    ("600000", "fail"), ("2000000", "warn"), ("9000000", "ok"), ("x", "warn")])
+@pytest.mark.parametrize(
+    ("kib", "verdict"), [("600000", "fail"), ("2000000", "warn"), ("9000000", "ok"), ("x", "warn")]
+)
 def test_memory(kib: str, verdict: str) -> None:
     assert doctor.memory(f"MemTotal: 1 kB\nMemAvailable:  {kib} kB\n").verdict == verdict
     assert doctor.memory("").verdict == "warn"
 
 
 def test_an_empty_cache_is_a_warning_that_says_what_happens_next(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor.images, "listing", list)
     assert doctor.stored().verdict == doctor.acceleration(tmp_path).verdict == "warn"
     assert "wsklab image build peer standin" in doctor.stored().next
@@ -89,7 +95,8 @@ def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypa
         told = CliRunner().invoke(main, ["doctor", "--json"])
         assert told.exit_code == code
         assert json.loads(told.stdout)["host"] == [
-            {"what": "x", "verdict": verdict, "detail": "is so", "next": "do so"}]
+            {"what": "x", "verdict": verdict, "detail": "is so", "next": "do so"}
+        ]
         assert "-> do so" in CliRunner().invoke(main, ["doctor"]).stdout
 
 

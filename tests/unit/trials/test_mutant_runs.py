@@ -16,7 +16,7 @@ from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import mutant_runs
 from wsklab.orchestrator.trials.mutant_results import Order, Outcome, Row
-from wsklab.orchestrator.trials.mutant_runs import NOTICED, Built, Lanes, Trial
+from wsklab.orchestrator.trials.mutant_runs import NOTICED, Built, Trial, Workers
 from wsklab.orchestrator.trials.mutants import generate
 
 SOURCE = "static int f(void)\n{\n    g();\n    h();\n}\n"
@@ -90,33 +90,37 @@ def built() -> Built:
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, PlayedLane]]:
-    def play(verdicts: dict[str, list[str]] | None = None, correct: dict[str, str] | None = None,
-             unload: tuple[str, list[str]] = ("pass", []), **subject: Any) -> tuple[Outcome, PlayedLane]:
+    def play(
+        verdicts: dict[str, list[str]] | None = None,
+        correct: dict[str, str] | None = None,
+        unload: tuple[str, list[str]] = ("pass", []),
+        **subject: Any,
+    ) -> tuple[Outcome, PlayedLane]:
         monkeypatch.setattr(mutant_runs, "unload", lambda lab: unload)
-        lane = PlayedLane(PlayedLab(verdicts or {}, correct or {}))
-        trial = Trial(lane, PlayedSubject(**subject), Order(SCENARIOS), lambda name: PlayedRun())  # type: ignore[arg-type]
-        return trial.one(built()), lane
+        worker = PlayedLane(PlayedLab(verdicts or {}, correct or {}))
+        trial = Trial(worker, PlayedSubject(**subject), Order(SCENARIOS), lambda name: PlayedRun())  # type: ignore[arg-type]
+        return trial.one(built()), worker
 
     return play
 
 
 def test_nothing_unusual_is_a_survivor_that_has_met_everything(played: Any) -> None:
-    done, lane = played()
+    done, worker = played()
     assert (done.result, done.by, done.rows) == ("survived", None, ())
-    assert set(lane.lab.ran) == {s.name for s in SCENARIOS}
+    assert set(worker.lab.ran) == {s.name for s in SCENARIOS}
     assert done.runs == len(SCENARIOS) + 2  # and the unload after each stage
 
 
 def test_a_fail_that_repeats_catches_and_ends_it(played: Any) -> None:
-    done, lane = played({"linger-zero": ["fail"]})
+    done, worker = played({"linger-zero": ["fail"]})
     assert (done.result, done.by) == ("caught", Row("linger-zero", "fail", "why"))
-    assert lane.lab.ran == {"linger-zero": 2}
+    assert worker.lab.ran == {"linger-zero": 2}
 
 
 def test_a_fail_that_does_not_repeat_is_a_flake(played: Any) -> None:
-    done, lane = played({"linger-zero": ["fail", "pass"]})
+    done, worker = played({"linger-zero": ["fail", "pass"]})
     assert (done.result, done.rows) == ("survived", (Row("linger-zero", "flaky", "why"),))
-    assert lane.lab.ran["send-pending"] == 1
+    assert worker.lab.ran["send-pending"] == 1
 
 
 def test_what_the_correct_build_does_not_pass_says_nothing(played: Any) -> None:
@@ -132,15 +136,15 @@ def test_what_is_blamed_on_nobody_is_noticed_unless_a_fail_follows(played: Any) 
 
 
 def test_some_verdicts_that_blame_nobody_are_enough(played: Any) -> None:
-    done, lane = played({s.name: ["inconclusive"] for s in SCENARIOS})
+    done, worker = played({s.name: ["inconclusive"] for s in SCENARIOS})
     assert done.result == "noticed"
-    assert len(lane.lab.ran) == NOTICED
+    assert len(worker.lab.ran) == NOTICED
 
 
 def test_one_that_there_was_no_time_for_has_not_survived(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutant_runs, "LIMIT", -1.0)
-    done, lane = played()
-    assert (done.result, done.rows[0].scenario, lane.fresh_labs) == ("noticed", "limit", 0)
+    done, worker = played()
+    assert (done.result, done.rows[0].scenario, worker.fresh_labs) == ("noticed", "limit", 0)
 
 
 def test_a_mutant_that_does_not_load_is_caught(played: Any) -> None:
@@ -154,8 +158,8 @@ def test_the_unload_is_judged(played: Any) -> None:
 
 
 def test_tests_without_a_lab_spare_it(played: Any) -> None:
-    done, lane = played(before=Row("native tests", "fail", "line 1"))
-    assert (done.by, lane.fresh_labs) == (Row("native tests", "fail", "line 1"), 0)
+    done, worker = played(before=Row("native tests", "fail", "line 1"))
+    assert (done.by, worker.fresh_labs) == (Row("native tests", "fail", "line 1"), 0)
 
 
 def test_a_lab_whose_correct_driver_does_not_unload_is_replaced_once() -> None:
@@ -166,12 +170,17 @@ def test_a_lab_whose_correct_driver_does_not_unload_is_replaced_once() -> None:
             if len(booted) == 1:
                 raise TimeoutError
 
-        lab = SimpleNamespace(slowness=1.0, save=lambda: None, stop=lambda: None, restore=lambda: None,
-                              target=SimpleNamespace(unload=unload))
+        lab = SimpleNamespace(
+            slowness=1.0,
+            save=lambda: None,
+            stop=lambda: None,
+            restore=lambda: None,
+            target=SimpleNamespace(unload=unload),
+        )
         booted.append(lab)
         return lab
 
-    assert mutant_runs.Lane(boot).bare() is booted[1]
+    assert mutant_runs.Worker(boot).bare() is booted[1]
 
 
 # --- side by side -------------------------------------------------------------------------------------------------
@@ -199,15 +208,15 @@ def builds(count: int) -> Iterator[Built]:
 
 
 def test_each_build_is_taken_once_and_the_labs_are_stopped() -> None:
-    done, lanes = list[Outcome](), [StoppedLane(), StoppedLane()]
-    Lanes(builds(20), done.append).play([(lane, PlayedTrial()) for lane in lanes])  # type: ignore[misc]
+    done, workers = list[Outcome](), [StoppedLane(), StoppedLane()]
+    Workers(builds(20), done.append).play([(worker, PlayedTrial()) for worker in workers])  # type: ignore[misc]
     assert len(done) == 20
-    assert [lane.stopped for lane in lanes] == [1, 1]
+    assert [worker.stopped for worker in workers] == [1, 1]
 
 
 def test_a_lab_that_does_not_boot_ends_the_run_in_words() -> None:
     with pytest.raises(LabError, match="no lab boots"):
-        Lanes(builds(3), lambda done: None).play([(StoppedLane(), PlayedTrial(fails=True))])  # type: ignore[list-item]
+        Workers(builds(3), lambda done: None).play([(StoppedLane(), PlayedTrial(fails=True))])  # type: ignore[list-item]
 
 
 def test_a_disk_that_is_full_ends_the_run_too() -> None:
@@ -215,4 +224,4 @@ def test_a_disk_that_is_full_ends_the_run_too() -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        Lanes(builds(3), keep).play([(StoppedLane(), PlayedTrial())])  # type: ignore[list-item]
+        Workers(builds(3), keep).play([(StoppedLane(), PlayedTrial())])  # type: ignore[list-item]

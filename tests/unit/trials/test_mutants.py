@@ -27,70 +27,105 @@ def mutants(body: str, function: str = FUNCTION) -> set[tuple[str, str, str]]:
     return {(m.operator, m.before, m.after) for m in generate("f.c", function.format(body))}
 
 
-@pytest.mark.parametrize(("body", "expected"), [
-    ("if (a < b)\n        g();", {
-        ("negate-condition", "(a < b)", "(!(a < b))"),
-        ("off-by-one", "a < b", "a <= b"),
-        ("drop-guarded", "g();", "{ }")}),
-    ("if (a)\n        g();\n    else\n        h();", {
-        ("negate-condition", "(a)", "(!(a))"),
-        ("drop-guarded", "g();", "{ }"),
-        ("drop-guarded", "else\n        h();", ""),
-        ("drop-call", "h();", "{ }")}),
-    ("while (a && b == c)\n        ;", {
-        ("negate-condition", "(a && b == c)", "(!(a && b == c))"),
-        ("swap-logical", "a && b == c", "((a) || (b == c))"),
-        ("flip-comparison", "b == c", "b != c")}),
-    ("a = b ? c : d;", {
-        ("delete-assignment", "a = b ? c : d;", "{ }"),
-        ("negate-condition", "b", "(!(b))")}),
-    ("a++;", {("delete-assignment", "a++;", "{ }")}),
-    ("(void)send(a, b, &c);", {
-        ("drop-call", "(void)send(a, b, &c);", "{ }"),
-        ("swap-arguments", "(a, b, &c)", "(b, a, &c)")}),
-    ("KeReleaseSpinLock(&lock, irql);", {("skip-release", "KeReleaseSpinLock(&lock, irql);", "{ }")}),
-    ("a |= b;", {("delete-assignment", "a |= b;", "{ }"), ("flip-flag", "a |= b", "a &= ~(b)")}),
-    ("g(a | b);", {("drop-call", "g(a | b);", "{ }"), ("flip-flag", "a | b", "(a & ~(b))")}),
-    ("g(a & b);", {
-        ("drop-call", "g(a & b);", "{ }"),
-        ("flip-flag", "a & b", "(a & ~(b))"),
-        ("flip-flag", "a & b", "(a | b)")}),
-    ("a = 0;", {("delete-assignment", "a = 0;", "{ }"), ("off-by-one", "0", "1")}),
-    ("a = 0x10u;", {
-        ("delete-assignment", "a = 0x10u;", "{ }"),
-        ("off-by-one", "0x10u", "17u"),
-        ("change-constant", "0x10u", "0u")}),
-    ("a = 60000;", {("delete-assignment", "a = 60000;", "{ }"), ("change-constant", "60000", "0")}),
-    ("a = TRUE;", {("delete-assignment", "a = TRUE;", "{ }"), ("change-constant", "TRUE", "FALSE")}),
-    ("return STATUS_SUCCESS;", {("replace-status", "STATUS_SUCCESS", "STATUS_UNSUCCESSFUL")}),
-    ("return STATUS_NOT_FOUND;", {("replace-status", "STATUS_NOT_FOUND", "STATUS_SUCCESS")}),
-    ("return a;", {
-        ("replace-return", "return a;", "return STATUS_SUCCESS;"),
-        ("replace-return", "return a;", "return STATUS_UNSUCCESSFUL;")}),
-    ("return g(a);", {
-        ("replace-return", "return g(a);", "return (void)(g(a)), STATUS_SUCCESS;"),
-        ("replace-return", "return g(a);", "return (void)(g(a)), STATUS_UNSUCCESSFUL;")}),
-    ("switch (a) {\n    case 1:\n        break;\n    }", {("drop-break", "break;", ";")}),
-])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            "if (a < b)\n        g();",
+            {
+                ("negate-condition", "(a < b)", "(!(a < b))"),
+                ("off-by-one", "a < b", "a <= b"),
+                ("drop-guarded", "g();", "{ }"),
+            },
+        ),
+        (
+            "if (a)\n        g();\n    else\n        h();",
+            {
+                ("negate-condition", "(a)", "(!(a))"),
+                ("drop-guarded", "g();", "{ }"),
+                ("drop-guarded", "else\n        h();", ""),
+                ("drop-call", "h();", "{ }"),
+            },
+        ),
+        (
+            "while (a && b == c)\n        ;",
+            {
+                ("negate-condition", "(a && b == c)", "(!(a && b == c))"),
+                ("swap-logical", "a && b == c", "((a) || (b == c))"),
+                ("flip-comparison", "b == c", "b != c"),
+            },
+        ),
+        ("a = b ? c : d;", {("delete-assignment", "a = b ? c : d;", "{ }"), ("negate-condition", "b", "(!(b))")}),
+        ("a++;", {("delete-assignment", "a++;", "{ }")}),
+        (
+            "(void)send(a, b, &c);",
+            {("drop-call", "(void)send(a, b, &c);", "{ }"), ("swap-arguments", "(a, b, &c)", "(b, a, &c)")},
+        ),
+        ("KeReleaseSpinLock(&lock, irql);", {("skip-release", "KeReleaseSpinLock(&lock, irql);", "{ }")}),
+        ("a |= b;", {("delete-assignment", "a |= b;", "{ }"), ("flip-flag", "a |= b", "a &= ~(b)")}),
+        ("g(a | b);", {("drop-call", "g(a | b);", "{ }"), ("flip-flag", "a | b", "(a & ~(b))")}),
+        (
+            "g(a & b);",
+            {
+                ("drop-call", "g(a & b);", "{ }"),
+                ("flip-flag", "a & b", "(a & ~(b))"),
+                ("flip-flag", "a & b", "(a | b)"),
+            },
+        ),
+        ("a = 0;", {("delete-assignment", "a = 0;", "{ }"), ("off-by-one", "0", "1")}),
+        (
+            "a = 0x10u;",
+            {
+                ("delete-assignment", "a = 0x10u;", "{ }"),
+                ("off-by-one", "0x10u", "17u"),
+                ("change-constant", "0x10u", "0u"),
+            },
+        ),
+        ("a = 60000;", {("delete-assignment", "a = 60000;", "{ }"), ("change-constant", "60000", "0")}),
+        ("a = TRUE;", {("delete-assignment", "a = TRUE;", "{ }"), ("change-constant", "TRUE", "FALSE")}),
+        ("return STATUS_SUCCESS;", {("replace-status", "STATUS_SUCCESS", "STATUS_UNSUCCESSFUL")}),
+        ("return STATUS_NOT_FOUND;", {("replace-status", "STATUS_NOT_FOUND", "STATUS_SUCCESS")}),
+        (
+            "return a;",
+            {
+                ("replace-return", "return a;", "return STATUS_SUCCESS;"),
+                ("replace-return", "return a;", "return STATUS_UNSUCCESSFUL;"),
+            },
+        ),
+        (
+            "return g(a);",
+            {
+                ("replace-return", "return g(a);", "return (void)(g(a)), STATUS_SUCCESS;"),
+                ("replace-return", "return g(a);", "return (void)(g(a)), STATUS_UNSUCCESSFUL;"),
+            },
+        ),
+        ("switch (a) {\n    case 1:\n        break;\n    }", {("drop-break", "break;", ";")}),
+    ],
+)
 def test_what_is_mutated(body: str, expected: set[tuple[str, str, str]]) -> None:
     assert mutants(body) == expected
 
 
 def test_what_a_function_returns_decides_what_it_returns_instead() -> None:
     assert mutants("return a;", "static BOOLEAN f(int a)\n{{\n    {}\n}}\n") == {
-        ("replace-return", "return a;", "return !(a);")}
+        ("replace-return", "return a;", "return !(a);")
+    }
     assert mutants("return a;", "static LONG f(int a)\n{{\n    {}\n}}\n") == {
-        ("replace-return", "return a;", "return 0;")}
+        ("replace-return", "return a;", "return 0;")
+    }
 
 
-@pytest.mark.parametrize("body", [
-    "if (TWIN(LEAKS_IRP))\n        g(a, b);",
-    "if (TWIN(LEAKS_IRP) && a)\n        g(a, b);",
-    "while (TWIN(HANGS_IN_UNLOAD))\n        g(a, b);",
-    "char text[33];",
-    'const char *text = "a < b, 1";',
-    "#if A > 1\n    g(a, b);\n#endif",
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if (TWIN(LEAKS_IRP))\n        g(a, b);",
+        "if (TWIN(LEAKS_IRP) && a)\n        g(a, b);",
+        "while (TWIN(HANGS_IN_UNLOAD))\n        g(a, b);",
+        "char text[33];",
+        'const char *text = "a < b, 1";',
+        "#if A > 1\n    g(a, b);\n#endif",
+    ],
+)
 def test_what_is_left_alone(body: str) -> None:
     assert mutants(body) == set()
 
@@ -99,20 +134,24 @@ def test_beside_a_twin_the_correct_build_is_mutated() -> None:
     """What a twin's condition guards by its absence is the driver's own code."""
     assert ("skip-release", "IoFreeIrp(a);", "{ }") in mutants("if (a && !TWIN(LEAKS_IRP)) {\n IoFreeIrp(a);\n g(); }")
     assert mutants("b = TWIN(WRONG_CONTEXT) ? g(1) : a;") == {
-        ("delete-assignment", "b = TWIN(WRONG_CONTEXT) ? g(1) : a;", "{ }")}
+        ("delete-assignment", "b = TWIN(WRONG_CONTEXT) ? g(1) : a;", "{ }")
+    }
 
 
 def test_a_wording_is_no_fault_but_a_number_is() -> None:
     assert mutants('log_line(id, "ev=x a=%u b=%u", a, b);') == {
         ("drop-call", 'log_line(id, "ev=x a=%u b=%u", a, b);', "{ }"),
-        ("swap-arguments", '(id, "ev=x a=%u b=%u", a, b)', '(id, "ev=x a=%u b=%u", b, a)')}
+        ("swap-arguments", '(id, "ev=x a=%u b=%u", a, b)', '(id, "ev=x a=%u b=%u", b, a)'),
+    }
 
 
 def test_an_id_stays_when_other_lines_change() -> None:
     before = "static int g(void)\n{\n    return 7;\n}\n" + FUNCTION.format("a = 3;")
     after = "/* new */\nstatic int g(void)\n{\n    a = 4;\n    return 8;\n}\n" + FUNCTION.format("b = 1;\n  a = 3;")
-    old, new = ({m.id: m.after for m in generate("f.c", text) if m.function == "f" and m.before in ("3", "a = 3;")}
-                for text in (before, after))
+    old, new = (
+        {m.id: m.after for m in generate("f.c", text) if m.function == "f" and m.before in ("3", "a = 3;")}
+        for text in (before, after)
+    )
     assert len(old) == 3
     assert old == new
 
@@ -147,8 +186,10 @@ def test_each_explanation_still_speaks_of_some_mutant() -> None:
 def test_an_explanation_by_id_holds_for_one_mutant_and_by_text_for_all_alike(tmp_path: Path) -> None:
     one, other = generate("f.c", FUNCTION.format("g();\n    g();"))
     file = tmp_path / "explained.yaml"
-    file.write_text(f"- {{kind: equivalent, file: f.c, id: '{one.id}', why: nobody looks at what g() does}}\n"
-                    "- {kind: unreachable, file: f.c, before: g();, why: nobody calls this function here}\n")
+    file.write_text(
+        f"- {{kind: equivalent, file: f.c, id: '{one.id}', why: nobody looks at what g() does}}\n"
+        "- {kind: unreachable, file: f.c, before: g();, why: nobody calls this function here}\n"
+    )
     by_id, by_text = explanations(file)
     assert [by_id.explains(one), by_id.explains(other)] == [True, False]
     assert [by_text.explains(one), by_text.explains(other)] == [True, True]
@@ -171,10 +212,13 @@ def test_chosen_by_operator() -> None:
     assert {(m.operator, m.file) for m in drops} == {("drop-call", "wsklab/events.c")}
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["--file", "nobody.c"], "there is no source file 'nobody.c'"),
-    (["--operator", "burn"], "there is no operator 'burn'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--file", "nobody.c"], "there is no source file 'nobody.c'"),
+        (["--operator", "burn"], "there is no operator 'burn'"),
+    ],
+)
 def test_wrong_words_are_refused(arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(main, ["mutate", "--list", *arguments], catch_exceptions=False, standalone_mode=False)
@@ -210,8 +254,10 @@ def test_a_mutant_is_a_driver_of_its_own(rebuild: Rebuild) -> None:
 
 def test_what_changes_no_byte_or_does_not_compile_is_none(rebuild: Rebuild) -> None:
     source = mutant_sample.candidates("driver").sources["wsklab/account.c"]
-    assert rebuild.build("same", "wsklab/account.c", source.replace("PVOID allocate", "/* nothing */ PVOID allocate")) \
+    assert (
+        rebuild.build("same", "wsklab/account.c", source.replace("PVOID allocate", "/* nothing */ PVOID allocate"))
         is None
+    )
     assert rebuild.build("broken", "wsklab/account.c", source.replace("PVOID allocate", "PVOID")) is None
     assert rebuild.build("types", "wsklab/account.c", source.replace("kept(LONG count)", "kept(PVOID count)")) is None
 
@@ -242,14 +288,17 @@ SOURCE = FUNCTION.format("g();")
 MUTANT: Mutant = generate("f.c", SOURCE)[0]
 
 
-@pytest.mark.parametrize(("verdicts", "result"), [
-    (["pass", "fail"], "caught"),
-    (["infra", "fail"], "caught"),
-    (["pass", "infra"], "noticed"),
-    (["inconclusive"], "noticed"),
-    (["pass", "pass"], "survived"),
-    (["flaky", "unsound", "pass"], "survived"),
-])
+@pytest.mark.parametrize(
+    ("verdicts", "result"),
+    [
+        (["pass", "fail"], "caught"),
+        (["infra", "fail"], "caught"),
+        (["pass", "infra"], "noticed"),
+        (["inconclusive"], "noticed"),
+        (["pass", "pass"], "survived"),
+        (["flaky", "unsound", "pass"], "survived"),
+    ],
+)
 def test_only_a_fail_catches(verdicts: list[str], result: str) -> None:
     done = mutant_results.outcome(MUTANT, SOURCE, [Row("s", verdict, "why") for verdict in verdicts], 1.0)
     assert done.result == result

@@ -23,15 +23,23 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import twin_matrix, twin_runs
 from wsklab.orchestrator.trials.twin_matrix import Row
 
-TWIN = Twin(name="ignores-flag", define="IGNORES_FLAG", title="Ignores it", rules=("R5", "C05"), verdict="fail",
-            shows="the flag")
+TWIN = Twin(
+    name="ignores-flag",
+    define="IGNORES_FLAG",
+    title="Ignores it",
+    rules=("R5", "C05"),
+    verdict="fail",
+    shows="the flag",
+)
 RIGHT = {name: Row(name, "pass") for name in ("linger-zero", "kill", UNLOAD)}
 
 
 def rows(**verdicts: str) -> dict[str, Row]:
     """Rows by scenario (`_` for `-`); what is not a pass says why."""
-    return {name.replace("_", "-"): Row(name.replace("_", "-"), verdict, () if verdict == "pass" else ("the flag",))
-            for name, verdict in verdicts.items()}
+    return {
+        name.replace("_", "-"): Row(name.replace("_", "-"), verdict, () if verdict == "pass" else ("the flag",))
+        for name, verdict in verdicts.items()
+    }
 
 
 def matrix(found: dict[str, Row], twin: Twin = TWIN, correct: dict[str, Row] = RIGHT) -> dict[str, Any]:
@@ -42,9 +50,15 @@ def test_a_twin_is_caught_by_the_verdict_that_the_catalogue_expects() -> None:
     found = matrix(rows(linger_zero="fail", kill="pass"))
     assert found["missed"] == found["false_alarms"] == []
     assert found["twins"][0] == {
-        "name": "ignores-flag", "title": "Ignores it", "rules": ["R5", "C05"], "expected": "fail", "only_windows": "",
-        "caught": True, "by": [{"scenario": "linger-zero", "verdict": "fail", "reasons": ["the flag"]}],
-        "verdicts": {"linger-zero": "fail", "kill": "pass"}}
+        "name": "ignores-flag",
+        "title": "Ignores it",
+        "rules": ["R5", "C05"],
+        "expected": "fail",
+        "only_windows": "",
+        "caught": True,
+        "by": [{"scenario": "linger-zero", "verdict": "fail", "reasons": ["the flag"]}],
+        "verdicts": {"linger-zero": "fail", "kill": "pass"},
+    }
     assert twin_matrix.all_caught(found)
 
 
@@ -125,8 +139,11 @@ def test_the_matrix_is_one_line_a_twin(capsys: pytest.CaptureFixture[str]) -> No
     correct = {f"scenario-{n}": Row(f"scenario-{n}", "pass") for n in range(12)}
     caught = {f"scenario-{n}": Row(f"scenario-{n}", "fail", ("x",)) for n in range(11)}
     other = TWIN.model_copy(update={"name": "gaps", "verdict": "inconclusive"})
-    Console().twin_matrix(twin_matrix.document(
-        {TWIN.name: caught, "gaps": {"scenario-1": Row("scenario-1", "pass")}}, [TWIN, other], correct))
+    Console().twin_matrix(
+        twin_matrix.document(
+            {TWIN.name: caught, "gaps": {"scenario-1": Row("scenario-1", "pass")}}, [TWIN, other], correct
+        )
+    )
     shown = capsys.readouterr().out
     assert "(correct)     ✓✓✓✓✓✓✓✓✓✓✓  nothing" in shown
     assert "ignores-flag  ✗✗✗✗✗✗✗✗✗✗✗  scenario-0, scenario-1, scenario-2 (+8)" in shown
@@ -159,8 +176,14 @@ class FakeBench:
         self.last = ""
 
 
-def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, fails: Callable[[str], bool],
-              whole: bool = False, correct_fails: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
+def run_twins(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bench: FakeBench,
+    fails: Callable[[str], bool],
+    whole: bool = False,
+    correct_fails: Sequence[str] = (),
+) -> tuple[dict[str, Any], list[str]]:
     """Run TWIN on the panel, with verdicts of `fails`; returns the matrix, and what the twin was run on."""
     met: list[str] = []
 
@@ -194,8 +217,12 @@ def run_twins(folder: Path, monkeypatch: pytest.MonkeyPatch, bench: FakeBench, f
     def built(twin: str | None) -> BuiltDriver:
         return BuiltDriver(folder, "", "wsklab", twin, folder)
 
-    run = twin_runs.TwinRun(folder, Console(quiet=True), bench,  # type: ignore[arg-type]
-                            lambda driver: Results({}, driver={"twin": driver.twin}))
+    run = twin_runs.TwinRun(
+        folder,
+        Console(quiet=True),
+        bench,  # type: ignore[arg-type]
+        lambda driver: Results({}, driver={"twin": driver.twin}),
+    )
     found = run.run(built(None), {TWIN: built(TWIN.name)}, twin_matrix.panel(catalogue.built_in()), whole)
     assert json.loads((folder / "twins.json").read_text()) == found
     assert (found["state"], found["asked"]) == ("complete", 1)
@@ -206,8 +233,7 @@ LIKELY = [s.name for s in twin_matrix.likely(TWIN, twin_matrix.panel(catalogue.b
 PANEL = [s.name for s in twin_matrix.panel(catalogue.built_in())]
 
 
-def test_a_twin_that_was_caught_often_enough_is_run_no_further(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_twin_that_was_caught_often_enough_is_run_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, met = run_twins(tmp_path, monkeypatch, FakeBench(), lambda name: name != UNLOAD)
     assert met == [*LIKELY[: twin_runs.ENOUGH], UNLOAD]
     assert found["missed"] == []
@@ -234,7 +260,8 @@ def test_a_catch_that_costs_the_lab_is_enough(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_lab_lost_without_a_catch_is_replaced_but_not_for_ever(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     once = FakeBench(loses=LIKELY[:1])
     (tmp_path / "once").mkdir()
     _, met = run_twins(tmp_path / "once", monkeypatch, once, lambda name: name == UNLOAD)
@@ -293,8 +320,14 @@ class FakeTarget:
 
 
 def bench_with(target: FakeTarget, driver: BuiltDriver) -> tuple[twin_runs.Bench, Any]:
-    lab = SimpleNamespace(target=target, slowness=1.0, doubt=None, journal=SimpleNamespace(lost=None),
-                          load=target.load, stop=lambda: target.done.append("stop"))
+    lab = SimpleNamespace(
+        target=target,
+        slowness=1.0,
+        doubt=None,
+        journal=SimpleNamespace(lost=None),
+        load=target.load,
+        stop=lambda: target.done.append("stop"),
+    )
     return twin_runs.Bench(lambda booted: lab, driver), lab  # type: ignore[arg-type,return-value]
 
 
@@ -317,12 +350,15 @@ def test_one_lab_serves_many_builds_until_it_is_doubted(tmp_path: Path) -> None:
     assert target.done == ["unload", "load ignores-flag", "stop"]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--twins", "--twin", "nonesuch"], "there is no twin 'nonesuch'"),
-    (["--twins", "--repeat", "2"], "--twins goes with"),
-    (["--twins", "self-check"], "only scenarios that put the lab itself on trial"),
-    (["--twin", "gaps", "--twin", "silent"], "`wsklab run --twins`"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--twins", "--twin", "nonesuch"], "there is no twin 'nonesuch'"),
+        (["--twins", "--repeat", "2"], "--twins goes with"),
+        (["--twins", "self-check"], "only scenarios that put the lab itself on trial"),
+        (["--twin", "gaps", "--twin", "silent"], "`wsklab run --twins`"),
+    ],
+)
 def test_wrong_words_are_refused_before_anything_is_built(words: list[str], message: str) -> None:
     refused = CliRunner().invoke(main, ["run", *words])
     assert isinstance(refused.exception, UsageError)

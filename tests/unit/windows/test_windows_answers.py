@@ -13,6 +13,8 @@ from wsklab.images.windows.media import catalogue
 
 NS = {"u": "urn:schemas-microsoft-com:unattend"}
 WCM = "{http://schemas.microsoft.com/WMIConfig/2002/State}"
+
+
 def made(name: str, **changes: str) -> ET.Element:
     return ET.fromstring(answer_file.make(settings_of(name, **changes)))
 
@@ -75,7 +77,8 @@ def test_markers_go_to_com2_with_the_nonce_redirection_first() -> None:
     said = [one for one in [*texts(made("windows-2022"), "Path"), *texts(made("windows-2022"), "CommandLine")]
             if "echo" in one]  # fmt: skip
     assert [one.partition("echo ")[2] for one in said] == [
-        f'WSKLAB-SETUP 0badf00d stage={stage}& exit /b 0"' for stage in ("windowsPE", "specialize", "firstlogon")]
+        f'WSKLAB-SETUP 0badf00d stage={stage}& exit /b 0"' for stage in ("windowsPE", "specialize", "firstlogon")
+    ]
     assert all(one.startswith(r'cmd.exe /c ">\\.\COM2 echo ') for one in said)
 
 

@@ -62,13 +62,22 @@ def disk_with(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 @needs_ntfs
 def test_small_dumps_are_taken_whole_and_named(tmp_path: Path) -> None:
-    disk = disk_with(tmp_path, {"Windows/Minidump/112226-5000-01.dmp": dump(0xC4), "Windows/MEMORY.DMP": dump(0xC4, 2),
-                                "Windows/Minidump/readme.txt": b"no", "Windows/Minidump/half.dmp": b"PAGEDU64"})
+    disk = disk_with(
+        tmp_path,
+        {
+            "Windows/Minidump/112226-5000-01.dmp": dump(0xC4),
+            "Windows/MEMORY.DMP": dump(0xC4, 2),
+            "Windows/Minidump/readme.txt": b"no",
+            "Windows/Minidump/half.dmp": b"PAGEDU64",
+        },
+    )
     before = disk.stat().st_size
     taken, said = dumps.take(disk, tmp_path / "out")
     assert said == "2 dumps were on the disk"
     assert [(one.path, one.whole, one.dump.kind) for one in taken] == [
-        ("Windows/Minidump/112226-5000-01.dmp", True, "small"), ("Windows/MEMORY.DMP", True, "kernel")]
+        ("Windows/Minidump/112226-5000-01.dmp", True, "small"),
+        ("Windows/MEMORY.DMP", True, "kernel"),
+    ]
     assert taken[0].file.read_bytes() == dump(0xC4) and taken[1].file.read_bytes() == dump(0xC4, 2)
     assert taken[0].dump.parameters == (0x62, 2, 3, 4)
     assert disk.stat().st_size == before and not list((tmp_path / "out").glob("*.volume"))
@@ -105,8 +114,19 @@ def test_nothing_is_copied_to_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_disk_of_a_machine_that_stands_still_is_read(tmp_path: Path) -> None:
     """QEMU holds the lock on a disk that it has open."""
     disk = disk_with(tmp_path, {"pagefile.sys": dump(0xD1)})
-    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-machine", "none", "-monitor", "stdio",
-               "-drive", f"if=none,id=d,format=qcow2,file={disk}"]
+    command = [
+        "qemu-system-x86_64",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-S",
+        "-machine",
+        "none",
+        "-monitor",
+        "stdio",
+        "-drive",
+        f"if=none,id=d,format=qcow2,file={disk}",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdin is not None and holder.stdout is not None
         holder.stdout.readline()  # its greeting: the disk is open
@@ -129,9 +149,17 @@ def test_where_qemu_makes_no_dump_the_disk_is_read(tmp_path: Path, monkeypatch: 
         return ""
 
     machine = SimpleNamespace(
-        folder=tmp_path, overlay=overlay, profile=SimpleNamespace(devices=("vmcoreinfo",), memory_mib=1),
-        registers=lambda: "RIP=1", screenshot=nothing, pause=lambda: paused.append(True), quiet=dict,
-        status=lambda _deadline: "running", pid=1, dump=refuse)
+        folder=tmp_path,
+        overlay=overlay,
+        profile=SimpleNamespace(devices=("vmcoreinfo",), memory_mib=1),
+        registers=lambda: "RIP=1",
+        screenshot=nothing,
+        pause=lambda: paused.append(True),
+        quiet=dict,
+        status=lambda _deadline: "running",
+        pid=1,
+        dump=refuse,
+    )
     lab = SimpleNamespace(machine=lambda _: machine, wire=SimpleNamespace(folder=tmp_path / "wire", pid=1))
     crash.Collector(lab, tmp_path / "crash").collect("bugcheck")  # type: ignore[arg-type]
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())

@@ -39,7 +39,9 @@ def test_every_version_has_its_machine(name: str) -> None:
     assert values(words, "-machine")[0].startswith("pc-q35-7.2,") and "smm=off" in values(words, "-machine")[0]
     assert {"vmcoreinfo", "pvpanic-pci", "VGA"} <= set(devices)
     assert [device for device in devices if device.startswith("isa-serial")] == [
-        "isa-serial,chardev=debug,index=0,irq=4", "isa-serial,chardev=agent,index=1,irq=3"]
+        "isa-serial,chardev=debug,index=0,irq=4",
+        "isa-serial,chardev=agent,index=1,irq=3",
+    ]
     cards = [device.split(",")[0] for device in devices if ",mac=" in device]
     assert cards == ["virtio-net-pci", "e1000e"]
     assert "reboot=reset" in values(words, "-action")[0] and "panic=none" in values(words, "-action")[0]

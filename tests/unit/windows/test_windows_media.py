@@ -186,8 +186,18 @@ def test_a_wim_of_another_tool_is_read(folder: Path) -> None:
     """wimlib's own file, where it is installed; the format is not only what our tests write."""
     try:
         (folder / "tree").mkdir()
-        command = ["wimlib-imagex", "capture", str(folder / "tree"), str(folder / "x.wim"), "Name", "--compress=none",
-                   "--image-property", "WINDOWS/EDITIONID=ServerStandard", "--image-property", "WINDOWS/ARCH=9"]
+        command = [
+            "wimlib-imagex",
+            "capture",
+            str(folder / "tree"),
+            str(folder / "x.wim"),
+            "Name",
+            "--compress=none",
+            "--image-property",
+            "WINDOWS/EDITIONID=ServerStandard",
+            "--image-property",
+            "WINDOWS/ARCH=9",
+        ]
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("wimlib-imagex is not installed")
@@ -234,7 +244,10 @@ def test_a_damaged_disc_is_read_or_refused_with_a_reason(
 ) -> None:
     path = folder / "damaged.iso"
     path.write_bytes(_damage(data, {"server": server, "virtio": virtio}[which].read_bytes()))
-    for read in (installation_media.inspect, lambda one: installation_media.read_drivers(one, catalogue.version("windows-2022"))):
+    for read in (
+        installation_media.inspect,
+        lambda one: installation_media.read_drivers(one, catalogue.version("windows-2022")),
+    ):
         try:
             read(path)
         except WrongMedium as error:

@@ -23,7 +23,7 @@ from wsklab.images.windows.install.stages import (
 )
 
 NONCE = "0badf00d"
-CD = ('BdsDxe: starting Boot0001 "UEFI QEMU DVD-ROM CD1 " from PciRoot(0x0)/Pci(0x1F,0x2)/Sata(0x1,0xFFFF,0x0)')
+CD = 'BdsDxe: starting Boot0001 "UEFI QEMU DVD-ROM CD1 " from PciRoot(0x0)/Pci(0x1F,0x2)/Sata(0x1,0xFFFF,0x0)'
 CD_TIMEOUT = CD.replace("starting", "failed to start") + ": Time out"
 BOOT_MANAGER = 'BdsDxe: starting Boot0003 "Windows Boot Manager" from HD(1,GPT,2C7B,0x800,0x82000)/\\EFI\\bootmgfw.efi'
 SHELL = "UEFI Interactive Shell v2.2"
