@@ -13,8 +13,8 @@ static const struct {
     const char *name;
     OPERATION_FUNCTION *function;
 } operations[] = {
-    {"ping", op_ping},       {"versions", op_versions}, {"ioctl", op_ioctl}, {"close_device", op_close_device},
-    {"service", op_service}, {"run", op_run},           {"get", op_get},     {"put", op_put},
+    {"ping", op_ping},         {"versions", op_versions}, {"ioctl", op_ioctl}, {"close_device", op_close_device},
+    {"service", op_service},   {"run", op_run},           {"get", op_get},     {"put", op_put},
     {"set_time", op_set_time},
 };
 
@@ -115,8 +115,8 @@ static bool hello(void)
 {
     char text[192], system[128];
     system_text(system, sizeof system);
-    int length = snprintf(text, sizeof text, "{\"hello\":{\"agent\":%d,\"system\":\"%s\",\"pid\":%lu}}\n", AGENT_VERSION,
-                          system, GetCurrentProcessId());
+    int length = snprintf(text, sizeof text, "{\"hello\":{\"agent\":%d,\"system\":\"%s\",\"pid\":%lu}}\n",
+                          AGENT_VERSION, system, GetCurrentProcessId());
     return line_write(text, (size_t)length);
 }
 

@@ -60,7 +60,8 @@ bool line_write(const char *text, size_t length);
 bool watch_start(void);
 void watch_begin(DWORD limit_ms);
 void watch_end(void);
-void serve_after_timeout(void); /* agent.c: answers the request in progress, then serves; returns when the line is gone */
+void serve_after_timeout(
+    void); /* agent.c: answers the request in progress, then serves; returns when the line is gone */
 
 void devices_close(void);
 void devices_forget(void); /* what a stuck call uses is left to it */

@@ -51,8 +51,8 @@ DWORD op_put(CALL *call)
     ptrdiff_t count = data ? data_read(data, block, sizeof block) : -1;
     if (!path || offset < 0 || count < 0)
         return refuse(call, ERROR_INVALID_PARAMETER, "put needs a path, an offset and data that is not too long");
-    HANDLE file = CreateFileA(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, offset ? OPEN_ALWAYS : CREATE_ALWAYS, 0,
-                              NULL);
+    HANDLE file =
+        CreateFileA(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, offset ? OPEN_ALWAYS : CREATE_ALWAYS, 0, NULL);
     if (file == INVALID_HANDLE_VALUE)
         return GetLastError();
     DWORD written = 0;

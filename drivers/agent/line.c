@@ -20,8 +20,13 @@ bool line_open(const char *port)
     if (port_handle == INVALID_HANDLE_VALUE)
         return false;
 
-    DCB state = {.DCBlength = sizeof state, .BaudRate = CBR_115200, .fBinary = TRUE, .ByteSize = 8,
-                 .Parity = NOPARITY, .StopBits = ONESTOPBIT, .fDtrControl = DTR_CONTROL_ENABLE,
+    DCB state = {.DCBlength = sizeof state,
+                 .BaudRate = CBR_115200,
+                 .fBinary = TRUE,
+                 .ByteSize = 8,
+                 .Parity = NOPARITY,
+                 .StopBits = ONESTOPBIT,
+                 .fDtrControl = DTR_CONTROL_ENABLE,
                  .fRtsControl = RTS_CONTROL_ENABLE};
     COMMTIMEOUTS waits = {0}; /* a read waits until it has all it asked for */
     return SetCommState(port_handle, &state) && SetCommTimeouts(port_handle, &waits);

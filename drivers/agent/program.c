@@ -57,8 +57,8 @@ static DWORD start(const char *command, HANDLE pipe, HANDLE *process)
     if (strlen(command) >= sizeof editable)
         return ERROR_FILENAME_EXCED_RANGE;
     strcpy(editable, command);
-    STARTUPINFOA startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = pipe,
-                            .hStdError = pipe};
+    STARTUPINFOA startup = {
+        .cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = pipe, .hStdError = pipe};
     PROCESS_INFORMATION information;
     if (!CreateProcessA(NULL, editable, NULL, NULL, TRUE, CREATE_NO_WINDOW, NULL, NULL, &startup, &information))
         return GetLastError();

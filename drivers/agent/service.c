@@ -30,9 +30,9 @@ static DWORD wait_for(SC_HANDLE service, DWORD pending, SERVICE_STATUS_PROCESS *
 
 static DWORD create(SC_HANDLE manager, const JOB *job)
 {
-    SC_HANDLE service = CreateServiceA(manager, job->name, job->name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER,
-                                       SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, job->path, NULL, NULL, NULL, NULL,
-                                       NULL);
+    SC_HANDLE service =
+        CreateServiceA(manager, job->name, job->name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER, SERVICE_DEMAND_START,
+                       SERVICE_ERROR_NORMAL, job->path, NULL, NULL, NULL, NULL, NULL);
     if (!service)
         return GetLastError();
     CloseServiceHandle(service);
@@ -81,8 +81,8 @@ static DWORD WINAPI work(void *argument)
 
 static const char *state_name(DWORD state)
 {
-    static const char *const names[] = {"stopped",          "stopped",       "start_pending", "stop_pending",
-                                        "running",          "continue_pending", "pause_pending", "paused"};
+    static const char *const names[] = {"stopped", "stopped",          "start_pending", "stop_pending",
+                                        "running", "continue_pending", "pause_pending", "paused"};
     return state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
 

@@ -15,7 +15,7 @@ static int64_t now_ms(void)
     return units / 10000 - UNIX_EPOCH_MS;
 }
 
-typedef const char *(__cdecl * WINE_VERSION)(void);
+typedef const char *(__cdecl *WINE_VERSION)(void);
 
 /* NULL on Windows. */
 static WINE_VERSION wine_version(void)
@@ -63,7 +63,8 @@ static bool set_linux_time(int64_t unix_ms)
     enum { SYS_clock_settime = 227, LX_CLOCK_REALTIME = 0 };
     int64_t time[2] = {unix_ms / 1000, unix_ms % 1000 * 1000000}; /* struct timespec */
     int64_t result;
-    __asm__ volatile("syscall" : "=a"(result)
+    __asm__ volatile("syscall"
+                     : "=a"(result)
                      : "a"((int64_t)SYS_clock_settime), "D"((int64_t)LX_CLOCK_REALTIME), "S"(time)
                      : "rcx", "r11", "memory");
     return result == 0;
@@ -77,7 +78,8 @@ DWORD op_set_time(CALL *call)
     uint64_t units = (uint64_t)(unix_ms + UNIX_EPOCH_MS) * 10000;
     FILETIME time = {.dwLowDateTime = (DWORD)units, .dwHighDateTime = (DWORD)(units >> 32)};
     SYSTEMTIME system;
-    bool set = wine_version() ? set_linux_time(unix_ms) : FileTimeToSystemTime(&time, &system) && SetSystemTime(&system);
+    bool set =
+        wine_version() ? set_linux_time(unix_ms) : FileTimeToSystemTime(&time, &system) && SetSystemTime(&system);
     if (!set)
         return wine_version() ? refuse(call, ERROR_PRIVILEGE_NOT_HELD, "Linux did not set its clock") : GetLastError();
     json_put_number(call->reply, "time_ms", now_ms());

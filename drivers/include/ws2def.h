@@ -71,7 +71,8 @@ typedef enum {
     IPPROTO_SCTP = 132,
     IPPROTO_RAW = 255,
     IPPROTO_MAX = 256
-} IPPROTO, *PIPROTO;
+} IPPROTO,
+    *PIPROTO;
 
 /* ---- Options ------------------------------------------------------------------------------------------------------------- */
 
@@ -332,7 +333,7 @@ typedef struct cmsghdr {
 #define WSA_CMSG_LEN(length) (WSA_CMSGDATA_ALIGN(sizeof(WSACMSGHDR)) + (length))
 #define WSA_CMSG_SPACE(length) WSA_CMSGDATA_ALIGN(sizeof(WSACMSGHDR) + WSA_CMSGHDR_ALIGN(length))
 #define WSA_CMSG_DATA(message) ((UCHAR *)(message) + WSA_CMSGDATA_ALIGN(sizeof(WSACMSGHDR)))
-#define WSA_CMSG_FIRSTHDR(msg) \
+#define WSA_CMSG_FIRSTHDR(msg)                                                                                         \
     ((msg)->Control.len >= sizeof(WSACMSGHDR) ? (LPWSACMSGHDR)(PVOID)(msg)->Control.buf : (LPWSACMSGHDR)NULL)
 #define WSA_CMSG_NXTHDR(msg, message) wsa_cmsg_next((msg), (message))
 #define CMSGHDR_ALIGN WSA_CMSGHDR_ALIGN

@@ -58,11 +58,26 @@ typedef union _SOCKADDR_INET {
 #define IN4ADDR_BROADCAST INADDR_BROADCAST
 #define IN4ADDR_NONE INADDR_NONE
 
-#define IN4ADDR_ANY_INIT {{{0, 0, 0, 0}}}
-#define IN4ADDR_LOOPBACK_INIT {{{0x7f, 0, 0, 1}}}
-#define IN4ADDR_BROADCAST_INIT {{{0xff, 0xff, 0xff, 0xff}}}
-#define IN6ADDR_ANY_INIT {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}}
-#define IN6ADDR_LOOPBACK_INIT {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}}
+#define IN4ADDR_ANY_INIT                                                                                               \
+    {                                                                                                                  \
+        {{0, 0, 0, 0}}                                                                                                 \
+    }
+#define IN4ADDR_LOOPBACK_INIT                                                                                          \
+    {                                                                                                                  \
+        {{0x7f, 0, 0, 1}}                                                                                              \
+    }
+#define IN4ADDR_BROADCAST_INIT                                                                                         \
+    {                                                                                                                  \
+        {{0xff, 0xff, 0xff, 0xff}}                                                                                     \
+    }
+#define IN6ADDR_ANY_INIT                                                                                               \
+    {                                                                                                                  \
+        {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}                                                             \
+    }
+#define IN6ADDR_LOOPBACK_INIT                                                                                          \
+    {                                                                                                                  \
+        {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}                                                             \
+    }
 
 /* In the WDK these are data inside a library that mingw-w64 has not. */
 static const IN_ADDR in4addr_any __attribute__((unused)) = IN4ADDR_ANY_INIT;

@@ -102,8 +102,8 @@ typedef GUID NPIID;
 typedef const NPIID *PNPIID;
 
 /* In the WDK this is data inside netio.lib, which mingw's import library has not. */
-static const NPIID NPI_WSK_INTERFACE_ID __attribute__((unused)) = {
-    0x2227e803, 0x8d8b, 0x11d4, {0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09}};
+static const NPIID NPI_WSK_INTERFACE_ID
+    __attribute__((unused)) = {0x2227e803, 0x8d8b, 0x11d4, {0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09}};
 
 typedef PVOID PWSK_CLIENT;
 
@@ -156,14 +156,10 @@ typedef enum {
     WskInspectAccept,
     WskInspectPend,
     WskInspectMax
-} WSK_INSPECT_ACTION, *PWSK_INSPECT_ACTION;
+} WSK_INSPECT_ACTION,
+    *PWSK_INSPECT_ACTION;
 
-typedef enum {
-    WskSetOption,
-    WskGetOption,
-    WskIoctl,
-    WskControlMax
-} WSK_CONTROL_SOCKET_TYPE, *PWSK_CONTROL_SOCKET_TYPE;
+typedef enum { WskSetOption, WskGetOption, WskIoctl, WskControlMax } WSK_CONTROL_SOCKET_TYPE, *PWSK_CONTROL_SOCKET_TYPE;
 
 typedef struct _WSK_PROVIDER_CHARACTERISTICS {
     USHORT HighestVersion;
@@ -213,8 +209,9 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_CLIENT_EVENT)(PVOID ClientContext, ULONG EventT
 typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_EVENT)(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication,
                                                 SIZE_T BytesIndicated, SIZE_T *BytesAccepted);
 
-typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_EX_EVENT)(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication,
-                                                   PCMSGHDR ControlInfo, ULONG ControlInfoLength, SIZE_T BytesIndicated,
+typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE_EX_EVENT)(PVOID SocketContext, ULONG Flags,
+                                                   PWSK_DATA_INDICATION DataIndication, PCMSGHDR ControlInfo,
+                                                   ULONG ControlInfoLength, SIZE_T BytesIndicated,
                                                    SIZE_T *BytesAccepted);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_DISCONNECT_EVENT)(PVOID SocketContext, ULONG Flags);
@@ -286,8 +283,8 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_CONTROL_CLIENT)(PWSK_CLIENT Client, ULONG Contr
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_GET_ADDRESS_INFO)(PWSK_CLIENT Client, PUNICODE_STRING NodeName,
                                                    PUNICODE_STRING ServiceName, ULONG NameSpace, GUID *Provider,
-                                                   PADDRINFOEXW Hints, PADDRINFOEXW *Result,
-                                                   PEPROCESS OwningProcess, PETHREAD OwningThread, PIRP Irp);
+                                                   PADDRINFOEXW Hints, PADDRINFOEXW *Result, PEPROCESS OwningProcess,
+                                                   PETHREAD OwningThread, PIRP Irp);
 
 typedef VOID(WSKAPI *PFN_WSK_FREE_ADDRESS_INFO)(PWSK_CLIENT Client, PADDRINFOEXW AddrInfo);
 
@@ -306,8 +303,8 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_BIND)(PWSK_SOCKET Socket, PSOCKADDR LocalAddres
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_CONNECT)(PWSK_SOCKET Socket, PSOCKADDR RemoteAddress, ULONG Flags, PIRP Irp);
 
-typedef NTSTATUS(WSKAPI *PFN_WSK_CONNECT_EX)(PWSK_SOCKET Socket, PSOCKADDR RemoteAddress, PWSK_BUF Buffer,
-                                             ULONG Flags, PIRP Irp);
+typedef NTSTATUS(WSKAPI *PFN_WSK_CONNECT_EX)(PWSK_SOCKET Socket, PSOCKADDR RemoteAddress, PWSK_BUF Buffer, ULONG Flags,
+                                             PIRP Irp);
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_LISTEN)(PWSK_SOCKET Socket, PIRP Irp);
 
@@ -329,8 +326,7 @@ typedef NTSTATUS(WSKAPI *PFN_WSK_RECEIVE)(PWSK_SOCKET Socket, PWSK_BUF Buffer, U
 
 typedef NTSTATUS(WSKAPI *PFN_WSK_DISCONNECT)(PWSK_SOCKET Socket, PWSK_BUF Buffer, ULONG Flags, PIRP Irp);
 
-typedef NTSTATUS(WSKAPI *PFN_WSK_RELEASE_DATA_INDICATION_LIST)(PWSK_SOCKET Socket,
-                                                               PWSK_DATA_INDICATION DataIndication);
+typedef NTSTATUS(WSKAPI *PFN_WSK_RELEASE_DATA_INDICATION_LIST)(PWSK_SOCKET Socket, PWSK_DATA_INDICATION DataIndication);
 
 /* WskSendEx and WskReceiveEx: reserved for the system, say the pages on the tables; they have pages of their own all the same. */
 typedef NTSTATUS(WSKAPI *PFN_WSK_SEND_EX)(PWSK_SOCKET Socket, PWSK_BUF Buffer, ULONG Flags, ULONG ControlInfoLength,
@@ -374,13 +370,13 @@ typedef struct _WSK_PROVIDER_BASIC_DISPATCH {
  * The basic functions at the head of every other table, under both names: as members of the table itself, as the WDK's header has
  * them in C, and as `Basic`, as it has them in C++ and as the documents print them.
  */
-#define WSKLAB_BASIC_MEMBERS                         \
-    __extension__ union {                            \
-        WSK_PROVIDER_BASIC_DISPATCH Basic;           \
-        __extension__ struct {                       \
-            PFN_WSK_CONTROL_SOCKET WskControlSocket; \
-            PFN_WSK_CLOSE_SOCKET WskCloseSocket;     \
-        };                                           \
+#define WSKLAB_BASIC_MEMBERS                                                                                           \
+    __extension__ union {                                                                                              \
+        WSK_PROVIDER_BASIC_DISPATCH Basic;                                                                             \
+        __extension__ struct {                                                                                         \
+            PFN_WSK_CONTROL_SOCKET WskControlSocket;                                                                   \
+            PFN_WSK_CLOSE_SOCKET WskCloseSocket;                                                                       \
+        };                                                                                                             \
     }
 
 typedef struct _WSK_PROVIDER_LISTEN_DISPATCH {

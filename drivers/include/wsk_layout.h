@@ -10,7 +10,8 @@
 #define WSKLAB_ASSERT _Static_assert
 #endif
 #define WSKLAB_SIZE(type, size) WSKLAB_ASSERT(sizeof(type) == (size), "size of " #type)
-#define WSKLAB_AT(type, member, offset) WSKLAB_ASSERT(offsetof(type, member) == (offset), "offset of " #type "." #member)
+#define WSKLAB_AT(type, member, offset)                                                                                \
+    WSKLAB_ASSERT(offsetof(type, member) == (offset), "offset of " #type "." #member)
 
 WSKLAB_SIZE(NPIID, 16);
 WSKLAB_SIZE(WSK_SOCKET, 8);

@@ -227,11 +227,11 @@ ULONG KeGetCurrentProcessorNumberEx(PVOID number);
 HANDLE PsGetCurrentThreadId(void);
 HANDLE PsGetCurrentProcessId(void);
 
-NTSTATUS PsCreateSystemThread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES attributes, HANDLE process, PCLIENT_ID id,
-                              PKSTART_ROUTINE routine, PVOID context);
+NTSTATUS PsCreateSystemThread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES attributes, HANDLE process,
+                              PCLIENT_ID id, PKSTART_ROUTINE routine, PVOID context);
 NTSTATUS PsTerminateSystemThread(NTSTATUS status);
-NTSTATUS ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode, PVOID *object,
-                                   PVOID information);
+NTSTATUS ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
+                                   PVOID *object, PVOID information);
 void ObDereferenceObject(PVOID object);
 NTSTATUS ZwClose(HANDLE handle);
 NTSTATUS ZwWaitForSingleObject(HANDLE handle, BOOLEAN alertable, PLARGE_INTEGER timeout);
@@ -349,14 +349,15 @@ FORCEINLINE void IoMarkIrpPending(PIRP irp)
     IoGetCurrentIrpStackLocation(irp)->Control |= SL_PENDING_RETURNED;
 }
 
-FORCEINLINE void IoSetCompletionRoutine(PIRP irp, PIO_COMPLETION_ROUTINE routine, PVOID context, BOOLEAN success, BOOLEAN error,
-                                        BOOLEAN cancel)
+FORCEINLINE void IoSetCompletionRoutine(PIRP irp, PIO_COMPLETION_ROUTINE routine, PVOID context, BOOLEAN success,
+                                        BOOLEAN error, BOOLEAN cancel)
 {
     PIO_STACK_LOCATION next = IoGetNextIrpStackLocation(irp);
 
     next->CompletionRoutine = routine;
     next->Context = context;
-    next->Control = (UCHAR)((success ? SL_INVOKE_ON_SUCCESS : 0) | (error ? SL_INVOKE_ON_ERROR : 0) | (cancel ? SL_INVOKE_ON_CANCEL : 0));
+    next->Control = (UCHAR)((success ? SL_INVOKE_ON_SUCCESS : 0) | (error ? SL_INVOKE_ON_ERROR : 0) |
+                            (cancel ? SL_INVOKE_ON_CANCEL : 0));
 }
 
 /* ---- Debug output -------------------------------------------------------------------------------------------------------------------- */

@@ -17,7 +17,8 @@ int shim_vsnprintf(char *buffer, size_t size, const char *format, va_list argume
     size_t used = 0;
 
     while (*format && used + 3 < sizeof translated) {
-        if (!strncmp(format, "I64", 3) && used && (translated[used - 1] == '%' || (translated[used - 1] >= '0' && translated[used - 1] <= '9'))) {
+        if (!strncmp(format, "I64", 3) && used &&
+            (translated[used - 1] == '%' || (translated[used - 1] >= '0' && translated[used - 1] <= '9'))) {
             translated[used++] = 'l';
             translated[used++] = 'l';
             format += 3;

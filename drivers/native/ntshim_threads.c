@@ -115,7 +115,8 @@ static struct timespec after(LONGLONG hundred_ns)
     return at;
 }
 
-NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER timeout)
+NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
+                               PLARGE_INTEGER timeout)
 {
     struct timespec until = {0, 0};
     NTSTATUS status = STATUS_SUCCESS;
@@ -176,8 +177,8 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-NTSTATUS PsCreateSystemThread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES attributes, HANDLE process, PCLIENT_ID id,
-                              PKSTART_ROUTINE routine, PVOID context)
+NTSTATUS PsCreateSystemThread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES attributes, HANDLE process,
+                              PCLIENT_ID id, PKSTART_ROUTINE routine, PVOID context)
 {
     thread *t = calloc(1, sizeof *t);
 
@@ -205,8 +206,8 @@ NTSTATUS PsTerminateSystemThread(NTSTATUS status)
     pthread_exit(NULL);
 }
 
-NTSTATUS ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode, PVOID *object,
-                                   PVOID information)
+NTSTATUS ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
+                                   PVOID *object, PVOID information)
 {
     (void)access, (void)type, (void)mode, (void)information;
     wait_lock();

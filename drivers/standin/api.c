@@ -21,7 +21,8 @@ static bool take_buffer(struct request *request, const WSK_BUF *buffer)
 }
 
 /* Begins a function of a socket; NULL as request_begin. */
-static struct request *begin(const char *function, PWSK_SOCKET wsk, PIRP irp, enum operation operation, NTSTATUS *status)
+static struct request *begin(const char *function, PWSK_SOCKET wsk, PIRP irp, enum operation operation,
+                             NTSTATUS *status)
 {
     struct socket *socket = socket_enter(function, wsk);
 
@@ -44,8 +45,9 @@ static void check_captured(const char *function, struct client *client)
         REPORT("R79", "%s without a captured provider", function);
 }
 
-static NTSTATUS WSKAPI wsk_socket(PWSK_CLIENT client, ADDRESS_FAMILY family, USHORT type, ULONG protocol, ULONG flags, PVOID context,
-                                  const VOID *dispatch, PEPROCESS process, PETHREAD thread, PSECURITY_DESCRIPTOR security, PIRP irp)
+static NTSTATUS WSKAPI wsk_socket(PWSK_CLIENT client, ADDRESS_FAMILY family, USHORT type, ULONG protocol, ULONG flags,
+                                  PVOID context, const VOID *dispatch, PEPROCESS process, PETHREAD thread,
+                                  PSECURITY_DESCRIPTOR security, PIRP irp)
 {
     struct request *request;
     NTSTATUS status;
@@ -68,8 +70,9 @@ static NTSTATUS WSKAPI wsk_socket(PWSK_CLIENT client, ADDRESS_FAMILY family, USH
     return request_submit(request);
 }
 
-static NTSTATUS WSKAPI wsk_socket_connect(PWSK_CLIENT client, USHORT type, ULONG protocol, PSOCKADDR local, PSOCKADDR remote, ULONG flags,
-                                          PVOID context, const WSK_CLIENT_CONNECTION_DISPATCH *dispatch, PEPROCESS process,
+static NTSTATUS WSKAPI wsk_socket_connect(PWSK_CLIENT client, USHORT type, ULONG protocol, PSOCKADDR local,
+                                          PSOCKADDR remote, ULONG flags, PVOID context,
+                                          const WSK_CLIENT_CONNECTION_DISPATCH *dispatch, PEPROCESS process,
                                           PETHREAD thread, PSECURITY_DESCRIPTOR security, PIRP irp)
 {
     struct request *request;
@@ -103,8 +106,9 @@ static NTSTATUS not_supported(const char *function, struct client *client, PIRP 
     return request ? request_refuse(request, STATUS_NOT_SUPPORTED) : status;
 }
 
-static NTSTATUS WSKAPI wsk_get_address_info(PWSK_CLIENT client, PUNICODE_STRING node, PUNICODE_STRING service, ULONG space, GUID *provider_id,
-                                            PADDRINFOEXW hints, PADDRINFOEXW *result, PEPROCESS process, PETHREAD thread, PIRP irp)
+static NTSTATUS WSKAPI wsk_get_address_info(PWSK_CLIENT client, PUNICODE_STRING node, PUNICODE_STRING service,
+                                            ULONG space, GUID *provider_id, PADDRINFOEXW hints, PADDRINFOEXW *result,
+                                            PEPROCESS process, PETHREAD thread, PIRP irp)
 {
     (void)node, (void)service, (void)space, (void)provider_id, (void)hints, (void)result, (void)process, (void)thread;
     return not_supported("WskGetAddressInfo", client, irp);
@@ -116,7 +120,8 @@ static VOID WSKAPI wsk_free_address_info(PWSK_CLIENT client, PADDRINFOEXW info)
 }
 
 static NTSTATUS WSKAPI wsk_get_name_info(PWSK_CLIENT client, PSOCKADDR address, ULONG length, PUNICODE_STRING node,
-                                         PUNICODE_STRING service, ULONG flags, PEPROCESS process, PETHREAD thread, PIRP irp)
+                                         PUNICODE_STRING service, ULONG flags, PEPROCESS process, PETHREAD thread,
+                                         PIRP irp)
 {
     (void)address, (void)length, (void)node, (void)service, (void)flags, (void)process, (void)thread;
     return not_supported("WskGetNameInfo", client, irp);
@@ -242,7 +247,8 @@ static NTSTATUS WSKAPI wsk_send(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, P
     return send_data("WskSend", wsk, buffer, flags, false, irp);
 }
 
-static NTSTATUS WSKAPI wsk_send_ex(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, ULONG control_length, PCMSGHDR control, PIRP irp)
+static NTSTATUS WSKAPI wsk_send_ex(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, ULONG control_length,
+                                   PCMSGHDR control, PIRP irp)
 {
     (void)control;
     return send_data("WskSendEx", wsk, buffer, flags, control_length != 0, irp);
@@ -254,8 +260,8 @@ static NTSTATUS WSKAPI wsk_receive(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags
 }
 
 /* TCP has no control messages: the length is always 0. `control_flags` is reserved, and ignored. */
-static NTSTATUS WSKAPI wsk_receive_ex(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PULONG control_length, PCMSGHDR control,
-                                      PULONG control_flags, PIRP irp)
+static NTSTATUS WSKAPI wsk_receive_ex(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG flags, PULONG control_length,
+                                      PCMSGHDR control, PULONG control_flags, PIRP irp)
 {
     (void)control, (void)control_flags;
     if (control_length)
@@ -294,8 +300,9 @@ static NTSTATUS WSKAPI wsk_release(PWSK_SOCKET wsk, PWSK_DATA_INDICATION list)
 
 /* ---- Listeners --------------------------------------------------------------------------------------------------------------------------- */
 
-static NTSTATUS WSKAPI wsk_accept(PWSK_SOCKET wsk, ULONG flags, PVOID context, const WSK_CLIENT_CONNECTION_DISPATCH *dispatch,
-                                  PSOCKADDR local, PSOCKADDR remote, PIRP irp)
+static NTSTATUS WSKAPI wsk_accept(PWSK_SOCKET wsk, ULONG flags, PVOID context,
+                                  const WSK_CLIENT_CONNECTION_DISPATCH *dispatch, PSOCKADDR local, PSOCKADDR remote,
+                                  PIRP irp)
 {
     NTSTATUS status;
     struct request *request = begin("WskAccept", wsk, irp, OP_ACCEPT, &status);

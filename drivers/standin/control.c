@@ -56,16 +56,11 @@ static const struct option {
     enum os_option os;
     ULONG factor; /* the kernel's unit in the option's */
 } options[] = {
-    {SOL_SOCKET, SO_KEEPALIVE, OS_KEEPALIVE, 1},
-    {SOL_SOCKET, SO_REUSEADDR, OS_REUSE_ADDRESS, 1},
-    {SOL_SOCKET, SO_SNDBUF, OS_SEND_BUFFER, 1},
-    {SOL_SOCKET, SO_RCVBUF, OS_RECEIVE_BUFFER, 1},
-    {IPPROTO_TCP, TCP_NODELAY, OS_NO_DELAY, 1},
-    {IPPROTO_TCP, TCP_KEEPIDLE, OS_KEEP_IDLE, 1},
-    {IPPROTO_TCP, TCP_KEEPINTVL, OS_KEEP_INTERVAL, 1},
-    {IPPROTO_TCP, TCP_KEEPCNT, OS_KEEP_COUNT, 1},
-    {IPPROTO_TCP, TCP_MAXRT, OS_USER_TIMEOUT, 1000},
-    {IPPROTO_TCP, TCP_MAXRTMS, OS_USER_TIMEOUT, 1},
+    {SOL_SOCKET, SO_KEEPALIVE, OS_KEEPALIVE, 1},       {SOL_SOCKET, SO_REUSEADDR, OS_REUSE_ADDRESS, 1},
+    {SOL_SOCKET, SO_SNDBUF, OS_SEND_BUFFER, 1},        {SOL_SOCKET, SO_RCVBUF, OS_RECEIVE_BUFFER, 1},
+    {IPPROTO_TCP, TCP_NODELAY, OS_NO_DELAY, 1},        {IPPROTO_TCP, TCP_KEEPIDLE, OS_KEEP_IDLE, 1},
+    {IPPROTO_TCP, TCP_KEEPINTVL, OS_KEEP_INTERVAL, 1}, {IPPROTO_TCP, TCP_KEEPCNT, OS_KEEP_COUNT, 1},
+    {IPPROTO_TCP, TCP_MAXRT, OS_USER_TIMEOUT, 1000},   {IPPROTO_TCP, TCP_MAXRTMS, OS_USER_TIMEOUT, 1},
     {IPPROTO_IPV6, IPV6_V6ONLY, OS_V6_ONLY, 1},
 };
 
@@ -137,8 +132,8 @@ static NTSTATUS get_option(struct socket *socket, ULONG level, ULONG name, SIZE_
 /* ---- The calls ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Everything but silent mode is done in the caller's thread: a call without an IRP has to be. */
-static NTSTATUS control(struct socket *socket, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level, SIZE_T in_size, PVOID in,
-                        SIZE_T out_size, PVOID out, SIZE_T *out_returned)
+static NTSTATUS control(struct socket *socket, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level, SIZE_T in_size,
+                        PVOID in, SIZE_T out_size, PVOID out, SIZE_T *out_returned)
 {
     if (type == WskSetOption)
         return set_option(socket, level, code, in_size, in);
@@ -168,8 +163,8 @@ static NTSTATUS control_events(struct socket *socket, SIZE_T in_size, PVOID in, 
     return status == STATUS_PENDING ? STATUS_EVENT_PENDING : status; /* R31 */
 }
 
-NTSTATUS WSKAPI control_socket(PWSK_SOCKET wsk, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level, SIZE_T in_size, PVOID in,
-                               SIZE_T out_size, PVOID out, SIZE_T *out_returned, PIRP irp)
+NTSTATUS WSKAPI control_socket(PWSK_SOCKET wsk, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level, SIZE_T in_size,
+                               PVOID in, SIZE_T out_size, PVOID out, SIZE_T *out_returned, PIRP irp)
 {
     struct socket *socket = socket_enter("WskControlSocket", wsk);
     bool silence = type == WskIoctl && code == SIO_WSK_SET_TCP_SILENT_MODE;

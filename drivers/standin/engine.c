@@ -2,7 +2,8 @@
 #include "standin.h"
 
 #if !defined(WSKLAB_NATIVE)
-NTSYSAPI NTSTATUS NTAPI ZwWaitForSingleObject(HANDLE handle, BOOLEAN alertable, PLARGE_INTEGER timeout); /* only in ntifs.h */
+NTSYSAPI NTSTATUS NTAPI ZwWaitForSingleObject(HANDLE handle, BOOLEAN alertable,
+                                              PLARGE_INTEGER timeout); /* only in ntifs.h */
 #endif
 
 static void handle_wake(struct request *request)

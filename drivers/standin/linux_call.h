@@ -43,7 +43,8 @@ enum {
 
 #define ARG(x) ((LONGLONG)(ULONG_PTR)(x))
 
-static inline LONGLONG call_once(LONGLONG number, LONGLONG a, LONGLONG b, LONGLONG c, LONGLONG d, LONGLONG e, LONGLONG f)
+static inline LONGLONG call_once(LONGLONG number, LONGLONG a, LONGLONG b, LONGLONG c, LONGLONG d, LONGLONG e,
+                                 LONGLONG f)
 {
     register LONGLONG r10 __asm__("r10") = d;
     register LONGLONG r8 __asm__("r8") = e;

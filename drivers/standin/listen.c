@@ -82,14 +82,15 @@ static void give_to_event(struct socket *listener, struct arrival *arrival)
         return;
     }
     socket_connected(socket);
-    status = listener->accepts_to->WskAcceptEvent(listener->context, 0, &arrival->local.any, &arrival->remote.any, &socket->wsk,
-                                                  &socket->context, &socket->events_to);
+    status = listener->accepts_to->WskAcceptEvent(listener->context, 0, &arrival->local.any, &arrival->remote.any,
+                                                  &socket->wsk, &socket->context, &socket->events_to);
     callback_end(listener);
     arrival_free(arrival);
     if (status == STATUS_SUCCESS) {
         lock_acquire(&provider.lock);
         /* R38: and what was enabled on the listener for the sockets that come out of it. */
-        socket->enabled = (socket->client->static_events | socket->enabled | listener->enabled) & events_offered(socket);
+        socket->enabled =
+            (socket->client->static_events | socket->enabled | listener->enabled) & events_offered(socket);
         lock_release(&provider.lock);
         start(socket);
         return;

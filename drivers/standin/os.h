@@ -66,14 +66,14 @@ long os_receive(int fd, const os_vector *vectors, unsigned count); /* 0: the pee
 long os_peek(int fd, void *to, size_t size);
 long os_discard(int fd, size_t size);
 int os_shutdown_send(int fd);
-int os_take_error(int fd);        /* SO_ERROR, which reading clears; 0 or a positive error number */
-long os_unsent(int fd);           /* bytes taken by the kernel and never yet on the wire */
+int os_take_error(int fd); /* SO_ERROR, which reading clears; 0 or a positive error number */
+long os_unsent(int fd); /* bytes taken by the kernel and never yet on the wire */
 bool os_fin_acknowledged(int fd); /* our FIN */
-bool os_both_closed(int fd);      /* both FINs are out, or the connection is gone */
-int os_mute(int fd);              /* arriving segments are dropped from now on */
+bool os_both_closed(int fd); /* both FINs are out, or the connection is gone */
+int os_mute(int fd); /* arriving segments are dropped from now on */
 
 void os_close(int fd);
-void os_close_reset(int fd);  /* RST */
+void os_close_reset(int fd); /* RST */
 void os_close_silent(int fd); /* nothing on the wire; needs CAP_NET_ADMIN, otherwise as os_close_reset */
 
 enum os_option {

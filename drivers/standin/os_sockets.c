@@ -87,8 +87,8 @@ static void limit_unsent(int fd)
 
 int os_tcp_socket(ADDRESS_FAMILY family)
 {
-    int fd = (int)call(SYS_socket, family == AF_INET6 ? LX_AF_INET6 : AF_INET, SOCK_STREAM | LX_SOCK_NONBLOCK | LX_SOCK_CLOEXEC,
-                       IPPROTO_TCP, 0, 0);
+    int fd = (int)call(SYS_socket, family == AF_INET6 ? LX_AF_INET6 : AF_INET,
+                       SOCK_STREAM | LX_SOCK_NONBLOCK | LX_SOCK_CLOEXEC, IPPROTO_TCP, 0, 0);
 
     if (fd < 0)
         return fd;
@@ -261,10 +261,10 @@ void os_close_silent(int fd)
 static const struct {
     int level, name;
 } options[] = {
-    [OS_KEEPALIVE] = {LX_SOL_SOCKET, LX_SO_KEEPALIVE},    [OS_REUSE_ADDRESS] = {LX_SOL_SOCKET, LX_SO_REUSEADDR},
-    [OS_SEND_BUFFER] = {LX_SOL_SOCKET, LX_SO_SNDBUF},     [OS_RECEIVE_BUFFER] = {LX_SOL_SOCKET, LX_SO_RCVBUF},
-    [OS_NO_DELAY] = {LX_SOL_TCP, LX_TCP_NODELAY},         [OS_KEEP_IDLE] = {LX_SOL_TCP, LX_TCP_KEEPIDLE},
-    [OS_KEEP_INTERVAL] = {LX_SOL_TCP, LX_TCP_KEEPINTVL},  [OS_KEEP_COUNT] = {LX_SOL_TCP, LX_TCP_KEEPCNT},
+    [OS_KEEPALIVE] = {LX_SOL_SOCKET, LX_SO_KEEPALIVE},     [OS_REUSE_ADDRESS] = {LX_SOL_SOCKET, LX_SO_REUSEADDR},
+    [OS_SEND_BUFFER] = {LX_SOL_SOCKET, LX_SO_SNDBUF},      [OS_RECEIVE_BUFFER] = {LX_SOL_SOCKET, LX_SO_RCVBUF},
+    [OS_NO_DELAY] = {LX_SOL_TCP, LX_TCP_NODELAY},          [OS_KEEP_IDLE] = {LX_SOL_TCP, LX_TCP_KEEPIDLE},
+    [OS_KEEP_INTERVAL] = {LX_SOL_TCP, LX_TCP_KEEPINTVL},   [OS_KEEP_COUNT] = {LX_SOL_TCP, LX_TCP_KEEPCNT},
     [OS_USER_TIMEOUT] = {LX_SOL_TCP, LX_TCP_USER_TIMEOUT}, [OS_V6_ONLY] = {LX_SOL_IPV6, LX_IPV6_V6ONLY},
 };
 

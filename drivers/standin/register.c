@@ -7,7 +7,12 @@
 #define EXPORT
 #endif
 
-enum { LOWEST_VERSION = MAKE_WSK_VERSION(1, 0), HIGHEST_VERSION = MAKE_WSK_VERSION(1, 1), PATIENCE_MS = 5000, WORK_ITEM_MS = 50 };
+enum {
+    LOWEST_VERSION = MAKE_WSK_VERSION(1, 0),
+    HIGHEST_VERSION = MAKE_WSK_VERSION(1, 1),
+    PATIENCE_MS = 5000,
+    WORK_ITEM_MS = 50
+};
 
 struct provider provider;
 
@@ -85,7 +90,8 @@ EXPORT VOID NTAPI WskReleaseProviderNPI(PWSK_REGISTRATION registration)
         REPORT("R79", "WskReleaseProviderNPI without a capture");
 }
 
-EXPORT NTSTATUS NTAPI WskQueryProviderCharacteristics(PWSK_REGISTRATION registration, PWSK_PROVIDER_CHARACTERISTICS characteristics)
+EXPORT NTSTATUS NTAPI WskQueryProviderCharacteristics(PWSK_REGISTRATION registration,
+                                                      PWSK_PROVIDER_CHARACTERISTICS characteristics)
 {
     (void)registration;
     characteristics->HighestVersion = HIGHEST_VERSION;
@@ -126,8 +132,8 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
             ULONG sockets = client->sockets, captures = client->captures, requests = client->requests;
 
             lock_release(&provider.lock);
-            REPORT("R80", "WskDeregister waits: sockets=%u captures=%u requests=%u", (unsigned)sockets, (unsigned)captures,
-                   (unsigned)requests);
+            REPORT("R80", "WskDeregister waits: sockets=%u captures=%u requests=%u", (unsigned)sockets,
+                   (unsigned)captures, (unsigned)requests);
             report_at = os_milliseconds() + PATIENCE_MS;
             lock_acquire(&provider.lock);
         } else
@@ -156,8 +162,9 @@ struct image_notice {
     ULONG size;
 };
 
-NTSYSAPI NTSTATUS NTAPI LdrRegisterDllNotification(ULONG flags, VOID(NTAPI *notify)(ULONG, const struct image_notice *, PVOID), PVOID context,
-                                                   PVOID *cookie);
+NTSYSAPI NTSTATUS NTAPI LdrRegisterDllNotification(ULONG flags,
+                                                   VOID(NTAPI *notify)(ULONG, const struct image_notice *, PVOID),
+                                                   PVOID context, PVOID *cookie);
 NTSYSAPI NTSTATUS NTAPI LdrUnregisterDllNotification(PVOID cookie);
 
 static bool lies_in(const struct image_notice *image, const void *address)
@@ -174,7 +181,8 @@ static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID
     if (reason != IMAGE_UNLOADED)
         return;
     lock_acquire(&provider.lock);
-    for (LIST_ENTRY *entry = provider.clients.Flink; provider.engine && entry != &provider.clients && !found; entry = entry->Flink) {
+    for (LIST_ENTRY *entry = provider.clients.Flink; provider.engine && entry != &provider.clients && !found;
+         entry = entry->Flink) {
         struct client *client = CONTAINING_RECORD(entry, struct client, link);
 
         if (lies_in(image, client->registration) || lies_in(image, client->dispatch))
@@ -184,8 +192,8 @@ static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID
         RemoveEntryList(&found->link);
     lock_release(&provider.lock);
     if (found)
-        REPORT("R82", "the driver was unloaded without WskDeregister: sockets=%u captures=%u requests=%u", (unsigned)found->sockets,
-               (unsigned)found->captures, (unsigned)found->requests);
+        REPORT("R82", "the driver was unloaded without WskDeregister: sockets=%u captures=%u requests=%u",
+               (unsigned)found->sockets, (unsigned)found->captures, (unsigned)found->requests);
 }
 
 /* The image is loaded as a DLL, by the first driver that imports from it, and goes with the last. */

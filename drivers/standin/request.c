@@ -54,7 +54,8 @@ static bool irp_usable(const char *function, PIRP irp)
         return false;
     }
     next = IoGetNextIrpStackLocation(irp);
-    if (!next->CompletionRoutine || (next->Control & 0xe0) != (SL_INVOKE_ON_CANCEL | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_SUCCESS))
+    if (!next->CompletionRoutine ||
+        (next->Control & 0xe0) != (SL_INVOKE_ON_CANCEL | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_SUCCESS))
         REPORT("R83", "%s with an IRP whose completion routine is not set for success, error and cancel", function);
     return true;
 }

@@ -117,7 +117,8 @@ void socket_open(struct request *request)
         return;
     if (kind == LISTEN_SOCKET) {
         socket->accepts_to = (const void *)request->dispatch;
-        os_set_option(socket->fd, OS_REUSE_ADDRESS, 1); /* as Windows: connections in TIME_WAIT do not block a listener's port */
+        os_set_option(socket->fd, OS_REUSE_ADDRESS,
+                      1); /* as Windows: connections in TIME_WAIT do not block a listener's port */
     } else
         socket->events_to = request->dispatch;
     request_finish(request, STATUS_SUCCESS, (ULONG_PTR)&socket->wsk);

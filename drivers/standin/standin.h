@@ -25,7 +25,7 @@
 #define POOL_TAG 0x70736b57 /* 'Wksp' */
 
 /* One line on the debug output that the lab collects: the driver broke a rule of WSK. */
-#define REPORT(rule, format, ...) \
+#define REPORT(rule, format, ...)                                                                                      \
     DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "WSKPROV rule=" rule " " format "\n", ##__VA_ARGS__)
 
 /* Another such line: the driver asked for something that Windows has and this provider has not. No fault of the driver's. */
@@ -58,7 +58,7 @@ enum socket_state {
     STATE_BOUND,
     STATE_LISTENING,
     STATE_CONNECTING,
-    STATE_CONNECTED,    /* also after the remote end's FIN or RST */
+    STATE_CONNECTED, /* also after the remote end's FIN or RST */
     STATE_DISCONNECTED, /* by this end, abortively: there is no Linux socket any more */
 };
 
@@ -77,27 +77,27 @@ struct socket {
     /* Under provider.lock. */
     enum socket_magic magic;
     LIST_ENTRY graveyard;
-    bool closing;    /* WskCloseSocket has been called: no callback starts any more (R73) */
-    ULONG calls;     /* WSK functions of this socket that have not returned (R68) */
-    ULONG enabled;   /* events with their callback switched on */
+    bool closing; /* WskCloseSocket has been called: no callback starts any more (R73) */
+    ULONG calls; /* WSK functions of this socket that have not returned (R68) */
+    ULONG enabled; /* events with their callback switched on */
     ULONG receives_coming; /* WskReceive calls still in the inbox: they go before WskReceiveEvent (R50) */
-    ULONG running;   /* the event whose callback runs now, or 0 */
+    ULONG running; /* the event whose callback runs now, or 0 */
     enum socket_state state; /* written by the engine */
-    int fd;          /* -1: none; written by the engine */
+    int fd; /* -1: none; written by the engine */
     bool conditional_accept;
 
     /* The engine's alone. */
     os_address local, remote;
-    bool remote_fin, local_fin;           /* seen, sent */
-    int error;                            /* what ended the connection (enum os_error), 0 while it lives */
-    bool told_graceful, told_abortive;    /* WskDisconnectEvent was called */
-    bool indications_stopped;             /* the client refused data: none until the next WskReceive (R52, R53) */
-    bool silent;                          /* R87 */
-    bool leaving;                         /* a graceful WskDisconnect has been queued: nothing may be sent after it */
-    LIST_ENTRY sends;                     /* WskSend and WskDisconnect, in order */
+    bool remote_fin, local_fin; /* seen, sent */
+    int error; /* what ended the connection (enum os_error), 0 while it lives */
+    bool told_graceful, told_abortive; /* WskDisconnectEvent was called */
+    bool indications_stopped; /* the client refused data: none until the next WskReceive (R52, R53) */
+    bool silent; /* R87 */
+    bool leaving; /* a graceful WskDisconnect has been queued: nothing may be sent after it */
+    LIST_ENTRY sends; /* WskSend and WskDisconnect, in order */
     LIST_ENTRY receives;
     LIST_ENTRY accepts;
-    LIST_ENTRY arrivals;                  /* connections that wait for the client's verdict or for a WskAccept */
+    LIST_ENTRY arrivals; /* connections that wait for the client's verdict or for a WskAccept */
     struct request *connect;
 };
 
@@ -115,14 +115,14 @@ enum operation {
     OP_INSPECTED,
     OP_EVENTS_OFF, /* complete a disable that found the callback running (R30) */
     OP_SILENT,
-    OP_WAKE,       /* no IRP: look at the socket again, an event was switched on */
+    OP_WAKE, /* no IRP: look at the socket again, an event was switched on */
     OP_CLOSE,
     OPERATIONS,
 };
 
 /* One IRP on its way, from the WSK function to its completion. */
 struct request {
-    LIST_ENTRY link;      /* the inbox, then a queue of the socket; to itself when in neither */
+    LIST_ENTRY link; /* the inbox, then a queue of the socket; to itself when in neither */
     LIST_ENTRY in_flight; /* provider.in_flight */
     LIST_ENTRY cancelled; /* provider.cancelled, when IoCancelIrp was called */
     enum operation operation;
@@ -133,7 +133,7 @@ struct request {
     bool cancellable;
     ULONG flags;
     WSK_BUF buffer; /* send, receive, disconnect, the data of WskConnectEx */
-    SIZE_T done;    /* bytes of the buffer so far */
+    SIZE_T done; /* bytes of the buffer so far */
     os_address local, remote;
     PSOCKADDR local_out, remote_out;
     PVOID context; /* accept */
@@ -257,8 +257,8 @@ void listen_drop_arrivals(struct socket *socket);
 
 /* ---- control.c, api.c ---------------------------------------------------------------------------------------------------------------- */
 
-NTSTATUS WSKAPI control_socket(PWSK_SOCKET socket, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level, SIZE_T in_size,
-                               PVOID in, SIZE_T out_size, PVOID out, SIZE_T *out_returned, PIRP irp);
+NTSTATUS WSKAPI control_socket(PWSK_SOCKET socket, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level,
+                               SIZE_T in_size, PVOID in, SIZE_T out_size, PVOID out, SIZE_T *out_returned, PIRP irp);
 NTSTATUS WSKAPI control_client(PWSK_CLIENT client, ULONG code, SIZE_T in_size, PVOID in, SIZE_T out_size, PVOID out,
                                SIZE_T *out_returned, PIRP irp);
 

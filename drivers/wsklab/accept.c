@@ -12,8 +12,8 @@ static NTSTATUS take_socket(CONNECTION *listener, const WSKLAB_COMMAND *command,
     if (command->count && n % command->count == 0)
         return STATUS_REQUEST_NOT_ACCEPTED;
     CONNECTION *connection;
-    NTSTATUS status = connection_create(command->target + n - 1, WSKLAB_KIND_CONNECTION, command->cookie + n - 1,
-                                        &connection);
+    NTSTATUS status =
+        connection_create(command->target + n - 1, WSKLAB_KIND_CONNECTION, command->cookie + n - 1, &connection);
     if (!NT_SUCCESS(status))
         return STATUS_REQUEST_NOT_ACCEPTED;
     connection_made(connection, socket);
@@ -36,11 +36,10 @@ static NTSTATUS WSKAPI on_accept(PVOID context, ULONG flags, PSOCKADDR local, PS
         if (program && !ReadAcquire(&wsklab.cleaning))
             status = take_socket(listener, &program->command, socket, &connection);
     } /* no socket: the listener is dead and wants to be closed (R39) */
-    log_line(listener->id,
-             "ev=accept flags=%08x new=%u null=%u took=%u irql=%u lport=%u rport=%u cookie=%08x", (uint32_t)flags,
-             connection ? connection->id : 0, socket == NULL, connection != NULL, irql,
-             local ? port_of((const ADDRESS *)local) : 0,
-             remote ? port_of((const ADDRESS *)remote) : 0, listener->cookie);
+    log_line(listener->id, "ev=accept flags=%08x new=%u null=%u took=%u irql=%u lport=%u rport=%u cookie=%08x",
+             (uint32_t)flags, connection ? connection->id : 0, socket == NULL, connection != NULL, irql,
+             local ? port_of((const ADDRESS *)local) : 0, remote ? port_of((const ADDRESS *)remote) : 0,
+             listener->cookie);
     if (connection) {
         BOOLEAN events = !(program->command.options & WSKLAB_OPT_NO_DISPATCH);
         *new_context = events ? accepted_context(connection) : NULL;

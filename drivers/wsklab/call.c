@@ -39,10 +39,10 @@ static NTSTATUS call_socket(OPERATION *operation)
     const VOID *callbacks = connection_callbacks(operation);
     if (callbacks && listens)
         callbacks = &listen_events;
-    return wsklab.provider.Dispatch->WskSocket(
-        wsklab.provider.Client, operation->local.header.sa_family, SOCK_STREAM, IPPROTO_TCP,
-        listens ? WSK_FLAG_LISTEN_SOCKET : WSK_FLAG_CONNECTION_SOCKET, context_of(operation), callbacks, NULL, NULL,
-        NULL, operation->irp);
+    return wsklab.provider.Dispatch->WskSocket(wsklab.provider.Client, operation->local.header.sa_family, SOCK_STREAM,
+                                               IPPROTO_TCP,
+                                               listens ? WSK_FLAG_LISTEN_SOCKET : WSK_FLAG_CONNECTION_SOCKET,
+                                               context_of(operation), callbacks, NULL, NULL, NULL, operation->irp);
 }
 
 /* One event mask on (ENABLE) or off (DISABLE): SO_WSK_EVENT_CALLBACK, R23 to R31. */
@@ -52,8 +52,8 @@ static NTSTATUS call_events(OPERATION *operation, const WSK_PROVIDER_BASIC_DISPA
         return STATUS_SUCCESS;
     if (TWIN(ENABLES_LATE) && operation->verb == WSKLAB_OP_ENABLE)
         return STATUS_SUCCESS;
-    return basic->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET,
-                                   sizeof operation->control, &operation->control, 0, NULL, NULL, operation->irp);
+    return basic->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof operation->control,
+                                   &operation->control, 0, NULL, NULL, operation->irp);
 }
 
 static NTSTATUS call_control(OPERATION *operation, const WSK_PROVIDER_BASIC_DISPATCH *basic, PWSK_SOCKET socket)
@@ -62,8 +62,8 @@ static NTSTATUS call_control(OPERATION *operation, const WSK_PROVIDER_BASIC_DISP
     uint32_t in = min(command->length, WSKLAB_DATA);
     uint32_t out = min(command->count, WSKLAB_DATA);
     return basic->WskControlSocket(socket, (WSK_CONTROL_SOCKET_TYPE)command->kind, command->code, command->level, in,
-                                   in ? command->data : NULL, out, out ? operation->out : NULL,
-                                   &operation->returned, operation->irp);
+                                   in ? command->data : NULL, out, out ? operation->out : NULL, &operation->returned,
+                                   operation->irp);
 }
 
 NTSTATUS call_wsk(OPERATION *operation, PWSK_SOCKET socket)
@@ -139,7 +139,8 @@ void set_event_control(OPERATION *operation)
     BOOLEAN wrong = (command->options & WSKLAB_OPT_WRONG_NPI) || TWIN(FAILS_TO_ENABLE);
     operation->control.NpiId = wrong ? &wrong_npi : &NPI_WSK_INTERFACE_ID;
     operation->control.EventMask = command->mask | (operation->verb == WSKLAB_OP_DISABLE ? WSK_EVENT_DISABLE : 0);
-    if (TWIN(ENABLES_TOO_MUCH) && operation->verb == WSKLAB_OP_ENABLE && operation->connection->kind == WSKLAB_KIND_CONNECTION)
+    if (TWIN(ENABLES_TOO_MUCH) && operation->verb == WSKLAB_OP_ENABLE &&
+        operation->connection->kind == WSKLAB_KIND_CONNECTION)
         operation->control.EventMask |= WSK_EVENT_RECEIVE;
 }
 

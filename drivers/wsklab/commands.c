@@ -13,7 +13,8 @@ static NTSTATUS run(CONNECTION *connection, const WSKLAB_COMMAND *command, uint3
 }
 
 /* A call whose completion is followed, in the worker, by events and receives. */
-static NTSTATUS start_connected(CONNECTION *connection, CONNECTION *target, const WSKLAB_COMMAND *command, uint32_t verb)
+static NTSTATUS start_connected(CONNECTION *connection, CONNECTION *target, const WSKLAB_COMMAND *command,
+                                uint32_t verb)
 {
     OPERATION *operation = operation_create(connection, verb, command, TRUE);
     if (!operation)
@@ -274,8 +275,8 @@ NTSTATUS command_execute(const WSKLAB_COMMAND *command)
     case WSKLAB_OP_CALLBACK:
     case WSKLAB_OP_CANCEL:
     case WSKLAB_OP_RELEASE:
-        log_line(command->conn, "ev=call op=%s id=%u ret=%08x target=%u mask=%08x", verb_name(command->op),
-                 command->id, (uint32_t)status, command->target, command->mask);
+        log_line(command->conn, "ev=call op=%s id=%u ret=%08x target=%u mask=%08x", verb_name(command->op), command->id,
+                 (uint32_t)status, command->target, command->mask);
     }
     return status;
 }

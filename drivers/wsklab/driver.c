@@ -74,7 +74,7 @@ static NTSTATUS read_state(PVOID buffer, uint32_t out, uint32_t *written)
         .ring = log_capacity(),
     };
     const char *build = log_build();
-    for (uint32_t i = 0; build[i] && i < sizeof state->build - 1; i++)
+    for (uint32_t i = 0; i < sizeof state->build - 1 && build[i]; i++)
         state->build[i] = build[i];
     *written = sizeof *state;
     return STATUS_SUCCESS;
@@ -130,15 +130,16 @@ static VOID NTAPI on_unload(PDRIVER_OBJECT driver)
     WskReleaseProviderNPI(&wsklab.registration); /* R79: one for the capture */
     undo(!TWIN(NEVER_DEREGISTERS));              /* R82: deregistered before this returns */
     connections_stop();
-    log_line(0, "ev=unload sockets=%u irps=%u indications=%u allocs=%u", (uint32_t)ReadAcquire(&wsklab.sockets), (uint32_t)ReadAcquire(&wsklab.irps),
-             (uint32_t)ReadAcquire(&wsklab.indications), (uint32_t)ReadAcquire(&wsklab.allocations));
+    log_line(0, "ev=unload sockets=%u irps=%u indications=%u allocs=%u", (uint32_t)ReadAcquire(&wsklab.sockets),
+             (uint32_t)ReadAcquire(&wsklab.irps), (uint32_t)ReadAcquire(&wsklab.indications),
+             (uint32_t)ReadAcquire(&wsklab.allocations));
     log_stop();
 }
 
 static NTSTATUS create_device(PDRIVER_OBJECT driver)
 {
-    NTSTATUS status = IoCreateDevice(driver, 0, &device_name, FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, FALSE,
-                                     &wsklab.device);
+    NTSTATUS status =
+        IoCreateDevice(driver, 0, &device_name, FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, FALSE, &wsklab.device);
     if (!NT_SUCCESS(status))
         return status;
     return IoCreateSymbolicLink(&link_name, &device_name);

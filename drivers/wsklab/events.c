@@ -57,7 +57,7 @@ void run_program(CONNECTION *connection, enum callback which)
 static void deviate(CONNECTION *connection, BOOLEAN abortive)
 {
     if (TWIN(CRASHES))
-        *(volatile uint32_t *)NULL = connection->id;
+        *(volatile uint32_t *)NULL = connection->id; // cppcheck-suppress nullPointer
     if (TWIN(FIN_AS_ABORT) && !abortive)
         (void)start_disconnect(connection, &(WSKLAB_COMMAND){.flags = WSK_FLAG_ABORTIVE});
     if (TWIN(HALF_CLOSE_CUTS) && !abortive)
@@ -96,10 +96,10 @@ static NTSTATUS WSKAPI on_disconnect(PVOID context, ULONG told)
         InterlockedExchange(&connection->aborted, 1);
     BOOLEAN lost = TWIN(LOSES_WITHOUT_RECEIVE) && IsListEmpty(&connection->operations);
     for (uint32_t times = lost ? 0 : TWIN(REPEATS_EVENT) ? 2 : 1; times > 0; times--)
-        log_line(connection->id,
-                 "ev=disc flags=%08x ab=%u disp=%u irql=%u cpu=%u n=%u depth=%u rdepth=%u cookie=%08x", flags,
-                 abortive, (flags & WSK_FLAG_AT_DISPATCH_LEVEL) != 0, irql,
-                 (uint32_t)KeGetCurrentProcessorNumberEx(NULL), (uint32_t)count, (uint32_t)depth, (uint32_t)ReadAcquire(&connection->in_receive), connection->cookie);
+        log_line(connection->id, "ev=disc flags=%08x ab=%u disp=%u irql=%u cpu=%u n=%u depth=%u rdepth=%u cookie=%08x",
+                 flags, abortive, (flags & WSK_FLAG_AT_DISPATCH_LEVEL) != 0, irql,
+                 (uint32_t)KeGetCurrentProcessorNumberEx(NULL), (uint32_t)count, (uint32_t)depth,
+                 (uint32_t)ReadAcquire(&connection->in_receive), connection->cookie);
     run_program(connection, CALLBACK_DISCONNECT);
     deviate(connection, abortive);
     InterlockedDecrement(&connection->in_disconnect);

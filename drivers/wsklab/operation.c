@@ -13,14 +13,28 @@
 const char *verb_name(uint32_t verb)
 {
     static const char *const names[] = {
-        [WSKLAB_OP_CANARY] = "canary", [WSKLAB_OP_SOCKET] = "socket", [WSKLAB_OP_BIND] = "bind",
-        [WSKLAB_OP_CONNECT] = "connect", [WSKLAB_OP_SOCKET_CONNECT] = "socket_connect", [WSKLAB_OP_OPEN] = "open",
-        [WSKLAB_OP_ACCEPT] = "accept", [WSKLAB_OP_ACCEPT_EVENTS] = "accept_events",
-        [WSKLAB_OP_ENABLE] = "enable", [WSKLAB_OP_DISABLE] = "disable",
-        [WSKLAB_OP_STATIC_EVENTS] = "static_events", [WSKLAB_OP_RECEIVE] = "receive", [WSKLAB_OP_SEND] = "send",
-        [WSKLAB_OP_DISCONNECT] = "disconnect", [WSKLAB_OP_CLOSE] = "close", [WSKLAB_OP_CLOSE_ALL] = "close_all",
-        [WSKLAB_OP_CANCEL] = "cancel", [WSKLAB_OP_RELEASE] = "release", [WSKLAB_OP_CONTROL] = "control",
-        [WSKLAB_OP_ADDRESSES] = "addresses", [WSKLAB_OP_CALLBACK] = "callback", [OP_LOCAL] = "local",
+        [WSKLAB_OP_CANARY] = "canary",
+        [WSKLAB_OP_SOCKET] = "socket",
+        [WSKLAB_OP_BIND] = "bind",
+        [WSKLAB_OP_CONNECT] = "connect",
+        [WSKLAB_OP_SOCKET_CONNECT] = "socket_connect",
+        [WSKLAB_OP_OPEN] = "open",
+        [WSKLAB_OP_ACCEPT] = "accept",
+        [WSKLAB_OP_ACCEPT_EVENTS] = "accept_events",
+        [WSKLAB_OP_ENABLE] = "enable",
+        [WSKLAB_OP_DISABLE] = "disable",
+        [WSKLAB_OP_STATIC_EVENTS] = "static_events",
+        [WSKLAB_OP_RECEIVE] = "receive",
+        [WSKLAB_OP_SEND] = "send",
+        [WSKLAB_OP_DISCONNECT] = "disconnect",
+        [WSKLAB_OP_CLOSE] = "close",
+        [WSKLAB_OP_CLOSE_ALL] = "close_all",
+        [WSKLAB_OP_CANCEL] = "cancel",
+        [WSKLAB_OP_RELEASE] = "release",
+        [WSKLAB_OP_CONTROL] = "control",
+        [WSKLAB_OP_ADDRESSES] = "addresses",
+        [WSKLAB_OP_CALLBACK] = "callback",
+        [OP_LOCAL] = "local",
         [OP_REMOTE] = "remote",
     };
     return verb < RTL_NUMBER_OF(names) && names[verb] ? names[verb] : "unknown";
@@ -156,8 +170,8 @@ NTSTATUS operation_refuse(OPERATION *operation, NTSTATUS status)
 /* Parts of OPEN that succeed say nothing when OPT_BRIEF was asked for. */
 static BOOLEAN is_silent(const OPERATION *operation)
 {
-    BOOLEAN part = operation->verb == WSKLAB_OP_SOCKET || operation->verb == WSKLAB_OP_BIND ||
-                   operation->verb == OP_LOCAL;
+    BOOLEAN part =
+        operation->verb == WSKLAB_OP_SOCKET || operation->verb == WSKLAB_OP_BIND || operation->verb == OP_LOCAL;
     return part && (operation->command.options & WSKLAB_OPT_BRIEF) && NT_SUCCESS(operation->status);
 }
 
@@ -195,7 +209,8 @@ static void report(OPERATION *operation, ULONG_PTR information)
     case WSKLAB_OP_CONTROL: {
         char out[2 * WSKLAB_DATA + 1] = "";
         if (NT_SUCCESS(operation->status))
-            hex_text(out, operation->out, (uint32_t)min(operation->returned, min(operation->command.count, WSKLAB_DATA)));
+            hex_text(out, operation->out,
+                     (uint32_t)min(operation->returned, min(operation->command.count, WSKLAB_DATA)));
         log_line(connection->id, "ev=done op=%s id=%u st=%08x len=%u out=%s", name, id, status, (uint32_t)information,
                  out);
         break;

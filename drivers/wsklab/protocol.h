@@ -65,22 +65,23 @@ enum wsklab_op {
     WSKLAB_OP_OPEN = 6,           /* SOCKET + BIND + local address, then
                                      connection: CONNECT, when connected: enable mask (0 = none), count receives of length, flags
                                      listener: enable mask */
-    WSKLAB_OP_ACCEPT = 7,         /* conn = listener, target = new conn, cookie options, mask count length flags as in OPEN */
-    WSKLAB_OP_ACCEPT_EVENTS = 8,  /* conn = listener: what WskAcceptEvent gives out. target = first new conn,
+    WSKLAB_OP_ACCEPT = 7, /* conn = listener, target = new conn, cookie options, mask count length flags as in OPEN */
+    WSKLAB_OP_ACCEPT_EVENTS = 8, /* conn = listener: what WskAcceptEvent gives out. target = first new conn,
                                      cookie = first cookie, count = refuse every nth (0 = none), options, hold_us */
-    WSKLAB_OP_ENABLE = 9,         /* conn mask options */
-    WSKLAB_OP_DISABLE = 10,       /* conn mask options */
+    WSKLAB_OP_ENABLE = 9, /* conn mask options */
+    WSKLAB_OP_DISABLE = 10, /* conn mask options */
     WSKLAB_OP_STATIC_EVENTS = 11, /* mask options */
-    WSKLAB_OP_RECEIVE = 12,       /* conn length count flags: count receives outstanding, ids id, id+1, ... */
-    WSKLAB_OP_SEND = 13,          /* conn length count flags seed: byte i of the stream is (seed + i) & 0xff; ids as above */
-    WSKLAB_OP_DISCONNECT = 14,    /* conn flags length seed: length > 0 sends that many bytes before the FIN */
-    WSKLAB_OP_CLOSE = 15,         /* conn */
-    WSKLAB_OP_CLOSE_ALL = 16,     /* everything; ends with ev=clean */
-    WSKLAB_OP_CANCEL = 17,        /* conn target = id of the operation: IoCancelIrp */
-    WSKLAB_OP_RELEASE = 18,       /* conn: give retained indications back */
-    WSKLAB_OP_CONTROL = 19,       /* conn kind = 0 set option, 1 get option, 2 ioctl; code level length data; count = bytes wanted */
-    WSKLAB_OP_ADDRESSES = 20,     /* conn */
-    WSKLAB_OP_CALLBACK = 21,      /* conn mask = which events; hold_us, then action with its flags length count seed;
+    WSKLAB_OP_RECEIVE = 12, /* conn length count flags: count receives outstanding, ids id, id+1, ... */
+    WSKLAB_OP_SEND = 13, /* conn length count flags seed: byte i of the stream is (seed + i) & 0xff; ids as above */
+    WSKLAB_OP_DISCONNECT = 14, /* conn flags length seed: length > 0 sends that many bytes before the FIN */
+    WSKLAB_OP_CLOSE = 15, /* conn */
+    WSKLAB_OP_CLOSE_ALL = 16, /* everything; ends with ev=clean */
+    WSKLAB_OP_CANCEL = 17, /* conn target = id of the operation: IoCancelIrp */
+    WSKLAB_OP_RELEASE = 18, /* conn: give retained indications back */
+    WSKLAB_OP_CONTROL =
+        19, /* conn kind = 0 set option, 1 get option, 2 ioctl; code level length data; count = bytes wanted */
+    WSKLAB_OP_ADDRESSES = 20, /* conn */
+    WSKLAB_OP_CALLBACK = 21, /* conn mask = which events; hold_us, then action with its flags length count seed;
                                      take = what WskReceiveEvent does, take_length */
 };
 
@@ -88,41 +89,41 @@ enum wsklab_kind { WSKLAB_KIND_CONNECTION = 0, WSKLAB_KIND_LISTEN = 1 };
 
 enum wsklab_option {
     WSKLAB_OPT_NO_DISPATCH = 0x1, /* no callback table and a NULL context: events are not wanted (R42) */
-    WSKLAB_OPT_IRP = 0x2,         /* give an IRP to a call that needs none (ENABLE, R24) or may have one (DISABLE, R30) */
-    WSKLAB_OPT_WRONG_NPI = 0x4,   /* ENABLE/DISABLE with a GUID that is not WSK's (R34) */
-    WSKLAB_OPT_BRIEF = 0x8,       /* for many connections: no ev=call for what returned success or pending, and
+    WSKLAB_OPT_IRP = 0x2, /* give an IRP to a call that needs none (ENABLE, R24) or may have one (DISABLE, R30) */
+    WSKLAB_OPT_WRONG_NPI = 0x4, /* ENABLE/DISABLE with a GUID that is not WSK's (R34) */
+    WSKLAB_OPT_BRIEF = 0x8, /* for many connections: no ev=call for what returned success or pending, and
                                      no ev=done for the socket, bind and local that succeed */
 };
 
 enum wsklab_action { /* started inside the callback, never waited for there (R15, R16) */
-    WSKLAB_ACT_NONE = 0,
-    WSKLAB_ACT_RECEIVE = 1,
-    WSKLAB_ACT_SEND = 2,
-    WSKLAB_ACT_DISCONNECT = 3,
-    WSKLAB_ACT_CLOSE = 4,
+                     WSKLAB_ACT_NONE = 0,
+                     WSKLAB_ACT_RECEIVE = 1,
+                     WSKLAB_ACT_SEND = 2,
+                     WSKLAB_ACT_DISCONNECT = 3,
+                     WSKLAB_ACT_CLOSE = 4,
 };
 
 enum wsklab_take { /* what WskReceiveEvent does with an indication */
-    WSKLAB_TAKE_ALL = 0,
-    WSKLAB_TAKE_PART = 1,   /* STATUS_SUCCESS with at most take_length bytes accepted (R53) */
-    WSKLAB_TAKE_REFUSE = 2, /* STATUS_DATA_NOT_ACCEPTED (R52) */
-    WSKLAB_TAKE_RETAIN = 3, /* STATUS_PENDING: kept until RELEASE or CLOSE (R54) */
+                   WSKLAB_TAKE_ALL = 0,
+                   WSKLAB_TAKE_PART = 1, /* STATUS_SUCCESS with at most take_length bytes accepted (R53) */
+                   WSKLAB_TAKE_REFUSE = 2, /* STATUS_DATA_NOT_ACCEPTED (R52) */
+                   WSKLAB_TAKE_RETAIN = 3, /* STATUS_PENDING: kept until RELEASE or CLOSE (R54) */
 };
 
 #define WSKLAB_ADDRESS 28u /* bytes of a SOCKADDR_IN6; a SOCKADDR_IN uses the first 16 */
 #define WSKLAB_DATA 32u
 
 typedef struct WSKLAB_COMMAND {
-    uint32_t size;    /* of this structure */
+    uint32_t size; /* of this structure */
     uint16_t version; /* WSKLAB_PROTOCOL */
     uint16_t op;
-    uint32_t id;      /* repeated in the lines of this command */
+    uint32_t id; /* repeated in the lines of this command */
     uint32_t conn;
     uint32_t target;
     uint32_t kind;
     uint32_t options;
-    uint32_t flags;   /* WSK flags, handed on as they are */
-    uint32_t mask;    /* WSK_EVENT_... bits, handed on as they are */
+    uint32_t flags; /* WSK flags, handed on as they are */
+    uint32_t mask; /* WSK_EVENT_... bits, handed on as they are */
     uint32_t length;
     uint32_t count;
     uint32_t seed;
@@ -141,31 +142,31 @@ typedef struct WSKLAB_COMMAND {
 
 typedef struct WSKLAB_RING_REQUEST {
     uint64_t first_seq; /* first line wanted */
-    uint32_t max;       /* most lines wanted; 0 = as many as fit */
+    uint32_t max; /* most lines wanted; 0 = as many as fit */
     uint32_t reserved;
 } WSKLAB_RING_REQUEST;
 
 typedef struct WSKLAB_RING_REPLY {
     uint64_t first_seq; /* of the first line that follows */
-    uint64_t next_seq;  /* ask for this one next */
+    uint64_t next_seq; /* ask for this one next */
     uint32_t lines;
-    uint32_t lost;      /* lines between the one asked for and first_seq that the ring no longer has */
+    uint32_t lost; /* lines between the one asked for and first_seq that the ring no longer has */
     /* text follows */
 } WSKLAB_RING_REPLY;
 
 typedef struct WSKLAB_STATE {
     uint32_t size;
     uint32_t version;
-    uint64_t next_seq;    /* of the line to be printed next */
+    uint64_t next_seq; /* of the line to be printed next */
     uint32_t sockets;
-    uint32_t irps;        /* given to WSK and not completed yet */
+    uint32_t irps; /* given to WSK and not completed yet */
     uint32_t indications; /* retained */
-    uint32_t callbacks;   /* running now */
+    uint32_t callbacks; /* running now */
     uint32_t connections; /* conn numbers in use */
     uint32_t allocations; /* pool blocks, IRPs and MDLs in use; 0 when nothing is open */
-    uint32_t cleaning;    /* 1 while a CLOSE_ALL has not come to its end */
-    uint32_t ring;        /* lines the ring can keep */
-    char build[32];       /* "correct", or the twin's name */
+    uint32_t cleaning; /* 1 while a CLOSE_ALL has not come to its end */
+    uint32_t ring; /* lines the ring can keep */
+    char build[32]; /* "correct", or the twin's name */
 } WSKLAB_STATE;
 
 #endif

@@ -117,8 +117,8 @@ def _peers(facts: Facts, conn: int) -> Stream:
 
 
 def _drivers(facts: Facts, conn: int) -> Stream | None:
-    """The driver's stream, by its calls in their order; None where it does not print them all."""
-    if facts.scenario.connections > FEW:
+    """The driver's stream, by its calls in their order; None where it does not print them all, or is another's."""
+    if facts.scenario.connections > FEW or facts.everywhere("lab", "foreign"):
         return None
     calls = sorted(
         (o for o in facts.of("driver", "call", conn) if o.data["op"] in ("send", "disconnect")),

@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 
 
 def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
-    """The observations as rows of a ladder: time since the first in ms, worker (driver, wire, peer, lab), text."""
+    """The observations as rows of a ladder: time since the first in ms, column (driver, wire, peer, lab), text."""
     rows: list[dict[str, Any]] = []
     start = min((o.t for o in observations), default=0)
     for o in sorted(observations, key=lambda o: o.t):
@@ -55,7 +55,7 @@ def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "ms": (o.t - start) / 1e6,
-                "worker": o.source if o.source != "machine" else "lab",
+                "column": o.source if o.source != "machine" else "lab",
                 "arrow": {"target": "→", "peer": "←"}.get(o.data.get("sender", ""), "") if o.source == "wire" else "",
                 "kind": _kind(o),
                 "text": text,
@@ -65,7 +65,7 @@ def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
         left_out = len(rows) - MAX_ROWS
         rows = [
             *rows[: MAX_ROWS // 2],
-            {"ms": 0.0, "worker": "lab", "arrow": "", "kind": "", "text": f"… {left_out} rows left out …"},
+            {"ms": 0.0, "column": "lab", "arrow": "", "kind": "", "text": f"… {left_out} rows left out …"},
             *rows[-MAX_ROWS // 2 :],
         ]
     return rows

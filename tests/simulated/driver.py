@@ -42,7 +42,7 @@ class Driver:
                 return COMMAND_STATE.pack(state, 1, len(self.lines) + 1, *[0] * 7, 4096, b"correct")
             if code == 0x222004:
                 first, most, _ = struct.unpack("<QII", data)
-                told = self.lines[first - 1 : first - 1 + most]
+                told = self.lines[first - 1 : first - 1 + most if most else None]
                 text = "".join(f"{line}\n" for line in told).encode()
                 return struct.pack("<QQII", first, first + len(told), len(told), 0) + text
             commands = list(COMMAND.iter_unpack(data))

@@ -9,21 +9,52 @@
 #define API __attribute__((ms_abi))
 #define SECTOR 2048
 
-typedef struct { uint32_t a; uint16_t b, c; uint8_t d[8]; } GUID;
-typedef struct { uint32_t id; uint8_t removable, present, logical, read_only, caching; uint32_t block_size, align; uint64_t last; } MEDIA;
+typedef struct {
+    uint32_t a;
+    uint16_t b, c;
+    uint8_t d[8];
+} GUID;
+typedef struct {
+    uint32_t id;
+    uint8_t removable, present, logical, read_only, caching;
+    uint32_t block_size, align;
+    uint64_t last;
+} MEDIA;
 typedef struct BLOCK_IO {
     uint64_t revision;
     MEDIA *media;
     void *reset;
     size_t(API *read)(struct BLOCK_IO *, uint32_t id, uint64_t block, size_t size, void *out);
 } BLOCK_IO;
-typedef struct CONSOLE_IN { void *reset; size_t(API *read_key)(struct CONSOLE_IN *, uint32_t *key); } CONSOLE_IN;
-typedef struct { uint8_t header[24]; void *before[6]; void *get_variable; void *next; void *set_variable; void *high; void *reset; } RUNTIME;
-typedef struct { uint8_t header[24]; void *call[44]; } BOOT; /* in the order of the specification */
+typedef struct CONSOLE_IN {
+    void *reset;
+    size_t(API *read_key)(struct CONSOLE_IN *, uint32_t *key);
+} CONSOLE_IN;
 typedef struct {
     uint8_t header[24];
-    void *vendor; uint32_t revision; void *in_handle; CONSOLE_IN *in; void *out_handle; void *out; void *err_handle; void *err;
-    RUNTIME *runtime; BOOT *boot;
+    void *before[6];
+    void *get_variable;
+    void *next;
+    void *set_variable;
+    void *high;
+    void *reset;
+} RUNTIME;
+typedef struct {
+    uint8_t header[24];
+    void *call[44];
+} BOOT; /* in the order of the specification */
+typedef struct {
+    uint8_t header[24];
+    void *vendor;
+    uint32_t revision;
+    void *in_handle;
+    CONSOLE_IN *in;
+    void *out_handle;
+    void *out;
+    void *err_handle;
+    void *err;
+    RUNTIME *runtime;
+    BOOT *boot;
 } SYSTEM;
 
 static GUID block_io = {0x964e5b21, 0x6459, 0x11d2, {0x8e, 0x39, 0, 0xa0, 0xc9, 0x69, 0x72, 0x3b}};
@@ -38,13 +69,21 @@ void *memcpy(void *to, const void *from, size_t size)
     return to;
 }
 
-static uint8_t in(uint16_t port) { uint8_t value; __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port)); return value; }
-static void out(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
+static uint8_t in(uint16_t port)
+{
+    uint8_t value;
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static void out(uint16_t port, uint8_t value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
 
 static void say(const char *text)
 {
     for (; *text; text++) {
-        while (!(in(0x2f8 + 5) & 0x20)) { }
+        while (!(in(0x2f8 + 5) & 0x20)) {}
         out(0x2f8, (uint8_t)*text);
     }
 }
@@ -64,8 +103,8 @@ static void find_nonce(void)
     static char sector[SECTOR];
     size_t count = 0;
     void **handles;
-    size_t(API *locate)(int, GUID *, void *, size_t *, void ***) = efi->boot->call[36];
-    size_t(API *connect)(void *, void *, void *, int) = efi->boot->call[30];
+    size_t(API * locate)(int, GUID *, void *, size_t *, void ***) = efi->boot->call[36];
+    size_t(API * connect)(void *, void *, void *, int) = efi->boot->call[30];
     /* The firmware has looked only at what it starts from. */
     locate(0, NULL, NULL, &count, &handles);
     for (size_t h = 0; h < count; h++)
@@ -91,7 +130,10 @@ static void find_nonce(void)
     }
 }
 
-static void stall(size_t microseconds) { ((size_t(API *)(size_t))efi->boot->call[28])(microseconds); }
+static void stall(size_t microseconds)
+{
+    ((size_t(API *)(size_t))efi->boot->call[28])(microseconds);
+}
 
 static void leave(int how)
 {
@@ -118,8 +160,8 @@ size_t API efi_main(void *image, SYSTEM *system)
     (void)image;
     efi = system;
     find_nonce();
-    size_t(API *get)(uint16_t *, GUID *, uint32_t *, size_t *, void *) = efi->runtime->get_variable;
-    size_t(API *set)(uint16_t *, GUID *, uint32_t, size_t, void *) = efi->runtime->set_variable;
+    size_t(API * get)(uint16_t *, GUID *, uint32_t *, size_t *, void *) = efi->runtime->get_variable;
+    size_t(API * set)(uint16_t *, GUID *, uint32_t, size_t, void *) = efi->runtime->set_variable;
     if (get(name, &ours, NULL, &size, &done)) {
         if (!key_pressed())
             return (size_t)1 << 63 | 18; /* EFI_TIMEOUT, as Microsoft's loader */
@@ -133,7 +175,7 @@ size_t API efi_main(void *image, SYSTEM *system)
     mark("step=drivers");
 #ifdef FAIL
     mark("fail step=drivers line=33 pnputil.exe ended with 5");
-    for (;;) { }
+    for (;;) {}
 #endif
     mark("stage=restart");
     mark("stage=finish");

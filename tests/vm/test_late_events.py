@@ -90,5 +90,5 @@ def test_an_event_that_is_lost_is_not_waited_for(lab: Lab, tmp_path: Path) -> No
     lab.load(driver("never-enables"))
     judgement = judged(lab, load(BUILT_IN / "data-then-reset.yaml"), tmp_path)
     assert judgement.verdict == "fail"
-    assert judgement.reasons[0].endswith(f"disconnect was not reported, {NOTHING}")
+    assert any(reason.endswith(f"disconnect was not reported, {NOTHING}") for reason in judgement.reasons)
     assert lab.trusted

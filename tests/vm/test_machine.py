@@ -91,7 +91,7 @@ def test_qemu_can_do_nothing_but_run_its_guest(booted: Machine) -> None:
         assert set(found["Uid"].split()) == set(found["Gid"].split()) == {str(USER)}
         assert (found["CapBnd"], found["Groups"]) == ("0" * 16, "")
         owned = {path.name for path in booted.folder.iterdir() if path.stat().st_uid == USER}
-        assert owned == {"overlay.qcow2", "debug.log", "agent.log", "console.log", "firmware.log"}
+        assert owned == {"overlay.qcow2"}, "its logs are written by us"
         assert (booted.folder.stat().st_uid, booted.folder.stat().st_mode & 0o777) == (0, 0o710)
 
 

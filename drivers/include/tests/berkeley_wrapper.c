@@ -17,7 +17,8 @@ WSK_REGISTRATION Registration;
 WSK_PROVIDER_NPI Provider;
 WSK_CLIENT_DISPATCH ClientDispatch = {MAKE_WSK_VERSION(1, 0), 0, NULL};
 
-NTSTATUS Resolve(PCALL Call, PUNICODE_STRING Node, PUNICODE_STRING Service, const struct addrinfo *Wanted, PADDRINFOEXW *Result);
+NTSTATUS Resolve(PCALL Call, PUNICODE_STRING Node, PUNICODE_STRING Service, const struct addrinfo *Wanted,
+                 PADDRINFOEXW *Result);
 NTSTATUS Name(PCALL Call, PSOCKADDR Address, PUNICODE_STRING Node, PUNICODE_STRING Service);
 NTSTATUS Open(PKSOCK Sock, IPPROTO Protocol, ULONG Flags);
 NTSTATUS Bind(PKSOCK Sock);
@@ -49,7 +50,8 @@ void Stop(void)
     WskDeregister(&Registration);
 }
 
-NTSTATUS Resolve(PCALL Call, PUNICODE_STRING Node, PUNICODE_STRING Service, const struct addrinfo *Wanted, PADDRINFOEXW *Result)
+NTSTATUS Resolve(PCALL Call, PUNICODE_STRING Node, PUNICODE_STRING Service, const struct addrinfo *Wanted,
+                 PADDRINFOEXW *Result)
 {
     ADDRINFOEXW hints;
     PADDRINFOEXW each;
@@ -60,7 +62,8 @@ NTSTATUS Resolve(PCALL Call, PUNICODE_STRING Node, PUNICODE_STRING Service, cons
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_protocol = IPPROTO_TCP;
-    status = Provider.Dispatch->WskGetAddressInfo(Provider.Client, Node, Service, NS_ALL, NULL, &hints, Result, NULL, NULL, CallIrp(Call));
+    status = Provider.Dispatch->WskGetAddressInfo(Provider.Client, Node, Service, NS_ALL, NULL, &hints, Result, NULL,
+                                                  NULL, CallIrp(Call));
     if (status == STATUS_PENDING)
         status = CallWait(Call);
     if (!NT_SUCCESS(status))
@@ -77,14 +80,15 @@ NTSTATUS Name(PCALL Call, PSOCKADDR Address, PUNICODE_STRING Node, PUNICODE_STRI
     ULONG size = Address->sa_family == AF_INET ? sizeof(SOCKADDR_IN) : sizeof(SOCKADDR_IN6);
     NTSTATUS status;
 
-    status = Provider.Dispatch->WskGetNameInfo(Provider.Client, Address, size, Node, Service, NI_NUMERICHOST | NI_NUMERICSERV, NULL, NULL,
-                                               CallIrp(Call));
+    status = Provider.Dispatch->WskGetNameInfo(Provider.Client, Address, size, Node, Service,
+                                               NI_NUMERICHOST | NI_NUMERICSERV, NULL, NULL, CallIrp(Call));
     return status == STATUS_PENDING ? CallWait(Call) : status;
 }
 
 NTSTATUS Open(PKSOCK Sock, IPPROTO Protocol, ULONG Flags)
 {
-    NTSTATUS status = Provider.Dispatch->WskSocket(Provider.Client, AF_INET, Flags == WSK_FLAG_DATAGRAM_SOCKET ? SOCK_DGRAM : SOCK_STREAM,
+    NTSTATUS status = Provider.Dispatch->WskSocket(Provider.Client, AF_INET,
+                                                   Flags == WSK_FLAG_DATAGRAM_SOCKET ? SOCK_DGRAM : SOCK_STREAM,
                                                    Protocol, Flags, NULL, NULL, NULL, NULL, NULL, CallIrp(&Sock->Call));
 
     if (status == STATUS_PENDING)
@@ -120,7 +124,8 @@ NTSTATUS SetNoDelay(PKSOCK Sock)
     ULONG on = 1;
 
     /* The basic functions, without a name between. */
-    return Sock->u.Connection->WskControlSocket(Sock->Socket, WskSetOption, TCP_NODELAY, IPPROTO_TCP, sizeof on, &on, 0, NULL, NULL, NULL);
+    return Sock->u.Connection->WskControlSocket(Sock->Socket, WskSetOption, TCP_NODELAY, IPPROTO_TCP, sizeof on, &on, 0,
+                                                NULL, NULL, NULL);
 }
 
 NTSTATUS Close(PKSOCK Sock)

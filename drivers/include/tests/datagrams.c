@@ -57,8 +57,9 @@ NTSTATUS Receive(PWSK_SOCKET Socket, PWSK_BUF Buffer, PSOCKADDR From, PCALL Call
 {
     UCHAR control[CMSG_SPACE(sizeof(IN6_PKTINFO))];
     ULONG length = sizeof control, flags = 0;
-    NTSTATUS status = ((WSK_PROVIDER_DATAGRAM_DISPATCH *)Socket->Dispatch)
-                          ->WskReceiveFrom(Socket, Buffer, 0, From, &length, (PCMSGHDR)(PVOID)control, &flags, CallIrp(Call));
+    NTSTATUS status =
+        ((WSK_PROVIDER_DATAGRAM_DISPATCH *)Socket->Dispatch)
+            ->WskReceiveFrom(Socket, Buffer, 0, From, &length, (PCMSGHDR)(PVOID)control, &flags, CallIrp(Call));
 
     if (status == STATUS_PENDING)
         status = CallWait(Call);
@@ -75,12 +76,15 @@ NTSTATUS Enable(PWSK_SOCKET Socket, PSOCKADDR Remote, PIRP Irp)
 
     control.NpiId = &NPI_WSK_INTERFACE_ID;
     control.EventMask = WSK_EVENT_RECEIVE_FROM;
-    status = table->WskControlSocket(Socket, WskSetOption, SO_EXCLUSIVEADDRUSE, SOL_SOCKET, sizeof exclusive, &exclusive, 0, NULL, NULL, NULL);
+    status = table->WskControlSocket(Socket, WskSetOption, SO_EXCLUSIVEADDRUSE, SOL_SOCKET, sizeof exclusive,
+                                     &exclusive, 0, NULL, NULL, NULL);
     if (NT_SUCCESS(status))
-        status = table->WskControlSocket(Socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof control, &control, 0, NULL, NULL, NULL);
+        status = table->WskControlSocket(Socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof control,
+                                         &control, 0, NULL, NULL, NULL);
     if (!NT_SUCCESS(status))
         return status;
-    return table->WskControlSocket(Socket, WskIoctl, SIO_WSK_SET_REMOTE_ADDRESS, 0, sizeof(SOCKADDR_IN), Remote, 0, NULL, NULL, Irp);
+    return table->WskControlSocket(Socket, WskIoctl, SIO_WSK_SET_REMOTE_ADDRESS, 0, sizeof(SOCKADDR_IN), Remote, 0,
+                                   NULL, NULL, Irp);
 }
 
 /* All control messages of a buffer. */
@@ -107,7 +111,8 @@ NTSTATUS WSKAPI ReceiveFromEvent(PVOID SocketContext, ULONG Flags, PWSK_DATAGRAM
     if (!DataIndication)
         return STATUS_SUCCESS;
     for (each = DataIndication; each; each = each->Next)
-        if (each->RemoteAddress->sa_family == AF_INET && InterfaceOf((PCHAR)each->ControlInfo, each->ControlInfoLength) != 0)
+        if (each->RemoteAddress->sa_family == AF_INET &&
+            InterfaceOf((PCHAR)each->ControlInfo, each->ControlInfoLength) != 0)
             total += each->Buffer.Length - each->Buffer.Offset;
     if (!(Flags & WSK_FLAG_AT_DISPATCH_LEVEL) || !total)
         return STATUS_SUCCESS;

@@ -21,5 +21,6 @@ NTSTATUS Send(PWSK_SOCKET Socket, PSENDING Sending)
 
     IoInitializeIrp(&Sending->Irp, sizeof Sending->Room, 1);
     Sending->WskCloseSocket = table->WskCloseSocket;
-    return client.Reserved ? STATUS_UNSUCCESSFUL : table->WskSend(Socket, &Sending->Buffer, WSK_FLAG_NODELAY, &Sending->Irp);
+    return client.Reserved ? STATUS_UNSUCCESSFUL
+                           : table->WskSend(Socket, &Sending->Buffer, WSK_FLAG_NODELAY, &Sending->Irp);
 }

@@ -10,8 +10,8 @@ typedef struct _SERVER {
     SIZE_T Backlog;
 } SERVER, *PSERVER;
 
-static NTSTATUS WSKAPI Received(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication, SIZE_T BytesIndicated,
-                                SIZE_T *BytesAccepted)
+static NTSTATUS WSKAPI Received(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication,
+                                SIZE_T BytesIndicated, SIZE_T *BytesAccepted)
 {
     PSERVER server = (PSERVER)SocketContext;
 
@@ -42,8 +42,9 @@ static NTSTATUS WSKAPI Backlog(PVOID SocketContext, SIZE_T IdealBacklogSize)
 
 static const WSK_CLIENT_CONNECTION_DISPATCH ConnectionEvents = {Received, Disconnected, Backlog};
 
-static NTSTATUS WSKAPI Accepted(PVOID SocketContext, ULONG Flags, PSOCKADDR LocalAddress, PSOCKADDR RemoteAddress, PWSK_SOCKET AcceptSocket,
-                                PVOID *AcceptSocketContext, const WSK_CLIENT_CONNECTION_DISPATCH **AcceptSocketDispatch)
+static NTSTATUS WSKAPI Accepted(PVOID SocketContext, ULONG Flags, PSOCKADDR LocalAddress, PSOCKADDR RemoteAddress,
+                                PWSK_SOCKET AcceptSocket, PVOID *AcceptSocketContext,
+                                const WSK_CLIENT_CONNECTION_DISPATCH **AcceptSocketDispatch)
 {
     PSERVER server = (PSERVER)SocketContext;
 
@@ -57,7 +58,8 @@ static NTSTATUS WSKAPI Accepted(PVOID SocketContext, ULONG Flags, PSOCKADDR Loca
     return STATUS_SUCCESS;
 }
 
-static WSK_INSPECT_ACTION WSKAPI Inspected(PVOID SocketContext, PSOCKADDR LocalAddress, PSOCKADDR RemoteAddress, PWSK_INSPECT_ID InspectID)
+static WSK_INSPECT_ACTION WSKAPI Inspected(PVOID SocketContext, PSOCKADDR LocalAddress, PSOCKADDR RemoteAddress,
+                                           PWSK_INSPECT_ID InspectID)
 {
     const SOCKADDR_IN6 *remote = (const SOCKADDR_IN6 *)(PVOID)RemoteAddress;
 
@@ -86,20 +88,22 @@ NTSTATUS End(PSERVER Server, PIRP DisconnectIrp, PIRP CloseIrp);
 
 NTSTATUS AllEvents(const WSK_PROVIDER_NPI *Provider)
 {
-    WSK_EVENT_CALLBACK_CONTROL control = {&NPI_WSK_INTERFACE_ID,
-                                          WSK_EVENT_ACCEPT | WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG};
+    WSK_EVENT_CALLBACK_CONTROL control = {&NPI_WSK_INTERFACE_ID, WSK_EVENT_ACCEPT | WSK_EVENT_RECEIVE |
+                                                                     WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG};
     ULONG behavior = WSK_TDI_BEHAVIOR_BYPASS_TDI;
 
-    (void)Provider->Dispatch->WskControlClient(Provider->Client, WSK_TDI_BEHAVIOR, sizeof behavior, &behavior, 0, NULL, NULL, NULL);
-    return Provider->Dispatch->WskControlClient(Provider->Client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof control, &control, 0, NULL, NULL,
-                                                NULL);
+    (void)Provider->Dispatch->WskControlClient(Provider->Client, WSK_TDI_BEHAVIOR, sizeof behavior, &behavior, 0, NULL,
+                                               NULL, NULL);
+    return Provider->Dispatch->WskControlClient(Provider->Client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof control,
+                                                &control, 0, NULL, NULL, NULL);
 }
 
 NTSTATUS Transports(const WSK_PROVIDER_NPI *Provider, WSK_TRANSPORT *Room, SIZE_T Size)
 {
     SIZE_T returned = 0;
 
-    return Provider->Dispatch->WskControlClient(Provider->Client, WSK_TRANSPORT_LIST_QUERY, 0, NULL, Size, Room, &returned, NULL);
+    return Provider->Dispatch->WskControlClient(Provider->Client, WSK_TRANSPORT_LIST_QUERY, 0, NULL, Size, Room,
+                                                &returned, NULL);
 }
 
 NTSTATUS Decide(PSERVER Server, PWSK_INSPECT_ID Id, PIRP Irp)
@@ -108,7 +112,8 @@ NTSTATUS Decide(PSERVER Server, PWSK_INSPECT_ID Id, PIRP Irp)
     WSK_INSPECT_ID other;
     SIZE_T size;
 
-    (void)table->WskControlSocket(Server->Connection, WskIoctl, SIO_WSK_QUERY_INSPECT_ID, 0, 0, NULL, sizeof other, &other, &size, NULL);
+    (void)table->WskControlSocket(Server->Connection, WskIoctl, SIO_WSK_QUERY_INSPECT_ID, 0, 0, NULL, sizeof other,
+                                  &other, &size, NULL);
     return table->WskInspectComplete(Server->Listener, other.Key == Id->Key ? &other : Id, WskInspectAccept, Irp);
 }
 
@@ -119,15 +124,18 @@ NTSTATUS KeepAlive(PSERVER Server)
     struct linger linger = {1, 0};
     SIZE_T backlog = 0, size = 0;
 
-    (void)basic->WskControlSocket(Server->Connection, WskIoctl, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, 0, 0, NULL, sizeof backlog, &backlog, &size,
-                                  NULL);
-    (void)basic->WskControlSocket(Server->Connection, WskSetOption, SO_LINGER, SOL_SOCKET, sizeof linger, &linger, 0, NULL, NULL, NULL);
-    return basic->WskControlSocket(Server->Connection, WskIoctl, SIO_KEEPALIVE_VALS, 0, sizeof values, &values, 0, NULL, NULL, NULL);
+    (void)basic->WskControlSocket(Server->Connection, WskIoctl, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, 0, 0, NULL,
+                                  sizeof backlog, &backlog, &size, NULL);
+    (void)basic->WskControlSocket(Server->Connection, WskSetOption, SO_LINGER, SOL_SOCKET, sizeof linger, &linger, 0,
+                                  NULL, NULL, NULL);
+    return basic->WskControlSocket(Server->Connection, WskIoctl, SIO_KEEPALIVE_VALS, 0, sizeof values, &values, 0, NULL,
+                                   NULL, NULL);
 }
 
 NTSTATUS End(PSERVER Server, PIRP DisconnectIrp, PIRP CloseIrp)
 {
-    const WSK_PROVIDER_CONNECTION_DISPATCH *table = (const WSK_PROVIDER_CONNECTION_DISPATCH *)Server->Connection->Dispatch;
+    const WSK_PROVIDER_CONNECTION_DISPATCH *table =
+        (const WSK_PROVIDER_CONNECTION_DISPATCH *)Server->Connection->Dispatch;
 
     if (Server->Kept)
         (void)table->WskRelease(Server->Connection, Server->Kept);

@@ -8,9 +8,9 @@ static NTSTATUS Refuse(PIRP Irp)
     return STATUS_NOT_IMPLEMENTED;
 }
 
-static NTSTATUS WSKAPI MyControlSocket(PWSK_SOCKET Socket, WSK_CONTROL_SOCKET_TYPE RequestType, ULONG ControlCode, ULONG Level,
-                                       SIZE_T InputSize, PVOID InputBuffer, SIZE_T OutputSize, PVOID OutputBuffer,
-                                       SIZE_T *OutputSizeReturned, PIRP Irp)
+static NTSTATUS WSKAPI MyControlSocket(PWSK_SOCKET Socket, WSK_CONTROL_SOCKET_TYPE RequestType, ULONG ControlCode,
+                                       ULONG Level, SIZE_T InputSize, PVOID InputBuffer, SIZE_T OutputSize,
+                                       PVOID OutputBuffer, SIZE_T *OutputSizeReturned, PIRP Irp)
 {
     (void)Socket, (void)RequestType, (void)ControlCode, (void)Level, (void)InputSize, (void)InputBuffer;
     (void)OutputSize, (void)OutputBuffer, (void)OutputSizeReturned;
@@ -34,5 +34,5 @@ static NTSTATUS WSKAPI MyBind(PWSK_SOCKET Socket, PSOCKADDR LocalAddress, ULONG 
 
 WSK_PROVIDER_BASIC_DISPATCH BasicTable = {MyControlSocket, MyCloseSocket};
 WSK_PROVIDER_LISTEN_DISPATCH ListenTable = {{MyControlSocket, MyCloseSocket}, MyBind, NULL, NULL, NULL};
-WSK_PROVIDER_STREAM_DISPATCH StreamTable = {{MyControlSocket, MyCloseSocket}, MyBind, NULL, NULL, NULL, NULL, NULL,
-                                            NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+WSK_PROVIDER_STREAM_DISPATCH StreamTable = {
+    {MyControlSocket, MyCloseSocket}, MyBind, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};

@@ -7,8 +7,9 @@ NTSTATUS Exchange(PWSK_SOCKET Socket, PWSK_BUF Buffer, PCALL Call);
 NTSTATUS Silence(PWSK_SOCKET Socket, PIRP Irp);
 NTSTATUS Extend(PWSK_SOCKET Socket, PNPIID Id, WSK_EXTENSION_CONTROL_OUT *Given);
 
-static NTSTATUS WSKAPI ReceivedEx(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication, PCMSGHDR ControlInfo,
-                                  ULONG ControlInfoLength, SIZE_T BytesIndicated, SIZE_T *BytesAccepted)
+static NTSTATUS WSKAPI ReceivedEx(PVOID SocketContext, ULONG Flags, PWSK_DATA_INDICATION DataIndication,
+                                  PCMSGHDR ControlInfo, ULONG ControlInfoLength, SIZE_T BytesIndicated,
+                                  SIZE_T *BytesAccepted)
 {
     UNREFERENCED_PARAMETER(SocketContext);
     UNREFERENCED_PARAMETER(Flags);
@@ -31,7 +32,7 @@ const WSK_TDI_MAP_INFO Maps = {1, Map};
 NTSTATUS Listen(PWSK_SOCKET Socket, PCALL Call)
 {
     const WSK_PROVIDER_STREAM_DISPATCH *table = (const WSK_PROVIDER_STREAM_DISPATCH *)Socket->Dispatch;
-    SOCKADDR_IN local, remote;
+    SOCKADDR_IN local = {0}, remote = {0};
     NTSTATUS status = table->WskListen(Socket, CallIrp(Call));
 
     if (NT_SUCCESS(status))
@@ -45,7 +46,8 @@ NTSTATUS Connect(PWSK_SOCKET Socket, PSOCKADDR Remote, PWSK_BUF First, PCALL Cal
 {
     const WSK_PROVIDER_STREAM_DISPATCH *table = (const WSK_PROVIDER_STREAM_DISPATCH *)Socket->Dispatch;
 
-    return First ? table->WskConnectEx(Socket, Remote, First, 0, CallIrp(Call)) : table->WskConnect(Socket, Remote, 0, CallIrp(Call));
+    return First ? table->WskConnectEx(Socket, Remote, First, 0, CallIrp(Call))
+                 : table->WskConnect(Socket, Remote, 0, CallIrp(Call));
 }
 
 NTSTATUS Exchange(PWSK_SOCKET Socket, PWSK_BUF Buffer, PCALL Call)
@@ -75,6 +77,6 @@ NTSTATUS Extend(PWSK_SOCKET Socket, PNPIID Id, WSK_EXTENSION_CONTROL_OUT *Given)
     WSK_EXTENSION_CONTROL_IN extension = {Id, NULL, NULL};
     SIZE_T size;
 
-    return table->WskControlSocket(Socket, WskIoctl, SIO_WSK_REGISTER_EXTENSION, 0, sizeof extension, &extension, sizeof *Given, Given, &size,
-                                   NULL);
+    return table->WskControlSocket(Socket, WskIoctl, SIO_WSK_REGISTER_EXTENSION, 0, sizeof extension, &extension,
+                                   sizeof *Given, Given, &size, NULL);
 }

@@ -244,7 +244,8 @@ static void EchoStart(ECHO_CONNECTION *Connection, ULONG State)
         EchoSendKept(Connection);
     else if (Connection->EndOfData)
         (void)Wsk(Connection)->WskDisconnect(socket, NULL, 0, EchoBegin(Connection, Disconnect));
-    else if (State & (DATA_REFUSED | PEER_FINISHED)) /* after a FIN only a receive of 0 bytes says that nothing is left */
+    else if (State &
+             (DATA_REFUSED | PEER_FINISHED)) /* after a FIN only a receive of 0 bytes says that nothing is left */
         EchoPull(Connection);
 }
 

@@ -17,8 +17,7 @@
 #define ECHO_TAG 0x6f686345 /* 'Echo' */
 #define ECHO_POOL ((POOL_TYPE)512) /* NonPagedPoolNx */
 
-#define ECHO_SAY(Format, ...) \
-    DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "echo" Format "\n", ##__VA_ARGS__)
+#define ECHO_SAY(Format, ...) DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL, "echo" Format "\n", ##__VA_ARGS__)
 
 typedef struct ECHO_CONNECTION ECHO_CONNECTION;
 

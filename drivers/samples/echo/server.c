@@ -50,8 +50,9 @@ static NTSTATUS EchoCallInit(ECHO_CALL *Call)
 
 /* ---- Listening ------------------------------------------------------------------------------------------------------------------ */
 
-static NTSTATUS WSKAPI EchoAcceptEvent(PVOID Context, ULONG Flags, PSOCKADDR Local, PSOCKADDR Remote, PWSK_SOCKET Socket,
-                                       PVOID *SocketContext, const WSK_CLIENT_CONNECTION_DISPATCH **SocketEvents)
+static NTSTATUS WSKAPI EchoAcceptEvent(PVOID Context, ULONG Flags, PSOCKADDR Local, PSOCKADDR Remote,
+                                       PWSK_SOCKET Socket, PVOID *SocketContext,
+                                       const WSK_CLIENT_CONNECTION_DISPATCH **SocketEvents)
 {
     ECHO_CONNECTION *connection;
 

@@ -215,8 +215,8 @@ static void PingTellEnd(PING_ROUND *Round, ULONG Number, NTSTATUS Received)
         return;
     }
     flags = Round->Flags;
-    SAY("#%u peer %s: flags 0x%x, receive 0x%08x", (unsigned)Number, flags & WSK_FLAG_ABORTIVE ? "broke off" : "hung up",
-        (unsigned)flags, (unsigned)Received);
+    SAY("#%u peer %s: flags 0x%x, receive 0x%08x", (unsigned)Number,
+        flags & WSK_FLAG_ABORTIVE ? "broke off" : "hung up", (unsigned)flags, (unsigned)Received);
 }
 
 static void PingTalk(PING_ROUND *Round, ULONG Number)
@@ -267,8 +267,8 @@ static NTSTATUS PingEnableEvents(void)
 {
     WSK_EVENT_CALLBACK_CONTROL control = {.NpiId = &NPI_WSK_INTERFACE_ID, .EventMask = WSK_EVENT_DISCONNECT};
 
-    return Pinger.Npi.Dispatch->WskControlClient(Pinger.Npi.Client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof control, &control, 0,
-                                                 NULL, NULL, NULL);
+    return Pinger.Npi.Dispatch->WskControlClient(Pinger.Npi.Client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof control,
+                                                 &control, 0, NULL, NULL, NULL);
 }
 
 static VOID NTAPI PingThread(PVOID Context)

@@ -155,7 +155,8 @@ static NTSTATUS NTAPI on_disconnect(PVOID context, ULONG flags)
     return connection->return_status;
 }
 
-static void check_pieces(struct connection *connection, const WSK_DATA_INDICATION *piece, SIZE_T length, SIZE_T position)
+static void check_pieces(struct connection *connection, const WSK_DATA_INDICATION *piece, SIZE_T length,
+                         SIZE_T position)
 {
     SIZE_T total = 0;
 
@@ -204,7 +205,8 @@ static NTSTATUS NTAPI on_receive(PVOID context, ULONG flags, PWSK_DATA_INDICATIO
     return status;
 }
 
-const WSK_CLIENT_CONNECTION_DISPATCH connection_events = {.WskReceiveEvent = on_receive, .WskDisconnectEvent = on_disconnect};
+const WSK_CLIENT_CONNECTION_DISPATCH connection_events = {.WskReceiveEvent = on_receive,
+                                                          .WskDisconnectEvent = on_disconnect};
 
 void connection_init(struct connection *connection)
 {
@@ -251,8 +253,8 @@ NTSTATUS connect_to(struct connection *connection, int port)
     NTSTATUS status;
 
     connection_init(connection);
-    call->returned = wsk->WskSocketConnect(wsk_client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&remote, 0, connection,
-                                           &connection_events, NULL, NULL, NULL, call->irp);
+    call->returned = wsk->WskSocketConnect(wsk_client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&remote,
+                                           0, connection, &connection_events, NULL, NULL, NULL, call->irp);
     call_wait(call);
     connection->socket = (PWSK_SOCKET)call->information;
     status = call_end(call);
@@ -264,7 +266,8 @@ NTSTATUS open_socket(struct connection *connection, ULONG flags, const void *dis
     struct call *call = call_new(0);
 
     connection_init(connection);
-    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, flags, connection, dispatch, NULL, NULL, NULL, call->irp);
+    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, flags, connection, dispatch, NULL,
+                                    NULL, NULL, call->irp);
     call_wait(call);
     connection->socket = (PWSK_SOCKET)call->information;
     return call_end(call);
@@ -276,7 +279,8 @@ struct call *bind_socket(PWSK_SOCKET socket, int port)
     struct call *call = call_new(0);
 
     /* WskBind is at the same place in both tables. */
-    call->returned = ((const WSK_PROVIDER_CONNECTION_DISPATCH *)socket->Dispatch)->WskBind(socket, (PSOCKADDR)&local, 0, call->irp);
+    call->returned =
+        ((const WSK_PROVIDER_CONNECTION_DISPATCH *)socket->Dispatch)->WskBind(socket, (PSOCKADDR)&local, 0, call->irp);
     return call;
 }
 
@@ -285,7 +289,8 @@ struct call *connect_socket(PWSK_SOCKET socket, int port)
     SOCKADDR_IN remote = loopback(port);
     struct call *call = call_new(0);
 
-    call->returned = ((const WSK_PROVIDER_CONNECTION_DISPATCH *)socket->Dispatch)->WskConnect(socket, (PSOCKADDR)&remote, 0, call->irp);
+    call->returned = ((const WSK_PROVIDER_CONNECTION_DISPATCH *)socket->Dispatch)
+                         ->WskConnect(socket, (PSOCKADDR)&remote, 0, call->irp);
     return call;
 }
 
@@ -293,15 +298,16 @@ NTSTATUS set_events(PWSK_SOCKET socket, ULONG mask, PIRP irp)
 {
     WSK_EVENT_CALLBACK_CONTROL control = {&NPI_WSK_INTERFACE_ID, mask};
 
-    return basic(socket)->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof control, &control, 0, NULL, NULL,
-                                           irp);
+    return basic(socket)->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof control,
+                                           &control, 0, NULL, NULL, irp);
 }
 
 NTSTATUS set_static_events(ULONG mask)
 {
     WSK_EVENT_CALLBACK_CONTROL control = {&NPI_WSK_INTERFACE_ID, mask};
 
-    return wsk->WskControlClient(wsk_client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof control, &control, 0, NULL, NULL, NULL);
+    return wsk->WskControlClient(wsk_client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof control, &control, 0, NULL, NULL,
+                                 NULL);
 }
 
 struct call *receive(struct connection *connection, SIZE_T size, ULONG flags)

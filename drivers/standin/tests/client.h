@@ -8,22 +8,22 @@
 
 #include "wsk.h"
 
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1); \
-        } \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                    \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
-#define CHECK_EQ(left, right) \
-    do { \
-        long long left_ = (long long)(left), right_ = (long long)(right); \
-        if (left_ != right_) { \
-            fprintf(stderr, "%s:%d: %s is %lld (0x%llx), expected %s = %lld (0x%llx)\n", __FILE__, __LINE__, #left, left_, \
-                    (unsigned long long)left_, #right, right_, (unsigned long long)right_); \
-            exit(1); \
-        } \
+#define CHECK_EQ(left, right)                                                                                          \
+    do {                                                                                                               \
+        long long left_ = (long long)(left), right_ = (long long)(right);                                              \
+        if (left_ != right_) {                                                                                         \
+            fprintf(stderr, "%s:%d: %s is %lld (0x%llx), expected %s = %lld (0x%llx)\n", __FILE__, __LINE__, #left,    \
+                    left_, (unsigned long long)left_, #right, right_, (unsigned long long)right_);                     \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
 /* One WSK call. `returned` is what the function returned; after call_wait the IRP's status and information. */
@@ -39,7 +39,7 @@ struct call {
 
 struct call *call_new(SIZE_T size); /* with a buffer of `size` bytes behind an MDL */
 bool call_done(struct call *call);
-void call_wait(struct call *call);  /* at most 10 s, then the test fails */
+void call_wait(struct call *call); /* at most 10 s, then the test fails */
 NTSTATUS call_end(struct call *call); /* waits, frees, returns the status */
 SIZE_T call_end_bytes(struct call *call, NTSTATUS expected);
 
@@ -48,21 +48,21 @@ enum receive_answer { TAKE_ALL, TAKE_SOME, REFUSE, KEEP };
 /* A connection socket and what its callbacks were told. The callbacks' fields are read after `changed` only. */
 struct connection {
     PWSK_SOCKET socket;
-    _Atomic LONG graceful, abortive;  /* WskDisconnectEvent without and with WSK_FLAG_ABORTIVE */
+    _Atomic LONG graceful, abortive; /* WskDisconnectEvent without and with WSK_FLAG_ABORTIVE */
     _Atomic LONG last_flags;
-    _Atomic LONG indicated;           /* bytes that WskReceiveEvent was given and took */
-    _Atomic LONG indications;         /* calls of WskReceiveEvent */
-    _Atomic LONG chained;             /* buffers of them that went on in a second MDL */
-    LONG order[4];            /* what came when: 'r', 'g', 'a' */
+    _Atomic LONG indicated; /* bytes that WskReceiveEvent was given and took */
+    _Atomic LONG indications; /* calls of WskReceiveEvent */
+    _Atomic LONG chained; /* buffers of them that went on in a second MDL */
+    LONG order[4]; /* what came when: 'r', 'g', 'a' */
     _Atomic LONG events;
     enum receive_answer answer;
-    SIZE_T take;              /* TAKE_SOME */
+    SIZE_T take; /* TAKE_SOME */
     PWSK_DATA_INDICATION kept;
-    NTSTATUS return_status;   /* of WskDisconnectEvent */
-    KEVENT *hold;             /* WskDisconnectEvent waits for it before it returns (a lab's trick, never a driver's) */
+    NTSTATUS return_status; /* of WskDisconnectEvent */
+    KEVENT *hold; /* WskDisconnectEvent waits for it before it returns (a lab's trick, never a driver's) */
     KEVENT in_callback;
     void (*in_event)(struct connection *connection);
-    struct call *started;     /* a call made inside the event */
+    struct call *started; /* a call made inside the event */
     KEVENT changed;
 };
 
@@ -111,6 +111,7 @@ struct test {
     void (*run)(void);
 };
 
-extern const struct test connection_tests[], closing_tests[], transfer_tests[], event_tests[], listen_tests[], rule_tests[];
+extern const struct test connection_tests[], closing_tests[], transfer_tests[], event_tests[], listen_tests[],
+    rule_tests[];
 
 #endif

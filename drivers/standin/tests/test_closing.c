@@ -120,8 +120,8 @@ static void R87_silent_mode(void)
     pair_open(&p, WSK_EVENT_DISCONNECT);
     basic = p.client.socket->Dispatch;
     silence = call_new(0);
-    silence->returned = basic->WskControlSocket(p.client.socket, WskIoctl, SIO_WSK_SET_TCP_SILENT_MODE, 0, 0, NULL, 0, NULL, NULL,
-                                                silence->irp);
+    silence->returned = basic->WskControlSocket(p.client.socket, WskIoctl, SIO_WSK_SET_TCP_SILENT_MODE, 0, 0, NULL, 0,
+                                                NULL, NULL, silence->irp);
     CHECK_EQ(call_end(silence), STATUS_SUCCESS);
     CHECK_EQ(call_end(send_bytes(&p.client, 1, 0)), STATUS_INVALID_DEVICE_STATE);
     CHECK_EQ(call_end(disconnect(&p.client, 0)), STATUS_INVALID_DEVICE_STATE);

@@ -188,8 +188,9 @@ static void cancel_a_connect(void)
 
     remote = loopback(port);
     connecting = call_new(0);
-    connecting->returned = wsk->WskSocketConnect(wsk_client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&remote, 0, &client,
-                                                 &connection_events, NULL, NULL, NULL, connecting->irp);
+    connecting->returned =
+        wsk->WskSocketConnect(wsk_client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&remote, 0, &client,
+                              &connection_events, NULL, NULL, NULL, connecting->irp);
     IoCancelIrp(connecting->irp);
     CHECK_EQ(call_end(connecting), STATUS_CANCELLED);
     peer_close(listener);
@@ -199,7 +200,9 @@ static void set_option(struct connection *client, ULONG level, ULONG name, ULONG
 {
     const WSK_PROVIDER_BASIC_DISPATCH *basic = client->socket->Dispatch;
 
-    CHECK_EQ(basic->WskControlSocket(client->socket, WskSetOption, name, level, sizeof value, &value, 0, NULL, NULL, NULL), STATUS_SUCCESS);
+    CHECK_EQ(
+        basic->WskControlSocket(client->socket, WskSetOption, name, level, sizeof value, &value, 0, NULL, NULL, NULL),
+        STATUS_SUCCESS);
 }
 
 static void C30_unacknowledged_data(void)
@@ -249,15 +252,15 @@ static void C33_peer_vanished(void)
 static void ipv6(void)
 {
     struct connection client;
-    SOCKADDR_IN6 local = {.sin6_family = AF_INET6}, remote = local, seen;
+    SOCKADDR_IN6 local = {.sin6_family = AF_INET6}, remote = local, seen = {0};
     struct call *call = call_new(0);
     int port, listener = peer_listen6(&port), peer;
 
     local.sin6_addr.u.Byte[15] = remote.sin6_addr.u.Byte[15] = 1;
     remote.sin6_port = RtlUshortByteSwap((USHORT)port);
     connection_init(&client);
-    call->returned = wsk->WskSocketConnect(wsk_client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&remote, 0, &client,
-                                           &connection_events, NULL, NULL, NULL, call->irp);
+    call->returned = wsk->WskSocketConnect(wsk_client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&remote,
+                                           0, &client, &connection_events, NULL, NULL, NULL, call->irp);
     call_wait(call);
     client.socket = (PWSK_SOCKET)call->information;
     CHECK_EQ(call_end(call), STATUS_SUCCESS);

@@ -29,7 +29,8 @@ static void R28_two_disables_at_once(void)
     struct pair p;
 
     pair_open(&p, WSK_EVENT_DISCONNECT | WSK_EVENT_RECEIVE); /* R27 */
-    CHECK_EQ(set_events(p.client.socket, WSK_EVENT_DISABLE | WSK_EVENT_DISCONNECT | WSK_EVENT_RECEIVE, NULL), STATUS_INVALID_PARAMETER);
+    CHECK_EQ(set_events(p.client.socket, WSK_EVENT_DISABLE | WSK_EVENT_DISCONNECT | WSK_EVENT_RECEIVE, NULL),
+             STATUS_INVALID_PARAMETER);
     peer_close(p.peer);
     CHECK(wait_until(&p.client, &p.client.graceful, 1));
     close_connection(&p.client);
@@ -124,8 +125,8 @@ static void R34_wrong_npi(void)
 
     pair_open(&p, 0);
     CHECK_EQ(((const WSK_PROVIDER_BASIC_DISPATCH *)p.client.socket->Dispatch)
-                 ->WskControlSocket(p.client.socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof control, &control, 0, NULL, NULL,
-                                    NULL),
+                 ->WskControlSocket(p.client.socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof control,
+                                    &control, 0, NULL, NULL, NULL),
              STATUS_INVALID_PARAMETER);
     peer_close(p.peer);
     close_connection(&p.client);
@@ -135,7 +136,8 @@ static void R36_static_events(void)
 {
     struct pair p;
 
-    CHECK_EQ(set_static_events(WSK_EVENT_DISCONNECT | WSK_EVENT_ACCEPT | WSK_EVENT_RECEIVE_FROM), STATUS_SUCCESS); /* R37 */
+    CHECK_EQ(set_static_events(WSK_EVENT_DISCONNECT | WSK_EVENT_ACCEPT | WSK_EVENT_RECEIVE_FROM),
+             STATUS_SUCCESS); /* R37 */
     pair_open(&p, 0);
     CHECK_EQ(set_events(p.client.socket, WSK_EVENT_DISABLE | WSK_EVENT_DISCONNECT, NULL), STATUS_INVALID_DEVICE_STATE);
     peer_reset(p.peer);
@@ -268,7 +270,8 @@ static void R53_data_accepted_in_part(void)
     peer_send(p.peer, 30);
     CHECK(wait_until(&p.client, &p.client.indicated, 12));
     p.client.answer = TAKE_ALL;
-    CHECK_EQ(call_end_bytes(receive(&p.client, 0, 0), STATUS_SUCCESS), 0); /* of length 0: only switches indications on */
+    CHECK_EQ(call_end_bytes(receive(&p.client, 0, 0), STATUS_SUCCESS),
+             0); /* of length 0: only switches indications on */
     CHECK(wait_until(&p.client, &p.client.indicated, 30));
     peer_close(p.peer);
     close_connection(&p.client);

@@ -14,8 +14,8 @@ struct listener {
     struct connection accepted;
 };
 
-static NTSTATUS NTAPI on_accept(PVOID context, ULONG flags, PSOCKADDR local, PSOCKADDR remote, PWSK_SOCKET socket, PVOID *socket_context,
-                                const WSK_CLIENT_CONNECTION_DISPATCH **dispatch)
+static NTSTATUS NTAPI on_accept(PVOID context, ULONG flags, PSOCKADDR local, PSOCKADDR remote, PWSK_SOCKET socket,
+                                PVOID *socket_context, const WSK_CLIENT_CONNECTION_DISPATCH **dispatch)
 {
     struct listener *listener = context;
 
@@ -72,12 +72,14 @@ static void listener_open(struct listener *listener, WSK_INSPECT_ACTION verdict)
     CHECK_EQ(open_socket(&listener->base, WSK_FLAG_LISTEN_SOCKET, &listen_events), STATUS_SUCCESS);
     listener->verdict = verdict;
     if (verdict != WskInspectMax)
-        CHECK_EQ(listen_functions(listener)->Basic.WskControlSocket(listener->base.socket, WskSetOption, SO_CONDITIONAL_ACCEPT, SOL_SOCKET,
-                                                                    sizeof on, &on, 0, NULL, NULL, NULL),
+        CHECK_EQ(listen_functions(listener)->Basic.WskControlSocket(listener->base.socket, WskSetOption,
+                                                                    SO_CONDITIONAL_ACCEPT, SOL_SOCKET, sizeof on, &on,
+                                                                    0, NULL, NULL, NULL),
                  STATUS_SUCCESS);
     CHECK_EQ(call_end(bind_socket(listener->base.socket, 0)), STATUS_SUCCESS);
     call = call_new(0);
-    call->returned = listen_functions(listener)->WskGetLocalAddress(listener->base.socket, (PSOCKADDR)&local, call->irp);
+    call->returned =
+        listen_functions(listener)->WskGetLocalAddress(listener->base.socket, (PSOCKADDR)&local, call->irp);
     CHECK_EQ(call_end(call), STATUS_SUCCESS);
     listener->port = RtlUshortByteSwap(local.sin_port);
 }
@@ -87,8 +89,8 @@ static struct call *accept_begin(struct listener *listener, SOCKADDR_IN *remote)
     struct call *call = call_new(0);
 
     connection_init(&listener->accepted);
-    call->returned = listen_functions(listener)->WskAccept(listener->base.socket, 0, &listener->accepted, &connection_events, NULL,
-                                                           (PSOCKADDR)remote, call->irp);
+    call->returned = listen_functions(listener)->WskAccept(listener->base.socket, 0, &listener->accepted,
+                                                           &connection_events, NULL, (PSOCKADDR)remote, call->irp);
     return call;
 }
 
@@ -217,7 +219,8 @@ static void conditional_accept_pending_then_accepted(void)
     CHECK(wait_until(&l.base, &l.inspections, 1));
     CHECK(!call_done(accepting));
     deciding = call_new(0);
-    deciding->returned = listen_functions(&l)->WskInspectComplete(l.base.socket, &l.inspected, WskInspectAccept, deciding->irp);
+    deciding->returned =
+        listen_functions(&l)->WskInspectComplete(l.base.socket, &l.inspected, WskInspectAccept, deciding->irp);
     CHECK_EQ(call_end(deciding), STATUS_SUCCESS);
     accept_end(&l, accepting);
     peer_close(peer);

@@ -99,8 +99,8 @@ static void R80_deregister_waits_for_sockets(void)
     KeInitializeEvent(&d.done, NotificationEvent, FALSE);
     CHECK_EQ(WskRegister(&npi, &d.registration), STATUS_SUCCESS);
     CHECK_EQ(WskCaptureProviderNPI(&d.registration, WSK_NO_WAIT, &provider), STATUS_SUCCESS);
-    call->returned = provider.Dispatch->WskSocket(provider.Client, AF_INET, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET, NULL, NULL,
-                                                  NULL, NULL, NULL, call->irp);
+    call->returned = provider.Dispatch->WskSocket(provider.Client, AF_INET, SOCK_STREAM, IPPROTO_TCP,
+                                                  WSK_FLAG_CONNECTION_SOCKET, NULL, NULL, NULL, NULL, NULL, call->irp);
     call_wait(call);
     socket = (PWSK_SOCKET)call->information;
     CHECK_EQ(call_end(call), STATUS_SUCCESS);
@@ -118,12 +118,12 @@ static void BF17_failing_creation(void)
     struct call *call = call_new(0);
 
     expect_rule("unsupported");
-    call->returned = wsk->WskSocket(wsk_client, 77, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET, NULL, NULL, NULL, NULL, NULL,
-                                    call->irp);
+    call->returned = wsk->WskSocket(wsk_client, 77, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET, NULL, NULL,
+                                    NULL, NULL, NULL, call->irp);
     CHECK_EQ(call_end(call), STATUS_INVALID_PARAMETER);
     call = call_new(0);
-    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_DGRAM, IPPROTO_UDP, WSK_FLAG_DATAGRAM_SOCKET, NULL, NULL, NULL, NULL, NULL,
-                                    call->irp);
+    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_DGRAM, IPPROTO_UDP, WSK_FLAG_DATAGRAM_SOCKET, NULL, NULL,
+                                    NULL, NULL, NULL, call->irp);
     CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
 }
 
@@ -144,23 +144,25 @@ static void unsupported_calls_complete_and_are_told(void)
     CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
     CHECK_EQ(rule_seen("unsupported"), 1);
     call = call_new(0);
-    call->returned = wsk->WskGetNameInfo(wsk_client, (PSOCKADDR)&address, sizeof address, &name, NULL, NI_NUMERICHOST, NULL, NULL, call->irp);
+    call->returned = wsk->WskGetNameInfo(wsk_client, (PSOCKADDR)&address, sizeof address, &name, NULL, NI_NUMERICHOST,
+                                         NULL, NULL, call->irp);
     CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
     CHECK_EQ(rule_seen("unsupported"), 2);
     call = call_new(0);
-    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_STREAM_SOCKET, NULL, &stream_events, NULL, NULL,
-                                    NULL, call->irp);
+    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_STREAM_SOCKET, NULL,
+                                    &stream_events, NULL, NULL, NULL, call->irp);
     CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
     CHECK_EQ(rule_seen("unsupported"), 3);
-    CHECK_EQ(wsk->WskControlClient(wsk_client, WSK_TRANSPORT_LIST_QUERY, 0, NULL, sizeof value, &value, &size, NULL), STATUS_NOT_SUPPORTED);
+    CHECK_EQ(wsk->WskControlClient(wsk_client, WSK_TRANSPORT_LIST_QUERY, 0, NULL, sizeof value, &value, &size, NULL),
+             STATUS_NOT_SUPPORTED);
     CHECK_EQ(rule_seen("unsupported"), 4);
 
     pair_open(&p, 0);
-    CHECK_EQ(functions(&p.client)->WskControlSocket(p.client.socket, WskSetOption, SO_LINGER, SOL_SOCKET, sizeof value, &value, 0, NULL, NULL,
-                                                    NULL),
+    CHECK_EQ(functions(&p.client)->WskControlSocket(p.client.socket, WskSetOption, SO_LINGER, SOL_SOCKET, sizeof value,
+                                                    &value, 0, NULL, NULL, NULL),
              STATUS_NOT_SUPPORTED);
-    CHECK_EQ(functions(&p.client)->Basic.WskControlSocket(p.client.socket, WskIoctl, SIO_WSK_QUERY_RECEIVE_BACKLOG, 0, 0, NULL, sizeof backlog,
-                                                          &backlog, &size, NULL),
+    CHECK_EQ(functions(&p.client)->Basic.WskControlSocket(p.client.socket, WskIoctl, SIO_WSK_QUERY_RECEIVE_BACKLOG, 0,
+                                                          0, NULL, sizeof backlog, &backlog, &size, NULL),
              STATUS_NOT_SUPPORTED);
     CHECK_EQ(rule_seen("unsupported"), 6);
     peer_close(p.peer);

@@ -124,7 +124,8 @@ static void buffers_of_several_mdls(void)
         second[i] = (UCHAR)((500 + i) % 251);
     pair_open_tiny(&p, 0);
     call->buffer.Mdl = IoAllocateMdl(first, sizeof first, FALSE, FALSE, NULL);
-    call->buffer.Mdl->Next = IoAllocateMdl(second, sizeof second, FALSE, FALSE, NULL); /* not built: Wine's never look built */
+    call->buffer.Mdl->Next =
+        IoAllocateMdl(second, sizeof second, FALSE, FALSE, NULL); /* not built: Wine's never look built */
     call->buffer.Offset = 100;
     call->buffer.Length = 500 + 3000;
     MmBuildMdlForNonPagedPool(call->buffer.Mdl);
@@ -159,7 +160,8 @@ static void R57_send_waits_for_the_window(void)
 
     pair_open_tiny(&p, 0);
     call = send_bytes(&p.client, 4000000, 0);
-    CHECK_EQ(call_end(receive(&p.client, 0, WSK_FLAG_WAITALL | WSK_FLAG_DRAIN)), STATUS_INVALID_PARAMETER); /* time passes */
+    CHECK_EQ(call_end(receive(&p.client, 0, WSK_FLAG_WAITALL | WSK_FLAG_DRAIN)),
+             STATUS_INVALID_PARAMETER); /* time passes */
     CHECK(!call_done(call));
     peer_receive(p.peer, 4000000);
     CHECK_EQ(call_end_bytes(call, STATUS_SUCCESS), 4000000);
@@ -290,11 +292,11 @@ static void options(void)
         SIZE_T size = 0;
         struct call *call = call_new(0);
 
-        call->returned = basic->WskControlSocket(p.client.socket, WskSetOption, settable[i].name, settable[i].level, sizeof value, &value, 0,
-                                                 NULL, NULL, call->irp);
+        call->returned = basic->WskControlSocket(p.client.socket, WskSetOption, settable[i].name, settable[i].level,
+                                                 sizeof value, &value, 0, NULL, NULL, call->irp);
         CHECK_EQ(call_end(call), STATUS_SUCCESS);
-        CHECK_EQ(basic->WskControlSocket(p.client.socket, WskGetOption, settable[i].name, settable[i].level, 0, NULL, sizeof back, &back,
-                                         &size, NULL),
+        CHECK_EQ(basic->WskControlSocket(p.client.socket, WskGetOption, settable[i].name, settable[i].level, 0, NULL,
+                                         sizeof back, &back, &size, NULL),
                  STATUS_SUCCESS);
         CHECK_EQ(back, value);
         CHECK_EQ(size, sizeof back);
@@ -317,12 +319,14 @@ static void send_ex_and_receive_ex(void)
     CHECK_EQ(call_end_bytes(call, STATUS_SUCCESS), 4);
     peer_receive(p.peer, 4);
     call = call_new(4);
-    call->returned = functions(&p.client)->WskSendEx(p.client.socket, &call->buffer, 0, sizeof control, &control, call->irp);
+    call->returned =
+        functions(&p.client)->WskSendEx(p.client.socket, &call->buffer, 0, sizeof control, &control, call->irp);
     CHECK_EQ(call_end(call), STATUS_NOT_SUPPORTED);
 
     peer_send(p.peer, 3);
     call = call_new(3);
-    call->returned = functions(&p.client)->WskReceiveEx(p.client.socket, &call->buffer, WSK_FLAG_WAITALL, &length, &control, NULL, call->irp);
+    call->returned = functions(&p.client)->WskReceiveEx(p.client.socket, &call->buffer, WSK_FLAG_WAITALL, &length,
+                                                        &control, NULL, call->irp);
     CHECK_EQ(call_end_bytes(call, STATUS_SUCCESS), 3);
     CHECK_EQ(length, 0);
     peer_close(p.peer);

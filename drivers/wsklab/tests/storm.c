@@ -54,11 +54,15 @@ static void *storm(void *argument)
     for (uint32_t i = 1; i <= rounds; i++) {
         uint32_t conn = base + i, id = 10 * i;
         uint32_t op = rand_r(&seed) % 2 ? WSKLAB_OP_OPEN : WSKLAB_OP_SOCKET_CONNECT;
-        give(op, (WSKLAB_COMMAND){.id = id, .conn = conn, .cookie = conn, .mask = 0xc0, .count = rand_r(&seed) % 3,
-                                  .length = 3});
-        give(WSKLAB_OP_CALLBACK,
-             (WSKLAB_COMMAND){.conn = conn, .mask = 0xc0, .hold_us = 50, .action = rand_r(&seed) % 5,
-                              .take = rand_r(&seed) % 4, .length = 8, .count = 1});
+        give(op, (WSKLAB_COMMAND){
+                     .id = id, .conn = conn, .cookie = conn, .mask = 0xc0, .count = rand_r(&seed) % 3, .length = 3});
+        give(WSKLAB_OP_CALLBACK, (WSKLAB_COMMAND){.conn = conn,
+                                                  .mask = 0xc0,
+                                                  .hold_us = 50,
+                                                  .action = rand_r(&seed) % 5,
+                                                  .take = rand_r(&seed) % 4,
+                                                  .length = 8,
+                                                  .count = 1});
         if (rand_r(&seed) % 3 == 0)
             sleep_ms(rand_r(&seed) % 4); /* so that commands fall into every phase; nothing depends on it */
         give(WSKLAB_OP_SEND, (WSKLAB_COMMAND){.id = id + 3, .conn = conn, .length = 100, .count = 2});

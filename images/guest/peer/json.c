@@ -60,8 +60,10 @@ static const char *parse_string(char **at)
 
 static bool parse_word(char **at, struct json_field *field)
 {
-    static const struct { const char *word; enum json_kind kind; } words[] = {
-        {"true", JSON_TRUE}, {"false", JSON_FALSE}, {"null", JSON_NULL}};
+    static const struct {
+        const char *word;
+        enum json_kind kind;
+    } words[] = {{"true", JSON_TRUE}, {"false", JSON_FALSE}, {"null", JSON_NULL}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t length = strlen(words[i].word);
         if (!strncmp(*at, words[i].word, length)) {

@@ -192,8 +192,9 @@ static const struct verb {
     {"await", do_await, " sock for timeout_ms "},
     {"shutdown", do_shutdown, " sock how "},
     {"close", do_close, " sock linger "},
-    {"option", do_option, " sock linger nodelay cork keepalive keepidle keepintvl keepcnt user_timeout_ms rcvbuf sndbuf"
-                          " quickack linger2 window_clamp "},
+    {"option", do_option,
+     " sock linger nodelay cork keepalive keepidle keepintvl keepcnt user_timeout_ms rcvbuf sndbuf"
+     " quickack linger2 window_clamp "},
     {"state", do_state, " sock "},
     {"repair_close", do_repair_close, " sock "},
     {"destroy", do_destroy, " sock "},

@@ -47,8 +47,8 @@ void do_option(void)
 void do_state(void)
 {
     /* By number, include/net/tcp_states.h of Linux; 0 is no state. */
-    static const char *const states[] = {"?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
-                                         "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING"};
+    static const char *const states[] = {"?",         "ESTABLISHED", "SYN_SENT",   "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
+                                         "TIME_WAIT", "CLOSE",       "CLOSE_WAIT", "LAST_ACK", "LISTEN",    "CLOSING"};
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
     int unread = 0, unsent = 0, fd = named(text("sock", "0"));

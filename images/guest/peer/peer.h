@@ -38,7 +38,6 @@ int named(const char *name);
 bool keep(const char *name, int fd);
 void forget(const char *name);
 
-
 int port_of(const struct sockaddr_storage *address);
 socklen_t size_of(const struct sockaddr_storage *address);
 bool set_linger(int fd, long long seconds); /* -1: off */
@@ -68,6 +67,5 @@ void do_destroy(void);
 void do_accept_many(void);
 void do_connect_many(void);
 void do_close_many(void);
-
 
 #endif

@@ -207,8 +207,10 @@ void do_connect(void)
 
 void do_shutdown(void)
 {
-    static const struct { const char *name; int how; } ways[] = {
-        {"read", SHUT_RD}, {"write", SHUT_WR}, {"both", SHUT_RDWR}};
+    static const struct {
+        const char *name;
+        int how;
+    } ways[] = {{"read", SHUT_RD}, {"write", SHUT_WR}, {"both", SHUT_RDWR}};
     const char *how = text("how", "write"), *name = text("sock", "0");
     size_t i = 0;
     while (i < sizeof ways / sizeof *ways && strcmp(ways[i].name, how))

@@ -54,8 +54,8 @@ static int ask_kernel(struct destroy_request *request)
         return errno;
     if (send(netlink, request, sizeof *request, 0) < 0)
         error = errno;
-    else if (recv(netlink, &reply, sizeof reply, 0) >= (ssize_t)(sizeof reply.header + sizeof reply.body)
-             && reply.header.nlmsg_type == NLMSG_ERROR)
+    else if (recv(netlink, &reply, sizeof reply, 0) >= (ssize_t)(sizeof reply.header + sizeof reply.body) &&
+             reply.header.nlmsg_type == NLMSG_ERROR)
         error = -reply.body.error;
     close(netlink);
     return error;
@@ -69,13 +69,16 @@ void do_destroy(void)
     int fd = named(text("sock", "0"));
     if (fd < 0)
         return;
-    if (getsockname(fd, (struct sockaddr *)&own, &own_size) || getpeername(fd, (struct sockaddr *)&other, &other_size)) {
+    if (getsockname(fd, (struct sockaddr *)&own, &own_size) ||
+        getpeername(fd, (struct sockaddr *)&other, &other_size)) {
         fail_errno("destroy", errno);
         return;
     }
     struct destroy_request request = {
         .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-        .body = {.sdiag_family = (__u8)own.ss_family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u,
+        .body = {.sdiag_family = (__u8)own.ss_family,
+                 .sdiag_protocol = IPPROTO_TCP,
+                 .idiag_states = ~0u,
                  .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}},
     };
     identify(&own, &request.body.id.idiag_sport, request.body.id.idiag_src);

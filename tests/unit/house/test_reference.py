@@ -28,7 +28,7 @@ def rows() -> list[list[str]]:
 
 def requirements() -> tuple[list[str], set[str]]:
     """The numbers that the coverage table knows, and those that were never given."""
-    data = yaml.safe_load((ROOT / "orchestrator" / "requirements.yaml").read_text())
+    data = yaml.safe_load((ROOT / "orchestrator" / "trials" / "requirements.yaml").read_text())
     return list(data["entries"]), set(data["unassigned"])
 
 

@@ -130,6 +130,11 @@ def test_a_send_that_was_never_answered_leaves_the_stream_open() -> None:
     assert why(received(recording, 3, pattern(0, 6))) == ()
 
 
+def test_what_anothers_driver_sends_is_not_known() -> None:
+    recording = opened().add("lab", "foreign", name="pinger").add("driver", "open", 0)
+    assert why(reply(recording, "receive", b"ping\n")) == ()
+
+
 def test_a_short_send_is_named() -> None:
     recording = opened().call("send", 3, length=8, seed=0).done("send", 3, 0, 7)
     recording.step("driver", "send", ops=[3], expect="success", length=8)

@@ -148,14 +148,13 @@ def test_a_callback_that_does_not_return_keeps_everything_else_from_coming() -> 
         Fake(peer_table=HEADING + row(timer=2)),
         Fake(peer_table=LabError("'cat' did not end")),
         Fake(barrier=DeadlinePassed("no answer")),
-        Fake(state=AgentError("Access denied.", 5)),
     ],
 )
 def test_whoever_has_something_to_do_or_cannot_be_asked_makes_the_wait_last(fake: Fake) -> None:
     assert fake.reached() is None
 
 
-@pytest.mark.parametrize("error", [AgentSilent("no answer"), MachineLost("gone")])
+@pytest.mark.parametrize("error", [AgentSilent("no answer"), MachineLost("gone"), AgentError("gone", 5)])
 def test_a_target_that_gives_no_answer_is_no_quiet_one(error: Exception) -> None:
     with pytest.raises(type(error)):
         Fake(state=error).reached()

@@ -185,7 +185,7 @@ def test_controls_are_shown_as_escapes() -> None:
 
 
 def test_the_check_of_a_folder_goes_on_past_every_wrong_file(tmp_path: Path) -> None:
-    good = Path(__file__).parents[3] / "orchestrator" / "scenarios" / "linger-zero.yaml"
+    good = Path(__file__).parents[3] / "orchestrator" / "scenario" / "files" / "linger-zero.yaml"
     (tmp_path / "a-key.yaml").write_text("? {a: b}\n: c")
     (tmp_path / "b-deep.yaml").write_text("[" * 100_000)
     fifo(tmp_path / "c-fifo.yaml")

@@ -103,5 +103,5 @@ def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypa
 def test_everything_that_is_found_here_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSKLAB_ACCEL", "tcg")  # nothing is booted here
     findings = list(doctor.host(tmp_path / "not-there", tmp_path))
-    assert len({finding.what for finding in findings}) == len(findings) == 10
+    assert len({finding.what for finding in findings}) == len(findings) == 11
     assert all(finding.next for finding in findings if finding.verdict != "ok")

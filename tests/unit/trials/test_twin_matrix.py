@@ -20,7 +20,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, observed
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials import twin_matrix, twin_runs
+from wsklab.orchestrator.trials import tables, twin_matrix, twin_runs
 from wsklab.orchestrator.trials.twin_matrix import Row
 
 TWIN = Twin(
@@ -139,11 +139,10 @@ def test_the_matrix_is_one_line_a_twin(capsys: pytest.CaptureFixture[str]) -> No
     correct = {f"scenario-{n}": Row(f"scenario-{n}", "pass") for n in range(12)}
     caught = {f"scenario-{n}": Row(f"scenario-{n}", "fail", ("x",)) for n in range(11)}
     other = TWIN.model_copy(update={"name": "gaps", "verdict": "inconclusive"})
-    Console().twin_matrix(
-        twin_matrix.document(
-            {TWIN.name: caught, "gaps": {"scenario-1": Row("scenario-1", "pass")}}, [TWIN, other], correct
-        )
+    matrix = twin_matrix.document(
+        {TWIN.name: caught, "gaps": {"scenario-1": Row("scenario-1", "pass")}}, [TWIN, other], correct
     )
+    tables.show_twin_matrix(Console(), matrix)
     shown = capsys.readouterr().out
     assert "(correct)     ✓✓✓✓✓✓✓✓✓✓✓  nothing" in shown
     assert "ignores-flag  ✗✗✗✗✗✗✗✗✗✗✗  scenario-0, scenario-1, scenario-2 (+8)" in shown

@@ -129,7 +129,7 @@ def test_programs_that_newer_versions_lack_are_not_called() -> None:
 def test_the_scripts_and_the_stage_machine_speak_the_same_words() -> None:
     said = "".join((contents.GUEST / name).read_text() for name in SCRIPTS)
     announced = set(re.findall(r"Send-Marker 'stage=(\w+)'", said))
-    answer = contents.answers.make(settings_of("windows-2022")).decode()
+    answer = contents.answer_file.make(settings_of("windows-2022")).decode()
     announced |= set(re.findall(r"stage=(\w+)", answer))
     assert announced == set(stages.MARKED)
     assert f"{PREFIX} $($Settings.nonce) " in said
