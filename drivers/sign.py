@@ -77,7 +77,7 @@ def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
     """
     if shutil.which("osslsigncode") is None:
         raise DriverError("osslsigncode is missing: install the package osslsigncode.")
-    options = ["-h", "sha256", "-ph", "-n", "wsklab", "-certs", str(pair.certificate), "-key", str(pair.key)]
+    options = ["-h", "sha256", "-n", "wsklab", "-certs", str(pair.certificate), "-key", str(pair.key)]
     signed.unlink(missing_ok=True)
     done = subprocess.run(
         ["osslsigncode", "sign", *options, "-in", str(driver), "-out", str(signed)],

@@ -1,11 +1,14 @@
 """Which of Hyper-V's interfaces this host's KVM can offer a Windows guest.
 
 QEMU does not merely refuse what KVM lacks: some of these flags end it with a failed assertion at once. So a stopped
-machine without a disk is started with each candidate, and the richest one that answers is taken.
+machine is started with each candidate, and the richest one that answers and can be saved is taken: QEMU starts with
+a CPU that no snapshot can hold (`migratable=no`), and says so only when one is wanted.
 """
 
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from wsklab.qemu.profile import Profile
 
@@ -31,13 +34,22 @@ def candidates(profile: Profile) -> Iterator[Profile]:
 
 
 def _starts(profile: Profile) -> bool:
+    with tempfile.TemporaryDirectory(prefix="wsklab-") as folder:
+        return _saves(profile, Path(folder) / "probe.qcow2")
+
+
+def _saves(profile: Profile, disk: Path) -> bool:
+    """Whether a stopped machine starts, and its state can be saved on an empty disk; needs no guest."""
     command = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-S",
         "-machine", "q35,accel=kvm", "-m", "64", "-cpu", ",".join([profile.cpu["kvm"], *profile.hyperv]),
-        "-monitor", "stdio",
+        "-drive", f"if=none,format=qcow2,file={str(disk).replace(',', ',,')}", "-monitor", "stdio",
     ]  # fmt: skip
+    make = ["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "1M"]
     try:
-        done = subprocess.run(command, input=b"quit\n", capture_output=True, timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        subprocess.run(make, capture_output=True, timeout=_PATIENCE, check=True)
+        words = b"savevm probe\nquit\n"
+        done = subprocess.run(command, input=words, capture_output=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.SubprocessError):
         return False
-    return done.returncode == 0
+    return done.returncode == 0 and b"Error" not in done.stdout

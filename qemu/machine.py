@@ -29,6 +29,8 @@ from wsklab.qemu.tpm import Tpm
 
 LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold disk
 SNAPSHOT_PATIENCE = 60.0
+PER_GIB = 30.0
+"""Seconds more for each GiB of memory that is written or read."""
 SERIAL_BUFFER = 1 << 20  # bytes that a guest may say while our Python is busy
 
 EventKind = Literal["panic", "shutdown", "reset", "died", "last-words", "bugcheck", "exception", "stops"]
@@ -213,7 +215,7 @@ class Machine:
             self.resume()
 
     def _snapshot_command(self, command: str) -> None:
-        if said := self.qmp.hmp(command, within(SNAPSHOT_PATIENCE)).strip():
+        if said := self.qmp.hmp(command, within(snapshot_patience(self.profile.memory_mib))).strip():
             raise MachineError(f"{self.name}: {command}: {said}")
 
     def interrupt(self, why: str) -> None:
@@ -398,6 +400,11 @@ class Machine:
             return
         for subscriber in list(self._subscribers):
             subscriber(MachineEvent(t_ns, kind, detail))
+
+
+def snapshot_patience(memory_mib: int) -> float:
+    """The seconds that saving or going back may take."""
+    return SNAPSHOT_PATIENCE + PER_GIB * memory_mib / 1024
 
 
 def create_overlay(base: Path | None, overlay: Path) -> None:

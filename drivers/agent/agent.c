@@ -6,8 +6,12 @@
 #include <stdio.h>
 
 static char line[LINE_BYTES];
+static char request_text[LINE_BYTES];
+static FRAME frame = {.text = request_text, .size = sizeof request_text};
 static char reply_text[REPLY_BYTES];
-static int64_t current_id; /* of the request in progress */
+static size_t reply_used;      /* bytes of the last answer, kept for a request that comes again */
+static int64_t current_id;     /* of the request in progress, or of the last one */
+static uint32_t current_check; /* 0: it had none, and is never taken for another */
 
 static const struct {
     const char *name;
@@ -65,25 +69,35 @@ static void put_error(JSON_WRITER *reply, DWORD code, const char *error)
     json_put_number(reply, "code", code);
 }
 
+static bool send_reply(const JSON_WRITER *reply)
+{
+    reply_used = reply->used;
+    return line_write(reply_text, reply_used);
+}
+
 static bool answer_failure(DWORD code, const char *error)
 {
     JSON_WRITER reply;
     start_reply(&reply, current_id, false);
     put_error(&reply, code, error);
     json_end(&reply);
-    return line_write(reply.text, reply.used);
+    return send_reply(&reply);
 }
 
-static bool answer(bool too_long)
+static bool answer(void)
 {
     JSON_OBJECT request = {.count = 0};
     JSON_WRITER reply;
     CALL call = {.request = &request, .reply = &reply};
-    current_id = 0;
-    const char *wrong = too_long ? "the line is too long" : json_read(line, &request);
+    int64_t id = 0;
+    const char *wrong = json_read(request_text, &request);
+    (void)json_number(&request, "id", &id);
+    if (!wrong && frame.check && frame.check == current_check && id == current_id)
+        return line_write(reply_text, reply_used);
+    current_id = wrong ? 0 : id;
+    current_check = wrong ? 0 : frame.check;
     if (wrong)
         return answer_failure(ERROR_INVALID_DATA, wrong);
-    (void)json_number(&request, "id", &current_id);
 
     start_reply(&reply, current_id, true);
     DWORD code = execute(&call);
@@ -92,15 +106,33 @@ static bool answer(bool too_long)
     json_end(&reply);
     if (reply.cut)
         return answer_failure(ERROR_INSUFFICIENT_BUFFER, "the answer is too long");
-    return line_write(reply.text, reply.used);
+    return send_reply(&reply);
+}
+
+static bool confirm_piece(void)
+{
+    char text[32];
+    return line_write(text, (size_t)snprintf(text, sizeof text, "{\"more\":%u}\n", (unsigned)frame.used));
 }
 
 static void serve(void)
 {
+    static const char damaged[] = "{\"damaged\":1}\n";
     bool going = true, too_long;
     while (going && line_read(line, sizeof line, &too_long)) {
-        if (line[0] || too_long)
-            going = answer(too_long);
+        switch (frame_take(&frame, line, too_long)) {
+        case FRAME_NOTHING:
+            break;
+        case FRAME_PIECE:
+            going = confirm_piece();
+            break;
+        case FRAME_REQUEST:
+            going = answer();
+            break;
+        case FRAME_DAMAGED:
+            going = line_write(damaged, sizeof damaged - 1);
+            break;
+        }
     }
     fprintf(stderr, "wskagent: the serial line is gone: error %lu\n", GetLastError());
 }

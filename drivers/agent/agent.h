@@ -4,8 +4,11 @@
  * It answers one-line JSON requests on a serial line, one after the other, for ever:
  *   {"id":7,"op":"ping","token":"x"}  ->  {"id":7,"ok":true,"token":"x","time_ms":1700000000000}
  *   failure                           ->  {"id":7,"ok":false,"error":"what went wrong","code":2}
+ * A request that comes twice is done once and answered twice. What was no whole request is answered with
+ * {"damaged":1}, a piece of a long one with {"more":bytes so far} (frame.h).
  *
  *   agent.c    the requests and the table of operations
+ *   frame.c    the lines in which requests come
  *   line.c     the serial line
  *   device.c   ioctl, close_device
  *   service.c  service
@@ -24,9 +27,10 @@
 #endif
 #include <windows.h>
 
+#include "frame.h"
 #include "json.h"
 
-#define AGENT_VERSION 1
+#define AGENT_VERSION 2
 #define LINE_BYTES (1024 * 1024)   /* the longest request */
 #define DATA_BYTES (256 * 1024)    /* the most bytes in one answer or one block of a file */
 #define REPLY_BYTES (3 * DATA_BYTES + 4096)

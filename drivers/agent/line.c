@@ -3,6 +3,8 @@
  */
 #include "agent.h"
 
+#define QUEUE_BYTES (64 * 1024) /* serial.sys has 4096 unless it is asked for more; what does not fit is lost */
+
 static HANDLE port_handle = INVALID_HANDLE_VALUE;
 static char pending[16 * 1024]; /* read and not yet handed out */
 static DWORD pending_at, pending_end;
@@ -20,14 +22,19 @@ bool line_open(const char *port)
     if (port_handle == INVALID_HANDLE_VALUE)
         return false;
 
-    DCB state = {.DCBlength = sizeof state,
-                 .BaudRate = CBR_115200,
-                 .fBinary = TRUE,
-                 .ByteSize = 8,
-                 .Parity = NOPARITY,
-                 .StopBits = ONESTOPBIT,
-                 .fDtrControl = DTR_CONTROL_ENABLE,
-                 .fRtsControl = RTS_CONTROL_ENABLE};
+    (void)SetupComm(port_handle, QUEUE_BYTES, QUEUE_BYTES); /* a wish: requests come in pieces that need less */
+    DCB state = {.DCBlength = sizeof state};
+    if (!GetCommState(port_handle, &state)) /* for what is not named below: a zero XonChar and XoffChar are refused */
+        return false;
+    state.BaudRate = CBR_115200;
+    state.ByteSize = 8;
+    state.Parity = NOPARITY;
+    state.StopBits = ONESTOPBIT;
+    state.fBinary = TRUE;
+    state.fParity = state.fNull = state.fErrorChar = state.fAbortOnError = FALSE;
+    state.fOutX = state.fInX = state.fOutxCtsFlow = state.fOutxDsrFlow = state.fDsrSensitivity = FALSE;
+    state.fDtrControl = DTR_CONTROL_ENABLE;
+    state.fRtsControl = RTS_CONTROL_ENABLE;
     COMMTIMEOUTS waits = {0}; /* a read waits until it has all it asked for */
     return SetCommState(port_handle, &state) && SetCommTimeouts(port_handle, &waits);
 }

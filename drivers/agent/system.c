@@ -7,10 +7,19 @@
 
 #define UNIX_EPOCH_MS 11644473600000ll /* since 1601, where Windows counts from */
 
+typedef VOID(WINAPI *SYSTEM_TIME)(FILETIME *);
+
 static int64_t now_ms(void)
 {
+    static SYSTEM_TIME system_time;
     FILETIME time;
-    GetSystemTimePreciseAsFileTime(&time); /* the plain one may be old in a guest just restored */
+    if (!system_time) { /* the plain one may be old in a guest just restored; systems before Windows 8 have no other */
+        HMODULE kernel = GetModuleHandleA("kernel32.dll");
+        system_time = (SYSTEM_TIME)(void *)GetProcAddress(kernel, "GetSystemTimePreciseAsFileTime");
+        if (!system_time)
+            system_time = GetSystemTimeAsFileTime;
+    }
+    system_time(&time);
     int64_t units = (int64_t)((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime);
     return units / 10000 - UNIX_EPOCH_MS;
 }
@@ -60,6 +69,10 @@ DWORD op_versions(CALL *call)
 /* Wine sets no clock (ERROR_PRIVILEGE_NOT_HELD, whoever asks); the Linux under it does: clock_settime(2). */
 static bool set_linux_time(int64_t unix_ms)
 {
+#ifndef __x86_64__
+    (void)unix_ms; /* our Wine is of 64 bits */
+    return false;
+#else
     enum { SYS_clock_settime = 227, LX_CLOCK_REALTIME = 0 };
     int64_t time[2] = {unix_ms / 1000, unix_ms % 1000 * 1000000}; /* struct timespec */
     int64_t result;
@@ -68,6 +81,7 @@ static bool set_linux_time(int64_t unix_ms)
                      : "a"((int64_t)SYS_clock_settime), "D"((int64_t)LX_CLOCK_REALTIME), "S"(time)
                      : "rcx", "r11", "memory");
     return result == 0;
+#endif
 }
 
 DWORD op_set_time(CALL *call)

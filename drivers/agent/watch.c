@@ -10,14 +10,14 @@
 #define LOOK_MS 200
 
 static volatile LONG busy; /* 1: a call is in progress; who sets it back to 0 goes on serving */
-static volatile LONG64 deadline;
+static volatile LONG deadline; /* of GetTickCount, which starts over after 49 days: only differences count */
 
 static DWORD WINAPI look(void *unused)
 {
     (void)unused;
     for (;;) {
         Sleep(LOOK_MS); /* there is nothing to wait on: the one who could signal is stuck */
-        if (busy && (LONG64)GetTickCount64() > deadline && InterlockedCompareExchange(&busy, 0, 1) == 1)
+        if (busy && (LONG)(GetTickCount() - (DWORD)deadline) > 0 && InterlockedCompareExchange(&busy, 0, 1) == 1)
             break;
     }
     devices_forget();
@@ -36,7 +36,7 @@ bool watch_start(void)
 
 void watch_begin(DWORD limit_ms)
 {
-    InterlockedExchange64(&deadline, (LONG64)GetTickCount64() + limit_ms);
+    InterlockedExchange(&deadline, (LONG)(GetTickCount() + limit_ms));
     InterlockedExchange(&busy, 1);
 }
 

@@ -56,6 +56,7 @@
 #define WSKLAB_IOCTL_STATE 0x222008u
 
 /* Commands. "conn" is a number chosen by the caller; it lives from the command that makes it until CLOSE is done. */
+/* clang-format off: the comments are a table */
 enum wsklab_op {
     WSKLAB_OP_CANARY = 1,         /* token */
     WSKLAB_OP_SOCKET = 2,         /* conn kind local.family cookie options */
@@ -78,12 +79,13 @@ enum wsklab_op {
     WSKLAB_OP_CLOSE_ALL = 16, /* everything; ends with ev=clean */
     WSKLAB_OP_CANCEL = 17, /* conn target = id of the operation: IoCancelIrp */
     WSKLAB_OP_RELEASE = 18, /* conn: give retained indications back */
-    WSKLAB_OP_CONTROL =
-        19, /* conn kind = 0 set option, 1 get option, 2 ioctl; code level length data; count = bytes wanted */
+    WSKLAB_OP_CONTROL = 19, /* conn kind = 0 set option, 1 get option, 2 ioctl; code level length data;
+                                     count = bytes wanted */
     WSKLAB_OP_ADDRESSES = 20, /* conn */
     WSKLAB_OP_CALLBACK = 21, /* conn mask = which events; hold_us, then action with its flags length count seed;
                                      take = what WskReceiveEvent does, take_length */
 };
+/* clang-format on */
 
 enum wsklab_kind { WSKLAB_KIND_CONNECTION = 0, WSKLAB_KIND_LISTEN = 1 };
 

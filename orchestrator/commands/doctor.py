@@ -196,7 +196,8 @@ class Examination:
         for what, name in ENDINGS:
             with self._step(what, f"see evidence/{name}, or run `wsklab run {name}`") as done:
                 done.append(self._ending(lab, name))
-        with self._step("snapshot", "see lab-1/target/qmp.log; `wsklab run --shared` does without going back") as done:
+        without = "see lab-1/target/qmp.log; `wsklab run --cold --shared` needs no snapshot at all"
+        with self._step("snapshot", without) as done:
             done.append(self._snapshot(lab))
         with self._step("unload", "a driver that cannot be unloaded keeps sockets or IRPs") as done:
             verdict, reasons = unload(lab)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,9 +15,11 @@ from wsklab import images
 from wsklab.drivers.build import build_standin
 from wsklab.images import windows
 from wsklab.images.errors import ImageError
+from wsklab.images.store import Store
 from wsklab.images.windows import Media
 from wsklab.orchestrator.commands import windows_images
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import NOT_PROVEN
 
@@ -36,6 +40,7 @@ def listing(as_json: bool) -> None:
             "built": image.manifest.built,
             "size_bytes": image.manifest.size_bytes,
             "folder": str(image.folder),
+            "lasts": find.lasts(image, datetime.now(UTC)) if image.manifest.kind == "windows" else "",
             "packages": len(image.manifest.packages),
         }
         for image in stored
@@ -49,25 +54,27 @@ def listing(as_json: bool) -> None:
             f"{row['name']:10} {int(str(row['size_bytes'])) >> 20:5} MiB  built {row['built']}  "
             f"{str(row['key'])[:12]}  {row['folder']}"
         )
+        if row["lasts"]:
+            click.echo(f"{'':10}     {row['lasts']}")
     for name in unbuilt:
         click.echo(f"{name:10}     not built; `wsklab image build {name}` makes it")
     windows_images.list_known({image.name for image in stored})
 
 
-def build(names: Sequence[str], force: bool, media: Media) -> None:
+def build(names: Sequence[str], force: bool, media: Media, again: str | None = None) -> None:
     """Build by recipe name; what the store has is not built again unless forced."""
     console = Console()
     known = [*images.names(), *windows.names()]
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"there is no image {unknown[0]!r}; there are: {', '.join(known)}")
     strangers = [name for name in names if name not in windows.names()]
-    if strangers and media != Media():
-        raise UsageError(f"{strangers[0]} is not made from media: --iso, --virtio-win and --openssh are for "
+    if strangers and (media != Media() or again):
+        raise UsageError(f"{strangers[0]} is not made from media: --iso, --virtio-win, --openssh and --from are for "
                          f"{', '.join(windows.names())}")  # fmt: skip
     for name in names:
         with console.step(f"image {name}", makes=True):
             if name in windows.names():
-                image = windows_images.build(name, media, force, console)
+                image = windows_images.build(name, media, force, again, console)
             else:
                 make = images.build if force else images.ensure
                 image = make(name, inputs(console), console.progress)
@@ -93,11 +100,23 @@ def verify(names: Sequence[str], as_json: bool) -> int:
 
 
 def remove(names: Sequence[str]) -> None:
-    """Take images out of the store."""
-    _in_store(names)
+    """Take images out of the store, and with them what is kept of the making of a Windows image."""
+    store = Store(images.cache_folder())
+    work = {
+        name: folder
+        for name in names
+        if name in windows.names() and (folder := windows.work_folder(store, name)).exists()
+    }
+    stored = {image.name for image in images.listing()}
+    _in_store([name for name in names if name not in work])
     for name in names:
-        for image in images.remove(name):
-            click.echo(f"removed {image.name} {image.manifest.key[:12]}")
+        if name in stored:
+            for image in images.remove(name):
+                click.echo(f"removed {image.name} {image.manifest.key[:12]}")
+        if name in work:
+            with store.building(name, click.echo):  # nobody is at it
+                shutil.rmtree(work[name])
+            click.echo(f"removed the installed disk and the unfinished work for {name}")
 
 
 def _in_store(names: Sequence[str]) -> None:
@@ -126,13 +145,24 @@ def list_command(as_json: bool) -> None:
 @click.option("--iso", type=click.Path(path_type=Path), metavar="FILE", help="Windows: your own installation ISO.")
 @click.option("--virtio-win", type=click.Path(path_type=Path), metavar="FILE", help="Windows: the drivers' ISO.")
 @click.option("--openssh", type=click.Path(path_type=Path), metavar="FILE", help="Windows: OpenSSH-Win64.zip.")
+@click.option(
+    "--from",
+    "again",
+    type=click.Choice(["install", "provision", "pack", "verify"]),
+    help="Windows: do this step again, and those after it.",
+)
 def build_command(
-    names: tuple[str, ...], force: bool, iso: Path | None, virtio_win: Path | None, openssh: Path | None
+    names: tuple[str, ...],
+    force: bool,
+    iso: Path | None,
+    virtio_win: Path | None,
+    openssh: Path | None,
+    again: str | None,
 ) -> None:
     """Build images by recipe name; windows-* from the media that you name."""
     from wsklab.images.windows import Media
 
-    build(names, force, Media(iso, virtio_win, openssh))
+    build(names, force, Media(iso, virtio_win, openssh), again)
 
 
 @command.command("verify")

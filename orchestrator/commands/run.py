@@ -125,7 +125,12 @@ def ended(results: Results) -> int:
     help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
     "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.",
 )
-@click.option("--verifier", "verify", metavar="standard", help="Windows: have Driver Verifier watch the driver.")
+@click.option(
+    "--verifier",
+    "verify",
+    metavar="SET",
+    help="Windows: have Driver Verifier watch the driver: standard, memory, irql, io or low-resources.",
+)
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option(

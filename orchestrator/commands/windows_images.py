@@ -14,13 +14,15 @@ from wsklab.images import windows
 from wsklab.images.store import Image, Store
 from wsklab.images.windows.media.catalogue import catalogue
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.guest.windows_tools import require_tools
 from wsklab.orchestrator.results.console import Console
 from wsklab.qemu import accel
 
 
-def build(name: str, media: windows.Media, force: bool, console: Console) -> Image:
+def build(name: str, media: windows.Media, force: bool, again: str | None, console: Console) -> Image:
     """Make a Windows image, or go on where an earlier attempt failed. Raises UsageError for media that will not do."""
     cache = images.cache_folder()
+    require_tools()
     try:
         windows.require(name, media)
         inputs = {
@@ -32,7 +34,7 @@ def build(name: str, media: windows.Media, force: bool, console: Console) -> Ima
             peer = images.ensure("peer", {}, console.progress)
             return accel.choose(peer.kernel, peer.initrd, cache)
 
-        return windows.build(name, media, inputs, accelerator, Store(cache), console.progress, force)
+        return windows.build(name, media, inputs, accelerator, Store(cache), console.progress, force, again)
     except windows.WrongMedium as error:
         raise UsageError(str(error)) from None
 

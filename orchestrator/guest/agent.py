@@ -1,10 +1,17 @@
-"""The agent's control line (COM2): one JSON object a line each way. It needs no network and survives snapshots."""
+"""The agent's control line (COM2): one JSON object a line each way. It needs no network and survives snapshots.
+
+Bytes may be lost on the way to the guest, whose serial driver has a buffer with an end. So a request carries a
+checksum, a long one goes in pieces that are confirmed, and one that was lost is sent once more: the agent does a
+request once, however often it comes (drivers/agent/frame.h).
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +26,13 @@ PATIENCE = 20.0
 
 CHUNK = 24 * 1024
 """Bytes of a file per request: a line stays far below the agent's limit and the UART's patience."""
+
+
+PIECE = 2000
+"""Bytes of a request that go at once: two pieces fit into the 4096 of serial.sys."""
+
+UNCHECKED = 1
+"""The last version of the agent that knew no checksums."""
 
 
 class Refused(LabError):
@@ -38,6 +52,10 @@ class AgentSilent(LabError):
     """The agent did not answer in time: it, or the call into the driver that it makes, hangs."""
 
 
+class LineLost(LabError):
+    """A request was lost twice on the way to the agent, which is alive: the line is bad, no driver is to blame."""
+
+
 class Agent:
     """Requests to `wskagent.exe`, one at a time; answers come back by number on the reader thread of the line."""
 
@@ -47,7 +65,11 @@ class Agent:
         self._check = check
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
-        self._next = 1
+        self._next = secrets.randbelow(1 << 30) + 1  # an agent from a snapshot knows the last request of another lab
+        self._damaged = 0  # how often the agent has read something that was no request
+        self._more = 0  # bytes of a long request that it has confirmed
+        self._background: dict[int, tuple[bytes, int]] = {}
+        """Requests of `begin` that wait for their answer, with the count of damage when they were sent."""
         self._writing = threading.Lock()
         self._waiters = 0
         self.hello: dict[str, Any] | None = None
@@ -63,6 +85,10 @@ class Agent:
         with self._changed:
             if "hello" in message:
                 self.hello = message["hello"]
+            elif "damaged" in message:
+                self._damaged += 1
+            elif isinstance(message.get("more"), int):
+                self._more = message["more"]
             elif isinstance(message.get("id"), int):
                 self._answers[message["id"]] = message
             self._changed.notify_all()
@@ -80,12 +106,18 @@ class Agent:
             self._changed.notify_all()
 
     def ask(self, op: str, timeout: float = PATIENCE, **words: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer. Raises AgentError (refused) and AgentSilent (no answer)."""
-        deadline = time.monotonic() + timeout
+        """Send one request and wait for its answer.
+
+        Raises AgentError (refused), AgentSilent (no answer), and LineLost (the request did not arrive, twice).
+        """
+        number, request = self._compose(op, words)
         with self._waiting():
-            number = self.begin(op, **words)
+            if not self._exchange(number, request, op, timeout) and not self._exchange(number, request, op, timeout):
+                raise LineLost(
+                    f"the agent lives, but its line lost '{op}' twice: see agent.log; the host may be too "
+                    "busy, or the port of the guest has too small a buffer"
+                )
             with self._changed:
-                self._wait(lambda: number in self._answers, deadline, f"answer '{op}'")
                 answer = self._answers.pop(number)
         if not answer.get("ok"):
             code = int(answer.get("code", 0))
@@ -93,18 +125,78 @@ class Agent:
         return answer
 
     def begin(self, op: str, **words: Any) -> int:
-        """Send one request and return its number; `answered` tells what became of it."""
+        """Send one short request and return its number; `answered` tells what became of it."""
+        number, request = self._compose(op, words)
         with self._changed:
-            number, self._next = self._next, self._next + 1
-        request = json.dumps({"id": number, "op": op, **words}, separators=(",", ":"))
-        with self._writing:
-            self._line.write(request.encode("ascii") + b"\n")
+            self._background[number] = request, self._damaged
+        self._write(*self._lines(request))
         return number
 
     def answered(self, number: int) -> bool:
-        """Whether the answer to a request of `begin` has come; it is thrown away."""
+        """Whether the answer to a request of `begin` has come; it is thrown away. One that was lost is sent again."""
         with self._changed:
-            return self._answers.pop(number, None) is not None
+            there = self._answers.pop(number, None) is not None
+            request, damaged = self._background.pop(number, (b"", self._damaged))
+            if not there and request:
+                self._background[number] = request, self._damaged
+        if not there and damaged != self._damaged:
+            self._write(*self._lines(request))
+        return there
+
+    # --- the line ---------------------------------------------------------------------------------------------------
+
+    def _compose(self, op: str, words: dict[str, Any]) -> tuple[int, bytes]:
+        with self._changed:
+            number, self._next = self._next, self._next + 1
+        return number, json.dumps({"id": number, "op": op, **words}, separators=(",", ":")).encode("ascii")
+
+    def _lines(self, request: bytes) -> list[bytes]:
+        """A request as the lines that the agent reads: pieces to be confirmed, and the last with the checksum."""
+        if (self.hello or {}).get("agent", UNCHECKED + 1) <= UNCHECKED:
+            return [request]
+        last = max(0, len(request) - 1) // PIECE * PIECE
+        pieces = [b"+%d %b" % (at, request[at : at + PIECE]) for at in range(0, last, PIECE)]
+        return [*pieces, b"#%08x %b" % (zlib.crc32(request), request[last:])]
+
+    def _write(self, *lines: bytes) -> None:
+        """An empty line goes before the first: it ends what is left of a line whose end was lost."""
+        with self._writing:
+            self._line.write(b"\n" + b"".join(line + b"\n" for line in lines))
+
+    def _exchange(self, number: int, request: bytes, op: str, timeout: float) -> bool:
+        """Send a request and wait for its answer; False when it did not arrive. Raises AgentSilent.
+
+        The agent serves in order. So in the middle of the time something else is asked: when that is answered and the
+        request is not, the request was lost; when neither is, the agent, or the driver that it calls, hangs.
+        """
+        deadline, damaged = time.monotonic() + timeout, self._damaged
+        *pieces, last = self._lines(request)
+        sent = 0
+        for piece in pieces:
+            sent, self._more = sent + PIECE, 0
+            self._write(piece)
+            if not self._arrived(lambda: self._more > 0, op, deadline, damaged) or self._more != sent:
+                return number in self._answers
+        self._write(last)
+        return self._arrived(lambda: number in self._answers, op, deadline, damaged)
+
+    def _arrived(self, there: Callable[[], bool], op: str, deadline: float, damaged: int) -> bool:
+        """Wait for what the agent says to a line; False when it did not receive the line. Raises AgentSilent."""
+        what = f"answer '{op}'"
+        with self._changed:
+            try:
+                self._wait(lambda: there() or self._damaged != damaged, (time.monotonic() + deadline) / 2, what)
+                return there()
+            except AgentSilent:
+                pass
+        probe = self.begin("ping")
+        with self._changed:
+            try:
+                self._wait(lambda: there() or self._damaged != damaged or probe in self._answers, deadline, what)
+            finally:
+                self._answers.pop(probe, None)
+                self._background.pop(probe, None)
+            return there()
 
     @property
     def busy(self) -> bool:

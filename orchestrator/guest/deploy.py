@@ -83,6 +83,21 @@ def load(services: Services, name: str, path: str, timeout: float) -> None:
     services.service("start", name, timeout=timeout)
 
 
+EVENTS = "wevtutil.exe qe Microsoft-Windows-CodeIntegrity/Operational /c:3 /rd:true /f:text"
+"""The newest words of what refuses drivers: event 3004 or 3077 names the file and the policy."""
+
+
+def why_blocked(agent: Agent, code: int) -> str:
+    """What Windows' own log says of a driver whose signature or reputation it refused; nothing for other errors."""
+    if code not in (service_control.INVALID_IMAGE_HASH, service_control.DRIVER_BLOCKED):
+        return ""
+    try:
+        said = " ".join(run(agent, EVENTS, 30, harmless=None).split())
+    except LabError as error:
+        said = f"could not be read ({error})"
+    return f"; CodeIntegrity's last events: {said[:1500] or 'none'}"
+
+
 def remove(services: Services, name: str, timeout: float) -> None:
     """Stop a service and delete it, whatever state it is in. Raises Refused or LabError."""
     deadline = time.monotonic() + timeout

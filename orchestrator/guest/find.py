@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from wsklab.images.windows.install import report
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import verifier
 from wsklab.orchestrator.guest.guest import Guest, StandinGuest, WindowsGuest
+from wsklab.orchestrator.guest.windows_tools import require_tools
 from wsklab.qemu import enlightenments
 from wsklab.qemu.profile import Accelerator, Profile, load_profile
 
@@ -32,6 +34,7 @@ def check(word: str, verify: str | None = None) -> None:
             raise UsageError(verifier.NO_VERIFIER)
         return
     _stored(word)
+    require_tools()
 
 
 def find(
@@ -48,13 +51,30 @@ def find(
     store.check(image)
     about = _about(image)
     guest = report.Report.model_validate(about["guest"])
-    if warning := report.licence_warning(guest):
+    if warning := report.licence_warning(guest, age_days(image, datetime.now(UTC))):
         progress(warning)
     profile = Profile.model_validate(about["profile"])
     if accelerator == "kvm":
         profile = enlightenments.fit(profile)  # the image may have been made on another host
     version = f"{guest.caption}, {guest.edition}, build {guest.build}.{guest.revision}"
     return WindowsGuest(image, profile, version, verifier.chosen(verify))
+
+
+def age_days(image: Image, now: datetime) -> float:
+    """For how many days an image has been there; its licence runs meanwhile."""
+    return (now - datetime.fromisoformat(image.manifest.built)).total_seconds() / 86400
+
+
+def lasts(image: Image, now: datetime) -> str:
+    """How old an image of Windows is, and how long its licence still lasts, for `image list`."""
+    try:
+        guest = report.Report.model_validate(_about(image)["guest"])
+    except ImageError:
+        return ""
+    age = age_days(image, now)
+    left = report.licence_days(guest, age)
+    return f"built {int(age)} days ago, " + ("licensed" if left is None else f"expires in {left} days" if left
+                                             else "its licence is over: build it again")  # fmt: skip
 
 
 def _stored(word: str) -> Image:

@@ -167,7 +167,7 @@ class WindowsGuest(Guest):
             deploy.renew_agent(agent)
             self._greet(machine, agent, deadline)
         if self.verify:
-            verifier.enable(self._program(agent), driver.path.name)
+            verifier.enable(self._program(agent), self.verify, driver.path.name)
             self.restart(machine, agent, deadline)
 
     def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:

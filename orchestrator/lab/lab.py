@@ -24,7 +24,7 @@ from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.qemu.errors import DeadlinePassed
+from wsklab.qemu.errors import DeadlinePassed, MachineError
 from wsklab.qemu.machine import Machine, MachineEvent
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile, load_profile
 from wsklab.qemu.wire.control import Wire
@@ -40,6 +40,9 @@ HEALTH = 5.0
 
 FIRST_PORT, PORTS = 10000, 10000
 """Listeners of the peer: below the ports that its kernel gives out by itself."""
+
+COARSE = 20
+"""Milliseconds by which a clock that was just set may lag: Windows rounds to its ticks."""
 
 PEER_PROFILE = "peer"
 
@@ -187,9 +190,9 @@ class Lab:
         return self
 
     def save(self) -> None:
-        """Make the target's present state the one that `restore` goes back to. Raises MachineError."""
+        """Make the target's present state the one that `restore` goes back to. Raises LabError or MachineError."""
         if self._ready is None:
-            self.target.machine.save(TAG)
+            _savevm(self.target.machine)
             self._ready = self._driver
 
     def restore(self) -> None:
@@ -365,7 +368,7 @@ class Lab:
         """Save a machine and copy its disk; it stands still meanwhile, so that the copy is of one moment."""
         machine = self._machines[name]
         machine.pause()
-        machine.save(TAG)
+        _savevm(machine)
         with suppress(Unfit):  # a disk that is full costs the snapshot, not the run: what is not whole is not published
             for disk in machine.disks:
                 copy(disk, keep / kept_name(name, disk.name))
@@ -386,7 +389,7 @@ class Lab:
         patience = HEALTH * self.slowness
         set_to = time.time_ns() // 10**6
         told = self.target.agent.ask("set_time", patience, unix_ms=set_to)["time_ms"]
-        if not 0 <= told - set_to <= 1000 * patience:
+        if not -COARSE <= told - set_to <= 1000 * patience:
             raise LabError(f"the target's clock was set to {set_to} ms and says {told}")
         if self.target.canary(time.monotonic() + patience) is None:
             raise LabError("the canary does not come through on the debug line")
@@ -428,3 +431,13 @@ class Lab:
     def _ssh(self) -> Ssh:
         image = self._peer_image
         return Ssh("peer", self._machines["peer"].ssh_port, image.ssh_key, image.known_hosts)
+
+
+def _savevm(machine: Machine) -> None:
+    """Save a machine. Raises LabError, which names the way to do without, or MachineError for one that is gone."""
+    try:
+        machine.save(TAG)
+    except MachineError as error:
+        if not machine.running:
+            raise
+        raise LabError(f"{error}; `--cold --shared` does without snapshots") from None

@@ -33,7 +33,8 @@ DISKS = OVERLAY, VARIABLES = "overlay.qcow2", "variables.qcow2"
 """The files that a machine writes to, in its folder."""
 
 NEWEST = 4
-ROOM = 4 << 30
+ROOM = 24 << 30
+"""Bytes for all of them: Windows has 4 GiB of memory, and changes half as much again on its disk."""
 
 _MANIFEST = "manifest.json"
 

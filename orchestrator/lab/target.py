@@ -82,7 +82,8 @@ class Target:
         try:
             deploy.load(self.agent, SERVICE, rf"{folder}\{driver.path.name}", timeout)
         except AgentError as error:
-            raise LabError(f"the driver could not be loaded: {error}") from None
+            told = deploy.why_blocked(self.agent, error.code)
+            raise LabError(f"the driver could not be loaded: {error}{told}") from None
         try:
             self.journal.wait(lambda o: o.kind == "load", time.monotonic() + timeout, mark)
         except TimeoutError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import LabError, StepError
-from wsklab.orchestrator.guest.agent import AgentSilent
+from wsklab.orchestrator.guest.agent import AgentSilent, LineLost
 from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.integrity import Verdict, blame
 from wsklab.orchestrator.judge.reading import TOLD_OF_END
@@ -203,6 +203,8 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
         if lab.journal.lost is None or blame(lab.journal.lost) == "infra":
             return "infra", [reason]
         return "fail", [*named_at_unload(lab.journal.since(mark)), reason]
+    except LineLost as error:
+        return "infra", [f"unload: {error}"]
     except (TimeoutError, AgentSilent):
         return "fail", [*named_at_unload(lab.journal.since(mark)), STUCK]
     except LabError as error:

@@ -33,6 +33,15 @@ if ([Wsklab.Native]::NtQuerySystemInformation(103, $buffer, 8, [ref] $written) -
 $buffer[1]
 """  # noqa: E501
 
+SETUP_LOG = r"""
+$log = "$env:SystemRoot\Panther\UnattendGC\setupact.log"
+if (Test-Path -LiteralPath $log) { Get-Content -LiteralPath $log -Tail 120 }
+"""
+"""How the out-of-box part of set-up went: the last lines of its log."""
+
+FIRST_BYTES = 4096
+"""Of COM1 as it came: firmware, then the kernel debugger's first packets."""
+
 _PROGRAM = 60.0
 """Seconds for a program in the guest; PowerShell takes its time at its first start."""
 
@@ -64,6 +73,11 @@ def before_load(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
 
     def system() -> str:
         facts["hello"] = target.agent.hello
+        with suppress(OSError):
+            facts["com1"] = (target.machine.folder / "debug.log").read_bytes()[:FIRST_BYTES].decode("latin-1")
+        facts["setupact"] = powershell(
+            lambda command: deploy.run(target.agent, command, _PROGRAM * slow, harmless=None), SETUP_LOG
+        )
         said = str((target.agent.hello or {}).get("system", "nothing"))
         if not said.startswith("windows "):
             raise LabError(f"the agent says that it runs on {said}, not on Windows.")
@@ -73,6 +87,7 @@ def before_load(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
         connection = guest.ssh(target.machine, target.agent)
         try:
             state = deploy.SshServices(connection).service("query", "sshd", timeout=_PROGRAM * slow)["state"]
+            facts["groups"] = connection.call("whoami.exe /groups", _PROGRAM * slow)[1].decode(errors="replace")
         finally:
             connection.close()
         return f"sc.exe over SSH says that sshd is {state}"
@@ -145,11 +160,16 @@ def after_failure(lab: Lab, facts: dict[str, Any]) -> Iterator[Finding]:
 
 def code_integrity(run: Callable[[str], str]) -> int:
     """CodeIntegrityOptions of the running system; `run` runs a program there. Raises LabError."""
-    script = base64.b64encode(CODE_INTEGRITY.encode("utf-16-le")).decode()
-    said = run(f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {script}").split()
+    said = powershell(run, CODE_INTEGRITY).split()
     if not said or not said[-1].isdigit():
         raise LabError(f"the code integrity options could not be read: {' '.join(said)[:200] or 'no answer'}")
     return int(said[-1])
+
+
+def powershell(run: Callable[[str], str], script: str) -> str:
+    """What a script prints; encoded, so that nothing on the way quotes it."""
+    encoded = base64.b64encode(script.encode("utf-16-le")).decode()
+    return run(f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}")
 
 
 def kd_events(transcript: Path) -> dict[str, int]:

@@ -26,9 +26,8 @@ from support.kd_target import Run, Target, serve
 from simulated import ssh
 from simulated.driver import Driver
 from simulated.nic import Nic
-from simulated.windows import Faults, Windows
+from simulated.windows import OLD, Faults, Frames, Windows
 
-HELLO = {"hello": {"agent": 1, "system": "windows 10.0.20348", "pid": 1234}}
 PNG = bytes.fromhex("89504e470d0a1a0a")
 
 
@@ -79,7 +78,7 @@ class Machine:
             threading.Thread(target=lambda: serve(self.kd, self.debug, self._kernel()), daemon=True).start()
         threading.Thread(target=self._serve_agent, daemon=True).start()
         if not self.resumed and self.windows.faults.hello:
-            self.agent.sendall(json.dumps(HELLO).encode() + b"\n")
+            self._say_hello()
 
     def _kernel(self) -> Iterator[Run]:
         if not self.resumed:
@@ -108,14 +107,20 @@ class Machine:
 
     def greet(self, after: float = 0.1) -> None:
         """The agent's first words, when its predecessor has given its last answer."""
-        threading.Timer(after, lambda: self.agent.sendall(json.dumps(HELLO).encode() + b"\n")).start()
+        threading.Timer(after, self._say_hello).start()
+
+    def _say_hello(self) -> None:
+        is_old = base64.b64decode(self.windows.state["files"][r"c:\wsklab\wskagent.exe"]) == OLD
+        hello = {"hello": {"agent": 1 if is_old else 2, "system": "windows 10.0.20348", "pid": 1234}}
+        self.agent.sendall(json.dumps(hello).encode() + b"\n")
 
     def _serve_agent(self) -> None:
+        frames = Frames(self.windows.faults.lost)
         for line in self.agent.makefile("rb"):
-            answer = self.windows.answer(json.loads(line))
+            said = frames.take(line, self.windows.answer)
             if self.windows.crashed:
                 return  # and never says anything again
-            self.agent.sendall(json.dumps(answer).encode() + b"\n")
+            self.agent.sendall(said)
 
     # --- snapshots
 
@@ -193,6 +198,8 @@ class Machine:
         if command == "info usernet":
             return f"  TCP[HOST_FORWARD]  12  127.0.0.1 {self.port}       10.0.2.15    22     0     0\r\n"
         if command.startswith("savevm"):
+            if self.windows.faults.savevm:
+                return self.windows.faults.savevm
             self.save()
         elif command.startswith("loadvm"):
             self._revive(self.saved)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Any
 import pycdlib
 
 from simulated.driver import OPEN, Driver
+
+OLD = b"MZ of another time"
+"""An agent that knows no checksums yet."""
 
 
 def put_data(data: bytes) -> str:
@@ -38,11 +43,49 @@ class Faults:
     debugger: bool = True
     code_integrity: int = 0x3
     errors: dict[str, int] = field(default_factory=dict)
-    """Win32 errors by action of the service manager."""
+    """Win32 errors by action of the service manager, for a driver."""
+    lost: list[int] = field(default_factory=list)
+    """Which lines of the agent's port (counted from 1) come with a piece missing, as when its buffer ran over."""
+    savevm: str = ""
+    """What QEMU says when a snapshot is wanted."""
     skew: int = 0
     """The disconnect flags are wrong by this."""
     bugcheck: list[int] = field(default_factory=list)
     """Code and four parameters of the stop that opening a connection ends in."""
+
+
+class Frames:
+    """The lines of the agent's port, as drivers/agent/frame.h says."""
+
+    def __init__(self, lost: list[int]) -> None:
+        self._lost = lost
+        self._count = 0
+        self._pieces = b""
+        self._last: tuple[bytes, bytes] = b"", b""
+        self._checks = False
+
+    def take(self, line: bytes, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bytes:
+        """What is said to a line: b"" for nothing. `answer` does a request that is whole and new."""
+        line = line.rstrip(b"\n")
+        if not line:
+            return b""
+        self._count += 1
+        if self._count in self._lost:
+            line = line[: len(line) // 2] + line[len(line) // 2 + 3 :]
+        if found := re.fullmatch(rb"\+(\d+) (.*)", line):
+            self._pieces = (self._pieces if int(found[1]) else b"") + found[2]
+            return b'{"more":%d}\n' % len(self._pieces)
+        if found := re.fullmatch(rb"#([0-9a-f]{8}) (.*)", line):
+            whole, self._pieces = self._pieces + found[2], b""
+            if zlib.crc32(whole) == int(found[1], 16):
+                if whole != self._last[0]:
+                    self._checks, said = True, answer(json.loads(whole))
+                    self._last = whole, b"" if said is None else json.dumps(said).encode() + b"\n"
+                return self._last[1]
+        self._pieces = b""
+        if line.startswith(b"{") and not self._checks:
+            return json.dumps(answer(json.loads(line))).encode() + b"\n"
+        return b'{"damaged":1}\n'
 
 
 @dataclass
@@ -70,7 +113,7 @@ class Windows:
     def service(self, action: str, name: str, path: str = "") -> tuple[int, str]:
         """(Win32 error, state)."""
         services = self.state["services"]
-        if error := self.faults.errors.get(action):
+        if name != "sshd" and (error := self.faults.errors.get(action)):
             return error, ""
         if action == "create":
             if name in services:
@@ -142,8 +185,14 @@ class Windows:
             return self.sc(command)
         if command.startswith("powershell.exe "):
             script = base64.b64decode(command.split()[-1]).decode("utf-16-le")
+            if "setupact.log" in script:
+                return 0, "2026-01-01 00:00:00, Info  Made up\r\n"
             assert "NtQuerySystemInformation" in script
             return 0, f"{self.faults.code_integrity}\r\n"
+        if command.startswith("wevtutil.exe"):
+            return 0, "Event[0]:\r\n  Event ID: 3077\r\n  ... wsklab.sys did not meet ... signing level ...\r\n"
+        if command == "whoami.exe /groups":
+            return 0, "BUILTIN\\Administrators  Alias  S-1-5-32-544\r\n"
         if command.startswith("bcdedit.exe"):
             return 0, "testsigning             Yes\r\ndebug                   Yes\r\n"
         if found := re.fullmatch(r"certutil\.exe -hashfile (\S+) SHA256", command):
@@ -189,8 +238,8 @@ class Windows:
         return 0, said
 
     def _verifier(self, command: str) -> tuple[int, str]:
-        if found := re.search(r"/standard /driver (\S+)", command):
-            self.state["verified"] = found[1]
+        if found := re.search(r"(/standard|/flags 0x[0-9a-f]+) /driver (\S+)", command):
+            self.state["verified"] = found[2]
             return 2, "The system needs to be rebooted.\r\n"
         return 0, f"Verifier Flags: 0x000209bb\r\nVerified Drivers: {self.state['verified']}\r\n"
 

@@ -1,7 +1,7 @@
 /*
  * windows_setup.c - a program for UEFI that plays Windows Setup for the tests, as far as the lab can see it: it starts
  * from the disc, waits five seconds for a key, finds the nonce on the lab's own disc, says its markers on COM2, restarts
- * once, and switches the machine off. Interfaces: UEFI specification 2.10, chapters 4, 7, 8, 12.3 and 13.9.
+ * once, switches the machine off, and at the next power-on plays the provisioning. Interfaces: UEFI specification 2.10, chapters 4, 7, 8, 12.3 and 13.9.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -99,7 +99,7 @@ static void mark(const char *text)
 
 static void find_nonce(void)
 {
-    static const char start[] = "{\n \"nonce\": \"";
+    static const char start[] = "wsklab-nonce ";
     static char sector[SECTOR];
     size_t count = 0;
     void **handles;
@@ -169,8 +169,14 @@ size_t API efi_main(void *image, SYSTEM *system)
         set(name, &ours, 7, 1, &done); /* non-volatile, boot and run time */
         leave(1);                      /* warm reset */
     }
-    mark("stage=specialize");
-    mark("stage=firstlogon");
+    if (done == 1) { /* the first logon: off, and provisioning comes with the next power-on */
+        mark("stage=specialize");
+        mark("stage=firstlogon");
+        mark("stage=installed");
+        done = 2;
+        set(name, &ours, 7, 1, &done);
+        leave(2);
+    }
     mark("stage=provision");
     mark("step=drivers");
 #ifdef FAIL

@@ -4,6 +4,7 @@ a program of ours (`windows_setup.c`) plays Setup from a disc that UEFI starts, 
 
 import re
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,7 @@ def test_a_tiny_made_up_disc_gets_as_far_as_it_can(tmp_path: Path, virtio: Path)
     assert "found nothing on the Windows disc that it can start" in failure and str(folder) in failure
     assert any("Windows Server 2022 Standard Evaluation" in line for line in shown)
     assert any("answer file checked" in line for line in shown)
+    assert stat.S_IMODE((folder / "setup.iso").stat().st_mode) == 0o600
     assert (folder / "screen.png").exists() and (folder / "agent.log").stat().st_size
 
 
@@ -109,14 +111,17 @@ def test_a_set_up_that_is_played_runs_through_to_the_verification_boot(tmp_path:
     iso = windows_iso(tmp_path / "played.iso", program=setup_program(tmp_path))
     failure, shown = build(iso, virtio, tmp_path / "cache")
     told = " ".join(shown)
-    for stage in ("wants a key pressed", "Setup runs from the disc", "sets itself up", "first logon", "step drivers",
-                  "restarts once more", "what it has become", "set-up is done", "packing the disk"):  # fmt: skip
+    for stage in ("wants a key pressed", "Setup runs from the disc", "sets itself up", "first logon",
+                  "Windows is installed", "step drivers", "restarts once more", "what it has become", "set-up is done",
+                  "packing the disk"):  # fmt: skip
         assert stage in told, told
     assert "does not pass its verification boot" in failure and "nothing to start on the disk" in failure
     again, shown = build(iso, virtio, tmp_path / "cache")
     # The firmware's own text on COM1 comes in pieces: how many is chance.
     assert re.sub(r"\d+ events", "", again) == re.sub(r"\d+ events", "", failure)
-    assert "install: done by an earlier attempt" in shown and "pack: done by an earlier attempt" in shown
+    assert {f"{step}: done by an earlier attempt" for step in ("install", "provision", "pack")} <= set(shown)
+    work = tmp_path / "cache/windows/windows-2022"
+    assert (work / "verify.1/checks.json").exists() and (work / "verify/checks.json").exists()
 
 
 def test_a_script_that_fails_in_the_guest_is_quoted(tmp_path: Path, virtio: Path) -> None:
@@ -124,3 +129,7 @@ def test_a_script_that_fails_in_the_guest_is_quoted(tmp_path: Path, virtio: Path
     failure, _ = build(iso, virtio, tmp_path / "cache")
     assert "step=drivers line=33 pnputil.exe ended with 5" in failure
     assert "Last screen: " in failure and "The same command tries again" in failure
+    again, shown = build(iso, virtio, tmp_path / "cache")  # from the checkpoint, not from the disc
+    assert "install: done by an earlier attempt" in shown and not any("key pressed" in line for line in shown)
+    assert "step=drivers line=33" in again
+    assert (tmp_path / "cache/windows/windows-2022/provision.1/agent.log").stat().st_size

@@ -32,7 +32,7 @@ const WSK_TDI_MAP_INFO Maps = {1, Map};
 NTSTATUS Listen(PWSK_SOCKET Socket, PCALL Call)
 {
     const WSK_PROVIDER_STREAM_DISPATCH *table = (const WSK_PROVIDER_STREAM_DISPATCH *)Socket->Dispatch;
-    SOCKADDR_IN local = {0}, remote = {0};
+    SOCKADDR_IN local, remote;
     NTSTATUS status = table->WskListen(Socket, CallIrp(Call));
 
     if (NT_SUCCESS(status))

@@ -3,11 +3,13 @@
 import xml.etree.ElementTree as ET
 
 from wsklab.images.windows.answers.elements import answer_file, component, group, item, leaf, numbered
-from wsklab.images.windows.answers.settings import COMPUTER, DISC_TAG, USER, Settings, obscured
+from wsklab.images.windows.answers.settings import COMPUTER, USER, Settings, obscured
 
 _KEYBOARD = "0409:00000409"
 _DRIVES = ("D", "E", "F", "G")
 """Letters that our disc may get: the Windows disc is D, ours the next, as long as nothing else is there."""
+FIRST_LOGON = "firstlogon.cmd"
+"""The script on our disc that the first logon runs."""
 _LABCONFIG = ("BypassTPMCheck", "BypassSecureBootCheck", "BypassRAMCheck", "BypassCPUCheck", "BypassStorageCheck")
 
 
@@ -33,6 +35,11 @@ def say(settings: Settings, text: str) -> str:
 
 def _registry(key: str, name: str, value: int) -> str:
     return f'reg.exe add "{key}" /v {name} /t REG_DWORD /d {value} /f'
+
+
+def _soft(command: str) -> str:
+    """A command whose failure must not end Setup: hibernation cannot be switched off where there is none."""
+    return f'cmd.exe /c "{command} & exit /b 0"'
 
 
 def _windows_pe(settings: Settings) -> list[ET.Element]:
@@ -127,11 +134,11 @@ def _specialize(settings: Settings) -> list[ET.Element]:
         r'reg.exe add "HKLM\SYSTEM\CurrentControlSet\Control\Network\NewNetworkWindowOff" /f',
         _registry(r"HKLM\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU", "NoAutoUpdate", 1),
         _registry(r"HKLM\SYSTEM\CurrentControlSet\Control\BitLocker", "PreventDeviceEncryption", 1),
-        "net.exe accounts /maxpwage:UNLIMITED",
+        _soft("net.exe accounts /maxpwage:UNLIMITED"),
         # A client sleeps after half an hour, which may be in the middle of its set-up.
-        "powercfg.exe /change standby-timeout-ac 0",
-        "powercfg.exe /change monitor-timeout-ac 0",
-        "powercfg.exe /hibernate off",
+        _soft("powercfg.exe /change standby-timeout-ac 0"),
+        _soft("powercfg.exe /change monitor-timeout-ac 0"),
+        _soft("powercfg.exe /hibernate off"),
     ]
     firewalls = (leaf(f"{profile}Profile_EnableFirewall", False) for profile in ("Domain", "Private", "Public"))
     components = [
@@ -156,7 +163,7 @@ def _oobe(settings: Settings) -> list[ET.Element]:
     search = " ".join(_DRIVES)
     commands = [
         say(settings, "stage=firstlogon"),
-        f'cmd.exe /c "for %d in ({search}) do if exist %d:\\{DISC_TAG} call %d:\\provision.cmd {settings.nonce}"',
+        f'cmd.exe /c "for %d in ({search}) do if exist %d:\\{FIRST_LOGON} call %d:\\{FIRST_LOGON} {settings.nonce}"',
     ]
     return [
         component("Microsoft-Windows-International-Core", *_locale(settings.image.language)),

@@ -1,4 +1,4 @@
-"""What is on the lab's own disc, which a new Windows reads next to its installation disc."""
+"""What is on the lab's own discs: one that Setup reads next to the installation disc, one that provisions Windows."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ ANSWER_FILE = "Autounattend.xml"
 INPUTS = ("driver.cer", "wskagent.exe")
 """What the caller hands over: the certificate of test-signed drivers, and the agent."""
 SSH_ARCHIVE = "OpenSSH.zip"
+_FOR_SETUP = (answer_file.FIRST_LOGON, "start.cmd")
+"""The scripts of the first disc. What is not on it can change without Windows being installed again."""
 
 
 def scripts() -> dict[str, bytes]:
@@ -35,22 +37,34 @@ def digest() -> str:
     return total.hexdigest()
 
 
-def make(settings: Settings, drivers: Mapping[str, bytes], inputs: Mapping[str, bytes],
-         openssh: bytes | None) -> dict[str, bytes]:  # fmt: skip
-    """Every file of the disc. Raises ImageError when the answer file would not be understood."""
+def for_setup(settings: Settings, drivers: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Every file of the disc that Setup reads. Raises ImageError when the answer file would not be understood."""
     answer = answer_file.make(settings)
     if problems := lint.check(answer):
         raise ImageError(f"the answer file for {settings.version.title} is wrong: {'; '.join(problems)}; report this")
-    files = {
+    return {
         ANSWER_FILE: answer,
-        DISC_TAG: settings.nonce.encode(),
-        "settings.json": settings.for_scripts(),
-        **scripts(),
-        **{name: inputs[name] for name in INPUTS},
+        DISC_TAG: settings.tag,
+        **{name: content for name, content in scripts().items() if name in _FOR_SETUP},
+        **{f"drivers/setup/{path}": content for path, content in drivers.items() if _in_setup(path)},
     }
-    for path, content in drivers.items():
-        use = "setup" if path.split("/")[0] in SETUP_DRIVERS else "later"
-        files[f"drivers/{use}/{path}"] = content
+
+
+def for_provisioning(settings: Settings, drivers: Mapping[str, bytes], inputs: Mapping[str, bytes],
+                     openssh: bytes | None) -> dict[str, bytes]:  # fmt: skip
+    """Every file of the disc that makes an installed Windows ready for tests."""
+    files = {
+        DISC_TAG: settings.tag,
+        "settings.json": settings.for_scripts(),
+        **{name: content for name, content in scripts().items() if name not in _FOR_SETUP},
+        **{name: inputs[name] for name in INPUTS},
+        **{f"drivers/{'setup' if _in_setup(path) else 'later'}/{path}": content for path, content in drivers.items()},
+    }
     if openssh is not None:
         files[SSH_ARCHIVE] = openssh
     return files
+
+
+def _in_setup(path: str) -> bool:
+    """Whether Setup needs a driver: it must see the disk."""
+    return path.split("/")[0] in SETUP_DRIVERS

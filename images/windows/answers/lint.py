@@ -52,7 +52,7 @@ def check(content: bytes) -> list[str]:
         root = ET.fromstring(text)
     except (ET.ParseError, ValueError) as error:
         return [f"it is not well-formed: {error}"]
-    return [*_lines(text), *_structure(root), *_values(root), *_disks(root), *_logon(root)]
+    return [*_lines(text), *_structure(root), *_values(root), *_disks(root), *_logon(root), *_names(root)]
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -113,3 +113,12 @@ def _logon(root: ET.Element) -> Iterator[str]:
     for logon in root.iter(f"{_N}AutoLogon"):
         if logon.findtext(f"{_N}Username") not in accounts:
             yield "the user who logs on by himself is not made"
+
+
+def _names(root: ET.Element) -> Iterator[str]:
+    """An account named like its computer cannot become a member of a group: the name means the machine (0x8007056b)."""
+    computers = {(name.text or "").strip().casefold() for name in root.iter(f"{_N}ComputerName")}
+    for account in root.iter(f"{_N}LocalAccount"):
+        name = account.findtext(f"{_N}Name", "").strip()
+        if name.casefold() in computers:
+            yield f"the user {name} has the name of the computer"

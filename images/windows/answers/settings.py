@@ -11,10 +11,11 @@ from wsklab.images.windows.media.catalogue import Version
 from wsklab.images.windows.media.wim import WimImage
 
 USER = "wsklab"
-COMPUTER = "WSKLAB"
+COMPUTER = "WSKLAB-TARGET"
+"""Not the user's name: Windows would find the machine where the account is meant (error 0x8007056b)."""
 DISC_LABEL = "WSKLAB"
 DISC_TAG = "wsklab.tag"
-"""The file by which a script finds our disc among the drive letters."""
+"""The file on our discs that says whose they are: one line, `wsklab-nonce` and the nonce."""
 PASSWORD_LENGTH = 24
 
 
@@ -47,6 +48,11 @@ class Settings:
     def marker(self, text: str) -> str:
         """A line of set-up on COM2. The nonce tells it from that of any other build."""
         return f"{PREFIX} {self.nonce} {text}"
+
+    @property
+    def tag(self) -> bytes:
+        """The content of `DISC_TAG`."""
+        return f"wsklab-nonce {self.nonce}\r\n".encode("ascii")
 
     def for_scripts(self) -> bytes:
         """`settings.json` of the disc. The password is not in it: no script needs it."""

@@ -1,9 +1,9 @@
 """Makes a Windows image out of the user's own media, in steps that are kept when one fails.
 
-    disc     the lab's own disc: answer file, drivers, scripts, agent, certificate
-    install  Windows Setup, unattended, until the guest has prepared itself and is off
-    pack     the disk without its holes
-    verify   a cold boot of an overlay, which must answer
+    install    Windows Setup, unattended, until the first logon has switched the guest off; its disk is a checkpoint
+    provision  an overlay of that disk is made ready for tests by our scripts, and switches itself off
+    pack       the disk without its holes
+    verify     a cold boot of an overlay, which must answer
 
 Not yet run with Windows (docs/windows.md says what was).
 """
@@ -72,10 +72,11 @@ def _archive(path: Path) -> bytes:
 
 
 def build(name: str, brought: Media, inputs: Mapping[str, bytes], accelerator: Callable[[], Choice], store: Store,
-          progress: Progress, fresh: bool = False) -> Image:  # fmt: skip
+          progress: Progress, fresh: bool = False, again: str | None = None) -> Image:  # fmt: skip
     """Make the image, or go on where an earlier attempt failed. Raises ImageError.
 
-    What the store has of the same media and files is not made again, unless `fresh`.
+    What the store has of the same media and files is not made again, unless `fresh`; `again` names a step of `STEPS`
+    that is done again with all after it, whatever is done.
 
     `inputs` are those of `contents.INPUTS`. `accelerator` is asked when the first machine is needed, not before.
     """
@@ -97,31 +98,61 @@ def build(name: str, brought: Media, inputs: Mapping[str, bytes], accelerator: C
     total = hashlib.sha256(json.dumps([contents.digest(), hashes, asdict(image)]).encode())
     for one in contents.INPUTS:
         total.update(hashlib.sha256(inputs[one]).digest())
-    if not fresh and (kept := store.find(total.hexdigest())):
+    if not fresh and not again and (kept := store.find(total.hexdigest())):
         store.check(kept)
         return kept
     with store.building(name, progress) as partial:
-        work = Work(store.images.parent / "windows" / name, total.hexdigest())
+        work = Work(work_folder(store, name))
+        if again:
+            work.forget(again)
         settings = _settings(work, wanted, image, profile, openssh is not None)
-        if not work.done("disc"):
-            with work.step("disc") as folder:
-                written = contents.make(settings, drivers, inputs, openssh)
-                with os.fdopen(os.open(folder / "wsklab.iso", os.O_WRONLY | os.O_CREAT, 0o600)):
-                    write_disc(written, DISC_LABEL, folder / "wsklab.iso")
-                progress(f"our disc: {len(written)} files, answer file checked")
+        discs = Discs(contents.for_setup(settings, drivers),
+                      contents.for_provisioning(settings, drivers, inputs, openssh))  # fmt: skip
+        progress(f"our discs: {len(discs.setup)} and {len(discs.provision)} files, answer file checked")
+        install = _key(hashes["iso"], profile.model_dump_json(), discs.setup)
+        provision = _key(install, "", discs.provision)
         choice = accelerator()
         fitted = enlightenments.fit(profile) if choice.name == "kvm" else profile
         progress(f"accelerator {choice.name}: {choice.reason}")
-        maker = _Maker(name, iso, work, settings, fitted, choice, progress)
-        for step, action in (("install", maker.install), ("pack", maker.pack), ("verify", maker.verify)):
-            if work.done(step):
+        maker = _Maker(name, iso, work, settings, discs, fitted, choice, progress)
+        for step, key, action in (("install", install, maker.install), ("provision", provision, maker.provision),
+                                  ("pack", provision, maker.pack), ("verify", provision, maker.verify)):  # fmt: skip
+            if work.done(step, key):
                 progress(f"{step}: done by an earlier attempt")
             else:
-                with work.step(step) as folder:
+                with work.step(step, key) as folder:
                     action(folder)
         published = _publish(name, work, partial, store, total.hexdigest(), hashes, maker)
-        shutil.rmtree(work.folder)
+        work.finish()
+        progress(f"the installed disk stays in {work.folder} for `--from provision`; "
+                 f"`wsklab image remove {name}` deletes it")  # fmt: skip
     return published
+
+
+def work_folder(store: Store, name: str) -> Path:
+    """Where unfinished work for an image is, and the checkpoint of a finished one."""
+    return store.images.parent / "windows" / name
+
+
+@dataclass(frozen=True)
+class Discs:
+    """The files of the lab's own two discs."""
+
+    setup: Mapping[str, bytes]
+    provision: Mapping[str, bytes]
+
+
+def _key(first: str, second: str, files: Mapping[str, bytes]) -> str:
+    """What a step depends on, as one hash."""
+    hashed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return hashlib.sha256(json.dumps([first, second, hashed], sort_keys=True).encode()).hexdigest()
+
+
+def _write(files: Mapping[str, bytes], disc: Path) -> Path:
+    """One of our discs, for its owner's eyes alone: a password is on it."""
+    with os.fdopen(os.open(disc, os.O_WRONLY | os.O_CREAT, 0o600)):
+        write_disc(files, DISC_LABEL, disc)
+    return disc
 
 
 def require(name: str, brought: Media) -> tuple[Path, Path]:
@@ -170,6 +201,7 @@ class _Maker:
     iso: Path
     work: Work
     settings: Settings
+    discs: Discs
     profile: Profile
     choice: Choice
     progress: Progress
@@ -190,30 +222,44 @@ class _Maker:
                              "free some, or set WSKLAB_CACHE to a folder on another disk")  # fmt: skip
         blank = folder / "blank.qcow2"
         _qemu_img("create", "-q", "-f", "qcow2", str(blank), DISK)
-        files = ImageFiles(disk=blank, cdroms=(self.iso, self.work.folder / "disc" / "wsklab.iso"))
-        setup = Setup(self.settings.nonce, time.monotonic(), self.slowness)
-        with _cable() as wire:
-            # Nobody debugs Setup, and what a debugger says on COM1 would be a key pressed in the firmware.
-            quiet = self.profile.model_copy(update={"debug": "text"})
-            machine = Machine(f"{self.name}-setup", quiet, files, folder, self.choice.name, wire)
-            self.progress(f"  0:00  {STAGES['firmware']}")
-            try:
-                install(machine, setup, self.progress)
-            except SetupFailed as failure:
-                raise ImageError(self._tell(failure, machine)) from None
+        files = ImageFiles(disk=blank, cdroms=(self.iso, _write(self.discs.setup, folder / "setup.iso")))
+        self._run(files, folder, Setup(self.settings.nonce, time.monotonic(), self.slowness, goal="installed"))
+        # Nothing was ever on the disk below it: what is made on top has one file less to open.
+        _qemu_img("rebase", "-q", "-u", "-b", "", str(folder / "overlay.qcow2"))
+
+    def provision(self, folder: Path) -> None:
+        """Have our scripts make an overlay of the installed disk ready for tests."""
+        made = self.work.folder / "install"
+        ours = _write(self.discs.provision, folder / "provision.iso")
+        # The same drives as before, for the same letters; the disk comes before the disc of Windows.
+        files = ImageFiles(disk=made / "overlay.qcow2", variables=made / "variables.qcow2", cdroms=(self.iso, ours))
+        setup = Setup(self.settings.nonce, time.monotonic(), self.slowness, stage="installed")
+        self._run(files, folder, setup)
         guest = report.read(setup.report)
         wrong = [check for check in report.check(guest, self.settings) if not check.ok]
         if wrong:
             seen = "; ".join(f"{check.name}: {check.seen}" for check in wrong)
-            raise ImageError(f"Windows was installed but is not as it must be ({seen}); the report: {guest}")
-        if warning := report.licence_warning(guest):
+            raise ImageError(f"Windows was installed but is not as it must be ({seen}); the report: {guest}. "
+                             "`--from provision` tries again from the installed disk")  # fmt: skip
+        if warning := report.licence_warning(guest, 0.0):
             self.progress(warning)
         self.work.facts["report"] = guest.model_dump(mode="json")
+
+    def _run(self, files: ImageFiles, folder: Path, setup: Setup) -> None:
+        with _cable() as wire:
+            # Nobody debugs Setup, and what a debugger says on COM1 would be a key pressed in the firmware.
+            quiet = self.profile.model_copy(update={"debug": "text"})
+            machine = Machine(f"{self.name}-setup", quiet, files, folder, self.choice.name, wire)
+            self.progress(f"  0:00  {STAGES[setup.stage]}")
+            try:
+                install(machine, setup, self.progress)
+            except SetupFailed as failure:
+                raise ImageError(self._tell(failure, machine)) from None
 
     def pack(self, folder: Path) -> None:
         """Write the disk out without the blocks that are not used."""
         self.progress("packing the disk")
-        made = self.work.folder / "install"
+        made = self.work.folder / "provision"
         _qemu_img("convert", "-q", "-O", "qcow2", str(made / "overlay.qcow2"), str(folder / "disk.qcow2"))
         shutil.copyfile(made / "variables.qcow2", folder / "variables.qcow2")
 

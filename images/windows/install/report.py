@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsklab.images.errors import ImageError
 from wsklab.images.windows.answers.settings import Settings
+from wsklab.images.windows.media.catalogue import family
 
 TEST_SIGNING = 0x2
 MEMORY_INTEGRITY = 0x400
 ALL_LEVELS = 0xF
-_LICENSED, _SHORT_MINUTES = 1, 14 * 24 * 60
+_LICENSED, _SHORT_DAYS, _DAY = 1, 14, 24 * 60
 
 
 class Card(BaseModel):
@@ -67,7 +68,8 @@ def check(report: Report, settings: Settings) -> list[Check]:
     """What must be true before drivers are tested there."""
     macs = {card.mac.replace("-", ":").lower() for card in report.nics if card.name in {n.name for n in settings.nics}}
     return [
-        Check("build", report.build == settings.image.build, f"{report.caption}, {report.build}.{report.revision}"),
+        Check("build", family(report.build) == family(settings.image.build),
+              f"{report.caption}, {report.build}.{report.revision}"),
         Check("test signing", bool(report.code_integrity & TEST_SIGNING), f"options {report.code_integrity:#x}"),
         Check("memory integrity off", not report.code_integrity & MEMORY_INTEGRITY, f"{report.code_integrity:#x}"),
         Check("debug print filter", report.print_filter & ALL_LEVELS == ALL_LEVELS, f"{report.print_filter:#x}"),
@@ -77,11 +79,19 @@ def check(report: Report, settings: Settings) -> list[Check]:
     ]  # fmt: skip
 
 
-def licence_warning(report: Report) -> str | None:
+def licence_days(report: Report, age_days: float) -> int | None:
+    """The days that the licence of an image of this age still lasts, never below 0; None when it has no end."""
+    if report.licence_status == _LICENSED and not report.licence_minutes:
+        return None
+    return max(0, int(report.licence_minutes / _DAY - age_days))
+
+
+def licence_warning(report: Report, age_days: float) -> str | None:
     """Windows switches itself off every hour when its licence is over, which looks like a crash."""
-    if report.licence_status == _LICENSED and not 0 < report.licence_minutes < _SHORT_MINUTES:
+    left = licence_days(report, age_days)
+    if left is None or (report.licence_status == _LICENSED and left >= _SHORT_DAYS):
         return None
     return (
-        f"licence: status {report.licence_status}, {report.licence_minutes // 1440} days left; an evaluation that is "
-        "over, or was never activated, may switch the guest off every hour"
+        f"licence: status {report.licence_status}, {left} days left; an evaluation that is over, or was never "
+        "activated on line, may switch the guest off every hour, so build the image again in time"
     )

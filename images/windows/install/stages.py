@@ -2,7 +2,9 @@
 
 Evidence comes from the firmware's text and our own markers on COM2, from QEMU's events, and from looking: has the
 screen changed, has the disk been written to. A stage may be skipped (nobody promises that WinPE has a serial driver),
-but silence on all of them at once is the end. Sources: windows-images.md sections 1.6, 5.2, 5.4.
+but silence on all of them at once is the end. A desktop is never silent (a clock ticks, a log is written), so each
+stage and each step of a script has its own patience, too, which only the next one ends. Sources: windows-images.md
+sections 1.6, 5.2, 5.4.
 """
 
 import re
@@ -18,17 +20,25 @@ STAGES = {
     "disk": "Windows starts from the disk",
     "specialize": "Windows sets itself up for this machine",
     "firstlogon": "the first logon",
+    "installed": "Windows is installed",
     "provision": "our script prepares Windows for tests",
     "restart": "Windows restarts once more",
     "finish": "our script checks what it has become",
     "done": "set-up is done, Windows switches itself off",
 }
 """In order, with what a user is told."""
-MARKED = ("windowsPE", "specialize", "firstlogon", "provision", "restart", "finish", "done")
+MARKED = ("windowsPE", "specialize", "firstlogon", "installed", "provision", "restart", "finish", "done")
 """Those that Windows announces by a marker; the others are seen from outside."""
 
 _ORDER = list(STAGES)
-FIRMWARE_PATIENCE = 120.0
+PATIENCE = {
+    "firmware": 120.0, "key": 900.0, "windowsPE": 900.0, "copying": 2700.0, "disk": 2700.0, "specialize": 1800.0,
+    "firstlogon": 300.0, "installed": 300.0, "provision": 300.0, "restart": 600.0, "finish": 300.0, "done": 180.0,
+}  # fmt: skip
+"""Seconds with KVM from the begin of a stage to the next, which may be the one after it."""
+STEP_PATIENCE = 300.0
+LONG_STEPS = {"drivers": 900.0}
+"""Seconds with KVM that a step of a script may take."""
 IDLE_PATIENCE = 900.0
 """Seconds without any sign of life, with KVM."""
 TOTAL_PATIENCE = 3 * 3600.0
@@ -83,12 +93,16 @@ Action = Press | Restart | Entered | Note | Ended
 
 @dataclass
 class Setup:
-    """One installation. Times are seconds of any steady clock; `slowness` is how many times KVM's time it may take."""
+    """One part of the way, until the stage `goal`, in which the guest switches itself off.
+
+    Times are seconds of any steady clock; `slowness` is how many times KVM's time it may take.
+    """
 
     nonce: str
     began: float
     slowness: float = 1.0
     stage: str = "firmware"
+    goal: str = "done"
     report: str = ""
     """What the guest says of itself, base64, as far as it has come."""
     resets: int = 0
@@ -120,7 +134,7 @@ class Setup:
             self.resets += 1
             return []
         if kind == "shutdown":
-            if self.stage == "done":
+            if self.stage == self.goal:
                 return self._end(None)
             return self._end(f"the guest switched itself off {self._where()}")
         if kind == "panic":
@@ -136,8 +150,8 @@ class Setup:
         self._screen, self._written = screen, max(written, self._written)
         if written >= COPYING and self._before("copying"):
             return self._enter(now, "copying")
-        if self.stage == "firmware" and now - self._entered > FIRMWARE_PATIENCE * self.slowness:
-            return self._end("the firmware started neither the Windows disc nor the disk")
+        if now - self._entered > self._patience * self.slowness:
+            return self._stuck(now)
         if now - self._moved > IDLE_PATIENCE * self.slowness:
             return self._end(f"nothing has moved for {now - self._moved:.0f} s {self._where()}")
         if now - self.began > TOTAL_PATIENCE * self.slowness:
@@ -149,8 +163,10 @@ class Setup:
         if word == "stage" and value in MARKED:
             return self._enter(now, value) if self._before(value) else []
         if word == "step":
-            self._step = value[:40]
+            self._step, self._entered = value[:40], now
             return [Note(f"step {self._step}")]
+        if marker.startswith("soft "):
+            return [Note(f"goes on without: {marker[5:205]}")]
         if word == "report" and _REPORT.fullmatch(value) and len(self.report) + len(value) <= LONGEST_REPORT:
             self.report += value
             return []
@@ -171,6 +187,22 @@ class Setup:
         if _CD_WAITED.search(text):
             return self._again("the Windows disc gave up waiting for a key, although one was pressed")
         return []
+
+    @property
+    def _patience(self) -> float:
+        return LONG_STEPS.get(self._step, STEP_PATIENCE) if self._step else PATIENCE[self.stage]
+
+    def _stuck(self, now: float) -> list[Action]:
+        """What has begun does not end, however much moves on the screen."""
+        if self.stage == "firmware":
+            return self._end("the firmware started neither the Windows disc nor the disk")
+        waited = f"for {now - self._entered:.0f} s"
+        if self.stage == self.goal:
+            return self._end(f"the guest should be off, but has not switched itself off {waited} {self._where()}")
+        if self._step:
+            return self._end(f"the step {self._step} has not ended {waited}, while {STAGES[self.stage]}")
+        following = _ORDER[_ORDER.index(self.stage) + 1]
+        return self._end(f"nothing has followed {waited} {self._where()} (next: {STAGES[following]})")
 
     def _nothing(self) -> list[Action]:
         """The firmware has nothing more to try."""

@@ -29,6 +29,7 @@ def boot(machine: Machine, slowness: float, ssh: bool, progress: Progress) -> li
         checks = [_agent(machine, AGENT_PATIENCE * slowness)]
         if ssh:
             progress("verification boot: waiting for SSH")
+            start_ssh(machine)
             checks.append(_ssh(machine.ssh_port, within(SSH_PATIENCE * slowness)))
     # The debugger's first packet comes long before the agent.
     return [*checks, _debugger(machine.folder / "kd.jsonl")]
@@ -53,6 +54,11 @@ def _agent(machine: Machine, patience: float) -> Check:
         return Check("agent on COM2", True, hello[:200])
     except MachineError as error:
         return Check("agent on COM2", False, str(error))
+
+
+def start_ssh(machine: Machine) -> None:
+    """Have the agent start the server, which Windows starts two minutes late; its banner tells whether it runs."""
+    machine.agent.write(json.dumps({"id": 2, "op": "service", "action": "start", "name": "sshd"}).encode() + b"\n")
 
 
 def _ssh(port: int, deadline: float) -> Check:

@@ -55,6 +55,9 @@ class Medium(_Model):
 class Catalogue(_Model):
     """All of it."""
 
+    families: tuple[tuple[int, ...], ...]
+    """Build numbers of one system: it says the later ones of itself, its medium the first."""
+
     versions: dict[str, Version]
     media: tuple[Medium, ...]
 
@@ -85,6 +88,11 @@ def version_of(build: int, kind: str) -> str | None:
         if one.kind == kind and one.builds[0] <= build <= one.builds[1]:
             return name
     return None
+
+
+def family(build: int) -> int:
+    """The first build of the family that a build number belongs to; itself where none is known."""
+    return next((one[0] for one in catalogue().families if build in one), build)
 
 
 def recorded(sha256: str) -> Medium | None:

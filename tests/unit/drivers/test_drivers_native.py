@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 
 from wsklab.drivers import dense
 from wsklab.drivers.build import HOME
+from wsklab.orchestrator.guest.agent import Agent
+from wsklab.qemu.serial import SerialLine
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
@@ -62,6 +66,28 @@ int main(void)
 }
 """
 
+FRAMES = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "frame.h"
+/* Each line on stdin is one of the agent's port; what it is, and the request that it completes. */
+int main(void)
+{
+    static char data[1 << 18], text[16384];
+    static const char *const kinds[] = {"nothing", "piece", "request", "damaged"};
+    FRAME frame = {.text = text, .size = sizeof text};
+    while (fgets(data, sizeof data, stdin)) {
+        data[strcspn(data, "\n")] = 0;
+        char *exact = strdup(data);
+        FRAME_KIND kind = frame_take(&frame, exact, strlen(exact) > 100000);
+        printf("%s %s\n", kinds[kind], kind == FRAME_REQUEST ? text : "");
+        free(exact);
+    }
+    return 0;
+}
+"""
+
 SANITIZE = ("-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-fno-omit-frame-pointer")
 
 
@@ -80,6 +106,70 @@ def read_all(reader: Path, lines: list[bytes]) -> list[dict[str, object]]:
     done = subprocess.run([reader], input=text, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return [json.loads(answer) for answer in done.stdout.splitlines()]
+
+
+Take = Callable[[list[bytes]], list[tuple[str, bytes]]]
+"""What the agent makes of the lines of its port: (kind, request) of each."""
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Take:
+    folder = tmp_path_factory.mktemp("frames")
+    (folder / "frames.c").write_text(FRAMES)
+    flags = [*SANITIZE, "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{HOME / 'agent'}"]
+    command = ["gcc", *flags, "-o", folder / "frames", folder / "frames.c", HOME / "agent" / "frame.c"]
+    subprocess.run(command, check=True)
+
+    def take(lines: list[bytes]) -> list[tuple[str, bytes]]:
+        done = subprocess.run([folder / "frames"], input=b"".join(line + b"\n" for line in lines), check=False,
+                              capture_output=True, timeout=60)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said = (line.split(b" ", 1) for line in done.stdout.split(b"\n")[:-1])
+        return [(kind.decode(), request) for kind, request in said]
+
+    return take
+
+
+def lines_of(request: bytes) -> list[bytes]:
+    """As the host sends it."""
+    with socket.socket() as nowhere:
+        return Agent(SerialLine("agent", nowhere), lambda: None)._lines(request)
+
+
+_requests = st.tuples(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40),
+                      st.integers(0, 150)).map(
+    lambda data: json.dumps({"id": 7, "data": data[0] * data[1]}).encode())  # fmt: skip
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(requests=st.lists(_requests, min_size=1, max_size=4))
+def test_requests_come_through_whole_and_in_pieces(frames: Take, requests: list[bytes]) -> None:
+    lines = [line for request in requests for line in (b"", *lines_of(request))]
+    assert all(2 * len(line) < 4096 for line in lines), "serial.sys has room for two"
+    said = frames(lines)
+    assert [request for kind, request in said if kind == "request"] == requests
+    assert "damaged" not in {kind for kind, _ in said}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(request=_requests, at=st.data())
+def test_a_request_that_lost_something_is_never_taken_for_another(
+    frames: Take, request: bytes, at: st.DataObject
+) -> None:
+    good = b"".join(line + b"\n" for line in lines_of(request))
+    begin = at.draw(st.integers(0, len(good) - 1))
+    rest = good[:begin] + good[begin + at.draw(st.integers(1, 40)) :]
+    said = frames([*lines_of(b'{"id":6}'), *rest.split(b"\n"), *lines_of(request)])
+    taken = [one for kind, one in said[1:] if kind == "request"]
+    assert set(taken) == {request}, "sent once more it is understood, whatever was left of the first"
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b"").replace(b"\0", b"")),
+                      max_size=30))  # fmt: skip
+def test_any_lines_are_survived(frames: Take, lines: list[bytes]) -> None:
+    (*_, last) = frames([*lines, b"x", *lines_of(b'{"id":9}')])
+    assert last == ("request", b'{"id":9}')
 
 
 _flat = st.dictionaries(

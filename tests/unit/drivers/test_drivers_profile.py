@@ -76,6 +76,8 @@ def test_a_signed_driver_has_nothing_left_to_find(tmp_path: Path) -> None:
     report = check_file(tmp_path / "signed.sys")
     assert report.signed
     assert report.findings == ()
+    # No page hashes (SpcSerializedObject of class a6b586d5-...): nothing here asks for them.
+    assert bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6") not in (tmp_path / "signed.sys").read_bytes()
     with pytest.raises(DriverError, match="cannot sign"):
         sign(tmp_path / "none.sys", tmp_path / "signed.sys", pair)
 

@@ -183,12 +183,36 @@ def test_verifier_settings_are_read_back(guest: Guest) -> None:
 
     with pytest.raises(LabError, match=r"forgot wsklab.sys"):
         verifier.settings(program, "standard", "wsklab.sys")
-    verifier.enable(program, "wsklab.sys")
+    verifier.enable(program, "standard", "wsklab.sys")
     assert verifier.settings(program, "standard", "wsklab.sys")["driver"] == "wsklab.sys"
     with pytest.raises(LabError, match=r"did not take other.sys"):
-        verifier.enable(lambda _: "Access is denied.", "other.sys")
+        verifier.enable(lambda _: "Access is denied.", "standard", "other.sys")
     with pytest.raises(UsageError, match=r"there is only standard"):
         verifier.chosen("all")
+
+
+@pytest.mark.parametrize(
+    ("choice", "asked"),
+    [
+        ("standard", ["/standard /driver x.sys"]),
+        ("memory", ["/flags 0x9 /driver x.sys"]),
+        ("irql", ["/flags 0x22 /driver x.sys"]),
+        ("io", ["/flags 0x20810 /driver x.sys"]),
+        ("low-resources", ["/flags 0x209bf /driver x.sys", '/faults 599 "" "" 1']),
+    ],
+)
+def test_each_set_of_verifier_is_asked_for_by_its_flags(choice: verifier.Choice, asked: list[str]) -> None:
+    said: list[str] = []
+
+    def program(command: str) -> str:
+        said.append(command)
+        return "x.sys"
+
+    verifier.enable(program, choice, "x.sys")
+    ours = [one.removeprefix("verifier.exe ") for one in said if "bootmode" not in one and "query" not in one]
+    assert ours == asked
+    assert verifier.settings(program, choice, "x.sys")["flags"] == f"{verifier.FLAGS[choice]:#x}"
+    assert verifier.chosen(choice) == choice
 
 
 def test_a_signing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:

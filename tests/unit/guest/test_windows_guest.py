@@ -9,23 +9,27 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.powershell import errors
+from support.windows_media import report
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.images.errors import ImageError
 from wsklab.images.store import Image, Manifest
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest import find, windows_tools
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent
 from wsklab.orchestrator.guest.guest import WindowsGuest, attached, linux_address
 from wsklab.orchestrator.guest.service_control import STATES
+from wsklab.orchestrator.lab import lab as lab_of_machines
 from wsklab.orchestrator.trials import doctor_windows
 from wsklab.qemu.errors import MachineError
+from wsklab.qemu.machine import snapshot_patience
 from wsklab.qemu.profile import load_profile
 from wsklab.qemu.serial import SerialLine
 
@@ -129,7 +133,7 @@ def test_only_windows_qualifies(tmp_path: Path) -> None:
 
 
 def test_the_script_that_asks_for_code_integrity_is_powershell() -> None:
-    assert errors(doctor_windows.CODE_INTEGRITY.encode()) == []
+    assert errors(doctor_windows.CODE_INTEGRITY.encode()) == errors(doctor_windows.SETUP_LOG.encode()) == []
     assert doctor_windows.code_integrity(lambda _: "#< CLIXML\r\n1027\r\n") == 1027
     with pytest.raises(LabError, match=r"could not be read: no answer"):
         doctor_windows.code_integrity(lambda _: "")
@@ -158,6 +162,47 @@ def test_an_image_that_does_not_say_what_it_is_is_refused(tmp_path: Path, text: 
     (tmp_path / "windows.json").write_text(text)
     with pytest.raises(ImageError, match=r"does not say what the image is"):
         find._about(Image(tmp_path, MANIFEST))
+
+
+def test_what_windows_needs_of_the_host_is_asked_for_first() -> None:
+    with pytest.raises(UsageError, match=r"Debian packages osslsigncode and ntfs-3g: `apt-get install"):
+        windows_tools.require_tools(lambda _: None)
+    with pytest.raises(UsageError, match=r"packages ntfs-3g: "):
+        windows_tools.require_tools(lambda name: None if name == "ntfscat" else name)
+    windows_tools.require_tools(lambda name: name)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "says"),
+    [
+        (180 * 1440, "built 100 days ago, expires in 79 days"),
+        (0, "built 100 days ago, licensed"),
+        (50 * 1440, "built 100 days ago, its licence is over: build it again"),
+    ],
+)
+def test_the_list_says_how_long_an_image_lasts(tmp_path: Path, minutes: int, says: str) -> None:
+    about = {"profile": load_profile("windows-2022").model_dump(mode="json"), "guest": report(licence_minutes=minutes)}
+    (tmp_path / "windows.json").write_text(json.dumps(about))
+    image = Image(tmp_path, MANIFEST.model_copy(update={"built": "2026-01-01T00:00:00.000+00:00"}))
+    assert find.lasts(image, datetime(2026, 4, 11, 1, tzinfo=UTC)) == says
+    (tmp_path / "windows.json").unlink()
+    assert find.lasts(image, datetime(2026, 4, 11, tzinfo=UTC)) == ""
+
+
+def test_a_machine_that_cannot_be_saved_says_how_to_do_without() -> None:
+    def refuse(tag: str) -> None:
+        raise MachineError(f"target: savevm {tag}: Error: State blocked by non-migratable CPU device (invtsc flag)")
+
+    machine: Any = SimpleNamespace(save=refuse, running=True)
+    with pytest.raises(LabError, match=r"invtsc flag\); `--cold --shared` does without snapshots"):
+        lab_of_machines._savevm(machine)
+    machine.running = False  # its end says more
+    with pytest.raises(MachineError):
+        lab_of_machines._savevm(machine)
+
+
+def test_a_snapshot_may_take_longer_the_more_memory_there_is() -> None:
+    assert snapshot_patience(512) < snapshot_patience(4096) >= 180
 
 
 def test_how_far_a_windows_came_that_did_not_come_up(tmp_path: Path) -> None:

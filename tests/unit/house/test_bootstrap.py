@@ -147,6 +147,15 @@ def test_versions_are_the_locked_ones(played: Played) -> None:
     assert any("--constraint requirements.lock" in call for call in played.calls("python3"))
 
 
+def test_what_only_windows_needs_is_installed_where_it_is_named(played: Played) -> None:
+    for name in ("ntfscat", "osslsigncode"):
+        if (played.bin / name).exists():
+            played.lacks(name)
+    assert played.lab("run")[0] == 0 and played.calls("apt-get") == []
+    assert played.lab("run", "--target", "windows-2022")[0] == 0
+    assert played.calls("apt-get")[-1].endswith(" osslsigncode swtpm ntfs-3g")
+
+
 def test_anybody_but_root_goes_through_sudo(played: Played) -> None:
     played.lacks("gcc")
     played.has("id", "echo 1000")

@@ -39,6 +39,10 @@ def test_cppcheck_finds_nothing() -> None:
         *(f"-I{folder}" for folder in HEADERS),
     ]
     done = subprocess.run(
-        [*command, *sources("drivers/*.c", "images/*.c")], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, *sources("drivers/*.c", "images/*.c", ":!drivers/include/tests")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -25,10 +25,12 @@ from wsklab.images.store import Store
 from wsklab.images.windows import Media, WrongMedium
 from wsklab.images.windows.answers.settings import Nic
 from wsklab.images.windows.disk import logs
-from wsklab.images.windows.install import builder, verify, work
+from wsklab.images.windows.install import builder, verify
 from wsklab.images.windows.install import report as reports
 from wsklab.images.windows.install.builder import WIRE_ADDRESSES
 from wsklab.images.windows.install.work import STEPS, Work
+from wsklab.orchestrator.commands import image as images
+from wsklab.orchestrator.errors import UsageError
 from wsklab.qemu.accel import Choice
 from wsklab.qemu.deadline import within
 from wsklab.qemu.machine import Machine
@@ -37,42 +39,92 @@ from wsklab.qemu.serial import SerialLine
 
 
 def test_steps_that_are_done_stay_done(tmp_path: Path) -> None:
-    first = Work(tmp_path / "w", "digest")
+    first = Work(tmp_path / "w")
     first.facts["nonce"] = "1"
-    with first.step("disc") as folder:
+    with first.step("install", "key") as folder:
         (folder / "x").touch()
-    with pytest.raises(RuntimeError), first.step("install"):
+    with pytest.raises(RuntimeError), first.step("provision", "key"):
         raise RuntimeError
-    again = Work(tmp_path / "w", "digest")
-    assert again.done("disc") and not again.done("install") and again.facts == {"nonce": "1"}
-    assert (again.folder / "disc/x").exists()
+    again = Work(tmp_path / "w")
+    assert again.done("install", "key") and not again.done("provision", "key") and again.facts == {"nonce": "1"}
+    assert (again.folder / "install/x").exists()
     assert stat.S_IMODE((tmp_path / "w/state.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "w").stat().st_mode) == 0o700
 
 
-def test_other_inputs_begin_anew(tmp_path: Path) -> None:
-    with Work(tmp_path / "w", "digest").step("disc"):
+def done_of(folder: Path, key: str = "key") -> list[str]:
+    return [step for step in STEPS if Work(folder).done(step, key)]
+
+
+def test_a_step_with_other_inputs_is_not_done(tmp_path: Path) -> None:
+    one = Work(tmp_path / "w")
+    with one.step("install", "iso"):
         pass
-    other = Work(tmp_path / "w", "another")
-    assert not other.done("disc") and not (tmp_path / "w/disc").exists()
+    with one.step("provision", "old scripts"):
+        pass
+    assert one.done("install", "iso") and not one.done("provision", "new scripts") and not one.done("install", "other")
 
 
 def test_a_step_that_is_done_again_undoes_what_followed(tmp_path: Path) -> None:
-    one = Work(tmp_path / "w", "digest")
+    one = Work(tmp_path / "w")
     for step in STEPS:
-        with one.step(step):
+        with one.step(step, "key"):
             pass
-    with one.step("install"):
+    with one.step("provision", "key"):
         pass
-    assert [step for step in STEPS if Work(tmp_path / "w", "digest").done(step)] == ["disc", "install"]
+    assert done_of(tmp_path / "w") == ["install", "provision"]
+    one.forget("install")
+    assert done_of(tmp_path / "w") == []
 
 
-@given(state=st.one_of(st.text(max_size=40), st.dictionaries(st.sampled_from(["digest", "done", "facts"]),
-       st.none() | st.just("digest") | st.lists(st.integers() | st.sampled_from(STEPS))).map(json.dumps)))  # fmt: skip
+def test_what_a_failed_attempt_left_is_kept_but_for_its_disks(tmp_path: Path) -> None:
+    one = Work(tmp_path / "w")
+    for attempt in ("first", "second", "third"):
+        with pytest.raises(RuntimeError), one.step("install", "key") as folder:
+            (folder / "logs").mkdir()
+            (folder / "logs/setuperr.log").write_text(attempt)
+            (folder / "overlay.qcow2").write_bytes(b"large")
+            raise RuntimeError
+    kept = ("install.1", "install.2", "install")
+    found = [(tmp_path / "w" / name / "logs/setuperr.log").read_text() for name in kept]
+    assert found == ["first", "second", "third"]
+    assert [path.parent.name for path in (tmp_path / "w").rglob("*.qcow2")] == ["install"]
+
+
+def test_the_installed_disk_outlives_a_finished_image(tmp_path: Path) -> None:
+    one = Work(tmp_path / "w")
+    for step in STEPS:
+        with one.step(step, "key") as folder:
+            (folder / "disk.qcow2").touch()
+    one.finish()
+    assert done_of(tmp_path / "w") == ["install"]
+    assert [path.parent.name for path in (tmp_path / "w").rglob("*.qcow2")] == ["install"]
+
+
+@given(state=st.one_of(st.text(max_size=40), st.dictionaries(st.sampled_from(["done", "facts"]), st.none()
+       | st.just("key") | st.lists(st.integers()) | st.dictionaries(st.text(max_size=4) | st.sampled_from(STEPS),
+       st.integers() | st.none())).map(json.dumps)))  # fmt: skip
 def test_a_damaged_state_is_no_state(tmp_path_factory: pytest.TempPathFactory, state: str) -> None:
     folder = tmp_path_factory.mktemp("state")
     (folder / "state.json").write_text(state)
-    assert not Work(folder, "digest").done("verify")
+    assert not Work(folder).done("verify", "key")
+
+
+def test_unfinished_work_can_be_removed_without_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    with Work(windows.work_folder(Store(tmp_path), "windows-2022")).step("install", "key") as folder:
+        (folder / "overlay.qcow2").touch()
+    images.remove(["windows-2022"])
+    assert "removed the installed disk" in capsys.readouterr().out and not folder.parent.exists()
+    with pytest.raises(UsageError, match="no image 'windows-2022' in the store"):
+        images.remove(["windows-2022"])
+
+
+def test_only_images_of_windows_are_made_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match=r"peer is not made from media.*--from"):
+        images.build(["peer"], False, Media(), "provision")
 
 
 NICS = (Nic("wire", "52:54:00:77:00:10", WIRE_ADDRESSES), Nic("management", "52:54:00:0a:00:10", ("10.0.2.15/24",)))
@@ -102,6 +154,18 @@ def test_a_guest_that_is_not_ready_is_found_out(changes: dict[str, object], fail
     assert checked(**changes) == fails
 
 
+@pytest.mark.parametrize(("medium", "running", "same"), [
+    (19041, 19045, True), (22621, 22631, True), (26100, 26200, True), (20348, 20348, True),
+    (22621, 26100, False), (19045, 22631, False), (20348, 17763, False)])  # fmt: skip
+def test_a_system_may_call_itself_by_a_later_build_of_its_family(medium: int, running: int, same: bool) -> None:
+    settings = settings_of("windows-10")
+    settings = replace(settings, nics=NICS, image=replace(settings.image, build=medium))
+    build = next(
+        one for one in reports.check(reports.read(encoded(report(build=running))), settings) if one.name == "build"
+    )
+    assert build.ok is same
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_a_report_or_refused(text: str) -> None:
     try:
@@ -114,7 +178,14 @@ def test_any_text_is_a_report_or_refused(text: str) -> None:
                          [(1, 0, False), (1, 200 * 1440, False), (1, 1440, True), (5, 0, True)])  # fmt: skip
 def test_a_licence_that_ends_soon_is_a_warning(status: int, minutes: int, warns: bool) -> None:
     found = reports.read(encoded(report(licence_status=status, licence_minutes=minutes)))
-    assert bool(reports.licence_warning(found)) is warns
+    assert bool(reports.licence_warning(found, 0.0)) is warns
+
+
+def test_a_licence_runs_while_the_image_is_kept() -> None:
+    found = reports.read(encoded(report(licence_status=1, licence_minutes=180 * 1440)))
+    assert [reports.licence_days(found, age) for age in (0.0, 100.5, 200.0)] == [180, 79, 0]
+    assert "0 days left" in (reports.licence_warning(found, 200.0) or "")
+    assert reports.licence_days(reports.read(encoded(report())), 1000.0) is None
 
 
 def test_windows_partitions_are_found_in_both_tables() -> None:
@@ -200,21 +271,18 @@ def test_a_full_disk_is_said_before_the_machine_starts(tmp_path: Path, monkeypat
         builder.build("windows-2022", Media(iso, virtio), INPUTS, lambda: Choice("tcg", "test"), Store(tmp_path),
                       steps.append)  # fmt: skip
     assert any("Windows Server 2022 Standard Evaluation" in step for step in steps)
-    disc = tmp_path / "windows/windows-2022/disc/wsklab.iso"
-    assert stat.S_IMODE(disc.stat().st_mode) == 0o600
-    assert work.Work(disc.parents[1], "other").facts == {}
 
 
 def test_a_finished_build_becomes_an_image_with_its_secrets_and_hashes(tmp_path: Path) -> None:
-    store, done = Store(tmp_path), Work(tmp_path / "w", "d" * 64)
+    store, done = Store(tmp_path), Work(tmp_path / "w")
     settings = replace(settings_of("windows-2022"), nics=NICS)
     key = "ssh-ed25519 AAAAhost comment"
     done.facts |= {"ssh_key": "private", "ssh_key_pub": "public", "checks": [], "report": report(ssh_host_key=key)}
     (done.folder / "pack").mkdir()
     for name in ("disk.qcow2", "variables.qcow2"):
         (done.folder / "pack" / name).write_bytes(name.encode())
-    maker = builder._Maker("windows-2022", Path("w.iso"), done, settings, load_profile("windows-2022"),
-                           Choice("tcg", "test"), lambda _: None)  # fmt: skip
+    maker = builder._Maker("windows-2022", Path("w.iso"), done, settings, builder.Discs({}, {}),
+                           load_profile("windows-2022"), Choice("tcg", "test"), lambda _: None)  # fmt: skip
     with store.building("windows-2022", lambda _: None) as partial:
         image = builder._publish("windows-2022", done, partial, store, "d" * 64, {"iso": "0" * 64}, maker)
     assert store.find("d" * 64) == image and store.listing() == [image]
@@ -269,6 +337,13 @@ def test_firmware_text_is_no_debugger(tmp_path: Path) -> None:
     assert not verify._debugger(transcript).ok
     transcript.write_text(transcript.read_text() + '{"t": 2, "event": "Attached"}\n')
     assert verify._debugger(transcript).ok
+
+
+def test_the_verification_has_the_agent_start_the_ssh_server() -> None:
+    sent: list[bytes] = []
+    verify.start_ssh(cast(Machine, SimpleNamespace(agent=SimpleNamespace(write=sent.append))))
+    (request,) = [json.loads(one) for one in sent]
+    assert (request["op"], request["action"], request["name"]) == ("service", "start", "sshd")
 
 
 @pytest.mark.parametrize(("banner", "ok"), [(b"SSH-2.0-OpenSSH_for_Windows_9.5\r\n", True), (b"", False)])

@@ -26,7 +26,15 @@ SCRIPTS = sorted(path.name for path in contents.GUEST.glob("*.ps1"))
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     virtio = virtio_iso(tmp_path_factory.mktemp("virtio") / "virtio.iso")
     _, drivers = installation_media.read_drivers(virtio, catalogue.version("windows-2022"))
-    return contents.make(settings_of("windows-2022"), drivers, INPUTS, openssh=b"PK")
+    settings = settings_of("windows-2022")
+    return contents.for_provisioning(settings, drivers, INPUTS, openssh=b"PK")
+
+
+@pytest.fixture(scope="module")
+def setup_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    virtio = virtio_iso(tmp_path_factory.mktemp("virtio") / "virtio.iso")
+    _, drivers = installation_media.read_drivers(virtio, catalogue.version("windows-2022"))
+    return contents.for_setup(settings_of("windows-2022"), drivers)
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +67,38 @@ def test_another_reader_sees_the_same_disc(files: dict[str, bytes], disc: Path) 
     assert {line.strip("'").lstrip("/") for line in listed.stdout.splitlines()} == set(files)
 
 
-def test_setup_gets_disk_and_network_drivers_and_the_rest_comes_later(files: dict[str, bytes]) -> None:
+def test_setup_gets_disk_and_network_drivers_and_the_rest_comes_later(
+    files: dict[str, bytes], setup_files: dict[str, bytes]
+) -> None:
     drivers = {tuple(path.split("/")[1:3]) for path in files if path.startswith("drivers/")}
     assert drivers == {("setup", "viostor"), ("setup", "vioscsi"), ("setup", "NetKVM"),
                        ("later", "viorng"), ("later", "pvpanic"), ("later", "fwcfg")}  # fmt: skip
     assert not any("qemufwcfg" in path for path in files)
+    assert {path for path in setup_files if path.startswith("drivers/")} == {
+        path for path in files if path.startswith("drivers/setup/")
+    }
 
 
-def test_the_password_is_in_the_answer_file_alone(files: dict[str, bytes]) -> None:
-    assert [path for path, content in files.items() if PASSWORD.encode() in content] == []
-    assert json.loads(files["settings.json"])["nonce"] == files["wsklab.tag"].decode() == "0badf00d"
+def test_what_provisioning_needs_can_change_without_windows_being_installed_again(
+    files: dict[str, bytes], setup_files: dict[str, bytes]
+) -> None:
+    """The first disc is what the checkpoint depends on: nothing of the second is on it but what they must share."""
+    shared = {path for path in setup_files if path in files and not path.startswith("drivers/")}
+    assert shared == {"wsklab.tag"}
+    assert set(setup_files) - set(files) == {"Autounattend.xml", "firstlogon.cmd", "start.cmd"}
 
 
-def test_what_the_answer_file_calls_is_there(files: dict[str, bytes]) -> None:
-    answer = files["Autounattend.xml"].decode()
-    called = re.findall(r"%d:\\(\w+\.\w+)", answer)
-    assert called == ["wsklab.tag", "provision.cmd"]
-    assert set(called) <= set(files)
+def test_the_password_is_in_the_answer_file_alone(files: dict[str, bytes], setup_files: dict[str, bytes]) -> None:
+    assert [path for path, content in {**files, **setup_files}.items() if PASSWORD.encode() in content] == []
+    assert files["wsklab.tag"].decode() == f"wsklab-nonce {json.loads(files['settings.json'])['nonce']}\r\n"
+
+
+def test_what_is_called_is_there(files: dict[str, bytes], setup_files: dict[str, bytes]) -> None:
+    answer = setup_files["Autounattend.xml"].decode()
+    assert re.findall(r"%d:\\(\w+\.\w+)", answer) == ["firstlogon.cmd", "firstlogon.cmd"]
+    assert set(re.findall(r"%~dp0(\w+\.\w+)", setup_files["firstlogon.cmd"].decode())) <= set(setup_files)
+    assert set(re.findall(r"%%d:\\(\w+\.\w+)", setup_files["start.cmd"].decode())) == {"provision.cmd"} <= set(files)
+    assert re.findall(r"%~dp0(\w+\.\w+)", files["provision.cmd"].decode()) == ["wsklab.tag"]
     assert "\\drivers\\setup<" in answer
 
 
@@ -103,13 +126,15 @@ def functions_and_calls(name: str) -> tuple[set[str], set[str]]:
 
 KNOWN = {
     "Add-MpPreference", "Add-Type", "Copy-Item", "Disable-ScheduledTask", "Enable-ScheduledTask", "Expand-Archive",
-    "ConvertFrom-Json", "ConvertTo-Json", "ForEach-Object", "Get-ChildItem", "Get-CimInstance", "Get-Command",
+    "ConvertFrom-Json", "ConvertTo-Json", "ForEach-Object", "Get-AuthenticodeSignature", "Get-ChildItem",
+    "Get-CimInstance", "Get-Command",
     "Get-Content", "Get-ItemProperty", "Get-NetAdapter", "Get-NetFirewallRule", "Get-NetIPAddress", "Get-Service",
     "Join-Path", "New-Item", "New-ItemProperty", "New-NetFirewallRule", "New-NetIPAddress", "New-Object",
     "New-ScheduledTaskAction", "New-ScheduledTaskSettingsSet", "New-ScheduledTaskTrigger", "New-TimeSpan", "Out-Null",
     "Register-ScheduledTask", "Remove-Item", "Remove-ItemProperty", "Remove-NetIPAddress", "Rename-NetAdapter",
     "Select-Object", "Set-Content", "Set-NetIPInterface", "Set-Service", "Set-StrictMode", "Start-Service",
-    "Start-Transcript", "Stop-Service", "Test-Path", "Where-Object", "Write-Output",
+    "Start-Sleep", "Start-Transcript", "Stop-Service", "Test-Path", "Unregister-ScheduledTask", "Where-Object",
+    "Write-Output",
 }  # fmt: skip
 """Commands of Windows PowerShell 5.1 with the modules that every one of the versions brings."""
 
@@ -119,6 +144,46 @@ def test_scripts_call_nothing_that_is_not_there() -> None:
     called = set.union(*(functions_and_calls(name)[1] for name in SCRIPTS))
     assert called - defined - KNOWN == set()
     assert defined - called == set()
+
+
+def steps_of(name: str) -> dict[str, str]:
+    """The steps of a script in their order, each with its commands."""
+    parts = re.split(r"^\$Steps\['([\w-]+)'\] = ", (contents.GUEST / name).read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_ssh_server_is_started_before_it_must_run() -> None:
+    """Windows starts it two minutes late by itself, and the report says whether it runs."""
+    steps = steps_of("finish.ps1")
+    assert "Start-Service sshd" in steps["ssh"] and "WaitForStatus('Running'" in steps["ssh"]
+    assert list(steps).index("ssh") < list(steps).index("report")
+
+
+def test_what_no_test_depends_on_does_not_end_the_provisioning() -> None:
+    steps = steps_of("provision.ps1")
+    for step, command in (("power", "powercfg.exe"), ("quiet", "Set-Service"), ("quiet", "Add-MpPreference -Ex")):
+        lines = [line for line in steps[step].splitlines() if command in line]
+        assert lines and all("Invoke-Soft" in line for line in lines), step
+    specialize = re.findall(
+        r"<Path>(.*powercfg.*)</Path>", contents.answer_file.make(settings_of("windows-11")).decode()
+    )
+    assert len(specialize) == 3 and all("exit /b 0" in path for path in specialize)
+
+
+def test_publishers_are_trusted_before_their_drivers_come() -> None:
+    steps = steps_of("provision.ps1")
+    assert "TrustedPublisher" in steps["publishers"] and list(steps).index("publishers") < list(steps).index("drivers")
+
+
+def test_the_agent_has_the_priority_of_a_normal_program() -> None:
+    """A task has 7 unless it says so: below normal, with the lowest priority for the disk."""
+    assert re.findall(r"-Priority (\d)", steps_of("provision.ps1")["tasks"]) == ["4"]
+
+
+def test_only_the_system_may_write_where_the_ssh_server_looks() -> None:
+    folder, keys = re.findall(r"'icacls\.exe' @\((.*)\)", steps_of("provision.ps1")["ssh"])
+    assert folder.startswith("$data, '/inheritance:r'") and "*S-1-5-11:(OI)(CI)RX" in folder
+    assert keys.startswith("$keys, '/inheritance:r'") and "S-1-5-11" not in keys
 
 
 def test_programs_that_newer_versions_lack_are_not_called() -> None:
@@ -131,9 +196,10 @@ def test_the_scripts_and_the_stage_machine_speak_the_same_words() -> None:
     announced = set(re.findall(r"Send-Marker 'stage=(\w+)'", said))
     answer = contents.answer_file.make(settings_of("windows-2022")).decode()
     announced |= set(re.findall(r"stage=(\w+)", answer))
+    announced |= set(re.findall(r"stage=(\w+)", (contents.GUEST / "firstlogon.cmd").read_text()))
     assert announced == set(stages.MARKED)
     assert f"{PREFIX} $($Settings.nonce) " in said
-    assert f"{PREFIX} %~1 fail " in (contents.GUEST / "provision.cmd").read_text()
+    assert f"{PREFIX} %NONCE% fail " in (contents.GUEST / "provision.cmd").read_text()
 
 
 def test_settings_that_scripts_read_are_written() -> None:

@@ -1,6 +1,7 @@
 """What Windows needs of a machine: firmware, TPM, discs, enlightenments, and the command line made of them."""
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,17 @@ def test_what_kvm_lacks_is_left_out_step_by_step() -> None:
 
 def test_without_anything_that_starts_the_profile_is_plain() -> None:
     assert enlightenments.fit(load_profile("windows-2022"), lambda _: False).hyperv == ()
+
+
+def test_no_machine_for_windows_forbids_snapshots() -> None:
+    assert not any("migratable" in load_profile(name).cpu["kvm"] for name in catalogue.names())
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="KVM cannot be opened")
+def test_a_cpu_that_cannot_be_saved_is_not_taken() -> None:
+    """The real QEMU, a stopped machine, no guest."""
+    plain = load_profile("windows-2022").model_copy(update={"hyperv": ()})
+    fitted = enlightenments.fit(plain)
+    blocked = fitted.model_copy(update={"cpu": fitted.cpu | {"kvm": f"{fitted.cpu['kvm']},migratable=no,invtsc=on"}})
+    assert enlightenments._starts(fitted)
+    assert not enlightenments._starts(blocked)

@@ -32,6 +32,16 @@ function Invoke-Program([string] $Program, [string[]] $Arguments, [int[]] $Good 
     }
 }
 
+# What a test does not depend on: it is said when it fails, and the rest goes on.
+function Invoke-Soft([string] $What, [scriptblock] $Action) {
+    try {
+        & $Action
+    } catch {
+        $message = "$($_.Exception.Message)" -replace '[^\x20-\x7e]', ' '
+        Send-Marker "soft $What $message"
+    }
+}
+
 function Set-Registry([string] $Path, [string] $Name, $Value, [string] $Kind = 'DWord') {
     if (-not (Test-Path -LiteralPath $Path)) {
         $null = New-Item -Path $Path -Force

@@ -38,6 +38,14 @@ function Get-Report {
 
 $Steps = [ordered]@{}
 
+# Windows starts it two minutes after its own start; what cannot run must be known now.
+$Steps['ssh'] = {
+    if ($Settings.ssh_zip -or $Settings.brings_ssh) {
+        Start-Service sshd
+        (Get-Service sshd).WaitForStatus('Running', [TimeSpan]::FromSeconds(60))
+    }
+}
+
 $Steps['report'] = {
     $json = Get-Report | ConvertTo-Json -Depth 4 -Compress
     Set-Content -LiteralPath (Join-Path $Lab 'report.json') -Value $json -Encoding Ascii
@@ -63,12 +71,12 @@ $Steps['logon'] = {
     foreach ($file in 'Panther\unattend.xml', 'Panther\unattend-original.xml') {
         Remove-Item -LiteralPath (Join-Path $env:SystemRoot $file) -Force -ErrorAction SilentlyContinue
     }
-    Remove-Item -LiteralPath (Join-Path $Lab 'Autounattend.xml') -Force -ErrorAction SilentlyContinue
 }
 
 $Steps['agent'] = {
     $null = Enable-ScheduledTask -TaskName 'wsklab-agent'
     $null = Disable-ScheduledTask -TaskName 'wsklab-finish'
+    Unregister-ScheduledTask -TaskName 'wsklab-provision' -Confirm:$false
 }
 
 Start-Transcript -Path (Join-Path $Lab 'finish.log') | Out-Null

@@ -1,7 +1,8 @@
 @echo off
-rem First logon of a new Windows guest, from the lab's own disc. %1 is the nonce of the build.
+rem Provisioning of an installed Windows guest, from the lab's own disc, as SYSTEM. Not yet run on Windows.
 setlocal EnableExtensions DisableDelayedExpansion
 set "SOURCE=%~d0"
+for /f "tokens=2" %%n in (%~dp0wsklab.tag) do set "NONCE=%%n"
 set "LAB=%SystemDrive%\wsklab"
 if not exist "%LAB%\" mkdir "%LAB%"
 xcopy.exe "%SOURCE%\*" "%LAB%\" /E /I /Q /Y /R >nul
@@ -12,5 +13,5 @@ shutdown.exe /r /t 2 /f /d p:4:1 /c "wsklab set-up"
 exit /b 0
 
 :failed
->\\.\COM2 echo WSKLAB-SETUP %~1 fail step=provision.cmd see C:\wsklab\provision.log
+>\\.\COM2 echo WSKLAB-SETUP %NONCE% fail step=provision.cmd see C:\wsklab\provision.log
 exit /b 1

@@ -1,4 +1,4 @@
-# Makes a fresh Windows ready for driver tests: first logon, elevated, without a network. Not yet run on Windows.
+# Makes an installed Windows ready for driver tests: at its start, as SYSTEM, without a network. Not yet run on Windows.
 . (Join-Path $PSScriptRoot 'common.ps1')
 
 $Control = 'HKLM:\SYSTEM\CurrentControlSet\Control'
@@ -8,15 +8,28 @@ $Steps = [ordered]@{}
 
 $Steps['power'] = {
     foreach ($what in 'standby', 'monitor', 'disk', 'hibernate') {
-        Invoke-Program 'powercfg.exe' @('/change', "$what-timeout-ac", '0')
+        Invoke-Soft $what { Invoke-Program 'powercfg.exe' @('/change', "$what-timeout-ac", '0') }
     }
-    Invoke-Program 'powercfg.exe' @('/hibernate', 'off')
+    # Refused where the firmware has no S4, which is what is wanted.
+    Invoke-Soft 'hibernate' { Invoke-Program 'powercfg.exe' @('/hibernate', 'off') }
     Set-Registry "$Control\Session Manager\Power" 'HiberbootEnabled' 0
 }
 
 $Steps['certificate'] = {
     foreach ($store in 'Root', 'TrustedPublisher') {
         Invoke-Program 'certutil.exe' @('-f', '-addstore', $store, (Join-Path $Lab 'driver.cer'))
+    }
+}
+
+# Windows asks before it takes a driver of a publisher it does not trust, on a screen that nobody sees.
+$Steps['publishers'] = {
+    foreach ($catalog in Get-ChildItem (Join-Path $Lab 'drivers') -Recurse -Filter '*.cat') {
+        $signer = (Get-AuthenticodeSignature -LiteralPath $catalog.FullName).SignerCertificate
+        if ($signer) {
+            $file = Join-Path $Lab "publisher-$($signer.Thumbprint).cer"
+            [IO.File]::WriteAllBytes($file, $signer.Export('Cert'))
+            Invoke-Program 'certutil.exe' @('-f', '-addstore', 'TrustedPublisher', $file)
+        }
     }
 }
 
@@ -28,7 +41,12 @@ $Steps['drivers'] = {
 $Steps['network'] = {
     foreach ($nic in $Settings.nics) {
         $mac = $nic.mac.Replace(':', '-').ToUpperInvariant()
-        $adapter = Get-NetAdapter | Where-Object { $_.MacAddress -eq $mac }
+        $adapter = $null
+        # A card whose driver came a step ago may not be there at once.
+        for ($try = 0; $try -lt 60 -and -not $adapter; $try++) {
+            if ($try) { Start-Sleep -Seconds 1 }
+            $adapter = Get-NetAdapter | Where-Object { $_.MacAddress -eq $mac }
+        }
         if (-not $adapter) {
             throw "no network card has the address $mac"
         }
@@ -72,9 +90,11 @@ $Steps['ssh'] = {
         & (Join-Path $target 'install-sshd.ps1')
     }
     $null = New-Item -ItemType Directory -Path $data -Force
+    # From 9.4 on sshd does not start where others than these may write. SIDs, because names of groups are translated:
+    # Administrators, SYSTEM, and Authenticated Users, who may read.
+    Invoke-Program 'icacls.exe' @($data, '/inheritance:r', '/grant', '*S-1-5-32-544:(OI)(CI)F', '/grant', '*S-1-5-18:(OI)(CI)F', '/grant', '*S-1-5-11:(OI)(CI)RX')
     $keys = Join-Path $data 'administrators_authorized_keys'
     Set-Content -LiteralPath $keys -Value $Settings.ssh_key -Encoding Ascii
-    # SIDs, because the names of the groups are translated: Administrators and SYSTEM.
     Invoke-Program 'icacls.exe' @($keys, '/inheritance:r', '/grant', '*S-1-5-32-544:F', '/grant', '*S-1-5-18:F')
     Invoke-Program 'sc.exe' @('config', 'sshd', 'start=', 'delayed-auto')
     Invoke-Program 'sc.exe' @('failure', 'sshd', 'reset=', '0', 'actions=', 'restart/60000')
@@ -123,21 +143,19 @@ $Steps['quiet'] = {
     foreach ($service in 'wuauserv', 'UsoSvc', 'WSearch', 'SysMain', 'DiagTrack', 'w32time') {
         if (Get-Service -Name $service -ErrorAction SilentlyContinue) {
             Stop-Service -Name $service -Force -ErrorAction SilentlyContinue
-            Set-Service -Name $service -StartupType Disabled
+            # Windows protects some of them, the Update Orchestrator for one.
+            Invoke-Soft $service { Set-Service -Name $service -StartupType Disabled }
         }
     }
     if (Get-Command Add-MpPreference -ErrorAction SilentlyContinue) {
-        try {
-            Add-MpPreference -ExclusionPath $Lab
-        } catch {
-            Write-Output "Defender keeps watching ${Lab}: $_"
-        }
+        Invoke-Soft 'Defender' { Add-MpPreference -ExclusionPath $Lab }
     }
 }
 
-# SYSTEM at start-up needs no logon. A plain program is no service to Windows, and a task may run for ever.
+# SYSTEM at start-up needs no logon. A plain program is no service to Windows, and a task may run for ever. Without
+# the priority of a normal program a task gets less time than the driver's own threads, and the disk last of all.
 $Steps['tasks'] = {
-    $unlimited = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -RestartCount 3 -RestartInterval (New-TimeSpan -Minutes 1) -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries
+    $unlimited = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -Priority 4 -RestartCount 3 -RestartInterval (New-TimeSpan -Minutes 1) -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries
     $atStart = New-ScheduledTaskTrigger -AtStartup
     $finish = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument "-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -File $Lab\finish.ps1"
     $agent = New-ScheduledTaskAction -Execute "$Lab\wskagent.exe" -Argument 'COM2' -WorkingDirectory $Lab
@@ -145,6 +163,8 @@ $Steps['tasks'] = {
     $null = Register-ScheduledTask -TaskName 'wsklab-agent' -Action $agent -Trigger $atStart -Settings $unlimited -User 'SYSTEM' -RunLevel Highest -Force
     # COM2 is for one: the agent gets it when set-up has said its last word.
     $null = Disable-ScheduledTask -TaskName 'wsklab-agent'
+    # The task that runs this; finish.ps1 deletes it.
+    $null = Disable-ScheduledTask -TaskName 'wsklab-provision'
 }
 
 Send-Marker 'stage=provision'
