@@ -19,7 +19,8 @@ from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.handover import Handover
-from wsklab.qemu.kd.line import KdLine, Told
+from wsklab.qemu.kd import bugcheck
+from wsklab.qemu.kd.line import KdLine, Told, tell_places
 from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.monitor import Event, Qmp
 from wsklab.qemu.process import Child
@@ -31,9 +32,15 @@ LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold 
 SNAPSHOT_PATIENCE = 60.0
 PER_GIB = 30.0
 """Seconds more for each GiB of memory that is written or read."""
+
+BETWEEN_PACKETS = 100
+"""Times that a machine is stopped again for a snapshot, until nothing is half said on its debug line."""
+
 SERIAL_BUFFER = 1 << 20  # bytes that a guest may say while our Python is busy
 
-EventKind = Literal["panic", "shutdown", "reset", "died", "last-words", "bugcheck", "exception", "stops"]
+EventKind = Literal[
+    "panic", "shutdown", "reset", "died", "last-words", "bugcheck", "exception", "prompt", "stops", "lost-text"
+]
 
 # On the console: what the kernel says last, and what the init of a guest of ours does when it cannot go on.
 _LAST_WORDS: tuple[tuple[re.Pattern[str], EventKind], ...] = (
@@ -122,7 +129,9 @@ class Machine:
         try:
             self._hand_folder()
             self._launch(snapshot)
-            self.qmp.execute("cont")
+            if self._kd and snapshot:
+                self._kd.resync(restored=True)
+            self.resume()
         except BaseException:
             self.stop()
             raise
@@ -141,6 +150,8 @@ class Machine:
                     child.wait(within(seconds))
         if self._qmp:
             self._qmp.close()
+        if self._kd:
+            self._kd.let_go()
         for line in (*self._lines.values(), *([self._firmware] if self._firmware else [])):
             line.close()
         if self._tpm:
@@ -168,9 +179,13 @@ class Machine:
 
     def pause(self) -> None:
         self.qmp.execute("stop")
+        if self._kd:
+            self._kd.stand_still()
 
     def resume(self) -> None:
         self.qmp.execute("cont")
+        if self._kd:
+            self._kd.resumed()
 
     def reset(self) -> None:
         """Presses the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
@@ -195,22 +210,42 @@ class Machine:
 
     def save(self, tag: str) -> None:
         """Saves RAM, devices and disk under `tag` in the overlay. The guest stands still meanwhile."""
-        self._snapshot_command(f"savevm {tag}")
+        running = self._kd is not None and self.qmp.execute("query-status")["running"]
+        if self._kd:
+            self._stop_between_packets(self._kd)
+        try:
+            self._snapshot_command(f"savevm {tag}")
+        finally:
+            if running:
+                self.resume()
+
+    def _stop_between_packets(self, kd: KdLine) -> None:
+        """Make it stand where nothing is half said, if it comes to such a place at all; one in a stop does not."""
+        self.pause()
+        for _ in range(BETWEEN_PACKETS):
+            if kd.between:
+                return
+            self.resume()
+            time.sleep(0.002)
+            self.pause()
 
     def restore(self, tag: str) -> None:
         """Goes back to the snapshot; a running machine runs on from there, a paused one stays paused.
 
         After an error the machine stands still in an unknown state: start it anew.
         """
-        # A debugger must have forgotten what the target said before the target runs on (docs/kd.md).
+        # A debugger must have forgotten what the target said before the target runs on (docs/kd.md), and the target
+        # must not find what the debugger has said to it in another time: an old ACK would cost it a line.
         resume = self._kd is not None and self.qmp.execute("query-status")["running"]
         if resume:
             self.pause()
+        if self._kd:
+            self._kd.empty()
         self._snapshot_command(f"loadvm {tag}")
         for line in self._lines.values():
             line.cut()
         if self._kd:
-            self._kd.resync()
+            self._kd.resync(restored=True)
         if resume:
             self.resume()
 
@@ -233,6 +268,23 @@ class Machine:
         """For how many seconds nothing has been heard on each serial line (since its start, if never)."""
         now = time.monotonic()
         return {role: now - line.last_heard for role, line in self._lines.items()}
+
+    def locate(self, deadline: float) -> str | None:
+        """Break into it by its debug line and let it go on: where its processors were. None when it does not stop.
+
+        Raises MachineError while another debugger has the line.
+        """
+        places = self._kd.locate(deadline) if self._kd else None
+        return None if places is None else tell_places(places)
+
+    def lend_debugger(self, port: int) -> int:
+        """Let WinDbg have the debug line on a TCP port of 127.0.0.1 (0: any) whenever it connects; returns the port.
+
+        Raises MachineError.
+        """
+        if self._kd is None:
+            raise MachineError(f"{self.name} has no kernel debugger's line: its profile says `debug: text`")
+        return self._kd.lend(port)
 
     def registers(self) -> str:
         """The registers of all CPUs, as QEMU's monitor prints them."""
@@ -296,7 +348,7 @@ class Machine:
         ]
         self._qmp = Qmp(self.name, qmp_ours, self.log("qmp.log"), self._hear_qmp)
         if self.profile.debug == "kd":
-            self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._hear_kd)
+            self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._hear_kd, serial["debug"][1].dup())
         for role, line in self._lines.items():
             setattr(self, role, line)
             line.start()
@@ -379,7 +431,10 @@ class Machine:
     def _hear_qmp(self, event: Event) -> None:
         if kind := _QMP_KINDS.get(event["event"]):
             stamp = event["timestamp"]
-            self._tell(kind, str(event.get("data", "")), stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000)
+            if kind == "reset" and self._kd:
+                self._kd.rebooted()
+            kind, detail = _crash_registers(event) or (kind, str(event.get("data", "")))
+            self._tell(kind, detail, stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000)
 
     def _hear_console(self, t_ns: int, text: str) -> None:
         for words, kind in _LAST_WORDS:
@@ -390,6 +445,8 @@ class Machine:
         self._tell(*told, t_ns)
 
     def _hear_exit(self, code: int) -> None:
+        if self._kd:
+            self._kd.let_go()
         tail = ""
         with suppress(OSError):  # somebody may have removed the folder
             tail = (self.folder / "qemu.stderr").read_text(errors="replace")[-4096:]
@@ -405,6 +462,16 @@ class Machine:
 def snapshot_patience(memory_mib: int) -> float:
     """The seconds that saving or going back may take."""
     return SNAPSHOT_PATIENCE + PER_GIB * memory_mib / 1024
+
+
+def _crash_registers(event: Event) -> tuple[EventKind, str] | None:
+    """What a Windows that crashes writes for its hypervisor (hv-crash); None for a panic of another kind."""
+    info = event.get("data", {}).get("info") or {}
+    if info.get("type") != "hyper-v":
+        return None
+    code, first, second, third, fourth = (int(info.get(f"arg{number}", 0)) for number in range(1, 6))
+    told = bugcheck.describe(code & 0xFFFFFFFF, (first, second, third, fourth))
+    return "bugcheck", f"{told}, from what it wrote for its hypervisor"
 
 
 def create_overlay(base: Path | None, overlay: Path) -> None:

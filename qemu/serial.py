@@ -24,6 +24,7 @@ REMEMBERED = 200  # lines that `expect` looks back on
 MAX_WATCHED = 1 << 20  # bytes that a watch holds: pexpect keeps, and searches anew, all that has not matched yet
 WRITE_PATIENCE = 10  # seconds for a guest to read what we write
 LineSubscriber = Callable[[int, str], None]
+Reads = Callable[[str], bool]
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, C1
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -76,6 +77,14 @@ class LineSplitter:
 def clean(line: bytes) -> str:
     """Decoded late: what is not UTF-8 becomes U+FFFD, terminal escapes and control characters go."""
     return _CONTROL.sub("", _ESCAPE.sub("", line.decode(errors="replace")))
+
+
+def unread(end: socket.socket) -> bool:
+    """Whether a socket holds bytes that nobody has taken."""
+    try:
+        return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
 
 
 class _TextSpawn(SocketSpawn):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -157,6 +166,7 @@ class SerialLine:
         self._subscribers: list[LineSubscriber] = []
         self._watches: list[Watch] = []
         self._recent: deque[str] = deque(maxlen=REMEMBERED)
+        self._reads: list[Reads] = []
         self._raw: Callable[[bytes], None] | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._drain, name=f"serial-{name}", daemon=True)
@@ -164,17 +174,40 @@ class SerialLine:
     def start(self) -> None:
         self._thread.start()
 
-    def on_line(self, subscriber: LineSubscriber, look_back: bool = False) -> Callable[[], None]:
+    def on_line(
+        self, subscriber: LineSubscriber, look_back: bool = False, reads: Reads | None = None
+    ) -> Callable[[], None]:
         """Calls `subscriber(t_ns, text)` for every line from now on, in the drain thread; returns how to stop it.
 
         A subscriber must be quick: the guest waits while nobody drains. With `look_back` it first hears, here and now,
-        the last lines said: a guest may be quicker than who waits for it.
+        the last lines said: a guest may be quicker than who waits for it. `reads` says whether a text means something
+        to it, so that a line is found behind what somebody else left unfinished; it must be as quick.
         """
+        if reads is not None:
+            self._reads.append(reads)
         with self._lock:
             for text in list(self._recent) if look_back else ():
                 subscriber(time.time_ns(), text)
             self._subscribers.append(subscriber)
         return lambda: self._forget(subscriber)
+
+    def known(self, text: str) -> bool:
+        """Whether a text means something to one of those who hear the line."""
+        return any(reads(text) for reads in self._reads)
+
+    def holds_more(self) -> bool:
+        """Whether bytes are there that nobody has taken yet."""
+        return unread(self._socket)
+
+    def all_dealt_with(self) -> bool:
+        """Whether nothing is left of what has come; for a machine that stands still."""
+        with self._intake:
+            return not unread(self._socket)
+
+    def last(self, count: int) -> list[str]:
+        """The last lines said."""
+        with self._lock:
+            return list(self._recent)[-count:]
 
     def on_bytes(self, receiver: Callable[[bytes], None]) -> None:
         """Gives the raw bytes to `receiver` (a KD session) instead of splitting lines; it calls `say` with its text.
@@ -289,10 +322,11 @@ class SerialLine:
                 return False
             if data:
                 self.last_heard = time.monotonic()
-                self._keep(data)
                 if self._raw:
-                    self._raw(data)
+                    self._raw(data)  # first: the guest waits for the answer, and a disk may be slow
+                    self._keep(data)
                 else:
+                    self._keep(data)
                     self.say(self._splitter.feed(data))
             return bool(data)
 

@@ -30,9 +30,17 @@ def _transfer(done: dict[str, Any]) -> str:
 
 
 def compare(name: str, seen: dict[str, Any], known: dict[str, Any] | None) -> list[str]:
-    """Findings: in which points a scenario's behaviour is not the one recorded for this target."""
+    """Return in which points a scenario's behaviour is not the one recorded for this target.
+
+    Where two things race, a record has more than one: `or` lists in which points the others differ from the first.
+    """
     if known is None:
         return [f"{name} has not been characterised on this target before: {_short(seen)}"]
+    every = [_differences(name, seen, known | other) for other in ({}, *known.get("or", []))]
+    return every[0] if all(every) else []
+
+
+def _differences(name: str, seen: dict[str, Any], known: dict[str, Any]) -> list[str]:
     return [
         f"{name}: {point} {_list(seen[point])}, recorded before {_list(known.get(point, []))}"
         for point in seen

@@ -16,6 +16,14 @@ Finding = tuple[Verdict, str]
 """Whom a sentence blames, and the sentence."""
 
 
+COMPLAINTS = {
+    "exception": "the kernel of the target stopped on an exception and called its debugger",
+    "prompt": "the kernel of the target (an assert, or Driver Verifier) asked its debugger what to do, and was told to "
+    "go on",
+    "stops": "the target stands in its kernel debugger",
+}
+"""What a kernel tells its debugger, by kind: nothing of that comes from a driver that does right."""
+
 CALLBACKS = {
     "disc": "WskDisconnectEvent",
     "recv": "WskReceiveEvent",
@@ -61,11 +69,27 @@ def blame(loss: Observation) -> Verdict:
     return "fail" if loss.data.get("machine") == "target" and loss.kind not in ("died", "last-words") else "infra"
 
 
+def complaints(observations: Sequence[Observation]) -> Iterator[Finding]:
+    """What made the target's kernel stop and call its debugger; the debugger always says: go on."""
+    for o in observations:
+        if o.source == "machine" and o.kind in COMPLAINTS and o.data.get("machine") == "target":
+            when = " before the scenario began" if o.data.get("early") else ""
+            yield "fail", f"{COMPLAINTS[o.kind]}{when}: {o.data.get('detail', '')}"
+
+
+def lost_text(observations: Sequence[Observation]) -> Iterator[Finding]:
+    """Debug text that the target's kernel dropped, as it took its debugger for gone."""
+    for o in observations:
+        if o.source == "machine" and o.kind == "lost-text":
+            yield "inconclusive", f"debug text is lost: {o.data.get('detail', '')}"
+
+
 def crashes(facts: Facts) -> Iterator[Finding]:
     """The target or the driver's host is gone, or the driver no longer returns, or the lab itself failed."""
     for observation in facts.all:
         if observation.source == "machine" and observation.kind in FATAL and not observation.data.get("wanted"):
             yield blame(observation), describe_loss(observation)
+    yield from complaints(facts.all)
     for hang in facts.everywhere("lab", "hang"):
         yield "fail", f"the driver hangs: {hang.data['detail']}"
     for refusal in facts.everywhere("lab", "refusal"):
@@ -109,6 +133,7 @@ def silence(facts: Facts) -> Iterator[Finding]:
             yield "inconclusive", f"the recording may be incomplete: {barrier.data['detail']}"
     for overflow in facts.everywhere("lab", "overflow"):
         yield "inconclusive", overflow.data["detail"]
+    yield from lost_text(facts.all)
     lost = sum(o.data.get("lost", 0) for o in facts.everywhere("lab", "counters"))
     if lost:
         yield "inconclusive", f"the wire lost {lost} frames of its own"

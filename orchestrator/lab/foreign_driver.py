@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from wsklab.common import files
@@ -162,7 +162,10 @@ class InstalledForeign:
         self._numbers: dict[int, int] = {}
         self._newest = 0
         self._unread = MOST_UNREAD
-        target.machine.debug.on_line(self._on_line)
+        # The file as it was given: a signed copy has no PDB beside it.
+        target.know_pdb(PureWindowsPath(foreign.profile.target_path).name, foreign.profile.path or foreign.file)
+        patterns = foreign.profile.patterns
+        target.machine.debug.on_line(self._on_line, reads=lambda text: read(patterns, text.strip()) is not None)
 
     # --- heard ----------------------------------------------------------------------------------------------------
 

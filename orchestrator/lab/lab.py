@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.guest import FOLDER, READY, Guest, content_of, linux_address
 from wsklab.orchestrator.guest.ssh import Ssh
+from wsklab.orchestrator.judge.integrity import COMPLAINTS
 from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
@@ -79,6 +81,7 @@ class Lab:
         self.settings: dict[str, Any] = {}
         self.last_restore_s = 0.0
         self.doubt: str | None = None
+        self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
         self.foreign: InstalledForeign | None = None
         self.wire = Wire(folder / "wire")
         self._accelerator = accelerator
@@ -122,6 +125,17 @@ class Lab:
         """The machines that can answer on the wire."""
         return ["target"] if self._going == "peer" else ["peer", "target"]
 
+    def complaints(self) -> list[Observation]:
+        """What the target's kernel has told its debugger and no scenario has been judged by, since the driver's load.
+
+        It is marked as early.
+        """
+        return [
+            replace(o, data={**o.data, "early": True})
+            for o in self.journal.since(self.judged_to)
+            if o.source == "machine" and o.kind in COMPLAINTS
+        ]
+
     # --- life -----------------------------------------------------------------------------------------------------
 
     def boot(self, driver: BuiltDriver, step: Callable[[str], None], keep: Path | None = None) -> Lab:
@@ -152,6 +166,7 @@ class Lab:
             target.result()
             self._may_restart = False
             step("the agent answers, the driver is in place")
+            self.judged_to = self.journal.mark  # what Windows has told its debugger so far is not the driver's
             self._load(driver)
             self.settings = self.guest.settings(self.target.agent, driver)
             self.wire.barrier(time.monotonic() + 10 * self.slowness)
@@ -212,6 +227,7 @@ class Lab:
             if status["status"] in _RESET_FIRST:
                 machine.reset()
             machine.restore(TAG)
+            self.judged_to = self.journal.mark
             machine.set_link(up=True)
             if not status["running"]:
                 machine.resume()
@@ -398,7 +414,8 @@ class Lab:
     def _on_machine(self, name: str, event: MachineEvent) -> None:
         if self._going == name or (name == "target" and self._may_restart and event.kind in _RESTARTS):
             return
-        detail = {"machine": name, "detail": event.detail}
+        said = self._target.named(event.detail) if name == "target" and self._target is not None else event.detail
+        detail = {"machine": name, "detail": said}
         self.journal.add(Observation(event.t_ns, "machine", event.kind, None, detail))
 
     def _on_wire(self, words: str) -> None:

@@ -7,11 +7,13 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
-from wsklab.drivers import protocol
+from wsklab.drivers import pdb, protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.errors import DriverError
+from wsklab.drivers.pdb import Pdb
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
 from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator.errors import LabError
@@ -49,9 +51,10 @@ class Target:
         self._ids = itertools.count(1)
         self._raw = itertools.count(1)
         self._symbols = Symbols(0, (), ())
+        self._functions: dict[str, Symbols | Pdb] = {}
         self._image = ""
         self._base = 0
-        machine.debug.on_line(self._on_line)
+        machine.debug.on_line(self._on_line, reads=lambda text: protocol.parse_line(text) is not None)
 
     # --- the debug line -------------------------------------------------------------------------------------------
 
@@ -73,6 +76,12 @@ class Target:
             kind = "unsupported" if broken.rule == protocol.UNSUPPORTED else "rule"
             self.journal.add(Observation(t, "driver", kind, None, {"rule": broken.rule, "text": broken.text}))
 
+    def named(self, text: str) -> str:
+        """A text of the kernel debugger's line with the functions of the drivers under test beside their offsets."""
+        for image, functions in self._functions.items():
+            text = name_places(text, image, functions)
+        return text
+
     # --- the driver under test ------------------------------------------------------------------------------------
 
     def load(self, driver: BuiltDriver, folder: str, timeout: float) -> None:
@@ -93,6 +102,12 @@ class Target:
         """The driver that is loaded, whose functions can be named then in a crash."""
         self._image, self._base = driver.path.name, 0
         self._symbols = read_symbols(driver.symbols.read_bytes()) if driver.symbols.exists() else Symbols(0, (), ())
+        self._functions[self._image] = self._symbols
+
+    def know_pdb(self, image: str, file: Path) -> None:
+        """Another driver, whose functions are named by the PDB beside its file, if there is one."""
+        if found := pdb.beside(file):
+            self._functions[image] = found
 
     def unload(self, timeout: float) -> Observation:
         """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
@@ -203,6 +218,19 @@ def crash_text(text: str) -> str | None:
     """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
     match = _WINE_CRASH.match(text)
     return match[1].removesuffix(", starting debugger...") if match else None
+
+
+_IN_MODULE = re.compile(r"\b([\w.-]+)\+0x([0-9a-f]{1,8})\b")
+
+
+def name_places(text: str, image: str, symbols: Symbols | Pdb) -> str:
+    """The same with the function beside each `image+0x1234` in it, where there is one."""
+
+    def named(at: re.Match[str]) -> str:
+        name = symbols.name(int(at[2], 16)) if at[1].lower() == image.lower() else None
+        return at[0] if name is None else f"{at[0]} ({name})"
+
+    return _IN_MODULE.sub(named, text)
 
 
 def name_address(text: str, image: str, base: int, symbols: Symbols) -> str:

@@ -29,8 +29,9 @@ class Observation:
              fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
-    machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the
-             kernel debugger's line)
+    machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); of the kernel debugger's line:
+             exception and prompt (the kernel stopped, and was told to go on), stops (at one place over and over),
+             lost-text (the kernel had given its debugger up)
     lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
              overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure
     """

@@ -13,7 +13,7 @@ from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.guest.agent import AgentSilent, LineLost
 from wsklab.orchestrator.judge import characterise
-from wsklab.orchestrator.judge.integrity import Verdict, blame
+from wsklab.orchestrator.judge.integrity import Verdict, blame, complaints, lost_text
 from wsklab.orchestrator.judge.reading import TOLD_OF_END
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.journal import MachineLost, Matches
@@ -53,6 +53,7 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
 
 def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float) -> list[Observation]:
     lab.prepare(scenario)
+    early = lab.complaints()
     lab.journal.forget()
     began = lab.journal.mark
     lost_before = _lost(lab)
@@ -72,7 +73,8 @@ def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float
         _put_back(lab, context, lost_before)
         lab.excuse("peer program", silent=False)
         lab.target.forget_connections()
-    observations = lab.journal.since(began) + observe_recording(recording)
+    observations = early + lab.journal.since(began) + observe_recording(recording)
+    lab.judged_to = lab.journal.mark
     return sorted(observations, key=lambda o: o.t)
 
 
@@ -212,10 +214,11 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
     if lab.foreign is not None:
         lab.target.canary(time.monotonic() + SETTLE * lab.slowness)  # all that it has printed is read then
     reasons = named_at_unload(lab.journal.since(mark))
+    unheard = [text for _, text in lost_text(lab.journal.since(mark))]
     left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
     if left:
         reasons.append(f"the driver leaks at unload: {', '.join(left)}")
-    return ("fail" if reasons else "pass"), reasons
+    return ("fail" if reasons else "inconclusive" if unheard else "pass"), reasons + unheard
 
 
 def named_at_unload(observations: Sequence[Observation]) -> list[str]:
@@ -233,4 +236,5 @@ def named_at_unload(observations: Sequence[Observation]) -> list[str]:
         if waits
         else ""
     )
-    return [*dict.fromkeys(rules), *([f"the driver waits in its unload for {left} (R80)"] if left else [])]
+    stops = [f"{text} (at the unload)" for _, text in complaints(observations)]
+    return [*dict.fromkeys(rules), *stops, *([f"the driver waits in its unload for {left} (R80)"] if left else [])]

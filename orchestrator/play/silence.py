@@ -19,6 +19,9 @@ from wsklab.qemu.machine import Machine
 ALIVE = 3.0
 """Seconds for a healthy agent or machine to answer when it is asked only whether it lives."""
 
+LAST_LINES, LAST_LINE = 3, 200
+"""Lines that a hanging target has said last, and characters of each, in a reason."""
+
 LATE = "something did not happen in the time allowed"
 
 
@@ -30,7 +33,9 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
     patience, asked, said = ALIVE * lab.slowness, time.monotonic(), str(error) or LATE
     try:
         lab.target.agent.ask("ping", patience)
-        return note("hang" if isinstance(error, AgentSilent) else "failure", said)
+        if isinstance(error, AgentSilent):
+            return note("hang", said + _located(lab))
+        return note("failure", said)
     except MachineLost:
         return None
     except (LabError, MachineError):
@@ -52,11 +57,30 @@ def no_answer(lab: Lab, said: str, waited: float) -> Observation:
         return note("failure", f"{said}{still}")
     quiet = machine.quiet()
     if speaking := [name for name, seconds in quiet.items() if seconds < waited]:
-        return note("hang", f"{said}; it still speaks on its {' and '.join(speaking)} line")
+        return note("hang", f"{said}; it still speaks on its {' and '.join(speaking)} line{_located(lab)}")
     return note(
         "silence",
-        f"{said}; its serial lines have been quiet for {min(quiet.values()):.0f} s, while QEMU calls it running",
+        f"{said}; its serial lines have been quiet for {min(quiet.values()):.0f} s, while QEMU "
+        f"calls it running{_located(lab)}",
     )
+
+
+def _located(lab: Lab) -> str:
+    """Where a target that speaks to a kernel debugger is, which is stopped for a moment, and what it has said last."""
+    machine = lab.target.machine
+    if machine.profile.debug != "kd":
+        return ""
+    try:
+        where = machine.locate(within(ALIVE * lab.slowness))
+        where = where and lab.target.named(where)
+    except MachineError as error:
+        where = f"unknown ({error})"
+    said = " / ".join(repr(line[:LAST_LINE]) for line in machine.debug.last(LAST_LINES))
+    return (
+        f"; broken into by the kernel debugger, {where}"
+        if where
+        else "; nor does its kernel stop for the debugger, so that no processor takes interrupts"
+    ) + (f"; its last lines were {said}" if said else "; it has said nothing on its debug line")
 
 
 def peer_silent(lab: Lab, said: str) -> Observation:

@@ -175,7 +175,7 @@ class Preparation:
     ) -> Lab:
         with snapshots.saving(key) as partial:
             lab = self._lab().boot(driver, self.console.progress, partial)
-            if partial is not None:
+            if partial is not None and not lab.complaints():  # who takes it up would not hear of them
                 try:
                     snapshots.publish(partial, key, ingredients)
                 except OSError as error:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Cause = Literal["bugcheck", "break-in", "assertion", "breakpoint", "fault", "user"]
+"""Why a target stops on an exception. `break-in`: we asked for it; `user`: in a user's program, not in the kernel."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextLine:
@@ -31,7 +34,10 @@ class ModuleUnloaded:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionSeen:
-    """The target stopped on an exception; the link lets it go on by itself. `code` is an NTSTATUS."""
+    """The target stopped on an exception; the link lets it go on by itself. `code` is an NTSTATUS.
+
+    `where` is the program counter as module and offset.
+    """
 
     code: int
     first_chance: bool
@@ -40,16 +46,66 @@ class ExceptionSeen:
     information: tuple[int, ...]
     processor: int
     thread: int
+    cause: Cause = "fault"
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """The kernel asked its debugger what to do (an assert, a soft rule of Driver Verifier); it was told to go on.
+
+    `before` is what the same processor printed last: the prompt itself often says nothing but "Break, Ignore?".
+    """
+
+    text: str
+    before: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a processor is, and which drivers its stack names: candidates for who has called, no more than that."""
+
+    processor: int
+    where: str
+    stack: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A target that was broken into says where each of its processors was; it goes on."""
+
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The kernel had given its debugger up, and what it printed meanwhile is lost; it has been won back.
+
+    `silent` is for how many seconds nothing had come before.
+    """
+
+    silent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The target came to the end of its crash, and stands there: continued, it would come back for ever."""
+
+    pc: int
 
 
 @dataclass(frozen=True, slots=True)
 class Bugcheck:
-    """The system has crashed. `source`: read from the kernel's memory (exact), or from the text it printed."""
+    """The system has crashed. `source`: read from the kernel's memory (exact), or from the text it printed.
+
+    `where` names those parameters that lie in a module, by module and offset.
+    """
 
     code: int
     parameters: tuple[int, int, int, int]
     name: str
     source: Literal["memory", "text"]
+    where: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +122,7 @@ class Attached:
 class Resynced:
     """Both sides number their packets from the start again.
 
-    `target`: the target began anew: a new boot, or it had given the debugger up and text may be missing.
+    `target`: the target began anew, with a new boot.
     `host`: it followed our RESET.
     """
 
@@ -84,7 +140,7 @@ class Damaged:
 class Answered:
     """A request other than a print was dealt with, or (`ignored`) only acknowledged. For the evidence."""
 
-    request: Literal["prompt", "file", "command string", "unknown stop", "ignored"]
+    request: Literal["file", "command string", "unknown stop", "ignored"]
     detail: str
 
 
@@ -106,6 +162,10 @@ Event = (
     | ModuleLoaded
     | ModuleUnloaded
     | ExceptionSeen
+    | Prompted
+    | Located
+    | GivenUp
+    | Standing
     | Bugcheck
     | Shutdown
     | Attached

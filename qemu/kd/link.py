@@ -8,6 +8,7 @@ stands still for ever (kd.md 1.4).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,8 @@ _QUIET: Final = 0.005  # s of silence after which a RESEND is repeated; a try of
 _QUICK_RESENDS: Final = 16
 _SLOW_RESENDS: Final = 4  # at most one a second (kd.md 3.2 rule 4), then no more
 _SLOW: Final = 1.0
+_RESEND_PAUSE: Final = 0.02  # s without a reply before a RESEND is answered: two sides that do it at once never end
+_GREETINGS: Final = (0.3, 1.0, 2.0)  # s between the RESETs to a target that was restored, as long as no packet comes
 _SIGHTINGS: Final = 3  # of a header that contradicts what is known
 
 
@@ -90,6 +93,8 @@ class Link:
 
     def resync(self) -> None:
         """Know nothing of the target any more (kd.md 3.2 rule 10)."""
+        self.copies = 0  # of the last packet, that came again
+        self.listening = False  # another debugger answers
         self.resynced = False  # the target followed our RESET; whoever reads this sets it back
         self._tx = INITIAL_ID
         self._pending: _Sent | None = None
@@ -109,6 +114,9 @@ class Link:
         self._stuck = _STUCK
         self._doubt_at: float | None = None
         self._doubts = 0
+        self._repeat_asked: float | None = None  # when the target asked for our packet again
+        self._greetings: list[float] = []  # when RESETs are due
+        self._standing = False  # the target is left in its stop
         self._resends = _Resends()
         self.out.clear()
 
@@ -140,11 +148,25 @@ class Link:
             return None
         return self._data(packet, now)
 
+    def greet(self, now: float) -> None:
+        """A restored target runs: it may stand in a stop that it believes we know of, and waits for us for ever."""
+        self._greetings = [*itertools.accumulate(_GREETINGS, initial=now)]
+
     # --- what the session says
+
+    def stand(self) -> None:
+        """Leave the target in its stop; nothing more is asked of it."""
+        self._standing = True
+        self._pending = None
+
+    @property
+    def between(self) -> bool:
+        """Nobody waits for anybody."""
+        return self._pending is None and self._open is None
 
     def send(self, kind: Kind, payload: bytes, now: float, final: bool = True) -> None:
         """Send a data packet, and again until the target has it. `final`: then the target goes on."""
-        self._pending = _Sent(Packet(kind, self._tx, payload), final, now)
+        self._pending, self._repeat_asked = _Sent(Packet(kind, self._tx, payload), final, now), None
         self.out += encode(self._pending.packet)
 
     # --- time
@@ -154,7 +176,10 @@ class Link:
         times = [None if waiting else self._resends.due(self._heard), self._doubt_at]
         if self._pending:
             times.append(self._pending.at + self._pending.wait)
-        if self._open:
+            if self._repeat_asked is not None:
+                times.append(max(self._repeat_asked, self._heard) + _RESEND_PAUSE)
+        times += self._greetings[:1]
+        if self._open and not self._standing:
             times.append(self._progress + self._stuck)
         return min((time for time in times if time is not None), default=None)
 
@@ -162,10 +187,19 @@ class Link:
         resend = None if waiting else self._resends.due(self._heard)
         if resend is not None and now >= resend:
             self._resend(now)
+        if (
+            self._pending
+            and self._repeat_asked is not None
+            and now >= max(self._repeat_asked, self._heard) + _RESEND_PAUSE
+        ):
+            self._repeat(self._pending, now)
         if self._pending and now >= self._pending.at + self._pending.wait:
             self._repeat(self._pending, now)
             self._pending.wait = min(2 * self._pending.wait, _RETRANSMIT_MAX)
-        if self._open and now >= self._progress + self._stuck:
+        if self._greetings and now >= self._greetings[0]:
+            self._greetings.pop(0)
+            self._ask_reset(now)
+        if self._open and not self._standing and now >= self._progress + self._stuck:
             self._progress = now
             self._stuck = min(2 * self._stuck, _STUCK_MAX)
             self._ask_reset(now)
@@ -186,14 +220,15 @@ class Link:
                     if now < self._noisy_until:  # this ACK may be an old one with a damaged number
                         self._doubt_at, self._doubts = now + _STUCK, _DOUBTS
         elif packet.kind is Kind.RESEND:
-            if pending:
-                self._repeat(pending, now)
+            if pending and self._repeat_asked is None:
+                self._repeat_asked = now
         else:
             self._reset(now)
 
     def _reset(self, now: float) -> None:
         """The target says that it numbers anew. Never answered: it answers every RESET itself (kd.md 3.2 rule 7)."""
         self._renumbered = True
+        self._greetings.clear()
         if not self._resets:
             self._synced = False  # an ACK with a damaged type, or of ours: settled when the target next needs us
             return
@@ -205,8 +240,10 @@ class Link:
 
     def _data(self, packet: Packet, now: float) -> Delivery | None:
         last = self._last
+        self._greetings.clear()
         if packet == last and not self._renumbered:
-            if needs_answer(packet) and self._open is None:
+            self.copies += 1
+            if needs_answer(packet) and self._open is None and not self.listening:
                 self._ask_reset(now)  # we hold it to be answered, the target does not
             else:
                 self._ack(packet)
@@ -216,7 +253,8 @@ class Link:
             return None
         self._suspect = None
         restarted = bool(packet.id & SYNC)
-        if not restarted and needs_answer(packet) and (not self._synced or self._same_stop(packet)):
+        phase_unknown = not restarted and (not self._synced or self._same_stop(packet))
+        if phase_unknown and needs_answer(packet) and not self.listening:
             self._ask_reset(now)
             return None
         return self._accept(packet, restarted, now)
@@ -232,6 +270,8 @@ class Link:
             self._accepted(now)  # the target went on: it has our packet, though its ACK did not come
         if packet.kind is not Kind.MANIPULATE:
             self._open = packet if needs_answer(packet) else None
+            self._standing = False
+            self.copies = 0
         if not again:
             self._resets = 0
         self._renumbered = False
@@ -239,6 +279,8 @@ class Link:
         self._last = packet
         self._advance(now)
         self._ack(packet)
+        if packet.kind is Kind.MANIPULATE and self._open is None:
+            self.greet(now + _RESET_GAP)  # to a request of another time: it stands in a stop that we know nothing of
         if (again or not self._synced) and packet.kind is Kind.MANIPULATE:
             return None
         return Delivery(packet, not again, restarted) if not again or needs_answer(packet) else None
@@ -284,7 +326,7 @@ class Link:
     def _accepted(self, now: float) -> None:
         """The target has our pending packet."""
         self._tx ^= 1
-        self._pending = None
+        self._pending = self._repeat_asked = None
         self._advance(now)
 
     def _advance(self, now: float) -> None:
@@ -299,7 +341,7 @@ class Link:
         self.out += encode(Packet(Kind.ACKNOWLEDGE, packet.id & ~SYNC))
 
     def _repeat(self, sent: _Sent, now: float) -> None:
-        sent.at = now
+        sent.at, self._repeat_asked = now, None
         self.out += encode(sent.packet)
 
     def _ask_again(self, now: float) -> None:

@@ -73,7 +73,7 @@ class StateChange:
     @property
     def x86(self) -> bool:
         """A 32-bit target: its addresses come sign-extended (kd.md 2.2)."""
-        return self.pc >> 32 == 0xFFFFFFFF
+        return _is_x86(self.thread, self.pc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +169,16 @@ def parse_prompt(payload: bytes) -> Prompt | None:
     return Prompt(level, processor, payload[DEBUG_IO_HEADER.size :][:length], length, room)
 
 
+def _is_x86(thread: int, pc: int) -> bool:
+    """The thread tells, which is always the kernel's; a breakpoint of a user's program has a small program counter."""
+    return (thread or pc) >> 32 == 0xFFFFFFFF
+
+
 def parse_state_change(payload: bytes) -> StateChange | None:
     if len(payload) < STATE_CHANGE_SIZE:
         return None
     state, level, processor, processors, thread, pc = struct.unpack_from("<IHHI4xQQ", payload)
-    x86 = pc >> 32 == 0xFFFFFFFF
-    if x86:  # the control report differs (kd.md 2.2)
+    if _is_x86(thread, pc):  # the control report differs (kd.md 2.2)
         (dr7,), count, stream = struct.unpack_from("<I", payload, 196), 200, 204
     else:
         (dr7,), count, stream = struct.unpack_from("<Q", payload, 200), 212, 216

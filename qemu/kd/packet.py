@@ -114,6 +114,26 @@ class Decoder:
         """Some bytes are kept back, because they may be the beginning of a packet."""
         return bool(self._buffer)
 
+    @property
+    def hides(self) -> bool:
+        """A whole packet lies within what is kept back: what seemed to begin before it is none."""
+        at = 1
+        while found := _WHOLE.search(self._buffer, at):
+            at = found.start() + 1
+            leader, _, count, _, total = HEADER.unpack_from(self._buffer, found.start())
+            if leader == CONTROL_LEADER:
+                return True
+            start = found.start() + HEADER.size
+            body = self._buffer[start : start + count]
+            if (
+                len(self._buffer) > start + count
+                and self._buffer[start + count] == TRAILER
+                and 0 < count <= PAYLOAD_MAX
+                and checksum(bytes(body)) == total
+            ):
+                return True
+        return False
+
     def feed(self, data: bytes) -> list[Item]:
         """What `data` completes, in order. No byte is lost: all come out in a packet or as text."""
         self._buffer += data

@@ -17,7 +17,14 @@ import time
 from collections.abc import Callable
 
 from wsklab.qemu.kd.events import Detached, Event
+from wsklab.qemu.kd.packet import HEADER, PAYLOAD_MAX, Kind, Packet, encode
 from wsklab.qemu.kd.session import Session, Step
+
+RESET = encode(Packet(Kind.RESET, 0))
+PACKET_MAX = HEADER.size + PAYLOAD_MAX + 1
+
+_RESETS = 0.3, 1.3, 3.3  # s after which a target is told again that it has another debugger, unless that has spoken
+_MOMENT = 0.001  # s for the thread that reads the line to have its turn
 
 EventSubscriber = Callable[[int, Event], None]
 
@@ -28,12 +35,23 @@ class Pump:
     """A session with its clock, its line and its subscribers.
 
     `write` sends bytes to the target. It must not block for long; what it raises as OSError is taken for a lost line.
-    Give it a socket with `attach`, or call `received` with what a line of another kind brings.
+    Give it a socket with `attach`, or call `received` with what a line of another kind brings; `unread` says whether
+    that line holds more. `known`: see Session.
     """
 
-    def __init__(self, write: Callable[[bytes], None] | None = None) -> None:
-        self._session = Session()
+    def __init__(
+        self,
+        write: Callable[[bytes], None] | None = None,
+        unread: Callable[[], bool] = lambda: False,
+        known: Callable[[str], bool] = lambda _text: False,
+    ) -> None:
+        self._session = Session(known)
         self._write = write
+        self._holds_more = unread
+        self._other: Callable[[bytes], None] | None = None  # another debugger, which has the line
+        self._resets: list[float] = []  # when it is told of that again, unless the other one has spoken to it
+        self._held_back = 0  # bytes that it does not get at most, as they may be the rest of a packet
+        self._still = False
         self._socket: socket.socket | None = None
         self._reader: threading.Thread | None = None
         self._changed = threading.Condition()  # guards all of the above
@@ -86,21 +104,82 @@ class Pump:
             self._write = None
             self._gone()
 
-    def resync(self) -> None:
+    def resync(self, restored: bool = False) -> None:
         """After `loadvm` or a reset, before the target runs on: what it said before is thrown away (kd.md 3.5).
 
-        A socket is emptied here; a line that calls `received` must be empty itself.
+        A socket is emptied here; a line that calls `received` must be empty itself. `restored`: see Session.
         """
         with self._changed:
             while self._unread():
                 pass
-            self._session.resync()
+            self._session.resync(restored)
+            if self._other:
+                self._session.listen()
             self._changed.notify_all()
 
-    def break_in(self) -> None:
-        """Make the target stop once and go on: it listens to us again if it had given us up (kd.md 1.5)."""
+    def stand_still(self) -> None:
+        """The machine does not run from now on: its silence means nothing, and nothing is due, until it does."""
         with self._changed:
-            self._send(self._session.break_in())
+            self._still = True
+
+    def resumed(self) -> None:
+        """The machine runs (again)."""
+        with self._changed:
+            self._still = False
+            if not self._other:
+                self._do(self._session.resumed(time.monotonic()))
+
+    def hand_over(self, to: Callable[[bytes], None]) -> None:
+        """Let another debugger have the line: `to` gets the target's bytes, and this end only listens.
+
+        The RESET makes the target number anew and repeat what it waits for an answer to, so that the other one finds it
+        as one that was just switched on.
+        """
+        with self._changed:
+            self._send(RESET)
+            self._other, self._held_back = to, PACKET_MAX
+            self._resets = [time.monotonic() + after for after in _RESETS]
+            self._changed.notify_all()
+            self._begin_to_lend(b"")
+
+    @property
+    def lent(self) -> bool:
+        """Another debugger has the line."""
+        return self._other is not None
+
+    def take_back(self) -> None:
+        """The other debugger is gone; what it left the target waiting for is asked for again."""
+        with self._changed:
+            self._other, self._held_back, self._resets = None, 0, []
+            self._session.resync(restored=True)
+            self._do(self._session.resumed(time.monotonic()))
+
+    def pass_on(self, data: bytes) -> None:
+        """Bytes of the other debugger for the target."""
+        with self._changed:
+            self._resets.clear()
+            if self._other:
+                self._write_out(data)
+
+    def rebooted(self) -> None:
+        """The machine was reset."""
+        with self._changed:
+            self._session.rebooted()
+
+    @property
+    def between(self) -> bool:
+        """Nothing is half said, as far as it has been read."""
+        with self._changed:
+            return self._session.between
+
+    def break_in(self, survey: bool = False) -> None:
+        """Make the target stop once and go on: it listens to us again if it had given us up (kd.md 1.5).
+
+        With `survey` it says where it was.
+        """
+        with self._changed:
+            if not self._other:  # it is his to break in
+                self._do(self._session.break_in(time.monotonic(), survey))
 
     def close(self) -> None:
         """End the line and the threads; all events have been told when this returns (unless a subscriber calls it)."""
@@ -127,7 +206,17 @@ class Pump:
             return b""
 
     def _received(self, data: bytes) -> None:
+        if self._other and not self._held_back:
+            self._other(data)
         self._do(self._session.feed(data, time.monotonic()))
+        if self._held_back:
+            self._begin_to_lend(data)
+
+    def _begin_to_lend(self, data: bytes) -> None:
+        """The other debugger gets whole packets: one that is half said is repeated to him, as nobody answers it."""
+        self._held_back = max(0, self._held_back - len(data)) if self._session.waiting else 0
+        if not self._held_back:
+            self._session.listen()
 
     def _do(self, step: Step) -> None:
         self._send(step.send)
@@ -137,6 +226,10 @@ class Pump:
         self._changed.notify_all()
 
     def _send(self, data: bytes) -> None:
+        if not self._other:
+            self._write_out(data)
+
+    def _write_out(self, data: bytes) -> None:
         if data and self._write:
             try:
                 self._write(data)
@@ -178,12 +271,17 @@ class Pump:
     def _keep_time(self) -> None:
         with self._changed:
             while not self._closed:
-                due = self._session.due
+                due = None if self._still else next(iter(self._resets), None) if self._other else self._session.due
                 left = None if due is None else due - time.monotonic()
                 if left is None or left > 0:
                     self._changed.wait(left)
                 elif data := self._unread():  # it was not the line that was silent, but we were late
                     self._received(data)
+                elif self._holds_more():
+                    self._changed.wait(_MOMENT)
+                elif self._other:
+                    self._resets.pop(0)
+                    self._write_out(RESET)
                 else:
                     self._do(self._session.tick(time.monotonic()))
 

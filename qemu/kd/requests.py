@@ -47,6 +47,11 @@ def continue2(cpu: Cpu, status: int, dr7: int, x86: bool) -> bytes:
     return _manipulate(Api.CONTINUE2, cpu, struct.pack("<I", status) + rest)
 
 
+def signed(address: int, word: int) -> int:
+    """An address as KD writes it: that of a 32-bit target is sign-extended to 64 bits (kd.md 2.2)."""
+    return address | 0xFFFFFFFF << 32 if word == 4 and address & 0x80000000 else address
+
+
 def get_version(cpu: Cpu) -> bytes:
     """V13."""
     return _manipulate(Api.GET_VERSION, cpu)
@@ -111,11 +116,12 @@ class _Layout:
     word: int
     flags: int
     pc: int
-    result: int
+    sp: int
+    argument: int
 
 
-_AMD64 = _Layout(0x4D0, 8, 0x30, 0xF8, 0x78)
-_X86 = _Layout(0x2CC, 4, 0x00, 0xB8, 0xB0)
+_AMD64 = _Layout(0x4D0, 8, 0x30, 0xF8, 0x98, 0x80)
+_X86 = _Layout(0x2CC, 4, 0x00, 0xB8, 0xC4, 0xB0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +134,14 @@ class Context:
     @classmethod
     def of(cls, reply: Reply, change: StateChange) -> Context | None:
         """None when it cannot be one of `change`: refused, of unknown size, or with another program counter."""
-        layout = _X86 if change.x86 else _AMD64
-        if not reply.ok or len(reply.data) < layout.size:
-            return None
-        context = cls(reply.data, layout)
-        return context if context.pc == change.pc % (1 << 8 * layout.word) else None
+        context = cls.of_any(reply, change.x86)
+        return context if context and context.pc == change.pc % (1 << 8 * context.layout.word) else None
+
+    @classmethod
+    def of_any(cls, reply: Reply, x86: bool) -> Context | None:
+        """The registers of some processor of the stopped machine; None when refused, or of unknown size."""
+        layout = _X86 if x86 else _AMD64
+        return cls(reply.data, layout) if reply.ok and len(reply.data) >= layout.size else None
 
     def _read(self, offset: int, size: int) -> int:
         return int.from_bytes(self.data[offset : offset + size], "little")
@@ -148,9 +157,14 @@ class Context:
         return self._read(self.layout.pc, self.layout.word)
 
     @property
-    def result(self) -> int:
-        """Rax or Eax: at BreakpointWithStatus the status (kd.md 2.5)."""
-        return self._read(self.layout.result, self.layout.word)
+    def sp(self) -> int:
+        """Rsp or Esp, as the target writes addresses: sign-extended where it has 32 bits."""
+        return signed(self._read(self.layout.sp, self.layout.word), self.layout.word)
+
+    @property
+    def argument(self) -> int:
+        """Rcx, or Eax: at BreakpointWithStatus the status, its only argument (kd.md 2.5)."""
+        return self._read(self.layout.argument, self.layout.word)
 
     def advanced(self, count: int) -> Context:
         """The same with the program counter `count` bytes on."""

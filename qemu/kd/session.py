@@ -6,7 +6,9 @@ answered, every stop is continued (docs/reference/kd.md section 3).
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
 
 from wsklab.qemu.kd import messages, requests
 from wsklab.qemu.kd.bugcheck import Report, TextWatch, name
@@ -16,28 +18,30 @@ from wsklab.qemu.kd.events import (
     Bugcheck,
     Damaged,
     Event,
-    ExceptionSeen,
-    Looping,
+    GivenUp,
     ModuleLoaded,
     ModuleUnloaded,
+    Prompted,
     Resynced,
     Shutdown,
     TextLine,
 )
 from wsklab.qemu.kd.link import Delivery, Link
-from wsklab.qemu.kd.messages import State, StateChange
-from wsklab.qemu.kd.packet import BREAK_IN, HEADER, Broken, Decoder, Item, Kind, Packet, Text
-from wsklab.qemu.kd.stop import Dialogue, Kernel, Outcome, examine, resume_status
+from wsklab.qemu.kd.messages import State, needs_answer
+from wsklab.qemu.kd.packet import HEADER, PAYLOAD_MAX, Broken, Decoder, Item, Kind, Packet, Text
+from wsklab.qemu.kd.stop import Outcome
+from wsklab.qemu.kd.stopped import Stops
 from wsklab.qemu.kd.text import PlainText, PrintedText
 
-_PATIENCE: Final = 0.01  # s of silence in mid-packet; a try of a target under TCG lasts 0.014 s (kd.md 1.5)
+_PATIENCE: Final = 0.01  # s of silence in what may be a packet; a try of a target under TCG lasts 0.014 s (kd.md 1.5)
+_STUTTER: Final = 0.2  # s of silence in mid-packet, as long as no other packet has come in its place: a host under load
 _PATIENCE_MAX: Final = 1.0
 _PATIENT_AFTER: Final = 4  # disappointments per further _PATIENCE: a guest that stutters in every packet gets through
 _RUN_SILENCE: Final = 1.0  # s of silence that end a run of damage
 _TEXT_BUGCHECK: Final = 5.0  # s to wait for the bugcheck's stop after its text
-_EXAMINATIONS: Final = 5  # of one stop; a line that eats every CONTEXT must not hold the target
-_LOOP: Final = 20  # stops at one place in _LOOP_TIME s (kd.md 3.3)
-_LOOP_TIME: Final = 1.0
+_COPIES: Final = 8  # of one packet: a target gives up after 20 tries (kd.md 1.5), so it may have done so
+_CHECK: Final = 0.25  # s in which one that has not goes on by itself
+_BEFORE: Final = 8  # lines that are kept of each processor, to say what a prompt is about
 _PROMPT_ANSWER: Final = b"i"  # ignore (kd.md 1.7)
 
 
@@ -51,14 +55,16 @@ class Step(NamedTuple):
 class Session:
     """One connection to one target. Every `now` is in seconds of one steady clock, and never goes back."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[str], bool] = lambda _text: False) -> None:
+        """`known` says whether a line means something to somebody: where a line begins is seen by that, too."""
+        self._known = known
         self._decoder = Decoder()
         self._link = Link()
         self._events: list[Event] = []
-        self._printed = PrintedText()
+        self._stops = Stops(self._link, lambda event: self._events.append(event))
+        self._printed = PrintedText(known)
         self._plain = PlainText()
         self._speaks_kd = False
-        self._continue2 = False
         self._heard = 0.0
         self._forget()
 
@@ -66,20 +72,20 @@ class Session:
         """What holds for one connection to one boot only."""
         self._attached = False
         self._disappointments = 0
-        self._dialogue: Dialogue | None = None
-        self._asked = 0
-        self._stop: StateChange | None = None
-        self._status = requests.HANDLED
-        self._examinations = 0
-        self._loop_pc, self._loop_since, self._loop_count = 0, 0.0, 0
+        self._going_down = False
+        self._distrusted = 0  # bytes yet to come that may be the rest of a packet of which the beginning is not known
+        self._restored = False
+        self._lately = 0.0  # when the last packet came
+        self._check_at: float | None = None
+        self._before: dict[int, deque[str]] = {}
+        self._stops.forget()
         self._new_boot()
 
     def _new_boot(self) -> None:
-        self._kernel: Kernel | None = None
+        self._stops.new_boot()
         self._text_watch = TextWatch()
         self._text_report: Report | None = None
         self._text_at = 0.0
-        self._crashed = False
 
     # --- the calls
 
@@ -100,13 +106,17 @@ class Session:
             self._end_run(now)
         if self._text_report and now >= self._text_at + _TEXT_BUGCHECK:
             self._report_text()
+        if self._check_at is not None and now >= self._check_at:
+            self._check_at = None
+            self._stops.break_in(now)
+        self._stops.tick(now)
         self._link.tick(now, self._decoder.waiting)
         return self._step()
 
     @property
     def due(self) -> float | None:
         """When `tick` has something to do; None: not before more bytes come."""
-        times = [self._link.due(self._decoder.waiting)]
+        times = [self._link.due(self._decoder.waiting), self._stops.due, self._check_at]
         if self._decoder.waiting:
             times.append(self._heard + self._patience())
         if self._plain.open:
@@ -115,23 +125,57 @@ class Session:
             times.append(self._text_at + _TEXT_BUGCHECK)
         return min((time for time in times if time is not None), default=None)
 
-    def resync(self) -> None:
+    def resync(self, restored: bool = False) -> None:
         """The target jumped (`loadvm`, reset) or the connection is new: its numbers and half a packet are of the past.
 
-        Bytes from before the jump must be discarded by the caller (kd.md 3.5).
+        Bytes from before the jump must be discarded by the caller (kd.md 3.5). `restored`: it goes on in the middle,
+        maybe of a packet, or in a stop: nothing is believed before its first whole packet, and `resumed` follows.
         """
         self._decoder.clear()
         self._link.resync()
-        self._printed = PrintedText()
+        self._printed = PrintedText(self._known)
         self._plain = PlainText()
         self._forget()
+        self._restored, self._distrusted = restored, restored * (HEADER.size + PAYLOAD_MAX + 1)
 
-    def break_in(self) -> bytes:
-        """What makes the target stop, and so listen to us again; the stop is continued as any other (kd.md 1.5)."""
-        return BREAK_IN
+    def resumed(self, now: float) -> Step:
+        """A target that was restored runs now; time in which it stood still was no silence."""
+        self._heard = now
+        if self._restored:
+            self._restored = False
+            self._link.greet(now)
+        return self.tick(now)
+
+    def listen(self) -> None:
+        """Another debugger has the line: what the target says is heard, what it stops for is not ours to examine."""
+        self.resync()
+        self._link.listening = True
+
+    def rebooted(self) -> None:
+        """The machine was reset: when its numbers start again, it has not given us up."""
+        self._going_down = True
+
+    def break_in(self, now: float, survey: bool = False) -> Step:
+        """Make the target stop, and so listen to us again; it goes on at once (kd.md 1.5).
+
+        With `survey` a `Located` tells where it was.
+        """
+        self._stops.break_in(now, survey)
+        return self._step()
+
+    @property
+    def waiting(self) -> bool:
+        """A packet is half said, as far as can be seen."""
+        return self._decoder.waiting
+
+    @property
+    def between(self) -> bool:
+        """Nothing is half said: a snapshot that is taken now has no packet in its middle."""
+        return not self._decoder.waiting and self._link.between
 
     def close(self) -> list[Event]:
         """The connection is gone: the unfinished lines, and a bugcheck of which only the text came."""
+        self._stops.end()
         self._flush(0.0)
         self._end_run(0.0)
         self._report_text()
@@ -146,7 +190,8 @@ class Session:
         return step
 
     def _patience(self) -> float:
-        return min(_PATIENCE * (1 + self._disappointments // _PATIENT_AFTER), _PATIENCE_MAX)
+        base = _STUTTER if self._speaks_kd and not self._decoder.hides else _PATIENCE
+        return min(base * (1 + self._disappointments // _PATIENT_AFTER), _PATIENCE_MAX)
 
     def _take(self, items: list[Item], now: float) -> None:
         for item in items:
@@ -154,7 +199,9 @@ class Session:
                 self._speaks_kd = True
                 self._disappointments = 0
                 self._end_run(now)
+                self._distrusted = 0
                 delivery = self._link.receive(item, now)
+                self._suspect_given_up(item, now)
                 if self._link.resynced:
                     self._link.resynced = False
                     if self._attached:
@@ -162,12 +209,24 @@ class Session:
                 if delivery:
                     self._deliver(delivery, now)
             elif isinstance(item, Text):
-                self._say(self._plain.feed(item.data, self._speaks_kd), now)
+                text = item.data[self._distrusted :]
+                self._distrusted = max(0, self._distrusted - len(item.data))
+                if not text:
+                    continue
+                self._say(self._plain.feed(text, self._speaks_kd), now)
                 if self._plain.open:  # an ACK is just a header: it repairs itself
                     self._link.noise(now, resend=self._speaks_kd and self._plain.damaged > HEADER.size)
             elif isinstance(item, Broken):
                 self._plain.broken()
                 self._link.broken(now)
+
+    def _suspect_given_up(self, packet: Packet, now: float) -> None:
+        """It had to say that so often that it may have given up: see whether it still speaks by itself."""
+        if packet.control or self._link.copies < _COPIES or self._check_at is not None:
+            return
+        prompt = packet.kind is Kind.DEBUG_IO and needs_answer(packet)
+        if not prompt and messages.api_number(packet.payload) & 0xFFFF != State.EXCEPTION:
+            self._link.copies, self._check_at = 0, now + _CHECK
 
     def _end_run(self, now: float) -> None:
         self._say(self._plain.end(), now)
@@ -178,7 +237,11 @@ class Session:
     def _say(self, lines: list[TextLine], now: float) -> None:
         for line in lines:
             self._events.append(line)
-            if line.processor is not None and (report := self._text_watch.feed(line.text)) and not self._crashed:
+            if line.processor is None:
+                continue
+            if line.text.strip() and not self._known(line.text):  # not what a driver prints all the time
+                self._before.setdefault(line.processor, deque(maxlen=_BEFORE)).append(line.text.strip())
+            if (report := self._text_watch.feed(line.text)) and not self._stops.crashed:
                 self._text_report, self._text_at = report, now
 
     def _flush(self, now: float) -> None:
@@ -189,17 +252,15 @@ class Session:
     def _deliver(self, delivery: Delivery, now: float) -> None:
         packet, fresh = delivery.packet, delivery.fresh
         if not self._attached:
-            self._attached = True
+            self._attached, self._going_down = True, False
             self._events.append(Attached())
         elif delivery.restarted:
-            self._flush(now)
-            self._report_text()
-            self._new_boot()
-            self._events.append(Resynced("target"))
+            self._restarted(packet, now)
+        self._lately, self._check_at = now, None
         if packet.kind is Kind.MANIPULATE:
-            self._reply(packet.payload, now)
+            self._examined(self._stops.reply(packet.payload, now))
             return
-        self._dialogue = None
+        self._stops.another()
         if packet.kind is Kind.DEBUG_IO:
             self._debug_io(packet.payload, fresh, now)
         elif packet.kind in (Kind.STATE_CHANGE32, Kind.STATE_CHANGE64):
@@ -208,6 +269,21 @@ class Session:
             self._file_io(packet.payload, fresh, now)
         elif fresh:
             self._answered("ignored", f"{packet.kind.name} {packet.payload[:64].hex()}")
+
+    def _restarted(self, packet: Packet, now: float) -> None:
+        """The target numbers anew: it booted, or it had given us up and has dropped its text since (kd.md 1.5).
+
+        While it has given up it tells of no module, and nothing of its going down or crash came before.
+        """
+        self._flush(now)
+        self._report_text()
+        module = messages.api_number(packet.payload) & 0xFFFF == State.LOAD_SYMBOLS
+        if self._going_down or self._stops.crashed or module:
+            self._going_down = False
+            self._new_boot()
+            self._events.append(Resynced("target"))
+        else:
+            self._events.append(GivenUp(round(now - self._lately, 3)))
 
     def _answered(self, request: str, detail: str) -> None:
         self._events.append(Answered(request, detail))  # type: ignore[arg-type]
@@ -218,9 +294,12 @@ class Session:
         elif prompt := messages.parse_prompt(payload):
             self._link.send(Kind.DEBUG_IO, requests.answer_prompt(prompt, _PROMPT_ANSWER), now)
             if fresh:
+                self._flush(now)
+                before = tuple(self._before.pop(prompt.processor, ()))
                 self._say(self._printed.feed(prompt.processor, prompt.text), now)
                 self._flush(now)
-                self._answered("prompt", prompt.text.decode(errors="replace"))
+                self._before.clear()
+                self._events.append(Prompted(prompt.text.decode(errors="replace").strip(), before))
         elif fresh:
             self._answered("ignored", f"DEBUG_IO {payload[:64].hex()}")
 
@@ -231,12 +310,16 @@ class Session:
             self._answered("file", f"0x{request.api:04x} {request.path}")
 
     def _state_change(self, payload: bytes, fresh: bool, now: float) -> None:
-        self._examinations = 0 if fresh else self._examinations + 1
-        self._stop = change = messages.parse_state_change(payload)
-        if change and change.state == State.EXCEPTION:
-            self._exception(change, payload, fresh, now)
+        change = messages.parse_state_change(payload)
+        self._stops.stopped(change, fresh)
+        if self._link.listening and not (change and change.state == State.LOAD_SYMBOLS):
             return
-        self._continue(requests.HANDLED, now)
+        if change and change.state == State.EXCEPTION:
+            if fresh:
+                self._flush(now)
+            self._examined(self._stops.exception(change, payload, fresh, now))
+            return
+        self._stops.resume(requests.HANDLED, now)
         if not fresh:
             return
         if change and change.state == State.LOAD_SYMBOLS:
@@ -252,91 +335,31 @@ class Session:
         assert module  # as long as the state change, which was parsed
         if module.shutdown:
             self._flush(now)
+            self._going_down = True
             self._events.append(Shutdown())
         elif module.unload:
+            self._stops.modules.unloaded(module.base)
             self._events.append(ModuleUnloaded(module.path, module.base))
         else:
+            self._stops.modules.loaded(module.path, module.base, module.size)
             self._events.append(ModuleLoaded(module.path, module.base, module.size, module.checksum))
-
-    def _exception(self, change: StateChange, payload: bytes, fresh: bool, now: float) -> None:
-        exception = messages.parse_exception(payload)
-        assert exception
-        dialogue = examine(change, exception, self._kernel)
-        if self._examinations > _EXAMINATIONS:
-            self._continue(resume_status(exception.code), now)
-        else:
-            self._advance(dialogue, None, now)
-        if fresh:
-            self._flush(now)
-            self._events.append(
-                ExceptionSeen(
-                    exception.code,
-                    exception.first_chance,
-                    change.pc,
-                    exception.address,
-                    exception.information,
-                    change.processor,
-                    change.thread,
-                )
-            )
-            self._count_loop(change.pc, now)
-
-    def _count_loop(self, pc: int, now: float) -> None:
-        if pc != self._loop_pc or now > self._loop_since + _LOOP_TIME:
-            self._loop_pc, self._loop_since, self._loop_count = pc, now, 0
-        self._loop_count += 1
-        if self._loop_count == _LOOP:
-            self._events.append(Looping(pc, _LOOP))
-
-    # --- the dialogue of a stop
-
-    def _reply(self, payload: bytes, now: float) -> None:
-        reply = messages.parse_reply(payload)
-        if not reply:
-            return
-        if reply.api == requests.Api.CONTINUE and not reply.ok and not self._continue2:
-            self._continue2 = True  # refused: a Continue has no reply (kd.md 2.3)
-            self._continue(self._status, now)
-        elif self._dialogue and reply.api == self._asked:
-            self._advance(self._dialogue, reply, now)
-
-    def _advance(self, dialogue: Dialogue, reply: messages.Reply | None, now: float) -> None:
-        try:
-            request = dialogue.send(reply) if reply else next(dialogue)
-        except StopIteration as end:
-            self._dialogue = None
-            outcome: Outcome = end.value
-            self._kernel = outcome.kernel
-            self._continue(outcome.status, now)
-            if outcome.stopped_for_bugcheck:
-                self._report(outcome.report)
-            return
-        self._dialogue = dialogue
-        self._asked = messages.api_number(request)
-        self._link.send(Kind.MANIPULATE, request, now, final=False)
-
-    def _continue(self, status: int, now: float) -> None:
-        stop = self._stop
-        self._status = status
-        cpu = requests.Cpu(stop.level, stop.processor) if stop else requests.Cpu()
-        if self._continue2 and stop:
-            payload = requests.continue2(cpu, status, stop.dr7, stop.x86)
-        else:
-            payload = requests.continue_(cpu, status)
-        self._link.send(Kind.MANIPULATE, payload, now)
 
     # --- bugchecks
 
-    def _report(self, report: Report | None) -> None:
-        if report is None:
-            self._report_text()
-        elif not self._crashed:
-            self._crashed = True
-            self._text_report = None
-            self._events.append(Bugcheck(*report, name(report[0]), "memory"))
+    def _examined(self, outcome: Outcome | None) -> None:
+        if outcome and outcome.cause == "bugcheck":
+            if outcome.report is None:
+                self._report_text()
+            elif not self._stops.crashed:
+                self._crash(outcome.report, "memory")
 
     def _report_text(self) -> None:
-        if self._text_report and not self._crashed:
-            self._crashed = True
-            self._events.append(Bugcheck(*self._text_report, name(self._text_report[0]), "text"))
+        if self._text_report and not self._stops.crashed:
+            self._crash(self._text_report, "text")
         self._text_report = None
+
+    def _crash(self, report: Report, source: Literal["memory", "text"]) -> None:
+        self._stops.crashed, self._text_report = True, None
+        modules = self._stops.modules
+        where = tuple(modules.name(word) for word in report[1] if modules.find(word))
+        self._events.append(Bugcheck(*report, name(report[0]), source, where))

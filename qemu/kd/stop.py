@@ -10,6 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from wsklab.qemu.kd.bugcheck import Report
+from wsklab.qemu.kd.events import Cause
 from wsklab.qemu.kd.messages import ExceptionReport, Reply, StateChange
 from wsklab.qemu.kd.requests import (
     HANDLED,
@@ -21,15 +22,20 @@ from wsklab.qemu.kd.requests import (
     read_data,
     read_virtual,
     set_context,
+    signed,
     version,
 )
 
 BREAKPOINT = 0x80000003
 SINGLE_STEP = 0x80000004
 ASSERTION_FAILURE = 0xC0000420
-BUGCHECK_STATUSES = (3, 4)  # DBG_STATUS_BUGCHECK_FIRST and _SECOND (kd.md 2.5)
+BREAK_IN_STATUS = 1  # DBG_STATUS_CONTROL_C (kd.md 2.5)
+BUGCHECK_STATUSES = (3, 4)  # DBG_STATUS_BUGCHECK_FIRST and _SECOND
 
 _DATA_SIZE = 0x90  # of KDDEBUGGER_DATA64, as far as KiBugcheckData (kd.md 2.5)
+_STACK = 2048  # bytes that are looked at
+_PAGE = 4096
+_PROCESSORS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +46,39 @@ class Kernel:
     bugcheck_data: int
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A processor of a stopped target: its program counter, and what lies on its stack."""
+
+    processor: int
+    pc: int
+    stack: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Outcome:
-    """How to go on. `stopped_for_bugcheck`: the registers say so; `report` is None when it cannot be read."""
+    """How to go on. `report` is None for a bugcheck that cannot be read: only the text can tell then.
+
+    `stand`: not at all, the target is at the end of its crash, and would come back here for ever.
+    """
 
     status: int
-    stopped_for_bugcheck: bool = False
+    cause: Cause
     report: Report | None = None
     kernel: Kernel | None = None
     """What was learned of the kernel, for the next stop."""
+    frozen: tuple[Frozen, ...] = ()
+    stand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known before a stop is examined. `asked`: we broke in; `survey`: and want to know where it is."""
+
+    kernel: Kernel | None = None
+    crashed: bool = False
+    asked: bool = False
+    survey: bool = False
 
 
 Dialogue = Generator[bytes, Reply, Outcome]
@@ -66,17 +96,32 @@ def skip(change: StateChange) -> int:
     return 2 if change.stream[:2] == b"\xcd\x2c" else 0
 
 
-def examine(change: StateChange, exception: ExceptionReport, kernel: Kernel | None) -> Dialogue:
-    """Read a bugcheck, and set the program counter past a breakpoint."""
-    outcome = Outcome(resume_status(exception.code), kernel=kernel)
+def cause_of(change: StateChange, exception: ExceptionReport) -> Cause:
+    """Why it stopped, as far as the stop itself tells."""
+    kernel_space = 0x80000000 if change.x86 else 1 << 47
+    if change.pc % (1 << (32 if change.x86 else 64)) < kernel_space:
+        return "user"
+    return {BREAKPOINT: "breakpoint", ASSERTION_FAILURE: "assertion"}.get(exception.code, "fault")  # type: ignore[return-value]
+
+
+def examine(change: StateChange, exception: ExceptionReport, known: Known) -> Dialogue:
+    """Read a bugcheck, say where a target is that was broken into, and set the program counter past a breakpoint."""
+    outcome = Outcome(resume_status(exception.code), cause_of(change, exception), kernel=known.kernel)
     if exception.code not in (BREAKPOINT, ASSERTION_FAILURE) or not skip(change):
         return outcome
     cpu = Cpu(change.level, change.processor)
     context = Context.of((yield get_context(cpu)), change)
     if context is None:
         return outcome
-    if exception.code == BREAKPOINT and context.result in BUGCHECK_STATUSES:
+    if exception.code == BREAKPOINT and context.argument in BUGCHECK_STATUSES:
         yield from _bugcheck(change, cpu, outcome)
+        if outcome.cause == "bugcheck" and known.crashed:
+            outcome.stand = True
+            return outcome
+    elif exception.code == BREAKPOINT and known.asked and context.argument == BREAK_IN_STATUS:
+        outcome.cause = "break-in"
+        if known.survey:
+            outcome.frozen = yield from _survey(change)
     reply = yield set_context(cpu, context.advanced(skip(change)))
     if reply.ok:
         outcome.status = HANDLED
@@ -84,20 +129,47 @@ def examine(change: StateChange, exception: ExceptionReport, kernel: Kernel | No
 
 
 def _bugcheck(change: StateChange, cpu: Cpu, outcome: Outcome) -> Generator[bytes, Reply, None]:
-    """Code and parameters from KiBugcheckData; a debugger data block without its tag is not believed (kd.md 2.5)."""
+    """Code and parameters from KiBugcheckData; a debugger data block without its tag is not believed (kd.md 2.5).
+
+    Code 0 is no bugcheck: a driver has called DbgBreakPointWithStatus with such a number itself.
+    """
     word = 4 if change.x86 else 8
     if outcome.kernel is None:
         outcome.kernel = yield from _find_kernel(cpu, word)
     if outcome.kernel is None:
-        outcome.stopped_for_bugcheck = True  # only the text can tell
+        outcome.cause = "bugcheck"  # only the text can tell
         return
     if (outcome.kernel.breakpoint_with_status ^ change.pc) % (1 << 8 * word):
         return  # some other breakpoint, with a small number in the register by chance
-    outcome.stopped_for_bugcheck = True
     memory = yield from _read(cpu, outcome.kernel.bugcheck_data, 5 * word)
-    if memory is not None:
-        code, first, second, third, fourth = struct.unpack("<5I" if change.x86 else "<5Q", memory)
+    if memory is None:
+        outcome.cause = "bugcheck"
+        return
+    code, first, second, third, fourth = struct.unpack("<5I" if change.x86 else "<5Q", memory)
+    if code & 0xFFFFFFFF:
+        outcome.cause = "bugcheck"
         outcome.report = code & 0xFFFFFFFF, (first, second, third, fourth)
+
+
+def _survey(change: StateChange) -> Generator[bytes, Reply, tuple[Frozen, ...]]:
+    """Where every processor was when it was stopped; one that cannot be asked is left out."""
+    found = []
+    word = 4 if change.x86 else 8
+    for processor in range(min(max(change.processors, 1), _PROCESSORS)):
+        cpu = Cpu(change.level, processor)
+        context = Context.of_any((yield get_context(cpu)), change.x86)
+        if context is None:
+            continue
+        count = min(_STACK, _PAGE - context.sp % _PAGE) // word * word
+        memory = yield from _read(cpu, context.sp, count) if count else _nothing()
+        words = struct.unpack(f"<{len(memory) // word}{'I' if change.x86 else 'Q'}", memory) if memory else ()
+        found.append(Frozen(processor, signed(context.pc, word), tuple(signed(one, word) for one in words)))
+    return tuple(found)
+
+
+def _nothing() -> Generator[bytes, Reply, bytes | None]:
+    return None
+    yield
 
 
 def _find_kernel(cpu: Cpu, word: int) -> Generator[bytes, Reply, Kernel | None]:
@@ -108,10 +180,7 @@ def _find_kernel(cpu: Cpu, word: int) -> Generator[bytes, Reply, Kernel | None]:
     pointer = yield from _read(cpu, found.debugger_data_list, word)
     if pointer is None:
         return None
-    address = int.from_bytes(pointer, "little")
-    if word == 4:
-        address |= 0xFFFFFFFF << 32 if address & 0x80000000 else 0
-    block = yield from _read(cpu, address, _DATA_SIZE)
+    block = yield from _read(cpu, signed(int.from_bytes(pointer, "little"), word), _DATA_SIZE)
     if block is None or block[0x10:0x14] != b"KDBG":
         return None
     (breakpoint_with_status,) = struct.unpack_from("<Q", block, 0x20)

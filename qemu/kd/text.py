@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from wsklab.qemu.kd.events import TextLine
 from wsklab.qemu.kd.packet import HEADER, PAYLOAD_MAX
@@ -10,6 +11,7 @@ from wsklab.qemu.kd.packet import HEADER, PAYLOAD_MAX
 LINE_MAX = 4096
 """Bytes; a longer line is given out in pieces."""
 _STREAMS_MAX = 64
+_JOINTS_MAX = 16
 _PACKET_MAX = HEADER.size + PAYLOAD_MAX + 1
 
 # In every damaged packet there are such bytes, in text there are none: its header and its payload have zeros.
@@ -37,20 +39,43 @@ def _line(data: bytes, processor: int | None = None) -> TextLine:
 class PrintedText:
     """The prints of each processor, as lines. One DbgPrint is a piece of text, no line (docs/reference/kd.md 2.1)."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[str], bool] = lambda _text: False) -> None:
+        self._known = known
         self._pending: dict[int, bytearray] = {}
+        self._joints: dict[int, list[int]] = {}  # where a print began in the pending text of a processor
 
     def feed(self, processor: int, text: bytes) -> list[TextLine]:
         pending = self._pending.setdefault(processor, bytearray())
-        lines = [_line(line, processor) for line in _cut(pending, text)]
+        joints = self._joints.setdefault(processor, [])
+        if pending:
+            joints.append(len(pending))
+        cut = _cut(pending, text)
+        lines = [_line(line, processor) for line in cut]
+        if cut:
+            lines[:1] = self._apart(cut[0], joints, processor)
+            joints.clear()
         if not pending:
-            del self._pending[processor]
+            del self._pending[processor], self._joints[processor]
         elif len(self._pending) > _STREAMS_MAX:
             lines += self.flush()
         return lines
 
+    def _apart(self, line: bytes, joints: list[int], processor: int) -> list[TextLine]:
+        """One line, or two where another driver has left its own without an end.
+
+        Prints are pieces of a line as a rule. But where the whole means nothing to anybody, and what began with one of
+        its prints does, that print began a line.
+        """
+        whole = _line(line, processor)
+        if not self._known(whole.text):
+            for joint in joints[-_JOINTS_MAX:]:
+                if joint < len(line) and self._known((own := _line(line[joint:], processor)).text):
+                    return [_line(line[:joint], processor), own]
+        return [whole]
+
     def flush(self) -> list[TextLine]:
         """The unfinished lines: nothing more will come for them."""
+        self._joints.clear()
         lines = [_line(bytes(pending), processor) for processor, pending in self._pending.items()]
         self._pending.clear()
         return lines

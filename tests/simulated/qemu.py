@@ -84,6 +84,10 @@ class Machine:
         if not self.resumed:
             yield self.kd.load("\\SystemRoot\\system32\\ntoskrnl.exe")
         while not self.windows.crashed:
+            if self.windows.asks:
+                self.windows.asks = False
+                yield self.kd.print(self.windows.faults.prompt.encode() + b"\n\n")
+                yield self.kd.prompt(b"(B)reak, (I)gnore, (W)arn only, (R)emove assert? ")
             try:
                 yield self.kd.print(self.printed.get_nowait().encode() + b"\n")
             except queue.Empty:

@@ -52,6 +52,8 @@ class Faults:
     """The disconnect flags are wrong by this."""
     bugcheck: list[int] = field(default_factory=list)
     """Code and four parameters of the stop that opening a connection ends in."""
+    prompt: str = ""
+    """What Driver Verifier says when a connection is opened, before it asks its debugger what to do."""
 
 
 class Frames:
@@ -99,6 +101,7 @@ class Windows:
     disc: Path | None = None
     driver: Driver | None = None
     crashed: bool = False
+    asks: bool = False
     state: dict[str, Any] = field(
         default_factory=lambda: {
             "files": {},
@@ -266,8 +269,8 @@ class Windows:
                 files[path] = base64.b64encode(old + get_data(request["data"])).decode()
                 return said | {"size": len(old)}
             case "ioctl" if self.driver:
-                if self.faults.bugcheck and int.from_bytes(get_data(request["in"])[6:8], "little") == OPEN:
-                    self.crashed = True
+                if int.from_bytes(get_data(request["in"])[6:8], "little") == OPEN:
+                    self.crashed, self.asks = bool(self.faults.bugcheck), bool(self.faults.prompt)
                 return said | {"out": put_data(self.driver.ioctl(request["code"], get_data(request["in"])))}
             case "close_device":
                 return said

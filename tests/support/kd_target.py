@@ -2,7 +2,9 @@
 
 Written from docs/reference/kd.md (1.3 to 1.7, 2) and from nothing of the host's code. It is a generator that yields a
 Wait when it wants a byte or lets time pass, so that a test runs it in virtual time (kd_rig.py) and a thread in real
-time (`serve`), both over a real socket. Two flavours, where kd.md 1.4 tells them apart: "windows" and "reactos".
+time (`serve`), both over a real socket. Two flavours, where kd.md 1.4 tells them apart: "windows" and "reactos". What
+a real kernel did beyond that (kd.md, "Seen since") it does as well: it breaks in for ever after a bugcheck, goes on
+from a snapshot in the middle of a stop or a packet, stalls, hangs, and is of 32 bits if asked.
 """
 
 from __future__ import annotations
@@ -51,7 +53,13 @@ class Target:
     dropped: list[bytes] = field(default_factory=list)  # prints that nobody was present for
     sent: int = 0  # data packets that the kernel wanted to send
     pc: int = PC
-    rax: int = 0
+    argument: int = 0  # of the routine that stopped: Rcx, or Eax
+    x86: bool = False
+    others: list[tuple[int, int]] = field(default_factory=list)  # pc and sp of the further processors
+    sp: int = PC + 0x10000
+    stalls: dict[int, float] = field(default_factory=dict)  # s before the request of that number is dealt with
+    requests: int = 0
+    stops: int = 0
     dr7: int = 0x400
     got_context: bool = False
     memory: dict[int, bytes] = field(default_factory=dict)
@@ -217,6 +225,17 @@ class Target:
                 self.file_statuses.append(struct.unpack_from("<I", got, 4)[0])
                 return
 
+    def address(self, address: int) -> int:
+        """As this target writes it: one of 32 bits has it in its lower half, sign-extended."""
+        return 0xFFFFFFFF80000000 | address & 0x0FFFFFFF if self.x86 else address
+
+    def words(self, *words: int) -> bytes:
+        return struct.pack(f"<{len(words)}{'I' if self.x86 else 'Q'}", *(word & self.mask for word in words))
+
+    @property
+    def mask(self) -> int:
+        return (1 << 32 if self.x86 else 1 << 64) - 1
+
     def load(self, path: str, unload: bool = False, base: int = 0xFFFFF80002400000) -> Run:
         if self.not_present:
             return
@@ -225,29 +244,41 @@ class Target:
         yield from self.stop(0x3031, union, name, gives_up=True)
 
     def exception(self, code: int, first: bool = True, stream: bytes = b"\x90") -> Run:
+        self.stops += 1
         union = struct.pack("<IIQQI4xQ", code, 0, 0, self.pc, 1, 0).ljust(152, b"\0") + struct.pack("<I", first)
         yield from self.stop(0x3030, union, b"", stream=stream)
 
-    def int3(self, at: int = PC, rax: int = 0, stream: bytes = b"\xcc\xc3", code: int = 0x80000003) -> Run:
-        """Runs into the breakpoint until the program counter is past it."""
-        self.pc, self.rax = at, rax
+    def int3(self, at: int = PC, argument: int = 0, stream: bytes = b"\xcc\xc3", code: int = 0x80000003) -> Run:
+        """Runs into the breakpoint until the program counter is past it; `at` below the kernel's half as it is."""
+        self.pc = at = self.address(at) if at >> 47 else at
+        self.argument = argument
         while self.pc == at:
             yield from self.exception(code, stream=stream)
 
     def bugcheck(self, code: int, parameters: tuple[int, int, int, int], text: bool = True) -> Run:
+        """With what comes first: the text, and the stop before the dump is written."""
         words = "(" + ",".join(f"0x{word:016X}" for word in parameters) + ")"
         if text:
             yield from self.print(f"\n*** Fatal System Error: 0x{code:08x}\n{' ' * 23}{words}\n\n".encode())
-        self.memory[BUGCHECK_DATA] = struct.pack("<5Q", code, *parameters)
+        self.memory[self.address(BUGCHECK_DATA)] = self.words(code, *parameters)
         yield from self.int3(BREAK_WITH_STATUS, 3)
+
+    def bugcheck_end(self) -> Run:
+        """After the dump, where Windows does not restart itself: it breaks in again and again."""
+        while True:
+            yield from self.int3(BREAK_WITH_STATUS, 4)
 
     def debugger_data(self) -> None:
         """What a host follows from GetVersion to KiBugcheckData (kd.md 2.5)."""
         block = bytearray(0x90)
         block[0x10:0x14] = b"KDBG"
-        struct.pack_into("<Q", block, 0x20, BREAK_WITH_STATUS)
-        struct.pack_into("<Q", block, 0x88, BUGCHECK_DATA)
-        self.memory |= {DATA_LIST: struct.pack("<Q", DATA_BLOCK), DATA_BLOCK: bytes(block)}
+        struct.pack_into("<Q", block, 0x20, self.address(BREAK_WITH_STATUS))
+        struct.pack_into("<Q", block, 0x88, self.address(BUGCHECK_DATA))
+        self.memory |= {
+            self.address(DATA_LIST): self.words(self.address(DATA_BLOCK)),
+            self.address(DATA_BLOCK): bytes(block),
+            self.address(BUGCHECK_DATA): self.words(0, 0, 0, 0, 0),
+        }
 
     def poll(self) -> Run:
         """The clock tick: eats one byte, and breaks in on 0x62 (kd.md 1.5)."""
@@ -262,18 +293,64 @@ class Target:
         yield Wait(seconds, blind=True)
         yield from self.poll()
 
+    def busy(self, seconds: float) -> Run:
+        """Does something that is not heard of, with the clock ticking, 64 times a second."""
+        for _ in range(int(seconds * 64)):
+            yield from self.idle(1 / 64)
+
+    # --- snapshots (kd.md, "Seen since")
+
+    def from_the_middle_of_a_packet(self, text: bytes, cut: int) -> Run:
+        """The rest of a print, from `cut` on; what was said before is of another time. Then it waits for the ACK."""
+        payload = struct.pack("<IHHII", 0x3230, 6, 0, len(text), 0) + text
+        header = struct.pack("<4sHHII", b"0000", DEBUG_IO, len(payload), self.own, sum(payload))
+        self.say((header + payload + b"\xaa")[cut:])
+        got = yield from self.receive(ACK)
+        if got is TIMEOUT or got is AGAIN:
+            yield from self.send(DEBUG_IO, payload, gives_up=True)
+
+    def from_a_reply(self) -> Run:
+        """A breakpoint in which a request was made before the snapshot: it is about to reply."""
+        yield from self.send(MANIPULATE, struct.pack("<IHHI4x", 0x3132, 6, 0, 0).ljust(56, b"\0") + bytes(0x4D0))
+        yield from self.from_a_stop()
+
+    def from_a_stop(self) -> Run:
+        """A breakpoint whose state change was ACKed before the snapshot: it waits for a request."""
+        self.pc = at = self.address(PC)
+        union = struct.pack("<IIQQI4xQ", 0x80000003, 0, 0, self.pc, 1, 0).ljust(152, b"\0") + struct.pack("<I", 1)
+        yield from self.stop(0x3030, union, b"", acked=True)
+        while self.pc == at:
+            yield from self.exception(0x80000003, stream=b"\xcc\xc3")
+
     # --- stopped (kd.md 2.2, 2.3)
 
-    def stop(self, state: int, union: bytes, extra: bytes, gives_up: bool = False, stream: bytes = b"\xcc\xc3") -> Run:
+    def state(self, state: int, union: bytes, stream: bytes) -> bytes:
+        """A state change of 240 bytes; its control report differs between the two architectures."""
+        thread = self.address(CODE_BASE)
+        payload = struct.pack("<IHHI4xQQ", state, 6, 0, 1 + len(self.others), thread, self.pc) + union.ljust(160, b"\0")
+        if self.x86:
+            payload += struct.pack("<IIHH16s4HI", 0, self.dr7, len(stream), 3, stream, 8, 0x23, 0x23, 0x30, 0x202)
+        else:
+            payload += struct.pack("<QQIHH16s4H", 0, self.dr7, 0x202, len(stream), 3, stream, 0x10, 0x2B, 0x2B, 0x53)
+        return payload.ljust(240, b"\0")
+
+    def stop(
+        self,
+        state: int,
+        union: bytes,
+        extra: bytes,
+        gives_up: bool = False,
+        stream: bytes = b"\xcc\xc3",
+        acked: bool = False,
+    ) -> Run:
         self.sent += 1
         self.got_context = False
         while True:
-            payload = struct.pack("<IHHI4xQQ", state, 6, 0, 1, CODE_BASE, self.pc) + union.ljust(160, b"\0")
-            payload += struct.pack("<QQIHH16s", 0, self.dr7, 0x202, len(stream), 3, stream)
-            payload += struct.pack("<4H", 0x10, 0x2B, 0x2B, 0x53)
-            if not (yield from self.send(STATE_CHANGE, payload.ljust(240, b"\0") + extra, gives_up)):
+            payload = self.state(state, union, stream) + extra
+            if not acked and not (yield from self.send(STATE_CHANGE, payload, gives_up)):
                 return
             got: Received = TIMEOUT
+            acked = False
             while got is not AGAIN:
                 got = yield from self.receive(MANIPULATE)
                 if isinstance(got, bytes) and (yield from self.manipulate(got)):
@@ -283,6 +360,9 @@ class Target:
         """Carry a request out. True: it was a Continue."""
         (api,) = struct.unpack_from("<I", request)
         status, union, data = 0, request[16:56], b""
+        self.requests += 1
+        if stall := self.stalls.pop(self.requests, 0.0):
+            yield Wait(stall, blind=True)
         if api == 0x313C or (api == 0x3136 and not self.refuse_continue):
             self.statuses.append(struct.unpack_from("<I", request, 16)[0])
             return True
@@ -290,24 +370,39 @@ class Target:
             return False
         if api == 0x3132:
             self.got_context = True
-            data = bytearray(b"\x11" * 0x4D0)
-            struct.pack_into("<I", data, 0x30, 0x10001F)
-            struct.pack_into("<Q", data, 0x78, self.rax)
-            struct.pack_into("<Q", data, 0xF8, self.pc)
-        elif api == 0x3133 and self.got_context and len(request) == 56 + 0x4D0:
-            (self.pc,) = struct.unpack_from("<Q", request, 56 + 0xF8)
+            (processor,) = struct.unpack_from("<H", request, 6)
+            data = self.context(*[(self.pc, self.sp), *self.others][processor])
+        elif api == 0x3133 and self.got_context and len(request) == 56 + (0x2CC if self.x86 else 0x4D0):
+            (pc,) = struct.unpack_from("<I" if self.x86 else "<Q", request, 56 + (0xB8 if self.x86 else 0xF8))
+            self.pc = pc | 0xFFFFFFFF << 32 if self.x86 and pc & 0x80000000 else pc
         elif api == 0x3130:
             address, count = struct.unpack_from("<QI", request, 16)
             data = self.memory.get(address, b"")[:count]
             status = 0 if len(data) == count else 0xC0000001
             union = struct.pack("<QII", address, count, len(data)).ljust(40, b"\0")
         elif api == 0x3146:
-            union = struct.pack("<HHBBHHBBBBHQQQ", 15, 19041, 6, 2, 7, 0x8664, 12, 3, 0, 0, 0, CODE_BASE, 0, DATA_LIST)
+            union = struct.pack(
+                "<HHBBHHBBBBHQQQ", 15, 19041, 6, 2, 7, 0x8664, 12, 3, 0, 0, 0, CODE_BASE, 0, self.address(DATA_LIST)
+            )
         else:
             status = 0xC0000001
         reply = struct.pack("<IHHI4x", api, 6, 0, status) + union.ljust(40, b"\0") + bytes(data)
         yield from self.send(MANIPULATE, reply)
         return False
+
+    def context(self, pc: int, sp: int) -> bytearray:
+        """CONTEXT (kd.md 2.4). Only a kernel that copies its argument to Rax, as ReactOS does, has it there, too."""
+        if self.x86:
+            data = bytearray(b"\x11" * 0x2CC)
+            struct.pack_into("<I", data, 0, 0x1001F)
+            struct.pack_into("<IxxxxIxxxxxxxxI", data, 0xB0, self.argument, pc & self.mask, sp & self.mask)
+            return data
+        data = bytearray(b"\x11" * 0x4D0)
+        struct.pack_into("<I", data, 0x30, 0x10001F)
+        struct.pack_into("<QQ", data, 0x78, self.argument if self.flavour == "reactos" else 0x5A5A, self.argument)
+        struct.pack_into("<Q", data, 0x98, sp)
+        struct.pack_into("<Q", data, 0xF8, pc)
+        return data
 
 
 def serve(target: Target, line: socket.socket, script: Iterable[Run]) -> None:

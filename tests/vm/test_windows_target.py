@@ -250,6 +250,23 @@ def test_the_first_run_of_the_page_needs_no_snapshot(played: Callable[[bool], Pl
     assert done.code == 0 and done.verdicts["linger-zero"] == "pass", (done.stdout, done.stderr)
 
 
+def test_what_driver_verifier_asks_its_debugger_is_no_pass(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    done = run(
+        tmp_path / "run",
+        "linger-zero",
+        "--target",
+        "windows-2022",
+        **played(True).environment(prompt="*** Verifier assertion failed: IRP was completed twice"),
+    )
+    result = done.scenario("linger-zero")
+    assert (result["verdict"], done.code) == ("fail", 1), done.stdout
+    (reason,) = result["reasons"]
+    assert (
+        "and was told to go on: '(B)reak, (I)gnore, (W)arn only, (R)emove assert?'; "
+        "before that: *** Verifier assertion failed: IRP was completed twice" in reason
+    )
+
+
 def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played], tmp_path: Path) -> None:
     done = run(
         tmp_path / "run",

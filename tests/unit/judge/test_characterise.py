@@ -40,6 +40,12 @@ def test_a_change_is_a_finding_that_names_both() -> None:
     assert characterise.compare("x", seen(), None)[0].startswith("x has not been characterised on this target before")
 
 
+def test_what_races_may_have_more_than_one_record() -> None:
+    known = {**seen(1), "or": [{"disconnects": []}]}
+    assert characterise.compare("x", seen(1), known) == characterise.compare("x", seen(), known) == []
+    assert characterise.compare("x", seen(0), known) == ["x: disconnects 00000000, recorded before 00000001"]
+
+
 def test_the_stand_in_is_characterised_for_every_scenario_that_asks_for_it() -> None:
     asked = {s.name for s in built_in() if s.expect.characterise}
     assert set(characterise.recorded("standin")) == asked

@@ -59,7 +59,7 @@ def test_boot_with_breakpoints_on_a_line_with_other_faults(flavour: str, faults:
     rig = Rig(seed, flavour=flavour, **faults)  # type: ignore[arg-type]
     printed = boot(rig, 700, breakpoints=True)
     assert rig.lines() == printed
-    assert len(rig.of(ExceptionSeen)) == 3 and rig.to_host.count > 20
+    assert 3 <= len(rig.of(ExceptionSeen)) <= rig.target.stops and rig.to_host.count > 20
     rig.close()
 
 

@@ -6,19 +6,21 @@ import json
 import queue
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.kd_rig import vectors
-from support.kd_target import Run, Target, serve
+from support.kd_target import BREAK_WITH_STATUS, PC, Run, Target, serve
 
 from wsklab.orchestrator.observe.observation import FATAL, Observation, describe_loss
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import GuestDied
 from wsklab.qemu.kd.events import Bugcheck
-from wsklab.qemu.kd.line import KdLine, Told, describe
+from wsklab.qemu.kd.line import KdLine, Told, describe, tell_places
 from wsklab.qemu.logfile import LogFile
+from wsklab.qemu.machine import _crash_registers
 from wsklab.qemu.serial import SerialLine
 
 VECTORS = vectors()
@@ -80,7 +82,7 @@ def test_kd_bugcheck_is_told_with_code_name_and_parameters(kd: Kd) -> None:
         kd.target.print(b"end\n"),
     )
     kd.until("end")
-    assert [kind for kind, _ in kd.told] == ["exception", "exception", "bugcheck"]  # the fault, its stop, its report
+    assert [kind for kind, _ in kd.told] == ["exception", "bugcheck"]  # not its stop
     assert kd.told[0][1].startswith("0xc0000005 at ")
     assert kd.told[-1][1] == (
         "0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0000000000000010, 0x0000000000000002, 0x0000000000000000, "
@@ -107,6 +109,61 @@ def test_kd_a_stop_by_driver_verifier_says_so(code: int, first: int, says: str |
     assert told is not None
     loss = describe_loss(Observation(1, "machine", "bugcheck", None, {"machine": "target", "detail": told[1]}))
     assert ("Driver Verifier stopped Windows" in loss) is (says is not None) and (says or "") in loss
+
+
+def test_kd_prompts_asserts_and_breakpoints_are_told(kd: Kd) -> None:
+    module = kd.target.load(r"\SystemRoot\System32\drivers\wsklab.sys", base=PC - 0x5000)
+    kd.play(
+        module,
+        kd.target.print(b"*** Assertion failed: Irp != NULL\n"),
+        kd.target.prompt(b"Break or Ignore (bi)? "),
+        kd.target.int3(code=0xC0000420, stream=b"\xcd\x2c\xc3"),
+        kd.target.int3(),
+        kd.target.int3(0x7FF600001000),
+        kd.target.print(b"end\n"),
+    )
+    kd.until("end")
+    assert kd.told[0] == ("prompt", "'Break or Ignore (bi)?'; before that: *** Assertion failed: Irp != NULL")
+    assert [kind for kind, _ in kd.told[1:]] == ["exception", "exception"]  # not that of a user's program
+    assert kd.told[1][1].startswith("an assert failed (int 2c): 0xc0000420 at ")
+    assert "in wsklab.sys+0x5000, processor 0" in kd.told[2][1]
+
+
+def test_kd_a_target_says_where_it_is_when_it_is_broken_into(kd: Kd) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        where = pool.submit(kd.kd.locate, within(20))
+        kd.play(*[kd.target.idle(0.01) for _ in range(200)], kd.target.print(b"end\n"))
+        places = where.result()
+    assert places is not None and tell_places(places) == f"processor 0 at {BREAK_WITH_STATUS:#x}"
+    assert kd.told == [] and kd.until("end") == ["end"]
+
+
+def test_kd_a_target_that_does_not_stop_says_nothing(kd: Kd) -> None:
+    assert kd.kd.locate(within(0.05)) is None
+
+
+def test_kd_a_line_is_found_behind_what_another_driver_left_unfinished(kd: Kd) -> None:
+    kd.line.on_line(lambda _t, _text: None, reads=lambda text: text.startswith("mine "))
+    kd.play(kd.target.print(b"theirs "), kd.target.print(b"mine 1\n"), kd.target.print(b"end\n"))
+    assert kd.until("end") == ["theirs ", "mine 1", "end"]
+
+
+def test_kd_what_nobody_has_read_is_thrown_away_in_both_directions(kd: Kd) -> None:
+    far = kd.guest.dup()
+    kd.kd._far = far
+    kd.line.offer(b"old")
+    kd.kd.empty()
+    kd.line.offer(b"new")
+    assert kd.guest.recv(100) == b"new"
+    kd.kd.let_go()
+
+
+def test_a_crash_that_windows_tells_its_hypervisor_of_is_a_bugcheck() -> None:
+    info = {"type": "hyper-v", "arg1": 0xD1, "arg2": 0x10, "arg3": 2, "arg4": 0, "arg5": PC}
+    told = _crash_registers({"event": "GUEST_PANICKED", "data": {"action": "run", "info": info}})
+    assert told is not None and told[0] == "bugcheck"
+    assert told[1].startswith("0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0000000000000010, ")
+    assert _crash_registers({"event": "GUEST_PANICKED", "data": {"action": "pause"}}) is None
 
 
 def test_kd_everything_is_told_and_written_when_the_line_ends(kd: Kd) -> None:

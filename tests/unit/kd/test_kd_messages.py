@@ -72,7 +72,7 @@ def test_exception_with_a_false_parameter_count() -> None:
 
 def test_x86_control_report() -> None:
     bent = bytearray(payload("V12"))
-    struct.pack_into("<Q", bent, 24, 0xFFFFFFFF80405060)
+    struct.pack_into("<QQ", bent, 16, 0xFFFFFFFF80001000, 0xFFFFFFFF80405060)
     struct.pack_into("<IIHH", bent, 192, 0xFFFF0FF0, 0x455, 2, 3)
     bent[204:206] = b"\xcd\x2c"
     change = messages.parse_state_change(bytes(bent))
@@ -130,14 +130,14 @@ def test_context_amd64_and_x86() -> None:
     assert change
     registers = bytearray(0x4D0)
     struct.pack_into("<Q", registers, 0xF8, change.pc)
-    struct.pack_into("<Q", registers, 0x78, 3)
+    struct.pack_into("<QQ", registers, 0x78, 0x5A5A, 3)  # Rax, and Rcx, the first argument
     context = Context.of(Reply(0x3132, 0, b"", bytes(registers)), change)
-    assert context and context.result == 3 and context.advanced(2).pc == change.pc + 2
+    assert context and context.argument == 3 and context.advanced(2).pc == change.pc + 2
     assert Context.of(Reply(0x3132, 0, b"", bytes(registers[:-1])), change) is None
     assert Context.of(Reply(0x3132, 0, b"", bytes(0x4D0)), change) is None  # another program counter
 
     bent = bytearray(payload("V12"))
-    struct.pack_into("<Q", bent, 24, 0xFFFFFFFF80405060)
+    struct.pack_into("<QQ", bent, 16, 0xFFFFFFFF80001000, 0xFFFFFFFF80405060)
     small = bytearray(0x2CC)
     struct.pack_into("<I", small, 0xB8, 0x80405060)
     change = messages.parse_state_change(bytes(bent))

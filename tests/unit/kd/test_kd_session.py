@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.kd_rig import Rig, vectors
-from support.kd_target import BREAK_WITH_STATUS, BUGCHECK_DATA, DATA_BLOCK, FIRST, PC, SYNC, Run, Target, Wait
+from support.kd_target import BUGCHECK_DATA, DATA_BLOCK, FIRST, PC, SYNC, Run, Target, Wait
 
 from wsklab.qemu.kd.events import (
     Answered,
@@ -14,9 +14,11 @@ from wsklab.qemu.kd.events import (
     Bugcheck,
     Damaged,
     ExceptionSeen,
+    GivenUp,
     Looping,
     ModuleLoaded,
     ModuleUnloaded,
+    Prompted,
     Resynced,
     Shutdown,
     TextLine,
@@ -90,7 +92,9 @@ def test_resend_repeats_the_continue_and_only_that() -> None:
     assert session.feed(VECTORS["V6"], 0.0).send == b""
     session.feed(VECTORS["V7"], 0.0)
     session.feed(VECTORS["V5"] + VECTORS["V7"], 0.0)
-    assert session.feed(VECTORS["V6"], 0.1).send == VECTORS["V10"]
+    assert session.feed(VECTORS["V6"], 0.1).send == b""  # it may be about a copy: its reply is on the way then
+    assert session.due == pytest.approx(0.12)
+    assert session.tick(0.121).send == VECTORS["V10"]
 
 
 def test_damaged_packet_gets_one_resend_and_is_told() -> None:
@@ -134,7 +138,7 @@ def test_a_header_that_contradicts_is_believed_when_it_comes_three_times() -> No
     other = VECTORS["V1"].replace(b"hello", b"ollhe")  # SYNC again, with other content
     assert session.feed(other, 0.1) == ([], VECTORS["V6"])
     assert session.feed(other, 0.2) == ([], VECTORS["V6"])
-    assert session.feed(other, 0.3) == ([Resynced("target"), TextLine("ollhe", 0)], VECTORS["V2"])
+    assert session.feed(other, 0.3) == ([GivenUp(0.3), TextLine("ollhe", 0)], VECTORS["V2"])
 
 
 def test_a_reset_that_was_not_asked_for_changes_no_number_but_is_settled_at_the_next_stop() -> None:
@@ -189,7 +193,7 @@ def test_boot(rig: Rig) -> None:
         target.prompt(b"Break (boipt)? "), target.load("wsklab.sys", unload=True),
         target.load("", unload=True, base=2**64 - 1))  # fmt: skip
     assert [type(event) for event in events] == [
-        Attached, ModuleLoaded, ModuleLoaded, Answered, *[TextLine] * 5, TextLine, Answered, ModuleUnloaded, Shutdown,
+        Attached, ModuleLoaded, ModuleLoaded, Answered, *[TextLine] * 5, TextLine, Prompted, ModuleUnloaded, Shutdown,
     ]  # fmt: skip
     assert rig.lines() == [*lines(0, 5), "Break (boipt)? "]
     assert (target.answers, target.file_statuses, target.gave_up) == ([b"i"], [0xC000000F], 0)
@@ -260,20 +264,6 @@ def test_slow_host_sees_duplicates_and_loses_nothing(rig: Rig) -> None:
     assert rig.lines() == lines(0, 15) and rig.target.gave_up == 0
 
 
-def test_too_slow_a_host_is_given_up_and_a_break_in_brings_it_back(rig: Rig) -> None:
-    """kd.md 3.4 tests 3b and 12."""
-    rig.lag = 0.5
-    target = rig.target
-    rig.play(*prints(target, 0, 3))
-    assert target.gave_up == 1 and len(target.dropped) == 2
-    rig.lag = 0.0
-    rig._ours.send(rig.session.break_in())
-    rig.play(*[target.idle(0.01) for _ in range(200)], *prints(target, 10, 3))
-    assert rig.lines() == ["line 0", *lines(10, 3)]
-    assert [event.pc for event in rig.of(ExceptionSeen)] == [BREAK_WITH_STATUS]  # type: ignore[attr-defined]
-    assert rig.of(Bugcheck) == []
-
-
 def test_byte_by_byte(rig: Rig) -> None:
     rig.chunk = 1
     rig.say(b"junk 0000i")
@@ -339,7 +329,7 @@ def test_bugcheck_text_without_a_stop(rig: Rig) -> None:
 
 
 def test_breakpoint_with_a_small_number_in_the_register_is_no_bugcheck(rig: Rig) -> None:
-    rig.play(rig.target.int3(PC + 0x100, rax=3), rig.target.print(b"on\n"))
+    rig.play(rig.target.int3(PC + 0x100, 3), rig.target.print(b"on\n"))
     assert rig.of(Bugcheck) == [] and rig.lines() == ["on"]
 
 

@@ -174,7 +174,7 @@ def test_the_profile_in_the_manual_is_right(tmp_path: Path) -> None:
 class Line:
     """A debug line that is said by the test."""
 
-    def on_line(self, subscriber: Callable[[int, str], None]) -> None:
+    def on_line(self, subscriber: Callable[[int, str], None], reads: Callable[[str], bool]) -> None:
         self.say = subscriber
 
 
@@ -185,6 +185,7 @@ class FakeTarget:
         self.journal = Journal()
         self.debug = Line()
         self.machine = self
+        self.know_pdb = lambda _image, _file: None
 
 
 def heard(profile: DriverProfile, *lines: str) -> list[tuple[str, int | None]]:

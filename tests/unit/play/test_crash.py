@@ -16,7 +16,7 @@ from wsklab.orchestrator.judge.integrity import blame
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.target import Misanswer, crash_text
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.observation import Observation, describe_loss
 from wsklab.orchestrator.play import crash
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -37,10 +37,15 @@ class Lab:
         )
         machine = SimpleNamespace(
             set_link=lambda up: None,
+            profile=SimpleNamespace(debug=answers.get("debug", "text")),
+            locate=lambda _deadline: self._say(answers.get("locate")),
+            debug=SimpleNamespace(last=lambda _count: ["WSKLAB1 seq=7", "x" * 999]),
             status=lambda _deadline: self._say(answers.get("status", "running")),
             quiet=lambda: {"debug": 9.0, "agent": 20.0, "console": answers.get("console", 60.0)},
         )
-        self.target = SimpleNamespace(agent=agent, machine=machine, state=lambda: self._say(answers.get("state")))
+        self.target = SimpleNamespace(
+            agent=agent, machine=machine, state=lambda: self._say(answers.get("state")), named=lambda text: text
+        )
         self.wire = SimpleNamespace(
             barrier=lambda _deadline, _sides: self._say(None if reaches else DeadlinePassed("no answer to the ping"))
         )
@@ -151,6 +156,45 @@ def test_what_stopped_a_scenario_is_named_and_blamed(
     judgement = judge(parse(SCENARIO, Scenario, "test"), recording.ended(canary=False))
     assert judgement.verdict == verdict
     assert says in judgement.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("lab", "error", "says"),
+    [
+        (
+            Lab(ping={}, debug="kd", locate="processor 0 at wsklab.sys+0x1234"),
+            SILENT,
+            "broken into by the kernel debugger, processor 0 at wsklab.sys+0x1234; its last lines were "
+            "'WSKLAB1 seq=7' / ",
+        ),
+        (
+            Lab(ping=SILENT, reaches=False, debug="kd", locate="processor 1 at nt+0x1"),
+            SILENT,
+            "broken into by the kernel debugger, processor 1 at nt+0x1",
+        ),
+        (Lab(ping=SILENT, reaches=False, debug="kd"), SILENT, "nor does its kernel stop for the debugger"),
+        (Lab(ping={}, debug="kd", locate=MachineError("gone")), SILENT, "unknown (gone)"),
+    ],
+)
+def test_a_target_that_hangs_is_broken_into_and_says_where(lab: Lab, error: Exception, says: str) -> None:
+    named = crash.name_it(lab, error)  # type: ignore[arg-type]
+    assert named is not None and named.kind in ("hang", "silence")
+    assert says in describe_loss(named) and len(describe_loss(named)) < 900
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "says"),
+    [
+        ("exception", "fail", "stopped on an exception and called its debugger: WHAT"),
+        ("prompt", "fail", "asked its debugger what to do, and was told to go on: WHAT"),
+        ("stops", "fail", "stands in its kernel debugger: WHAT"),
+        ("lost-text", "inconclusive", "debug text is lost: WHAT"),
+    ],
+)
+def test_what_the_kernel_tells_its_debugger_decides(kind: str, verdict: str, says: str) -> None:
+    recording = Recording().opened().step("driver", "connect").add("machine", kind, machine="target", detail="WHAT")
+    judgement = judge(parse(SCENARIO, Scenario, "test"), recording.ended())
+    assert (judgement.verdict, says in judgement.reasons[0]) == (verdict, True)
 
 
 def test_a_machine_that_went_away_is_named_by_its_own_event() -> None:

@@ -63,7 +63,10 @@ class Lab:
         self.wire = SimpleNamespace(pid=os.getpid(), ask=self._ask_wire)
         agent = SimpleNamespace(begin=lambda _op: 1, answered=lambda _number: "agent" not in silent, busy=busy)
         machine = SimpleNamespace(
-            pid=os.getpid(), status=self._tell_status, quiet=lambda: {"debug": 0.0 if speaks else 60.0, "agent": 70.0}
+            pid=os.getpid(),
+            status=self._tell_status,
+            profile=SimpleNamespace(debug="text"),
+            quiet=lambda: {"debug": 0.0 if speaks else 60.0, "agent": 70.0},
         )
         self.target = SimpleNamespace(agent=agent, machine=machine)
         ssh = SimpleNamespace(run=self._run, broken=lambda: "ssh" in silent, hung_up=False)
