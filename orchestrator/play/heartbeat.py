@@ -48,6 +48,8 @@ class Line:
         self._heard: float | None = None
         self._asked: float | None = None
         self._answered: Answered | None = None
+        self.answers = 0
+        """How many questions have been answered since it was last forgotten."""
 
     def beat(self, now: float, speaks: bool = False) -> None:
         """Take note of an answer, or ask. `speaks`: something else than an answer has been heard just now."""
@@ -56,12 +58,14 @@ class Line:
             self._asked = now if self._answered else None
         if self._answered and self._answered():
             self._heard, self._asked, self._answered = now, None, None
+            self.answers += 1
         if self._answered is None and now - self._heard >= self._ask_after:
             self._asked, self._answered = now, self._ask()
 
     def forget(self) -> None:
         """Nobody is to answer: it was silenced on purpose."""
         self._heard = self._asked = self._answered = None
+        self.answers = 0
 
     def silent(self, now: float) -> float:
         """For how long a question has been open."""
@@ -159,7 +163,7 @@ class Heartbeat:
         self._agent.beat(now, speaks)
         silent = self._agent.silent(now)
         answers = self._ping("target", now, silent)
-        if silent < self._patience or (answers and target.agent.busy):
+        if silent < self._patience or answers is None or (answers and target.agent.busy):
             return None
         said = f"the agent has not answered a ping for {silent:.0f} s"
         if answers:
@@ -173,21 +177,26 @@ class Heartbeat:
         self._ssh.beat(now)
         silent = self._ssh.silent(now)
         answers = self._ping("peer", now, silent)
-        if silent < self._patience:
+        if silent < self._patience or answers is None:
             return None
         said = f"its SSH server has not answered for {silent:.0f} s"
         if answers:
             return silence.note("peer-gone", f"{said}; its machine still answers on the wire", "peer")
         return silence.peer_silent(self._lab, f"{said}, and the whole machine no longer answers on the wire")
 
-    def _ping(self, name: str, now: float, silent: float) -> bool:
-        """Whether the machine answers on the wire, asked once the other line has been silent for a while."""
+    def _ping(self, name: str, now: float, silent: float) -> bool | None:
+        """Whether the machine answers on the wire, asked once the other line has been silent for a while.
+
+        None as long as that is not known: whom the silence is blamed on depends on it.
+        """
         line = self._pings[name]
         if silent < self._patience / 4:
             line.forget()
-            return True
+            return None
         line.beat(now)
-        return line.silent(now) < self._patience / 2
+        if line.silent(now) >= self._patience / 2:
+            return False
+        return True if line.answers else None
 
     # --- questions ------------------------------------------------------------------------------------------------
 

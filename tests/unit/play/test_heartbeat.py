@@ -40,6 +40,7 @@ def test_a_line_is_asked_after_a_moment_of_silence_and_its_answer_counts() -> No
         line.beat(now)
         assert line.silent(now) == silent, now
     assert asked == [1.0, 4.0]
+    assert line.answers == 1
     line.beat(9.5, speaks=True)
     assert line.silent(10.0) == 0.5, "whoever speaks lives, and still owes an answer"
     line.forget()
