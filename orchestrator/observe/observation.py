@@ -32,7 +32,8 @@ class Observation:
     machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); exception and stops (of the
              kernel debugger's line)
     lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
-             overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure
+             overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure,
+             unplayed (the lab failed before the first step or after the last, which is no verdict on anybody)
     """
 
     t: int

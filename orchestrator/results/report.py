@@ -25,7 +25,7 @@ MAX_ROWS = 300
 OPEN = 3
 """Stories of scenarios that did not pass which are open from the start."""
 
-TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "misanswer", "failure"})
+TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "misanswer", "failure", "unplayed"})
 """What the lab notes when something went down."""
 
 VERDICTS = ("fail", "inconclusive", "infra", "pass")
