@@ -46,7 +46,8 @@ def rejudge(folder: Path, name: str, row: ScenarioResult | None = None) -> Rejud
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # whole, but not what this version writes
         what = f"{type(error).__name__}: {error}"
         return Rejudged(name, damage=(f"{folder / OBSERVATIONS}: this version cannot judge it ({what}).",))
-    damage, differs = [], []
+    damage: list[str] = []
+    differs: list[str] = []
     if read.cut:
         damage.append(f"{folder / OBSERVATIONS}: ends within a line, which is left out: the run was killed there.")
     try:
