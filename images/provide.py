@@ -37,6 +37,11 @@ def ensure(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
     return image
 
 
+def stored(name: str, inputs: Mapping[str, Path]) -> bool:
+    """Whether `ensure` would find the image in the store. Raises ImageError."""
+    return Store(cache_folder()).find(_recipe(name, inputs).digest(inputs)) is not None
+
+
 def build(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
     """Build an image anew, with the packages that the mirror has now. Raises ImageError."""
     recipe, store = _recipe(name, inputs), Store(cache_folder())

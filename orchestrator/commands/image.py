@@ -70,7 +70,7 @@ def build(names: Sequence[str], force: bool, media: Media) -> None:
                 image = windows_images.build(name, media, force, console)
             else:
                 make = images.build if force else images.ensure
-                image = make(name, inputs(console), console.progress)
+                image = make(name, inputs(console) if images.load(name).inputs() else {}, console.progress)
         console.line(f"          {image.folder}")
 
 
