@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from wsklab.qemu import firmware
 from wsklab.qemu.confinement import confinement
@@ -19,13 +19,15 @@ from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.handover import Handover
-from wsklab.qemu.kd.line import KdLine, Told
 from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.monitor import Event, Qmp
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
 from wsklab.qemu.tpm import Tpm
+
+if TYPE_CHECKING:
+    from wsklab.qemu.kd.line import KdLine, Told
 
 LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold disk
 SNAPSHOT_PATIENCE = 60.0
@@ -294,6 +296,8 @@ class Machine:
         ]
         self._qmp = Qmp(self.name, qmp_ours, self.log("qmp.log"), self._hear_qmp)
         if self.profile.debug == "kd":
+            from wsklab.qemu.kd.line import KdLine  # a debugger's protocol, for Windows alone
+
             self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._hear_kd)
         for role, line in self._lines.items():
             setattr(self, role, line)
@@ -384,7 +388,7 @@ class Machine:
             if said := words.search(text):
                 self._tell(kind, said[1], t_ns)
 
-    def _hear_kd(self, t_ns: int, told: Told) -> None:
+    def _hear_kd(self, t_ns: int, told: "Told") -> None:
         self._tell(*told, t_ns)
 
     def _hear_exit(self, code: int) -> None:
