@@ -5,7 +5,7 @@
 
 from wsklab.images.errors import ImageError
 from wsklab.images.keys import ADDRESS
-from wsklab.images.provide import build, cache_folder, ensure, listing, remove, verify
+from wsklab.images.provide import build, cache_folder, ensure, listing, remove, stored, verify
 from wsklab.images.recipe import Recipe, load, names
 from wsklab.images.store import Image, Manifest
 
@@ -22,5 +22,6 @@ __all__ = [
     "load",
     "names",
     "remove",
+    "stored",
     "verify",
 ]

@@ -4,9 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 ADDRESS = "wsklab-guest"
 """Name under which the guest's key is in `known_hosts`; the forwarded port differs from run to run."""
 
@@ -21,6 +18,9 @@ class KeyPair:
     @classmethod
     def generate(cls) -> "KeyPair":
         """A fresh pair, without a passphrase."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
         key = Ed25519PrivateKey.generate()
         return cls(
             key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsklab.images import builder
 from wsklab.images import recipe as recipes
 from wsklab.images.errors import ImageError
 from wsklab.images.packages import Progress
@@ -29,6 +28,8 @@ def ensure(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
     digest = recipe.digest(inputs)
     image = store.find(digest)
     if image is None:
+        from wsklab.images import builder  # most runs build nothing
+
         with store.building(name, progress) as partial:
             # Another process may have built it while this one waited.
             image = store.find(digest) or builder.build(recipe, inputs, store, partial, progress, fresh=False)
@@ -37,8 +38,15 @@ def ensure(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
     return image
 
 
+def stored(name: str, inputs: Mapping[str, Path]) -> bool:
+    """Whether `ensure` would find the image in the store. Raises ImageError."""
+    return Store(cache_folder()).find(_recipe(name, inputs).digest(inputs)) is not None
+
+
 def build(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
     """Build an image anew, with the packages that the mirror has now. Raises ImageError."""
+    from wsklab.images import builder
+
     recipe, store = _recipe(name, inputs), Store(cache_folder())
     with store.building(name, progress) as partial:
         return builder.build(recipe, inputs, store, partial, progress, fresh=True)

@@ -25,6 +25,8 @@ INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def entry() -> NoReturn:
     """Run one command and end with its exit code."""
     _on_interruption(_leave)  # the imports take a moment, in which there is nothing to put in order
+    # Nobody's plugin has a part in what the lab's models accept, and the search for one goes through every package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     import click
 
     from wsklab.drivers.errors import DriverError

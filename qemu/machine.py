@@ -441,7 +441,7 @@ class Machine:
             if said := words.search(text):
                 self._tell(kind, said[1], t_ns)
 
-    def _hear_kd(self, t_ns: int, told: Told) -> None:
+    def _hear_kd(self, t_ns: int, told: "Told") -> None:
         self._tell(*told, t_ns)
 
     def _hear_exit(self, code: int) -> None:

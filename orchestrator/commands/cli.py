@@ -13,6 +13,7 @@ COMMANDS = {
     "doctor": "doctor:command",
     "driver": "driver:command",
     "image": "image:command",
+    "judge": "judge:command",
     "mutate": "mutate:command",
     "report": "results:report_command",
     "results": "results:results_command",

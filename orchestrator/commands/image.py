@@ -77,7 +77,7 @@ def build(names: Sequence[str], force: bool, media: Media, again: str | None = N
                 image = windows_images.build(name, media, force, again, console)
             else:
                 make = images.build if force else images.ensure
-                image = make(name, inputs(console), console.progress)
+                image = make(name, inputs(console) if images.load(name).inputs() else {}, console.progress)
         console.line(f"          {image.folder}")
 
 

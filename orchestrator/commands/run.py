@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from functools import cache
 from math import inf
 from pathlib import Path
 
 import click
 
 from wsklab import images
-from wsklab.drivers.build import build_driver
+from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
@@ -47,11 +48,15 @@ def run(
     find.check(target, verify)
     selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
     folder = runner.new_folder(out)
-    with console.step("drivers", makes=True):
-        driver = build_driver(selected.twin, images.cache_folder(), console.progress)
-    preparation = Preparation.prepare(folder, console, cold, target, verify)
+
+    @cache
+    def built() -> BuiltDriver:
+        with console.step("drivers", makes=True):
+            return build_driver(selected.twin, images.cache_folder(), console.progress)
+
+    preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
     preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
-    driver = preparation.guest.prepare(driver)
+    driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
     results.plan = runner.plan(selected.scenarios, repeat, until_fail)
     labs = preparation.admitted(jobs)

@@ -13,18 +13,19 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wsklab.drivers import dense
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.check import Report, check_file
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.sign import SigningKey, sign, signing_key, verify
-from wsklab.images.windows.media.disc import write_disc
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import service_control
 from wsklab.orchestrator.guest.agent import Agent, Refused
 from wsklab.orchestrator.guest.ssh import Ssh
+
+if TYPE_CHECKING:
+    from wsklab.drivers.sign import SigningKey
 
 FOLDER = r"C:\wsklab"
 DISC_LABEL = "WSKDEPLOY"
@@ -171,6 +172,8 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
     """
     if _loadable(driver.path).signed:
         return driver
+    from wsklab.drivers.sign import sign, signing_key, verify  # the stand-in loads what is not signed
+
     pair = signing_key(cache, now)
     certificate = hashlib.sha256(pair.certificate.read_bytes()).hexdigest()[:16]
     kept = cache / "signed" / f"{driver.sha256[:32]}-{certificate}" / driver.path.name
@@ -186,6 +189,8 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
 
 def _holds(kept: Path, pair: SigningKey) -> bool:
     """Whether there is a signed copy that is as it was signed; a damaged one is signed again."""
+    from wsklab.drivers.sign import verify
+
     with suppress(DriverError):
         verify(kept, pair)
         return True
@@ -209,6 +214,8 @@ def by_sftp(ssh: Ssh, files: Mapping[str, bytes]) -> None:
 
 def disc(files: Mapping[str, bytes], path: Path) -> None:
     """A disc with the files, for a guest without SSH; a tag in its root tells it from every other disc."""
+    from wsklab.images.windows.media.disc import write_disc
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_disc({_tag(files): b"wsklab\r\n", **files}, DISC_LABEL, path)
 

@@ -11,11 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsklab import images
-from wsklab.images import windows
 from wsklab.images.errors import ImageError
 from wsklab.images.packages import Progress
 from wsklab.images.store import Image, Store
-from wsklab.images.windows.install import report
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import verifier
 from wsklab.orchestrator.guest.guest import Guest, StandinGuest, WindowsGuest
@@ -45,6 +43,8 @@ def find(
     if word == STANDIN:
         image = images.ensure(STANDIN, inputs, progress)
         return StandinGuest(image, load_profile(STANDIN), _standin_version(image))
+    from wsklab.images.windows.install import report  # the stand-in has no use for it
+
     image = _stored(word)
     store = Store(images.cache_folder())
     store.hold(image)
@@ -79,17 +79,19 @@ def lasts(image: Image, now: datetime) -> str:
 
 def _stored(word: str) -> Image:
     """The newest image of Windows with this name. Raises UsageError, which says how to make one."""
+    from wsklab.images.windows import names
+
     found = [image for image in images.listing() if image.manifest.kind == "windows"]
     for image in found:
         if image.name == word:
             return image
-    if word in windows.names():
+    if word in names():
         raise UsageError(
             f"there is no image {word} yet; make it from your own ISO: `wsklab image build {word} "
             "--iso FILE --virtio-win FILE` (docs/windows.md)."
         )
     there = ", ".join([STANDIN, *dict.fromkeys(image.name for image in found)])
-    unmade = [name for name in windows.names() if name not in {image.name for image in found}]
+    unmade = [name for name in names() if name not in {image.name for image in found}]
     raise UsageError(
         f"there is no target '{word}'; there is: {there}"
         + (f"; `wsklab image build` can make {', '.join(unmade)}." if unmade else ".")
@@ -98,6 +100,8 @@ def _stored(word: str) -> Image:
 
 def _about(image: Image) -> dict[str, Any]:
     """`windows.json`, as the build wrote it. Raises ImageError."""
+    from wsklab.images.windows.install import report
+
     try:
         about: dict[str, Any] = json.loads((image.folder / "windows.json").read_text(encoding="utf-8"))
         Profile.model_validate(about["profile"])

@@ -13,14 +13,12 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_agent
 from wsklab.drivers.errors import DriverError
 from wsklab.images.store import Image
-from wsklab.images.windows.answers.settings import USER
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy, verifier
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent, Refused
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.qemu.errors import MachineError
-from wsklab.qemu.kd.line import read_transcript
 from wsklab.qemu.machine import Machine
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
 from wsklab.qemu.wire.frames import ADDRESSES
@@ -202,6 +200,8 @@ class WindowsGuest(Guest):
         except Refused as error:
             if error.code != ALREADY_RUNNING:
                 raise
+        from wsklab.images.windows.answers.settings import USER
+
         return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts, USER)
 
     def _greet(self, machine: Machine, agent: Agent, deadline: float) -> None:
@@ -266,4 +266,6 @@ def linux_address(machine: str, present: bool) -> str:
 
 def attached(transcript: Path) -> bool:
     """Whether the target has spoken KD; the firmware's text on the same line is no proof."""
+    from wsklab.qemu.kd.line import read_transcript
+
     return any(event.get("event") == "Attached" for event in read_transcript(transcript))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import threading
 from pathlib import Path
-
-import paramiko
+from typing import TYPE_CHECKING
 
 from wsklab.orchestrator.errors import LabError
+
+if TYPE_CHECKING:
+    import paramiko  # loaded with the first connection: it takes longer than all of the lab's own modules
 
 MOST_SAID = 16 << 20
 """Bytes that a command in a guest may print: the guest is not trusted with our memory."""
@@ -18,6 +20,8 @@ class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
 
     def __init__(self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root") -> None:
+        import paramiko
+
         self._name = name
         self._open: set[paramiko.Channel] = set()
         self.hung_up = False
@@ -53,6 +57,8 @@ class Ssh:
 
     def put(self, path: str, content: bytes) -> None:
         """Write a file in the guest (SFTP). Raises LabError."""
+        import paramiko
+
         try:
             with self.client.open_sftp() as sftp, sftp.open(path, "wb") as file:
                 file.write(content)
@@ -69,6 +75,8 @@ class Ssh:
 
     def call(self, command: str, timeout: float = 30.0) -> tuple[int, bytes]:
         """Run a command to its end: its status, and what it printed. Raises LabError when it does not end."""
+        import paramiko
+
         said, channel = b"", None
         try:
             channel = self.transport.open_session(timeout=timeout)

@@ -102,7 +102,7 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "infra", f"the agent is gone: {gone.data['detail']}"
     for gone in facts.everywhere("lab", "peer-gone"):
         yield "infra", f"the peer is gone: {gone.data['detail']}"
-    for failure in facts.everywhere("lab", "failure"):
+    for failure in (*facts.everywhere("lab", "failure"), *facts.everywhere("lab", "unplayed")):
         yield "infra", f"the lab failed: {failure.data['detail']}"
     for rule in facts.everywhere("driver", "rule"):
         yield "fail", f"the driver breaks {rule.data['rule']}: {rule.data['text']}"

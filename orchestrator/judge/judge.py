@@ -70,6 +70,9 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     if reasons:
         reasons += [Reason(verdict, text) for verdict, text in integrity.unsupported(facts)]
     verdict = _decide(reasons)
+    unplayed = facts.everywhere("lab", "unplayed")
+    if unplayed and (verdict != "fail" or scenario.self_check):  # else the target went away by its own fault
+        return Judgement("infra", (f"the lab failed: {unplayed[-1].data['detail']}",), facts.summary())
     texts = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict != "pass"))
     remarks = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict == "pass"))
     if len(texts) > MOST:

@@ -8,8 +8,6 @@ import threading
 import time
 from typing import Any
 
-import paramiko
-
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
@@ -28,6 +26,8 @@ class PeerProcess:
     """One run of the peer program: a role in a scenario, spoken to in lines of JSON."""
 
     def __init__(self, ssh: Ssh, journal: Journal) -> None:
+        import paramiko
+
         self._ssh = ssh
         self._journal = journal
         self._answers: dict[int, dict[str, Any]] = {}

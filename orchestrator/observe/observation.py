@@ -33,7 +33,8 @@ class Observation:
              exception and prompt (the kernel stopped, and was told to go on), stops (at one place over and over),
              lost-text (the kernel had given its debugger up)
     lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
-             overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure
+             overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure,
+             unplayed (the lab failed before the first step or after the last, which is no verdict on anybody)
     """
 
     t: int

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from wsklab.drivers import protocol
-from wsklab.images.windows.disk import dumps
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.lab.lab import Lab
@@ -192,6 +191,8 @@ def dump(machine: Machine, path: Path) -> None:
 
 def dumps_of_disk(machine: Machine, folder: Path) -> None:
     """What Windows itself has written down of its crash; the machine stands still from now on. Raises MachineError."""
+    from wsklab.images.windows.disk import dumps  # only a Windows that has crashed needs it
+
     with suppress(MachineError):
         machine.pause()  # what QEMU has in its own memory of the disk goes into the file
     folder.mkdir()

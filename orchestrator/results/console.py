@@ -93,7 +93,7 @@ class Console:
         finally:
             if spins:
                 self._spinner.release()
-        if makes and self._notes == notes:
+        if makes and self._notes == notes and not words:
             words.append("cached")
         self._say(
             Text.assemble(

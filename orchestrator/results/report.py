@@ -12,9 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from wsklab.common.text import visible
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.results.results import call_words
@@ -25,7 +22,7 @@ MAX_ROWS = 300
 OPEN = 3
 """Stories of scenarios that did not pass which are open from the start."""
 
-TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "misanswer", "failure"})
+TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "misanswer", "failure", "unplayed"})
 """What the lab notes when something went down."""
 
 VERDICTS = ("fail", "inconclusive", "infra", "pass")
@@ -115,6 +112,9 @@ def render(
     A story is told once: repetitions with the same outcome refer to it, so that a long run stays a small page.
     `shortfall` says what of a run that is not complete was not run, and why.
     """
+    import jinja2  # not before there is something to report
+    from markupsafe import Markup
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,

@@ -9,7 +9,8 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,7 @@ from wsklab.orchestrator.lab.snapshots import Snapshots, key_of
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
 from wsklab.orchestrator.run import capacity, janitor, runner
+from wsklab.orchestrator.run.ahead import Ahead
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
@@ -53,24 +55,37 @@ class Preparation:
 
     @classmethod
     def prepare(
-        cls, folder: Path, console: Console, cold: bool = False, target: str = find.STANDIN, verify: str | None = None
+        cls,
+        folder: Path,
+        console: Console,
+        cold: bool = False,
+        target: str = find.STANDIN,
+        verify: str | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> Preparation:
-        """Build what is missing; `cold` labs neither start from a kept snapshot nor leave one.
+        """Build what is missing, the images beside everything else; `meanwhile` makes what the caller needs besides.
 
-        Raises DriverError, ImageError, MachineError.
+        `cold` labs neither start from a kept snapshot nor leave one. Raises DriverError, ImageError, MachineError.
         """
         accel.wanted()  # a wrong word is refused before anything is built for it
         for line in janitor.tidy(images.cache_folder()):
             console.line(f"          {line}", "dim")
-        with console.step("provider and agent", makes=True):
-            inputs = build_standin(images.cache_folder(), console.progress).inputs
-        with console.step("image of the peer", makes=True):
-            peer = images.ensure("peer", inputs, console.progress)
-        with console.step("accelerator") as found:  # tried with a guest, which takes a while where KVM hangs
-            accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
-            found(f"{accelerator}: {why}")
-        with console.step("image of the stand-in" if target == find.STANDIN else f"image {target}", makes=True):
-            guest = find.find(target, accelerator, inputs, console.progress, verify)
+        with Ahead(lambda note: console.line(note, "dim")) as ahead:
+            if not images.stored("peer", {}):
+                ahead.start("peer")
+            with console.step("provider and agent", makes=True):
+                inputs = build_standin(images.cache_folder(), console.progress).inputs
+            if target == find.STANDIN and not images.stored(find.STANDIN, inputs):
+                ahead.start(find.STANDIN)
+            meanwhile()
+            with _image("peer", "image of the peer", ahead, console):
+                peer = images.ensure("peer", inputs, console.progress)
+            with console.step("accelerator") as found:  # tried with a guest, which takes a while where KVM hangs
+                accelerator, why = accel.choose(peer.kernel, peer.initrd, images.cache_folder())
+                found(f"{accelerator}: {why}")
+            title = "image of the stand-in" if target == find.STANDIN else f"image {target}"
+            with _image(target, title, ahead, console):
+                guest = find.find(target, accelerator, inputs, console.progress, verify)
         return cls(folder, console, guest, peer, accelerator, cold)
 
     def damage(self) -> list[str]:
@@ -197,6 +212,16 @@ class Preparation:
             "accelerator": self.accelerator,
             "host": host,
         }
+
+
+@contextmanager
+def _image(name: str, title: str, ahead: Ahead, console: Console) -> Iterator[None]:
+    """The step in which an image is taken, which may have to be waited for."""
+    with console.step(title, makes=True) as found:
+        took = ahead.finish(name)
+        if took is not None:
+            found(f"made in {took:.1f} s beside the rest")
+        yield
 
 
 def _versions() -> dict[str, str]:

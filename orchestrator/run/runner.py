@@ -173,7 +173,7 @@ class Run:
             observations = play(lab, scenario, folder / "wire.pcapng", seed)
         except Exception as error:  # before the first step, or after the last
             why = lab.doubt = lab.doubt or unexpected.sentence(error, self.folder)
-            return Done(row(self._unplayed(scenario, [*lab.journal.since(mark), note("failure", why)], folder, logs)))
+            return Done(row(self._unplayed(scenario, [*lab.journal.since(mark), note("unplayed", why)], folder, logs)))
         played = time.monotonic()
         try:
             judgement = judge(scenario, observations)
@@ -190,8 +190,6 @@ class Run:
     ) -> Judgement:
         """The verdict on a scenario that could not be played, with what evidence there is."""
         found = judge(scenario, observations)
-        if found.verdict != "fail":  # else the target went away by its own fault
-            found = Judgement("infra", (f"the lab failed: {observations[-1].data['detail']}",), found.observed)
         try:
             evidence.save(folder, scenario, observations, found, logs)
         except Exception as error:

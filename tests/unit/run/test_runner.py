@@ -93,7 +93,7 @@ def test_what_fails_before_the_first_step_keeps_its_evidence(
         path.name for path in folder.iterdir()
     }
     seen = observation.read(folder / "observations.jsonl").observations
-    assert [o.kind for o in seen] == ["load", "failure"], "its own, and nothing of the scenario before"
+    assert [o.kind for o in seen] == ["load", "unplayed"], "its own, and nothing of the scenario before"
     assert judge(load(folder / "scenario.yaml"), seen).verdict == "infra", "the same again from the evidence"
     assert json.loads((folder / "verdict.json").read_text())["verdict"] == "infra"
     assert (folder / "debug.raw").read_text() == "ev=load\n"
