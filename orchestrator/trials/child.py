@@ -33,14 +33,15 @@ ENDS = {
 class Child:
     """A command under way; killed with its children when the block ends before it does."""
 
-    def __init__(self, *words: str, **environment: str) -> None:
+    def __init__(self, *words: str, prelude: str = "", **environment: str) -> None:
+        """`prelude`: Python that runs in the process before anything else, to prepare a fault."""
         self.said: list[tuple[float, str]] = []
         """Each line of its output, errors included, with the time at which it came (monotonic)."""
         self._stack = ExitStack()
         self._family: dict[int, int] = {}
         # A shell ignores SIGINT for what it runs in the background, and children inherit that.
         self.process = subprocess.Popen(
-            ["env", "--default-signal=INT", sys.executable, "-m", "wsklab.orchestrator", *words],
+            ["env", "--default-signal=INT", sys.executable, *_program(prelude), *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -114,6 +115,13 @@ class Child:
         """How many of these live still, `patience` seconds from now."""
         deadline = within(patience)
         return sum(not _ended(handle, deadline) for handle in self._family.values())
+
+
+def _program(prelude: str) -> list[str]:
+    """Python's words for `wsklab`."""
+    if not prelude:
+        return ["-m", "wsklab.orchestrator"]
+    return ["-c", f"{prelude}\nfrom wsklab.orchestrator.__main__ import entry\nentry()"]
 
 
 def _ended(handle: int, deadline: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -134,6 +135,8 @@ def _empty_disk(setup: Setup, folder: Path) -> Seen:
         took = round(time.monotonic() - began, 1)
         console = folder / "lab-1" / "peer" / "console.log"
         return Seen("infra", str(died), took, took, (CONSOLE,) if console.exists() else ())
+    finally:
+        shutil.rmtree(broken)
     raise LabError("the lab booted, with a peer that has no system.")
 
 

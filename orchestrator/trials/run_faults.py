@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from wsklab import images
@@ -83,26 +84,44 @@ def _remove(_child: Child, folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _killed(_setup: Setup, folder: Path) -> Seen:
-    """SIGKILL: nobody can say anything then; the report does, and the next run clears away what is left."""
-    with Child("run", "--repeat", "1000", "close-graceful", "--out", str(folder / RUN)) as child:
-        child.until("close-graceful")
-        child.meet_family()
-        at = time.monotonic()
-        child.process.kill()
-        child.end()
-        outlived = child.outlived(ORDERLY)
-        gone = time.monotonic()
-    with Child("report", str(folder / RUN)) as report:
-        report.end()
-    with Child("run", "linger-zero", "--out", str(folder / "next")) as following:
+def _that_dies(strike: Callable[[Child], object], says: str, prelude: str = "") -> Do:
+    """A run that has no time to put anything in order: the report says so, and the next run clears away what is left.
+
+    Over is it when the last of its processes has gone.
+    """
+
+    def do(_setup: Setup, folder: Path) -> Seen:
+        words = ("run", "--repeat", "1000", "close-graceful", "--out", str(folder / RUN))
+        with Child(*words, prelude=prelude) as child:
+            child.until("close-graceful")
+            child.meet_family()
+            at = time.monotonic()
+            strike(child)
+            child.end()
+            outlived, ended = child.outlived(ORDERLY), time.monotonic()
+            named = child.when(says)
+        with Child("report", str(folder / RUN)) as report:
+            report.end()
+        with Child("run", "linger-zero", "--out", str(folder / "next")) as following:
+            passed = following.end() == 0
         more = (
             *((f"{outlived} of its processes outlive it",) if outlived else ()),
-            *(() if following.end() == 0 else (f"the next run does not pass: {following.last}",)),
+            *(() if passed else (f"the next run does not pass: {following.last}",)),
             *(() if following.when("a run that was killed left") else ("the next run clears nothing away",)),
         )
-        seen = _seen(report, "aborted: the run was killed", at, folder, more)
-    return Seen(seen.verdict, seen.reason, round(gone - at, 1), round(gone - at, 1), seen.kept, left=seen.left)
+        seen = _seen(report, says, at, folder, more)
+        return replace(
+            seen,
+            reason=named[1] if named else seen.reason,
+            named_after_s=round(named[0] - at, 1) if named else None,
+            ended_after_s=round(ended - at, 1),
+        )
+
+    return do
+
+
+HOLD = "import re, signal; signal.signal(signal.SIGUSR2, lambda *_: re.match('(a+)+$', 'a' * 99 + 'b'))"
+"""On SIGUSR2, C code holds the interpreter: no other thread, and no signal handler, runs any more."""
 
 
 def _reader_leaves(_setup: Setup, folder: Path) -> Seen:
@@ -120,20 +139,21 @@ def _with_damage(damage: Callable[[Setup, Path], None], says: str) -> Do:
     """A run with a cache of its own, in which one byte is another."""
 
     def do(setup: Setup, folder: Path) -> Seen:
-        cache = private_cache(setup, folder / "cache")
-        damage(setup, cache)
-        at = time.monotonic()
-        with Child("run", "linger-zero", "--out", str(folder / RUN), WSKLAB_CACHE=str(cache)) as child:
-            child.end()
-            seen = _seen(child, says, at, folder / RUN)
-        kept = kept_of(folder)
-        shutil.rmtree(cache)
-        return Seen(seen.verdict, seen.reason, seen.named_after_s, seen.ended_after_s, kept, left=seen.left)
+        cache = folder / "cache"
+        try:
+            private_cache(setup, cache)
+            damage(setup, cache)
+            at = time.monotonic()
+            with Child("run", "linger-zero", "--out", str(folder / RUN), WSKLAB_CACHE=str(cache)) as child:
+                seen = _seen(child, says, at, folder / RUN)
+            return replace(seen, kept=kept_of(folder))
+        finally:
+            shutil.rmtree(cache, ignore_errors=True)  # hundreds of MiB
 
     return do
 
 
-def private_cache(setup: Setup, cache: Path) -> Path:
+def private_cache(setup: Setup, cache: Path) -> None:
     """A cache whose images are the usual ones, and whose drivers and snapshots are copies."""
     usual = images.cache_folder()
     (cache / "drivers").mkdir(parents=True, mode=0o700)
@@ -148,7 +168,6 @@ def private_cache(setup: Setup, cache: Path) -> Path:
         with suppress(OSError):  # it may be removed just now
             if json.loads(kept.read_text())["ingredients"]["driver"] == setup.driver.sha256:
                 shutil.copytree(kept.parent, cache / "snapshots" / kept.parent.name)
-    return cache
 
 
 def flip(file: Path) -> None:
@@ -230,6 +249,8 @@ def _file_case(name: str, says: str, make: Callable[[Path], object], *words: str
 
 
 _NO_FILE = "not a regular file"
+KILLED = "aborted: the run was killed"
+HANGS = "wsklab itself hangs"
 
 CASES = (
     _run_case(
@@ -244,8 +265,16 @@ CASES = (
         "orchestrator",
         "the run is killed (SIGKILL)",
         "not proven (exit 3)",
-        "aborted: the run was killed",
-        _killed,
+        KILLED,
+        _that_dies(lambda child: child.process.kill(), KILLED),
+        FILES,
+    ),
+    Case(
+        "orchestrator",
+        "Python is held for ever",
+        "not proven (exit 3)",
+        HANGS,
+        _that_dies(lambda child: child.process.send_signal(signal.SIGUSR2), HANGS, HOLD),
         FILES,
     ),
     Case("orchestrator", "the reader of its output leaves", "pass (exit 0)", "", _reader_leaves, FILES),
