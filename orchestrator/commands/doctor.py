@@ -264,6 +264,8 @@ def command(target: str | None, out: Path | None, faults: bool, as_json: bool) -
     if faults:
         if target not in (None, find.STANDIN):
             raise UsageError(f"--faults are done to the stand-in; leave out --target {target}.")
+        if out is not None and out.suffix == ".json":
+            raise UsageError(f"--faults writes a folder; name one with --out instead of {out}.")
         from wsklab.orchestrator.commands import faults as trial
 
         sys.exit(trial.run(out, as_json))

@@ -105,9 +105,15 @@ def test_the_command_writes_what_it_measured_and_its_exit_code_is_true(
     assert "| wire | the wire is killed |" in (tmp_path / "out" / "faults.md").read_text()
 
 
-def test_faults_are_done_to_the_stand_in_alone() -> None:
-    done = CliRunner().invoke(main, ["doctor", "--faults", "--target", "windows-2022"])
-    assert "--faults are done to the stand-in" in str(done.exception)
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--target", "windows-2022"], "--faults are done to the stand-in; leave out --target windows-2022."),
+        (["--out", "x.json"], "--faults writes a folder; name one with --out instead of x.json."),
+    ],
+)
+def test_words_that_do_not_go_with_faults_are_refused(words: list[str], says: str) -> None:
+    assert str(CliRunner().invoke(main, ["doctor", "--faults", *words]).exception) == says
 
 
 def table(page: str) -> dict[str, list[str]]:
@@ -149,6 +155,13 @@ def test_who_outlives_a_command_is_counted(tmp_path: Path, monkeypatch: pytest.M
         assert child.outlived(0) == 1
         os.kill(sleeper, 9)
         assert child.outlived(10) == 0
+
+
+def test_a_prelude_runs_before_the_command_and_in_its_process() -> None:
+    with Child("--version", prelude="import sys; print('first', *sys.argv[1:], flush=True)") as child:
+        assert child.end() == 0
+    assert next(line for _, line in child.said) == "first --version"
+    assert child.when("wsklab, version") is not None
 
 
 def test_what_a_command_says_has_its_time_and_its_end_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
