@@ -251,7 +251,23 @@ class Examination:
     metavar="FILE.json|DIR",
     help="The report that can be sent (the same in words lies beside it), or the folder of everything.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print doctor.json on standard output, and nothing else.")
-def command(target: str | None, out: Path | None, as_json: bool) -> None:
+@click.option(
+    "--faults",
+    is_flag=True,
+    help="Break every part of the lab on purpose, on the stand-in, and measure how soon it is noticed; takes minutes. "
+    "Writes faults.json and faults.md into the folder of --out.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print doctor.json (faults.json) on standard output, and nothing else."
+)
+def command(target: str | None, out: Path | None, faults: bool, as_json: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    if faults:
+        if target not in (None, find.STANDIN):
+            raise UsageError(f"--faults are done to the stand-in; leave out --target {target}.")
+        if out is not None and out.suffix == ".json":
+            raise UsageError(f"--faults writes a folder; name one with --out instead of {out}.")
+        from wsklab.orchestrator.commands import faults as trial
+
+        sys.exit(trial.run(out, as_json))
     sys.exit(run(target, out, as_json))
