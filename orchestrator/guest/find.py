@@ -67,6 +67,8 @@ def age_days(image: Image, now: datetime) -> float:
 
 def lasts(image: Image, now: datetime) -> str:
     """How old an image of Windows is, and how long its licence still lasts, for `image list`."""
+    from wsklab.images.windows.install import report
+
     try:
         guest = report.Report.model_validate(_about(image)["guest"])
     except ImageError:
