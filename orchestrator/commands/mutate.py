@@ -20,18 +20,21 @@ from wsklab.drivers.provider_tests import ProviderTests
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.mutation import results as mutant_results
+from wsklab.orchestrator.mutation import sample as mutant_sample
+from wsklab.orchestrator.mutation import table as mutant_table
+from wsklab.orchestrator.mutation.explanations import explained, is_equivalent
+from wsklab.orchestrator.mutation.results import Order, Outcome
+from wsklab.orchestrator.mutation.runs import Built, Subject, Trial, Worker, Workers
+from wsklab.orchestrator.mutation.sample import OUTPUTS, Builder, Code
+from wsklab.orchestrator.mutation.subjects import Client, Provider
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, write_atomically
 from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario import catalogue
-from wsklab.orchestrator.trials import mutant_results, mutant_sample, mutant_table, twin_matrix
-from wsklab.orchestrator.trials.mutant_explanations import explained, is_equivalent
-from wsklab.orchestrator.trials.mutant_results import Order, Outcome
-from wsklab.orchestrator.trials.mutant_runs import Built, Subject, Trial, Worker, Workers
-from wsklab.orchestrator.trials.mutant_sample import OUTPUTS, Builder, Code
-from wsklab.orchestrator.trials.mutant_subjects import Client, Provider
+from wsklab.orchestrator.trials import twin_matrix
 
 OUTCOMES = "mutants.jsonl"
 

@@ -16,8 +16,8 @@ from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
-from wsklab.orchestrator.play import limits
-from wsklab.orchestrator.play.watchdog_link import phase
+from wsklab.orchestrator.liveness import limits
+from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection

@@ -1,1 +1,1 @@
-"""Carrying out a scenario's steps, and naming what went wrong meanwhile."""
+"""Carrying out a scenario's steps."""

@@ -12,9 +12,9 @@ from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
+from wsklab.orchestrator.liveness.quiescence import Quiescence
 from wsklab.orchestrator.observe.journal import Matches, NotYet
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play.quiescence import Quiescence
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed
 

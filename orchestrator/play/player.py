@@ -16,18 +16,18 @@ from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.integrity import Verdict, blame, complaints, lost_text
 from wsklab.orchestrator.judge.reading import TOLD_OF_END
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.liveness import crash, limits
+from wsklab.orchestrator.liveness.heartbeat import Heartbeat
+from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe.journal import MachineLost, Matches
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play import crash, limits
 from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
 from wsklab.orchestrator.play.foreign_steps import ForeignSteps
-from wsklab.orchestrator.play.heartbeat import Heartbeat
 from wsklab.orchestrator.play.lab_steps import LabSteps
 from wsklab.orchestrator.play.peer_steps import PeerSteps
 from wsklab.orchestrator.play.self_driving import ByItself
 from wsklab.orchestrator.play.unloading import PATIENCE, STUCK
-from wsklab.orchestrator.play.watchdog_link import phase
 from wsklab.orchestrator.play.wire_steps import WireSteps, observe_recording
 from wsklab.orchestrator.scenario.scenario import Action, Scenario
 from wsklab.qemu.errors import DeadlinePassed, MachineError

@@ -23,13 +23,13 @@ from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.liveness import limits
+from wsklab.orchestrator.liveness.heartbeat import Heartbeat
+from wsklab.orchestrator.liveness.silence import note
+from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
-from wsklab.orchestrator.play import limits
-from wsklab.orchestrator.play.heartbeat import Heartbeat
 from wsklab.orchestrator.play.player import play, unload
-from wsklab.orchestrator.play.silence import note
-from wsklab.orchestrator.play.watchdog_link import phase
 from wsklab.orchestrator.results import publish, rows
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import (

@@ -1,1 +1,1 @@
-"""The lab on trial: twins, mutants, coverage, bench, endurance, doctor."""
+"""The lab on trial: twins, faults, coverage, bench, endurance, doctor."""

@@ -14,8 +14,8 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.liveness.quiescence import NOTHING
 from wsklab.orchestrator.play.player import play
-from wsklab.orchestrator.play.quiescence import NOTHING
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN

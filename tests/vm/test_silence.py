@@ -16,7 +16,7 @@ from wsklab.drivers.build import build_driver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.lab.lab import Lab
-from wsklab.orchestrator.play import heartbeat, silence
+from wsklab.orchestrator.liveness import heartbeat, silence
 from wsklab.orchestrator.play.player import play
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run.preparation import Preparation

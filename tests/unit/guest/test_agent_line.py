@@ -13,7 +13,7 @@ import pytest
 from simulated.windows import Frames
 
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent, LineLost
-from wsklab.orchestrator.play import crash
+from wsklab.orchestrator.liveness import crash
 from wsklab.qemu.serial import SerialLine
 
 TIMEOUT = 20.0

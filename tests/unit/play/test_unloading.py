@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.liveness.crash import TIMED_OUT
 from wsklab.orchestrator.play import unloading
 from wsklab.orchestrator.play.context import PlayContext
-from wsklab.orchestrator.play.crash import TIMED_OUT
 
 
 def context(unload: Exception | None, done: list[str]) -> PlayContext:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.partitions import BASIC, gpt
 
 from wsklab.images.windows.disk import dumps, logs
-from wsklab.orchestrator.play import crash
+from wsklab.orchestrator.liveness import crash
 from wsklab.qemu.errors import QmpError
 
 needs_ntfs = pytest.mark.skipif(shutil.which("mkntfs") is None, reason="ntfs-3g is not installed")

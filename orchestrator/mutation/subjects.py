@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.lab.lab import Lab
-from wsklab.orchestrator.trials.mutant_results import Row
-from wsklab.orchestrator.trials.mutant_runs import Built
+from wsklab.orchestrator.mutation.results import Row
+from wsklab.orchestrator.mutation.runs import Built
 
 
 class Client:

@@ -29,7 +29,7 @@ class Watchdog:
         self._stacks = tempfile.TemporaryFile()  # noqa: SIM115  # as long as this process
         faulthandler.register(signal.SIGUSR1, self._stacks, all_threads=True)
         fds = self._stacks.fileno(), os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
-        command = [sys.executable, "-m", "wsklab.orchestrator.play.watchdog", str(os.getpid()), *map(str, fds)]
+        command = [sys.executable, "-m", "wsklab.orchestrator.liveness.watchdog", str(os.getpid()), *map(str, fds)]
         self._child = Child(command, None, pass_fds=fds, pipes=True)
         os.set_blocking(self._child.stdin.fileno(), False)
         threading.Thread(target=self._beat, name="beat", daemon=True).start()

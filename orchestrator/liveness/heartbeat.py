@@ -18,8 +18,8 @@ from typing import Self
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.liveness import silence
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play import silence
 from wsklab.qemu import pulse
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.pulse import FairClock, Pulse

@@ -15,9 +15,9 @@ from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.judge.integrity import blame
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.target import Misanswer, crash_text
+from wsklab.orchestrator.liveness import crash
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
-from wsklab.orchestrator.play import crash
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from wsklab.drivers import build
-from wsklab.orchestrator.trials.mutants import Mutant
+from wsklab.orchestrator.mutation.mutants import Mutant
 
 FILE = build.HOME / "mutants-explained.yaml"
 

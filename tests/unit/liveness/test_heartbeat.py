@@ -11,10 +11,10 @@ import pytest
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.judge.integrity import blame
+from wsklab.orchestrator.liveness import heartbeat
+from wsklab.orchestrator.liveness.heartbeat import Heartbeat, Line
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
-from wsklab.orchestrator.play import heartbeat
-from wsklab.orchestrator.play.heartbeat import Heartbeat, Line
 from wsklab.qemu.errors import DeadlinePassed, WireError
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.mutation import runs as mutant_runs
+from wsklab.orchestrator.mutation.mutants import generate
+from wsklab.orchestrator.mutation.results import Order, Outcome, Row
+from wsklab.orchestrator.mutation.runs import NOTICED, Built, Trial, Workers
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials import mutant_runs
-from wsklab.orchestrator.trials.mutant_results import Order, Outcome, Row
-from wsklab.orchestrator.trials.mutant_runs import NOTICED, Built, Trial, Workers
-from wsklab.orchestrator.trials.mutants import generate
 
 SOURCE = "static int f(void)\n{\n    g();\n    h();\n}\n"
 SCENARIOS = catalogue.select(["linger-zero", "kill", "send-pending", "half-close"])

@@ -13,13 +13,13 @@ from typing import Protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.mutation.mutants import Mutant
+from wsklab.orchestrator.mutation.results import ODD, Order, Outcome, Row, outcome
 from wsklab.orchestrator.observe.journal import MachineLost
 from wsklab.orchestrator.play.player import unload
 from wsklab.orchestrator.results.results import UNLOAD
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials.mutant_results import ODD, Order, Outcome, Row, outcome
-from wsklab.orchestrator.trials.mutants import Mutant
 from wsklab.qemu.errors import MachineError
 
 LOADING = "driver-load"

@@ -21,10 +21,10 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.target import SERVICE, Misanswer
+from wsklab.orchestrator.liveness import silence
+from wsklab.orchestrator.liveness.silence import note
 from wsklab.orchestrator.observe.journal import MachineLost
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
-from wsklab.orchestrator.play import silence
-from wsklab.orchestrator.play.silence import note
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
 from wsklab.qemu.kd import bugcheck

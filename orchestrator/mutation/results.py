@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.mutation.mutants import OPERATORS, Mutant
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials.mutants import OPERATORS, Mutant
 
 SCHEMA = 1
 

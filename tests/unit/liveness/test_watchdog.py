@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from wsklab.orchestrator.play import limits
-from wsklab.orchestrator.play.watchdog import PATIENCE, Watch
+from wsklab.orchestrator.liveness import limits
+from wsklab.orchestrator.liveness.watchdog import PATIENCE, Watch
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -52,7 +52,7 @@ def test_the_limit_of_what_surrounds_it_counts_too_and_the_newest_has_the_eviden
 HANGS = """
 import re, sys
 from pathlib import Path
-from wsklab.orchestrator.play.watchdog_link import phase
+from wsklab.orchestrator.liveness.watchdog_link import phase
 with phase("a call into C", 0.1, Path(sys.argv[1])):
     re.match("(a+)+$", "a" * 99 + "b")  # holds the interpreter: no signal handler of Python's, no other thread runs
 """

@@ -14,8 +14,8 @@ from typing import Literal
 
 from wsklab.drivers.build import HOME, BuiltDriver, Rebuild
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.trials.mutant_runs import Built
-from wsklab.orchestrator.trials.mutants import OPERATORS, Mutant, generate
+from wsklab.orchestrator.mutation.mutants import OPERATORS, Mutant, generate
+from wsklab.orchestrator.mutation.runs import Built
 
 Code = Literal["driver", "provider"]
 

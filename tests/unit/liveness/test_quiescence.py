@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.liveness.quiescence import CALLBACK, NOTHING, Quiescence, active, sockets
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.play.quiescence import CALLBACK, NOTHING, Quiescence, active, sockets
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.wire.control import Traffic
 

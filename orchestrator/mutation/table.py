@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wsklab.orchestrator.mutation.results import Outcome
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.trials.mutant_results import Outcome
 
 MARKS = {"caught": ("✓", "green"), "noticed": ("?", "yellow"), "survived": ("✗", "red")}
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from wsklab.drivers.build import BuiltDriver, Rebuild
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.mutation import results as mutant_results
+from wsklab.orchestrator.mutation import sample as mutant_sample
+from wsklab.orchestrator.mutation.explanations import explanations
+from wsklab.orchestrator.mutation.mutants import OPERATORS, Mutant, generate
+from wsklab.orchestrator.mutation.results import Order, Outcome, Row
 from wsklab.orchestrator.scenario import catalogue
-from wsklab.orchestrator.trials import mutant_results, mutant_sample
-from wsklab.orchestrator.trials.mutant_explanations import explanations
-from wsklab.orchestrator.trials.mutant_results import Order, Outcome, Row
-from wsklab.orchestrator.trials.mutants import OPERATORS, Mutant, generate
 
 FUNCTION = "static NTSTATUS f(int a, int b)\n{{\n    {}\n}}\n"
 

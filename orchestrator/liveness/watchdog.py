@@ -1,6 +1,6 @@
 """The watchdog: a process of its own that ends a command which hangs, and says so.
 
-`python -m wsklab.orchestrator.play.watchdog PID STACKS_FD STDERR_FD` reads one JSON object per line on its standard
+`python -m wsklab.orchestrator.liveness.watchdog PID STACKS_FD STDERR_FD` reads one JSON object per line on its standard
 input: `{"beat": true}` every second, `{"begin": n, "what": ..., "limit": seconds, "folder": ...}` and `{"end": n}`.
 At the end of input it exits. When the beats stay away, or something lasts longer than its limit, PID is asked for the
 stacks of its threads, the evidence is written, and PID is killed: by the kernel, so that nothing in it can prevent

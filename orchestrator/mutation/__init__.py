@@ -1,0 +1,1 @@
+"""Mechanical mutants of the C code, and whether the lab catches them."""
