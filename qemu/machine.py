@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from wsklab.qemu import firmware
 from wsklab.qemu.confinement import confinement
@@ -19,14 +19,15 @@ from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.handover import Handover
-from wsklab.qemu.kd import bugcheck
-from wsklab.qemu.kd.line import KdLine, Told, tell_places
 from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.monitor import Event, Qmp
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
 from wsklab.qemu.tpm import Tpm
+
+if TYPE_CHECKING:  # a debugger's protocol, which Windows alone speaks, is loaded with the first such machine
+    from wsklab.qemu.kd.line import KdLine, Told
 
 LAUNCH_PATIENCE = 10.0  # seconds for QEMU to greet: it may be read from a cold disk
 SNAPSHOT_PATIENCE = 60.0
@@ -219,7 +220,7 @@ class Machine:
             if running:
                 self.resume()
 
-    def _stop_between_packets(self, kd: KdLine) -> None:
+    def _stop_between_packets(self, kd: "KdLine") -> None:
         """Make it stand where nothing is half said, if it comes to such a place at all; one in a stop does not."""
         self.pause()
         for _ in range(BETWEEN_PACKETS):
@@ -275,7 +276,11 @@ class Machine:
         Raises MachineError while another debugger has the line.
         """
         places = self._kd.locate(deadline) if self._kd else None
-        return None if places is None else tell_places(places)
+        if places is None:
+            return None
+        from wsklab.qemu.kd.line import tell_places
+
+        return tell_places(places)
 
     def lend_debugger(self, port: int) -> int:
         """Let WinDbg have the debug line on a TCP port of 127.0.0.1 (0: any) whenever it connects; returns the port.
@@ -348,6 +353,8 @@ class Machine:
         ]
         self._qmp = Qmp(self.name, qmp_ours, self.log("qmp.log"), self._hear_qmp)
         if self.profile.debug == "kd":
+            from wsklab.qemu.kd.line import KdLine
+
             self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._hear_kd, serial["debug"][1].dup())
         for role, line in self._lines.items():
             setattr(self, role, line)
@@ -470,6 +477,8 @@ def _crash_registers(event: Event) -> tuple[EventKind, str] | None:
     if info.get("type") != "hyper-v":
         return None
     code, first, second, third, fourth = (int(info.get(f"arg{number}", 0)) for number in range(1, 6))
+    from wsklab.qemu.kd import bugcheck
+
     told = bugcheck.describe(code & 0xFFFFFFFF, (first, second, third, fourth))
     return "bugcheck", f"{told}, from what it wrote for its hypervisor"
 
