@@ -21,6 +21,7 @@ from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.judge.integrity import COMPLAINTS
 from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 from wsklab.orchestrator.lab.peer import PeerProcess
+from wsklab.orchestrator.lab.peer_clock import check_pace
 from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
@@ -334,6 +335,7 @@ class Lab:
             self.peer.machine.reset()
             console.expect(READY, time.monotonic() + BOOT * self.slowness)
         self._greet_peer()
+        check_pace(self.peer.ssh.run, time.monotonic)
 
     def cut_peer(self) -> None:
         """The plug: the peer vanishes without a word."""
@@ -435,6 +437,7 @@ class Lab:
     def _await_peer(self, deadline: float, keep: Path | None = None) -> None:
         self._machines["peer"].console.expect(READY, deadline)
         self._greet_peer()
+        check_pace(self.peer.ssh.run, time.monotonic)
         if keep is not None:
             self.peer.ssh.run("true")  # what a login needs is in memory now
             self.peer.ssh.close()
