@@ -228,7 +228,7 @@ CASES = (
         "guest kernel",
         "the peer's disk holds no system",
         "infra",
-        "the peer says on its console: the disk cannot be mounted",
+        "came on its console line: the peer ",  # its last words, or that it shut down: whichever is heard first
         _empty_disk,
         (CONSOLE,),
         panel=True,
