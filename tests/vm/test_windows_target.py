@@ -28,7 +28,7 @@ from wsklab.images.store import Manifest, Store
 from wsklab.qemu import firmware
 from wsklab.qemu.profile import load_profile
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(100)]
 TESTS = Path(__file__).parents[1]
 
 
