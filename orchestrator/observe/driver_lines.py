@@ -125,7 +125,7 @@ class Completion(OwnLine):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(OwnLine):
+class CommandRefused(OwnLine):
     """The driver made no WSK call for a command."""
 
     kind: ClassVar[str] = "refused"
@@ -286,7 +286,7 @@ OWN: tuple[type[DriverLine], ...] = (
     CanaryLine,
     Call,
     Completion,
-    Refused,
+    CommandRefused,
     Again,
     Addresses,
     DisconnectEvent,

@@ -122,14 +122,14 @@ class StepNote(LabNote):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End(LabNote):
+class EndOfStory(LabNote):
     """The story is over; what comes now is of cleaning up."""
 
     kind: ClassVar[str] = "end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ring(LabNote):
+class RingTaken(LabNote):
     """The driver's own record of its lines from `first` on, of which the last one has the number `last`."""
 
     kind: ClassVar[str] = "ring"
@@ -282,8 +282,8 @@ NOTES: tuple[type[LabNote], ...] = (
     CanaryNote,
     Barrier,
     StepNote,
-    End,
-    Ring,
+    EndOfStory,
+    RingTaken,
     Recorded,
     ForeignStarted,
     Left,

@@ -46,21 +46,21 @@ class Crash(MachineGone):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bugcheck(MachineGone):
+class WindowsBugcheck(MachineGone):
     """Windows stopped itself."""
 
     kind: ClassVar[str] = "bugcheck"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shutdown(MachineGone):
+class MachineShutdown(MachineGone):
     """The machine shut down."""
 
     kind: ClassVar[str] = "shutdown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset(MachineGone):
+class MachineReset(MachineGone):
     """The machine reset itself."""
 
     kind: ClassVar[str] = "reset"
@@ -110,9 +110,9 @@ OF_MACHINES: tuple[type[OfMachine], ...] = (
     Panic,
     Died,
     Crash,
-    Bugcheck,
-    Shutdown,
-    Reset,
+    WindowsBugcheck,
+    MachineShutdown,
+    MachineReset,
     LastWords,
     KernelException,
     KernelPrompt,
