@@ -17,59 +17,59 @@ class ForeignLine(DriverLine):
     more: Mapping[str, ToldValue] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignLoad(ForeignLine):
     """The driver is loaded."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "load"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignUnload(ForeignLine):
     """The driver is unloaded."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "unload"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignOpen(ForeignLine):
     """A connection is open."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "open"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignRefused(ForeignLine):
     """A connection did not come about."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignReceive(ForeignLine):
     """Something was received."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "recv"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignSend(ForeignLine):
     """Something was sent."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "sent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignClose(ForeignLine):
     """The driver has closed a socket."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "close"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignNote(ForeignLine):
     """Anything else."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "note"
 
 
