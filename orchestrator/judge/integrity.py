@@ -32,6 +32,7 @@ from wsklab.orchestrator.observe.lab_notes import (
     Refusal,
     RingTaken,
     Silence,
+    StillRunning,
     Trouble,
     Unplayed,
     WireCounters,
@@ -250,6 +251,8 @@ def leftovers(facts: Facts) -> Iterator[Statement]:
         yield "fail", f"the driver did not finish cleaning up: {what}{waiting(facts)}"
     elif left := counts(cleaned[-1]):
         yield "fail", f"the driver leaks: {left} left after everything was closed"
+    for still in facts.everywhere(StillRunning):
+        yield "fail", f"the driver counts {still.callbacks} callbacks that run although every socket is closed (R70)"
 
 
 def counts(told: Counted | Left) -> str:

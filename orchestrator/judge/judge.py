@@ -15,7 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wsklab.orchestrator.judge import event_checks, expectations, integrity, payload, step_checks, wire_checks
+from wsklab.orchestrator.judge import (
+    consistency,
+    event_checks,
+    expectations,
+    integrity,
+    payload,
+    step_checks,
+    wire_checks,
+)
 from wsklab.orchestrator.judge.observed import Observed, Verdict
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.observe.base import Observation
@@ -52,8 +60,10 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         integrity.crashes,
         integrity.silence,
         event_checks.uninvited,
+        consistency.ports,
         wire_checks.wire,
         step_checks.steps,
+        consistency.accounts,
         event_checks.disconnects,
         step_checks.waits,
         event_checks.late_disconnects,

@@ -30,11 +30,11 @@ from wsklab.orchestrator.observe.driver_lines import (
     own_line,
 )
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.lab_notes import RingRecord
+from wsklab.orchestrator.observe.lab_notes import Answer, Answered, RingRecord
 from wsklab.orchestrator.observe.machine_events import Crash
 from wsklab.qemu.machine import Machine
 
-Answer = TypeVar("Answer")
+Unpacked = TypeVar("Unpacked")
 
 SERVICE = "wsklab"
 BATCH = 64
@@ -170,6 +170,8 @@ class Target:
             raise LabError(f"the driver answered {len(statuses)} of {len(commands)} commands: build it again.")
         if protocol.REVISION_MISMATCH in statuses:
             raise LabError("the driver was built for another version of the protocol: build it again.")
+        answers = tuple(map(_answer, commands, statuses))
+        self.journal.add(Answered(t=time.time_ns(), answers=answers))
         return statuses
 
     def state(self) -> protocol.State:
@@ -206,7 +208,13 @@ class Target:
         return seen.seq
 
 
-def _understood(unpack: Callable[[bytes], Answer], data: bytes) -> Answer:
+def _answer(command: Command, status: int) -> Answer:
+    """What the judge compares with the lines of the command's operations."""
+    count = command.count if command.op in (Op.RECEIVE, Op.SEND) else 1
+    return Answer(command.op.name.lower(), command.id, count, status)
+
+
+def _understood(unpack: Callable[[bytes], Unpacked], data: bytes) -> Unpacked:
     """The driver's answer. Raises Misanswer."""
     try:
         return unpack(data)

@@ -122,6 +122,25 @@ class StepNote(LabNote):
     synchronous: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the driver answered to the command that starts with operation `id`; `count` operations came of it."""
+
+    op: str
+    id: int
+    count: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(LabNote):
+    """The driver's answers to commands that were handed over together: its own word, beside what it prints."""
+
+    kind: ClassVar[str] = "answered"
+
+    answers: tuple[Answer, ...]
+
+
 class EndOfStory(LabNote):
     """The story is over; what comes now is of cleaning up."""
 
@@ -169,6 +188,15 @@ class Left(LabNote):
     sockets: int
     irps: int
     indications: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillRunning(LabNote):
+    """Callbacks that the driver has not left when all its sockets are closed."""
+
+    kind: ClassVar[str] = "running"
+
+    callbacks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,11 +311,13 @@ NOTES: tuple[type[LabNote], ...] = (
     CanaryNote,
     Barrier,
     StepNote,
+    Answered,
     EndOfStory,
     RingTaken,
     Recorded,
     ForeignStarted,
     Left,
+    StillRunning,
     WireCounters,
     Unread,
     Overflow,

@@ -25,7 +25,15 @@ from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import BrokenRule, Clean, Unload, Waiting
 from wsklab.orchestrator.observe.journal import MachineLost
-from wsklab.orchestrator.observe.lab_notes import EndOfStory, Left, Recorded, RingTaken, StepNote, WireCounters
+from wsklab.orchestrator.observe.lab_notes import (
+    EndOfStory,
+    Left,
+    Recorded,
+    RingTaken,
+    StepNote,
+    StillRunning,
+    WireCounters,
+)
 from wsklab.orchestrator.play.actors import Actors, AnyDriver, SteeredDriver, act
 from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
@@ -103,6 +111,8 @@ def _perform(lab: Lab, scenario: Scenario, context: PlayContext, evidence: crash
     context.settle(told=scenario.expect.characterise and lab.foreign is None)
     context.note(EndOfStory(t=time.time_ns()))
     _clean(lab, context, evidence)
+    if running := lab.target.state().callbacks:
+        context.note(StillRunning(t=time.time_ns(), callbacks=running))
     records, last = lab.target.ring(context.first_line)
     context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
 

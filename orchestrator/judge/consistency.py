@@ -1,0 +1,79 @@
+"""The driver's word against itself and against the wire: answers, calls, completions and ports that belong together.
+
+What the lab's own driver answers to a command, what it prints of the call, and how the call's IRP completes are told at
+three places of it. A driver whose accounts differ has not done what it says, or says what it has not done. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wsklab.orchestrator.judge.integrity import Statement, function
+from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
+from wsklab.orchestrator.judge.wording import conn_of, status_words
+from wsklab.orchestrator.observe.driver_lines import Call, Completion
+from wsklab.orchestrator.observe.lab_notes import Answer, Answered
+
+PROGRAMS = frozenset({"accept_events", "callback"})
+"""Commands that call no function of WSK, so that nothing but the driver itself can make them fail."""
+
+MADE = frozenset({"connect", "socket_connect", "accept"})
+"""Operations whose completion tells the ports of a connection."""
+
+
+def accounts(facts: Facts) -> Iterator[Statement]:
+    """Whether what the driver answers, prints and reports of one operation is the same."""
+    told = {(call.op, call.id): call.ret for call in facts.everywhere(Call)}
+    told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
+    for answered in facts.of(Answered):
+        for answer in answered.answers:
+            yield from _answer(answer, told.get((answer.op, answer.id + answer.count - 1)))
+    for done in facts.of(Completion):
+        returned = told.get((done.op, done.id), PENDING)
+        if returned not in (PENDING, done.status):
+            yield (
+                "fail",
+                f"the driver says that {function(done.op)} returned {status_words(returned)}, and that its IRP "
+                f"(operation {done.id}) completed with {status_words(done.status)}",
+            )
+
+
+def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
+    """One answer, beside the status on the line of its last operation."""
+    if told is not None and told != answer.status:
+        yield (
+            "fail",
+            f"the driver answers {_words(answer)} with {status_words(answer.status)}, its own line says "
+            f"{status_words(told)}",
+        )
+    elif answer.op in PROGRAMS and not succeeded(answer.status):
+        yield "fail", f"the driver answers {_words(answer)} with {status_words(answer.status)}"
+
+
+def _words(answer: Answer) -> str:
+    """A command, as a sentence names it."""
+    return f"the command {answer.op} (operation {answer.id})"
+
+
+def ports(facts: Facts) -> Iterator[Statement]:
+    """Whether the ports that the driver tells of a connection are those of one on the wire.
+
+    Its own port is 0 where it has not asked for the address of its socket.
+    """
+    if facts.scenario.connections > FEW:
+        return
+    seen = {(frame.sport, frame.dport) for frame in facts.frames if frame.sender == "target"}
+    seen |= {(frame.dport, frame.sport) for frame in facts.frames if frame.sender == "peer"}
+    for conn in facts.connections:
+        completions = facts.of(Completion, conn)
+        asked = any(done.op == "local" and succeeded(done.status) for done in completions)
+        for done in completions:
+            if done.op not in MADE or not succeeded(done.status):
+                continue
+            fits = any(done.rport == peer and (done.lport == own or not (done.lport or asked)) for own, peer in seen)
+            if seen and not fits:
+                yield (
+                    "fail",
+                    f"{conn_of(facts, conn)}the driver tells of a connection between its port {done.lport} and port "
+                    f"{done.rport}, the wire shows no such",
+                )

@@ -1,0 +1,112 @@
+"""The driver's accounts of one thing agree with one another and with the wire: from hand-made recordings."""
+
+from __future__ import annotations
+
+import pytest
+from support.recorded import PEER_PORT, PENDING, RESET, TARGET_PORT, Recording
+
+from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.scenario.yaml_source import parse
+
+SCENARIO = parse(
+    """
+name: graceful
+title: The peer closes
+steps:
+  - driver: {connect: peer}
+  - driver: {receive: 1}
+  - peer: close
+expect:
+  wire: {peer: fin}
+  receive: [{status: success}]
+""",
+    Scenario,
+    "test",
+)
+UNSUCCESSFUL = 0xC0000001
+
+
+def told(
+    returned: int = PENDING,
+    answered: int = PENDING,
+    op: str = "receive",
+    ports: tuple[int, int] = (TARGET_PORT, PEER_PORT),
+    asked: bool = True,
+) -> Recording:
+    """A connection that ends well; what the driver answers and tells of it is bent by each test."""
+    recording = Recording().opened().call("socket", 1).done("socket", 1, 0).call("local", 1)
+    if asked:
+        recording.done("local", 1, 0)
+    recording.call("connect", 1).frame("target", "S").frame("peer", "SA")
+    recording.done("connect", 1, 0, lport=ports[0], rport=ports[1]).step("driver", "connect", ops=[1])
+    answers = [{"op": op, "id": 2, "count": 1, "status": answered}]
+    recording.call("receive", 2, returned).add("lab", "answered", answers=answers)
+    recording.step("driver", "receive", ops=[2]).frame("peer", "FA").step("peer", "close")
+    return recording.done("receive", 2, 0)
+
+
+def verdict(recording: Recording) -> tuple[str, str]:
+    judgement = judge(SCENARIO, recording.ended())
+    return judgement.verdict, " ".join(judgement.reasons)
+
+
+def test_accounts_that_agree_pass() -> None:
+    assert verdict(told()) == ("pass", "")
+    assert verdict(told(returned=0, answered=0)) == ("pass", "")
+
+
+def test_an_answer_other_than_the_line_of_the_call_fails() -> None:
+    assert verdict(told(answered=0)) == (
+        "fail",
+        "the driver answers the command receive (operation 2) with success (00000000), its own line says "
+        "success (00000103)",
+    )
+
+
+def test_a_refusal_that_the_answer_hides_fails() -> None:
+    recording = told().line("refused", op="send", id=3, status=RESET)
+    recording.add("lab", "answered", answers=[{"op": "send", "id": 3, "count": 1, "status": 0}])
+    got, why = verdict(recording)
+    assert got == "fail" and "answers the command send (operation 3) with success (00000000)" in why
+
+
+def test_of_several_transfers_the_answer_is_that_of_the_last() -> None:
+    recording = told().call("receive", 3).call("receive", 4, RESET).done("receive", 3, 0)
+    recording.add("lab", "answered", answers=[{"op": "receive", "id": 3, "count": 2, "status": RESET}])
+    assert "operation 3" not in verdict(recording)[1]
+
+
+@pytest.mark.parametrize("op", ["callback", "accept_events"])
+def test_a_command_that_calls_nothing_does_not_fail(op: str) -> None:
+    assert verdict(told(answered=UNSUCCESSFUL, op=op)) == (
+        "fail",
+        f"the driver answers the command {op} (operation 2) with failure (c0000001)",
+    )
+    assert verdict(told(answered=0, op=op)) == ("pass", "")
+
+
+def test_a_return_other_than_the_completion_fails() -> None:
+    got, why = verdict(told(returned=UNSUCCESSFUL, answered=UNSUCCESSFUL))
+    assert got == "fail" and "says that WskReceive returned failure (c0000001), and that its IRP" in why
+
+
+@pytest.mark.parametrize("ports", [(TARGET_PORT + 1, PEER_PORT), (TARGET_PORT, PEER_PORT + 1), (0, PEER_PORT)])
+def test_ports_that_the_wire_does_not_show_fail(ports: tuple[int, int]) -> None:
+    got, why = verdict(told(ports=ports))
+    assert got == "fail"
+    assert f"between its port {ports[0]} and port {ports[1]}, the wire shows no such" in why
+
+
+def test_a_port_that_the_driver_has_not_asked_for_may_be_0() -> None:
+    assert verdict(told(ports=(0, PEER_PORT), asked=False)) == ("pass", "")
+
+
+def test_callbacks_that_run_when_all_is_closed_fail() -> None:
+    recording = told()
+    recording.ended()
+    recording.add("lab", "running", callbacks=1)
+    judgement = judge(SCENARIO, recording.observations)
+    assert (
+        judgement.verdict == "fail" and "1 callbacks that run although every socket is closed" in judgement.reasons[0]
+    )
