@@ -16,6 +16,8 @@ from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.history.recorder import Recorder
+from wsklab.orchestrator.history.where import chosen
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
@@ -42,10 +44,12 @@ def run(
     out: Path | None,
     as_json: bool,
     verify: str | None = None,
+    history: str | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
+    chosen(history)
     selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
     folder = runner.new_folder(out)
 
@@ -64,6 +68,8 @@ def run(
         folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
     )
     current.begin()
+    recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
+    recorder.begin()
     work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
     limit = (
         inf
@@ -72,6 +78,7 @@ def run(
     )
     with phase("the run", limit, folder):
         Workers(current, work, until_fail).play(labs, preparation.room)
+    recorder.end()
     if as_json:
         console.document(_document(folder, results))
     else:
@@ -155,6 +162,11 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@click.option(
+    "--history",
+    metavar="URL|off",
+    help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def command(
     scenarios: tuple[str, ...],
@@ -172,6 +184,7 @@ def command(
     cold: bool,
     seed: int,
     out: Path | None,
+    history: str | None,
     as_json: bool,
 ) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
@@ -207,5 +220,6 @@ def command(
         out=out,
         as_json=as_json,
         verify=verify,
+        history=history,
     )
     sys.exit(code)
