@@ -58,12 +58,18 @@ def command(before: str, after: str, history: str | None, as_json: bool) -> None
         click.echo(json.dumps(document, indent=1))
         sys.exit(code)
     click.echo(visible(f"{old.name} ({old.when}) -> {new.name} ({new.when})"))
-    click.echo(visible(f"changed: {', '.join(ingredients) or 'nothing that is recorded'}\n"))
+    click.echo(visible(f"changed: {', '.join(ingredients) or 'nothing that is recorded'}"))
+    click.echo()
     for change in changes:
+        if change.kind == "only":
+            continue
         verdicts = change.before if change.before == change.after else f"{change.before} -> {change.after}"
         click.echo(visible(f"{change.kind:11}  {change.scenario}: {verdicts}"))
         for detail in change.details:
             click.echo(visible(f"             {detail}"))
+    for where, missing in (("first", "after"), ("second", "before")):
+        if names := [change.scenario for change in changes if getattr(change, missing) == "not run"]:
+            click.echo(visible(f"only in the {where} run: {', '.join(names)}"))
     same = len({row.scenario for row in [*old_rows, *new_rows]} - {change.scenario for change in changes})
     click.echo(f"{len({change.scenario for change in changes})} scenarios changed, {same} are as before")
     sys.exit(code)

@@ -87,6 +87,11 @@ def url_of(text: str) -> URL:
         url = make_url(text)
         if url.get_backend_name() == "postgresql" and "+" not in url.drivername:
             url = url.set(drivername="postgresql+psycopg")
+        if url.get_backend_name() not in ("sqlite", "postgresql"):
+            raise UsageError(
+                f"a history is kept in SQLite or PostgreSQL, not in {url.get_backend_name()}; "
+                "give sqlite:///FILE or postgresql://USER@HOST/NAME."
+            )
         url.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise UsageError(

@@ -1,0 +1,50 @@
+"""Both databases, real ones: a file for each test, and a PostgreSQL server for all of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from support.postgres import cluster
+
+from wsklab.orchestrator.history.database import Database, opened, url_of
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    with cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'history.sqlite'}"
+    return new_database(request.getfixturevalue("server"))
+
+
+def new_database(server: str) -> str:
+    name = f"t{next(NUMBERS)}"
+    with psycopg.connect(server.format(name="postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.format(name=name)
+
+
+@pytest.fixture
+def database(history: str) -> Iterator[Database]:
+    with opened(url_of(history)) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Notes on runs under way go where nobody else's are."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("WSKLAB_HISTORY", raising=False)
+    return tmp_path / "data"
