@@ -131,29 +131,15 @@ def _document(past: Past) -> dict[str, Any]:
         "variant": asdict(past.variant),
         "runs": runs,
         "rate": asdict(past.rate),
-        "broke": asdict(past.broke) | {"sentence": sentence(past)} if past.broke else None,
+        "broke": asdict(past.broke) | {"sentence": _sentence(past)} if past.broke else None,
         "drift": asdict(past.drift) if past.drift else None,
     }
 
 
-def sentence(past: Past) -> str:
-    """Where it broke, and what changed there, as a sentence."""
-    from wsklab.orchestrator.history.past import changed
+def _sentence(past: Past) -> str:
+    from wsklab.orchestrator.history.past import sentence
 
-    broke = past.broke
-    assert broke is not None
-    first = past.runs[broke.first_bad]
-    where = f"run {first.id} ({first.run.name}, {first.run.when})"
-    if broke.last_good is None:
-        return f"It has never passed, from {where} on."
-    good = past.runs[broke.last_good]
-    between = ", ".join(changed(good.run, first.run)) or "nothing that is recorded changed"
-    how = (
-        "Broken since"
-        if broke.steady
-        else f"Fails in {broke.after} of its rows, before in {broke.before}, most likely since"
-    )
-    return f"{how} {where}. Since run {good.id} ({good.run.name}): {between}."
+    return sentence(past)
 
 
 def _tell(console: Console, past: Past, reasons: Sequence[str] = ()) -> None:
@@ -168,7 +154,7 @@ def _tell(console: Console, past: Past, reasons: Sequence[str] = ()) -> None:
             f"  With driver, image and lab as in the newest run, rows that did not pass: {rate}; at 95 % confidence."
         )
     if past.broke:
-        console.line(f"  {sentence(past)}", "red")
+        console.line(f"  {_sentence(past)}", "red")
         for reason in reasons:
             console.line(f"    {reason}", "red")
     if past.drift:

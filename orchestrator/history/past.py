@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
 
 from wsklab.orchestrator.history.queries import Cell, Kept
 from wsklab.orchestrator.history.records import Ingredients, Run, Variant
@@ -84,9 +83,9 @@ def _past(scenario: str, variant: Variant, runs: Sequence[Kept], cells: Mapping[
     newest = runs[-1].run
     same = [cells[kept.id] for kept in runs if _same(kept.run.ingredients, newest.ingredients)]
     times = [
-        float(median(cell.times))
+        cell.times["pass"]
         for kept, cell in zip(runs, own, strict=True)
-        if kept.run.node == newest.node and "pass" in cell.counts
+        if kept.run.node == newest.node and "pass" in cell.times
     ]
     return Past(
         scenario,
@@ -107,3 +106,21 @@ def _same(one: Ingredients, other: Ingredients) -> bool:
         other.qemu,
         other.lab,
     )
+
+
+def sentence(past: Past) -> str:
+    """Where it broke, and what changed there. Raises AssertionError for one that did not."""
+    broke = past.broke
+    assert broke is not None
+    first = past.runs[broke.first_bad]
+    where = f"run {first.id} ({first.run.name}, {first.run.when})"
+    if broke.last_good is None:
+        return f"It has never passed, from {where} on."
+    good = past.runs[broke.last_good]
+    between = ", ".join(changed(good.run, first.run)) or "nothing that is recorded"
+    how = (
+        "Broken since"
+        if broke.steady
+        else f"Does not pass in {broke.after} of its rows, before in {broke.before}: since"
+    )
+    return f"{how} {where}. What changed since run {good.id} ({good.run.name}): {between}."

@@ -27,11 +27,10 @@ class Kept:
 
 @dataclass
 class Cell:
-    """One scenario in one run: how many rows of each verdict, and how long each took (ms), sorted."""
+    """One scenario in one run: how many rows of each verdict, and how long they took on average (ms)."""
 
-    run: int
     counts: dict[Verdict, int] = field(default_factory=dict)
-    times: list[int] = field(default_factory=list)
+    times: dict[Verdict, float] = field(default_factory=dict)
 
     @property
     def bad(self) -> int:
@@ -42,6 +41,12 @@ class Cell:
     def judged(self) -> int:
         """Rows that say something of the driver."""
         return self.bad + self.counts.get("pass", 0)
+
+    def add(self, verdict: int, count: int, time: float) -> None:
+        """Rows of one verdict, by its place among them."""
+        word = VERDICTS[verdict]
+        self.counts[word] = count
+        self.times[word] = float(time)
 
 
 def runs(
@@ -105,36 +110,31 @@ def past(connection: Connection, scenario: str) -> dict[int, Cell]:
     number = _scenario(connection, scenario)
     if number is None:
         return {}
-    question = sa.select(RESULT.c.run, RESULT.c.verdict, RESULT.c.total_ms).where(RESULT.c.scenario == number)
+    question = (
+        sa.select(RESULT.c.run, RESULT.c.verdict, sa.func.count(), sa.func.avg(RESULT.c.total_ms))
+        .where(RESULT.c.scenario == number)
+        .group_by(RESULT.c.run, RESULT.c.verdict)
+    )
     cells: dict[int, Cell] = {}
-    for found, verdict, total in connection.execute(question):
-        cell = cells.get(found)
-        if cell is None:
-            cell = cells[found] = Cell(found)
-        word = VERDICTS[verdict]
-        cell.counts[word] = cell.counts.get(word, 0) + 1
-        cell.times.append(total)
-    for cell in cells.values():
-        cell.times.sort()
+    for found, *some in connection.execute(question):
+        cells.setdefault(found, Cell()).add(*some)
     return cells
 
 
 def grid(connection: Connection, ids: Sequence[int]) -> dict[str, dict[int, Cell]]:
-    """Scenario -> run -> what became of it, of some runs; the times of a cell are its mean alone."""
+    """Scenario -> run -> what became of it, of some runs."""
     if not ids:
         return {}
     names = {row.id: row.name for row in connection.execute(sa.select(SCENARIO.c.id, SCENARIO.c.name))}
     question = (
-        sa.select(RESULT.c.scenario, RESULT.c.run, RESULT.c.verdict, sa.func.count(), sa.func.avg(RESULT.c.total_ms))
+        sa.select(RESULT.c.run, RESULT.c.scenario, RESULT.c.verdict, sa.func.count(), sa.func.avg(RESULT.c.total_ms))
         .where(RESULT.c.run.between(min(ids), max(ids)))
-        .group_by(RESULT.c.scenario, RESULT.c.run, RESULT.c.verdict)
+        .group_by(RESULT.c.run, RESULT.c.scenario, RESULT.c.verdict)
     )
     wanted, found = set(ids), dict[str, dict[int, Cell]]()
-    for scenario, number, verdict, count, mean in connection.execute(question):
+    for number, scenario, *some in connection.execute(question):
         if number in wanted:
-            cell = found.setdefault(names[scenario], {}).setdefault(number, Cell(number))
-            cell.counts[VERDICTS[verdict]] = count
-            cell.times.append(round(mean))
+            found.setdefault(names[scenario], {}).setdefault(number, Cell()).add(*some)
     return found
 
 

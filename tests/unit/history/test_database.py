@@ -55,7 +55,7 @@ def test_the_past_of_a_scenario_is_counted_by_run(database: Database) -> None:
         first, second = queries.runs(connection)
         cells = queries.past(connection, "linger-zero")
         assert cells[first.id].counts == {"pass": 2}
-        assert (cells[second.id].counts, cells[second.id].times) == ({"pass": 1, "fail": 1}, [500, 900])
+        assert cells[second.id] == queries.Cell({"pass": 1, "fail": 1}, {"pass": 500.0, "fail": 900.0})
         assert queries.past(connection, "nobody-ran-this") == {}
 
 

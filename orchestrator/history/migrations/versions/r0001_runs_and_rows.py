@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("behaviour", ID, sa.ForeignKey("behaviour.id", name="fk_result_behaviour")),
         sa.Column("evidence", sa.Text, nullable=False),
         sa.Column("pruned", sa.BigInteger),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_result_past", "result", ["scenario", "run", "verdict", "total_ms"])
 
