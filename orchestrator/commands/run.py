@@ -18,6 +18,7 @@ from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
+from wsklab.orchestrator.lab import foreign_driver
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
@@ -45,16 +46,21 @@ def run(
     as_json: bool,
     verify: str | None = None,
     history: str | None = None,
+    driver_file: Path | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
     chosen(history)
-    selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
+    selected = selection.select(
+        words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
+    )
     folder = runner.new_folder(out)
 
     @cache
     def built() -> BuiltDriver:
+        if selected.file is not None:
+            return foreign_driver.own(selected.file)
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress)
 
@@ -129,6 +135,12 @@ def ended(results: Results) -> int:
     help="The driver under test: a profile's name or file (docs/drivers.md).",
 )
 @click.option(
+    "--driver-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.sys",
+    help="This build of the driver instead of the one that its profile names.",
+)
+@click.option(
     "--twin", "twin_names", multiple=True, metavar="NAME", help="Run a deliberately wrong build of the driver instead."
 )
 @click.option(
@@ -174,6 +186,7 @@ def command(
     exclude: tuple[str, ...],
     target: str,
     driver_name: str,
+    driver_file: Path | None,
     twin_names: tuple[str, ...],
     twins: bool,
     verify: str | None,
@@ -193,7 +206,8 @@ def command(
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     if twins:
-        if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
+        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify)
+        if single != ("standin", "wsklab", None, 1, False, 1, None):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -221,5 +235,6 @@ def command(
         as_json=as_json,
         verify=verify,
         history=history,
+        driver_file=driver_file,
     )
     sys.exit(code)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from sqlalchemy.engine import Connection
+
 from wsklab.orchestrator.history import behaviour, queries, writing
 from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import pasts
@@ -108,12 +110,12 @@ def measure(database: Database, rows: int, progress: Callable[[str], None]) -> F
     )
 
 
-def _scenario(connection: queries.Connection) -> None:
+def _scenario(connection: Connection) -> None:
     cells = queries.past(connection, "scenario-007")
     pasts("scenario-007", queries.runs(connection), cells)
 
 
-def _asked(database: Database, question: Callable[[queries.Connection], object]) -> float:
+def _asked(database: Database, question: Callable[[Connection], object]) -> float:
     times = []
     for _ in range(ASKED):
         began = time.perf_counter()
