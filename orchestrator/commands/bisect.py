@@ -226,10 +226,9 @@ def command(
     Exit codes: 0 the build is known; 3 it is one of several, or the two ends are not as was said.
     """
     chosen = between(builds(driver_dir, order), good, bad)
-    words = [*scenarios, "--target", target, "--driver", driver, "--seed", str(seed)]
-    words += [word for tag in tags for word in ("--tag", tag)] + [
-        word for tag in exclude for word in ("--exclude", tag)
-    ]
+    named = [*scenarios, *(word for tag in tags for word in ("--tag", tag))]
+    named += [word for tag in exclude for word in ("--exclude", tag)]
+    words = ["--target", target, "--driver", driver, "--seed", str(seed)]
     words += ["--verifier", verifier] if verifier else []
     # A kept snapshot of a build that is run once is of no use; a foreign driver is put into a lab that serves all.
     words += ["--cold"] if driver.partition(":")[0] == "wsklab" else []
