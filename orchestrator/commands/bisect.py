@@ -55,7 +55,7 @@ class Trial:
             "--driver-file",
             str(build.file),
         ]
-        command += ["--repeat", str(repeats), "--out", str(folder), "--history", "off"]
+        command += ["--repeat", str(repeats), "--out", str(folder), "--history", "off", "--known", "off"]
         # Once and until it fails would be without end.
         command += ["--until-fail"] if until_fail and repeats > 1 else []
         with (self.folder / f"{folder.name}.log").open("w+", encoding="utf-8") as log:

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 RUNS = 20
 """Runs that are listed when no number is named."""
 
-SIGNS = {"p": ("✓", "green"), "f": ("✗", "red"), "i": ("?", "yellow"), "x": ("!", "magenta"), "~": ("~", "red")}
+SIGNS = {
+    "p": ("✓", "green"),
+    "f": ("✗", "red"),
+    "i": ("?", "yellow"),
+    "x": ("!", "magenta"),
+    "k": ("k", "yellow"),
+    "~": ("~", "red"),
+}
 """How a scenario's past is drawn, a sign for each run."""
 
 NEWEST = 80

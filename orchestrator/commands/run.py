@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -21,6 +22,7 @@ from wsklab.orchestrator.history.where import chosen
 from wsklab.orchestrator.lab import foreign_driver
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
+from wsklab.orchestrator.results import known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection
@@ -47,11 +49,13 @@ def run(
     verify: str | None = None,
     history: str | None = None,
     driver_file: Path | None = None,
+    known_file: Path | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
     chosen(history)
+    errata = known.load(known_file, Path())
     selected = selection.select(
         words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
     )
@@ -73,6 +77,7 @@ def run(
     current = runner.Run(
         folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
     )
+    current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
@@ -175,6 +180,13 @@ def ended(results: Results) -> int:
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @click.option(
+    "--known",
+    "known_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE|off",
+    help="Failures that are known (docs/history.md)  [default: known.yaml, if it is here]",
+)
+@click.option(
     "--history",
     metavar="URL|off",
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
@@ -197,6 +209,7 @@ def command(
     cold: bool,
     seed: int,
     out: Path | None,
+    known_file: Path | None,
     history: str | None,
     as_json: bool,
 ) -> None:
@@ -236,5 +249,6 @@ def command(
         verify=verify,
         history=history,
         driver_file=driver_file,
+        known_file=known_file,
     )
     sys.exit(code)

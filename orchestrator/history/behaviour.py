@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsklab.orchestrator.results.results import Disconnect, call_words
+from wsklab.orchestrator.judge.observed import Disconnect
+from wsklab.orchestrator.results.results import call_words
 
 
 @dataclass(frozen=True)

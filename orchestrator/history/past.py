@@ -23,12 +23,12 @@ HASHES = frozenset({"driver_sha256", "image_sha256"})
 
 
 def mark(cell: Cell | None) -> str:
-    """One sign for what became of a scenario in a run: p, f, i (inconclusive), x (infra), ~ (flaky), . (not run)."""
+    """One sign for a scenario in a run: p(ass), f(ail), i(nconclusive), x (infra), k(nown), ~ (flaky), . (not run)."""
     if cell is None or not cell.counts:
         return "."
     if len(cell.counts) > 1:
         return "~"
-    return {"pass": "p", "fail": "f", "inconclusive": "i", "infra": "x"}[next(iter(cell.counts))]
+    return {"pass": "p", "fail": "f", "inconclusive": "i", "infra": "x", "known": "k"}[next(iter(cell.counts))]
 
 
 def changed(before: Run, after: Run) -> Iterator[str]:

@@ -12,9 +12,8 @@ from sqlalchemy.engine import Connection
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.history import behaviour
-from wsklab.orchestrator.history.records import Ingredients, Row, Run, Variant
+from wsklab.orchestrator.history.records import OUTCOMES, Ingredients, Outcome, Row, Run, Variant
 from wsklab.orchestrator.history.tables import BEHAVIOUR, REASON, RESULT, RUN, SCENARIO, VARIANT
-from wsklab.orchestrator.results.results import VERDICTS, Verdict
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class Kept:
 class Cell:
     """One scenario in one run: how many rows of each verdict, and how long they took on average (ms)."""
 
-    counts: dict[Verdict, int] = field(default_factory=dict)
-    times: dict[Verdict, float] = field(default_factory=dict)
+    counts: dict[Outcome, int] = field(default_factory=dict)
+    times: dict[Outcome, float] = field(default_factory=dict)
 
     @property
     def bad(self) -> int:
-        """Rows that did not pass; what the lab did wrong is not among them."""
+        """Rows that did not pass; what the lab did wrong is not among them, nor what is known to fail."""
         return self.counts.get("fail", 0) + self.counts.get("inconclusive", 0)
 
     @property
@@ -44,7 +43,7 @@ class Cell:
 
     def add(self, verdict: int, count: int, time: float) -> None:
         """Rows of one verdict, by its place among them."""
-        word = VERDICTS[verdict]
+        word = OUTCOMES[verdict]
         self.counts[word] = count
         self.times[word] = float(time)
 
@@ -138,7 +137,7 @@ def grid(connection: Connection, ids: Sequence[int]) -> dict[str, dict[int, Cell
     return found
 
 
-def rows(connection: Connection, number: int, but: Verdict | None = None) -> list[Row]:
+def rows(connection: Connection, number: int, but: Outcome | None = None) -> list[Row]:
     """The rows of a run, by name and repeat; without those of one verdict. Times but the total are left out."""
     question = (
         sa.select(
@@ -161,7 +160,7 @@ def rows(connection: Connection, number: int, but: Verdict | None = None) -> lis
         .order_by(SCENARIO.c.name, RESULT.c.repeat)
     )
     if but is not None:
-        question = question.where(RESULT.c.verdict != VERDICTS.index(but))
+        question = question.where(RESULT.c.verdict != OUTCOMES.index(but))
     known: dict[str, behaviour.Behaviour] = {}
     found = []
     for row in connection.execute(question):
@@ -172,7 +171,7 @@ def rows(connection: Connection, number: int, but: Verdict | None = None) -> lis
             Row(
                 row.name,
                 row.repeat,
-                VERDICTS[row.verdict],
+                OUTCOMES[row.verdict],
                 tuple(json.loads(row.reasons)) if row.reasons else (),
                 known[text],
                 row.expects,

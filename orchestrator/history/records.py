@@ -12,15 +12,20 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wsklab.common import files
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.history import behaviour
 from wsklab.orchestrator.history.behaviour import Behaviour
-from wsklab.orchestrator.results.results import SCHEMA, VERDICTS, Verdict
+from wsklab.orchestrator.results.results import SCHEMA, VERDICTS
 
 LINES = "results.jsonl"
+
+Outcome = Literal["pass", "fail", "inconclusive", "infra", "known"]
+"""What became of a row: its verdict, or a failure that is known (`known.yaml`)."""
+
+OUTCOMES: tuple[Outcome, ...] = (*VERDICTS, "known")
 
 KILLED = "killed"
 """The state of a run that says it goes on, and whose process is gone."""
@@ -63,7 +68,7 @@ class Row:
 
     scenario: str
     repeat: int
-    verdict: Verdict
+    verdict: Outcome
     reasons: tuple[str, ...]
     behaviour: Behaviour
     expects: str
@@ -180,7 +185,7 @@ def _row(row: Mapping[str, Any]) -> Row:
     return Row(
         scenario=str(row["name"]),
         repeat=int(row["repeat"]),
-        verdict=row["verdict"],
+        verdict="known" if (row.get("known") or {}).get("kind") == "known" else row["verdict"],
         reasons=tuple(map(str, row["reasons"])),
         behaviour=behaviour.of(row["observed"]),
         expects=digest(row["expected"])[:16],

@@ -9,7 +9,7 @@ const variant = document.getElementById("variant");
 const trouble = document.getElementById("trouble");
 const context = canvas.getContext("2d");
 const HEIGHT = 16, MOST = 16000; // pixels; the widest canvas that every browser draws
-const CLASSES = {"p": "pass", "f": "fail", "i": "inconclusive", "x": "infra", "~": "flaky", ".": "not-run"};
+const CLASSES = {"p": "pass", "f": "fail", "i": "inconclusive", "x": "infra", "k": "known", "~": "flaky", ".": "not-run"};
 let columns = [], rows = [], width = 10, at = null;
 
 data.variants.forEach((name, number) => variant.append(new Option(name, number)));

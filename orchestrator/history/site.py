@@ -22,8 +22,8 @@ from wsklab.orchestrator.history import queries
 from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import Past, changed, mark, pasts, sentence
 from wsklab.orchestrator.history.queries import Cell, Kept
-from wsklab.orchestrator.history.records import Row
-from wsklab.orchestrator.results.results import VERDICTS, write_atomically
+from wsklab.orchestrator.history.records import OUTCOMES, Outcome, Row
+from wsklab.orchestrator.results.results import write_atomically
 
 HERE = Path(__file__).parent
 
@@ -36,7 +36,7 @@ FAILURES = 50
 STRIP = 90
 """Newest runs that a scenario's page draws; the grid has all."""
 
-WORDS = {"p": "pass", "f": "fail", "i": "inconclusive", "x": "infra", "~": "flaky", ".": "not run"}
+WORDS = {"p": "pass", "f": "fail", "i": "inconclusive", "x": "infra", "k": "known", "~": "flaky", ".": "not run"}
 """What the signs of `past.mark` mean."""
 
 
@@ -186,8 +186,8 @@ def _data(told: Told) -> str:
     return json.dumps(document, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
 
 
-def _totals(told: Told, number: int) -> dict[str, int]:
-    found = dict.fromkeys(VERDICTS, 0)
+def _totals(told: Told, number: int) -> dict[Outcome, int]:
+    found: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
     for cells in told.grid.values():
         if number in cells:
             for verdict, count in cells[number].counts.items():

@@ -116,7 +116,7 @@ RESULT = Table(
     Index("ix_result_past", "scenario", "run", "verdict", "total_ms"),
     sqlite_with_rowid=False,
 )
-"""A row of a run. `verdict` is a place in `VERDICTS`; `expects` tells whether the scenario asked for the same.
+"""A row of a run. `verdict` is a place in `records.OUTCOMES`; `expects` tells whether the scenario asked for the same.
 
 The index has all that a scenario's past needs, so that the table itself is not read for it; in SQLite the table lies in
 the order of its key, so that a run is read in one piece.

@@ -12,14 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from wsklab.orchestrator.history import behaviour
-from wsklab.orchestrator.history.records import Row, Run, digest
+from wsklab.orchestrator.history.records import OUTCOMES, Row, Run, digest
 from wsklab.orchestrator.history.tables import BEHAVIOUR, REASON, RESULT, RUN, SCENARIO, VARIANT
-from wsklab.orchestrator.results.results import VERDICTS
 
 MANY = 500
 """Values that one question asks for; SQLite takes 999 in old versions."""
 
-NUMBERS = {verdict: number for number, verdict in enumerate(VERDICTS)}
+NUMBERS = {verdict: number for number, verdict in enumerate(OUTCOMES)}
 
 
 def record(connection: Connection, run: Run, rows: Iterable[Row]) -> int:

@@ -35,6 +35,7 @@ from wsklab.orchestrator.observe.observation import Observation, describe_loss
 from wsklab.orchestrator.play.player import play, unload
 from wsklab.orchestrator.results import publish, rows
 from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.results.known import Known
 from wsklab.orchestrator.results.results import (
     UNLOAD,
     UNLOAD_COVERS,
@@ -88,6 +89,8 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     damage: Callable[[], list[str]] = list
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
+    known: Known = field(default_factory=Known)
+    """What is known to fail here."""
 
     def __post_init__(self) -> None:
         self._behaviours: dict[str, Behaviour] = {}
@@ -205,6 +208,7 @@ class Run:
         result = done.result
         if result.verdict != "pass":
             result = replace(result, findings=(*result.findings, *self.damage()))
+        result = self.known.mark(result)
         with self._lock:
             if self.stop.requested:
                 return

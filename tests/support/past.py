@@ -11,15 +11,14 @@ from wsklab.orchestrator.history import behaviour
 from wsklab.orchestrator.history.records import Ingredients, Row, Run, Variant
 from wsklab.orchestrator.results.results import Verdict, observed
 
-RESET = observed(
-    {
-        "disconnects": [
-            {"conn": 0, "flags": 1, "abortive": True, "at_dispatch": None, "irql": 2, "context_ok": True, "order": 1}
-        ],
-        "receives": [{"conn": 0, "status": "c000020d", "length": 0, "order": 2}],
-        "wire": {"peer": [["rst"]], "driver": [[]], "frames": 9},
-    }
-)
+RESET: Mapping[str, Any] = {
+    **observed(),
+    "disconnects": [
+        {"conn": 0, "flags": 1, "abortive": True, "at_dispatch": None, "irql": 2, "context_ok": True, "order": 1}
+    ],
+    "receives": [{"conn": 0, "status": "c000020d", "length": 0, "order": 2}],
+    "wire": {"peer": [["rst"]], "driver": [[]], "frames": 9},
+}
 
 
 def run(number: int = 1, driver: str = "d1", **more: Any) -> Run:

@@ -19,7 +19,6 @@ from wsklab.orchestrator.history.past import changed, pasts, sentence
 from wsklab.orchestrator.history.queries import Cell, Kept
 from wsklab.orchestrator.history.retention import Pass, superfluous
 from wsklab.orchestrator.history.statistics import Count, broke, different, drift, rate, repeats_for
-from wsklab.orchestrator.results.results import observed
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ def seen(
     *, disconnects: list[Any] | None = None, receives: list[Any] | None = None, **wire: Any
 ) -> behaviour.Behaviour:
     ends = {"peer": [["rst"]], "driver": [[]], "frames": 9, **wire}
-    return behaviour.of(observed({"disconnects": disconnects or [], "receives": receives or [], "wire": ends}))
+    return behaviour.of({"disconnects": disconnects or [], "receives": receives or [], "sends": [], "wire": ends})
 
 
 def test_how_tcp_cut_the_data_is_no_behaviour() -> None:
