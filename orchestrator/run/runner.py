@@ -10,6 +10,7 @@ import platform
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -348,6 +349,7 @@ def describe(command: str, seed: int, accelerator: str, versions: dict[str, str]
     """The `run` part of results.json."""
     return {
         "id": folder.name,
+        "uuid": str(uuid.uuid4()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "command": command,
