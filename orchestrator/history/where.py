@@ -37,7 +37,9 @@ def chosen(option: str | None) -> str | None:
             f"a history is kept in SQLite or PostgreSQL, not in '{kind}'; give a file, sqlite:///FILE or "
             "postgresql://USER@HOST/NAME."
         )
-    return None if named == OFF else named
+    if named == OFF:
+        return None
+    return named if "://" in named else str(Path(named).expanduser().absolute())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import platform
+import re
 import shutil
 import threading
 import time
@@ -57,6 +58,9 @@ from wsklab.qemu.errors import MachineError
 
 NOTHING = observed()
 """What is kept of a row in memory when all of it is on disk."""
+
+_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]*@")
+"""In the URL of a history, which a command may name."""
 
 SLOWEST = 12.0
 """The slowness of a lab that is not known yet: of the slowest kind of target."""
@@ -352,7 +356,7 @@ def describe(command: str, seed: int, accelerator: str, versions: dict[str, str]
         "uuid": str(uuid.uuid4()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
-        "command": command,
+        "command": _PASSWORD.sub(r"\1:***@", command),
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
         "accelerator": accelerator,
         "versions": {**versions},

@@ -16,9 +16,10 @@ from alembic.migration import MigrationContext
 from support.past import folder, row, run
 
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.history import queries, recorder, records, writing
+from wsklab.orchestrator.history import queries, recorder, records, where, writing
 from wsklab.orchestrator.history.database import Database, file_system, newest, opened, url_of
 from wsklab.orchestrator.history.tables import METADATA
+from wsklab.orchestrator.run.runner import describe
 
 
 def test_a_run_comes_out_as_it_went_in(database: Database) -> None:
@@ -262,3 +263,17 @@ def test_off_records_nothing(tmp_path: Path, home: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("WSKLAB_HISTORY", "off")
     recorder.Recorder(None, folder(tmp_path / "r", {"a": ["pass"]}), [].append).begin()
     assert not home.exists()
+
+
+def test_a_history_named_by_a_relative_path_is_the_same_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert where.chosen("h.sqlite") == str(tmp_path / "h.sqlite")
+    assert where.chosen("postgresql://x/y") == "postgresql://x/y"
+
+
+def test_a_run_tells_its_command_without_the_password(tmp_path: Path) -> None:
+    said = describe("wsklab run --history postgresql://me:se:cret@db/h linger-zero", 1, "tcg", {}, tmp_path)
+    assert said["command"] == "wsklab run --history postgresql://me:***@db/h linger-zero"
+    assert said["uuid"] != describe("", 1, "tcg", {}, tmp_path)["uuid"]
