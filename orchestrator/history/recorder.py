@@ -1,12 +1,14 @@
 """What `wsklab run` does with the history: a note when it begins, a record when it ends, and never an exit code.
 
 The note needs no database. So a run that is killed is found by whoever opens the history next, and a run that ended
-while the database could not be reached is recorded then, too.
+while the database could not be reached is recorded then, too. A server, which outlives this host and its notes, is
+told at the beginning as well, beside the run.
 """
 
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +29,8 @@ class Recorder:
         self._history = chosen(history)
         self._folder = folder.absolute()
         self._warn = warn
+        self.registering: threading.Thread | None = None
+        """Tells a server of the run while the lab boots."""
 
     def begin(self) -> None:
         """Note that the run is under way."""
@@ -35,12 +39,24 @@ class Recorder:
                 note.keep()
             except OSError as error:
                 self._warn(f"this run will not be found in the history if it is killed: {error}")
+            if note.history.startswith("postgresql"):
+                self.registering = threading.Thread(target=self._register, args=(note,), name="history", daemon=True)
+                self.registering.start()
+
+    def _register(self, note: Note) -> None:
+        with suppress(Exception):  # the end tries again, and tells
+            from wsklab.orchestrator.history import database
+
+            with database.opened(database.url_of(note.history)) as found:
+                save(found, self._folder, alive=True)
 
     def end(self) -> None:
         """Record the run, whose files are written, and earlier ones that are not recorded yet."""
         if not (note := self._note):
             return
         try:
+            if self.registering:
+                self.registering.join()
             with opened(note.history) as database:
                 save(database, self._folder, alive=True)  # what it says of itself is true
                 note.drop()

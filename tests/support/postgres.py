@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import shutil
@@ -10,6 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psycopg
+
+_NUMBERS = itertools.count()
 
 SETTINGS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
 """Nothing of it has to survive; no port is taken."""
@@ -32,6 +37,14 @@ def cluster() -> Iterator[str]:
             _run(user, "pg_ctl", "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+def new_database(server: str) -> str:
+    """Return the URL of an empty database on the server."""
+    name = f"t{next(_NUMBERS)}"
+    with psycopg.connect(server.format(name="postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.format(name=name)
 
 
 def _unprivileged() -> pwd.struct_passwd | None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from support.postgres import cluster
+from support.postgres import cluster, new_database
 
 from wsklab.orchestrator.history.database import Database, opened, url_of
-
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +25,10 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database(request.getfixturevalue("server"))
 
 
-def new_database(server: str) -> str:
-    name = f"t{next(NUMBERS)}"
-    with psycopg.connect(server.format(name="postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.format(name=name)
+@pytest.fixture
+def on_server(server: str) -> str:
+    """The URL of an empty database on the server."""
+    return new_database(server)
 
 
 @pytest.fixture

@@ -277,3 +277,19 @@ def test_a_run_tells_its_command_without_the_password(tmp_path: Path) -> None:
     said = describe("wsklab run --history postgresql://me:se:cret@db/h linger-zero", 1, "tcg", {}, tmp_path)
     assert said["command"] == "wsklab run --history postgresql://me:***@db/h linger-zero"
     assert said["uuid"] != describe("", 1, "tcg", {}, tmp_path)["uuid"]
+
+
+def test_a_server_knows_of_a_run_from_its_beginning(begun: Begin, on_server: str) -> None:
+    """A host that dies takes its notes with it."""
+    run_, path, said = begun("r", to=on_server)
+    assert run_.registering is not None
+    run_.registering.join()
+    with opened(url_of(on_server)) as database, database.reading() as connection:
+        assert [kept.run.state for kept in queries.runs(connection)] == ["running"]
+    document = (path / "results.json").read_text(encoding="utf-8")
+    (path / "results.json").write_text(document.replace('"running"', '"complete"'), encoding="utf-8")
+    run_.end()
+    with opened(url_of(on_server)) as database, database.reading() as connection:
+        [kept] = queries.runs(connection)
+        assert (kept.run.state, len(queries.rows(connection, kept.id))) == ("complete", 1)
+    assert said == []
