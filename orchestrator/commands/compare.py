@@ -51,8 +51,8 @@ def command(before: str, after: str, history: str | None, as_json: bool) -> None
     changes = compare(old_rows, new_rows)
     code = SOME_FAIL if any(change.worse for change in changes) else ALL_PASS
     ingredients = list(changed(old, new))
-    if old.variant != new.variant:
-        ingredients.insert(0, f"variant {old.variant} -> {new.variant}")
+    if old.environment != new.environment:
+        ingredients.insert(0, f"environment {old.environment} -> {new.environment}")
     if as_json:
         document = {"exit_code": code, "changed": ingredients, "scenarios": [asdict(change) for change in changes]}
         click.echo(json.dumps(document, indent=1))

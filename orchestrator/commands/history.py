@@ -80,7 +80,7 @@ def show_runs(history: str, last: int, as_json: bool) -> None:
             run.when,
             Text(visible(run.name)),
             Text(visible(f"{run.driver} {run.ingredients.driver_sha256[:12]}")),
-            Text(visible(f"{run.variant.target} ({run.variant.accelerator})")),
+            Text(visible(f"{run.environment.target} ({run.environment.accelerator})")),
             _came_to(kept, totals[kept.id]),
         )
     console.show(table)
@@ -102,7 +102,7 @@ def _came_to(kept: Kept, totals: dict[str, int]) -> Text:
 
 
 def show_scenario(history: str, scenario: str, as_json: bool) -> None:
-    """One scenario's past under each variant. Raises UsageError for one that no run had."""
+    """One scenario's past under each environment. Raises UsageError for one that no run had."""
     from wsklab.orchestrator.history import queries
     from wsklab.orchestrator.history.past import pasts
 
@@ -114,7 +114,7 @@ def show_scenario(history: str, scenario: str, as_json: bool) -> None:
             )
         found = pasts(scenario, queries.runs(connection), cells)
         why = {
-            past.variant: queries.reasons(connection, scenario, past.runs[past.broke.first_bad].id)
+            past.environment: queries.reasons(connection, scenario, past.runs[past.broke.first_bad].id)
             for past in found
             if past.broke
         }
@@ -123,7 +123,7 @@ def show_scenario(history: str, scenario: str, as_json: bool) -> None:
         return
     console = Console()
     for past in found:
-        _tell(console, past, why.get(past.variant, ()))
+        _tell(console, past, why.get(past.environment, ()))
         console.line("")
 
 
@@ -135,7 +135,7 @@ def _document(past: Past) -> dict[str, Any]:
     ]
     return {
         "scenario": past.scenario,
-        "variant": asdict(past.variant),
+        "environment": asdict(past.environment),
         "runs": runs,
         "rate": asdict(past.rate),
         "broke": asdict(past.broke) | {"sentence": _sentence(past)} if past.broke else None,
@@ -150,7 +150,7 @@ def _sentence(past: Past) -> str:
 
 
 def _tell(console: Console, past: Past, reasons: Sequence[str] = ()) -> None:
-    console.show(Text.assemble((visible(past.scenario), "bold"), (f"  {visible(str(past.variant))}", "dim")))
+    console.show(Text.assemble((visible(past.scenario), "bold"), (f"  {visible(str(past.environment))}", "dim")))
     marks = past.marks
     signs = [SIGNS[sign] for sign in marks[-NEWEST:] if sign in SIGNS]
     earlier = f"  {len(marks) - NEWEST} earlier runs, then " if len(marks) > NEWEST else "  "
@@ -244,7 +244,7 @@ def import_command(folders: tuple[Path, ...], history: str | None) -> None:
     show_default=True,
     type=click.IntRange(0),
     metavar="N",
-    help="Of each scenario and variant, keep the evidence of the newest N passes.",
+    help="Of each scenario and environment, keep the evidence of the newest N passes.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 def prune_command(history: str | None, keep_passes: int, dry_run: bool) -> None:

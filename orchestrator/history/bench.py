@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from wsklab.orchestrator.history import behaviour, queries, writing
 from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import pasts
-from wsklab.orchestrator.history.records import Ingredients, Row, Run, Variant
+from wsklab.orchestrator.history.records import Environment, Ingredients, Row, Run
 from wsklab.orchestrator.results.results import Verdict
 
 SCENARIOS, REPEATS, BUILDS = 200, 5, 30
@@ -48,7 +48,7 @@ def run_of(number: int, every: int) -> Run:
         not_run=0,
         seed=1,
         command="wsklab run --repeat 5",
-        variant=Variant("standin", "wsklab", "kvm"),
+        environment=Environment("standin", "wsklab", "kvm"),
         qualifying=False,
         driver="wsklab",
         ingredients=Ingredients(f"{build:064x}", "0" * 64, "Wine 8.0", "7.2", "0.1.0", "Linux"),

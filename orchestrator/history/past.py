@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from wsklab.orchestrator.history.queries import Cell, Kept
-from wsklab.orchestrator.history.records import Ingredients, Run, Variant
+from wsklab.orchestrator.history.records import Environment, Ingredients, Run
 from wsklab.orchestrator.history.statistics import Break, Count, Drift, Rate, broke, drift, rate
 
 NAMES = {
@@ -46,10 +46,10 @@ def changed(before: Run, after: Run) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Past:
-    """One scenario under one variant, oldest run first."""
+    """One scenario under one environment, oldest run first."""
 
     scenario: str
-    variant: Variant
+    environment: Environment
     runs: Sequence[Kept]
     cells: Sequence[Cell]
     rate: Rate
@@ -69,16 +69,16 @@ class Past:
 
 
 def pasts(scenario: str, runs: Sequence[Kept], cells: Mapping[int, Cell]) -> list[Past]:
-    """A scenario's past under each variant, the one that was run last first."""
-    groups: dict[Variant, list[Kept]] = {}
+    """A scenario's past under each environment, the one that was run last first."""
+    groups: dict[Environment, list[Kept]] = {}
     for kept in runs:
         if kept.id in cells:
-            groups.setdefault(kept.run.variant, []).append(kept)
-    found = [_past(scenario, variant, group, cells) for variant, group in groups.items()]
+            groups.setdefault(kept.run.environment, []).append(kept)
+    found = [_past(scenario, environment, group, cells) for environment, group in groups.items()]
     return sorted(found, key=lambda past: past.runs[-1].run.started, reverse=True)
 
 
-def _past(scenario: str, variant: Variant, runs: Sequence[Kept], cells: Mapping[int, Cell]) -> Past:
+def _past(scenario: str, environment: Environment, runs: Sequence[Kept], cells: Mapping[int, Cell]) -> Past:
     own = [cells[kept.id] for kept in runs]
     newest = runs[-1].run
     same = [cells[kept.id] for kept in runs if _same(kept.run.ingredients, newest.ingredients)]
@@ -89,7 +89,7 @@ def _past(scenario: str, variant: Variant, runs: Sequence[Kept], cells: Mapping[
     ]
     return Past(
         scenario,
-        variant,
+        environment,
         runs,
         own,
         rate(sum(cell.bad for cell in same), sum(cell.judged for cell in same)),

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Connection
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.history import behaviour
-from wsklab.orchestrator.history.records import OUTCOMES, Ingredients, Outcome, Row, Run, Variant
-from wsklab.orchestrator.history.tables import BEHAVIOUR, REASON, RESULT, RUN, SCENARIO, VARIANT
+from wsklab.orchestrator.history.records import OUTCOMES, Environment, Ingredients, Outcome, Row, Run
+from wsklab.orchestrator.history.tables import BEHAVIOUR, ENVIRONMENT, REASON, RESULT, RUN, SCENARIO
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def runs(
 ) -> list[Kept]:
     """Runs, oldest first: the `last` of them, or those of `ids`, from the time `after` on."""
     question = (
-        sa.select(RUN, *(column.label(f"variant_{column.name}") for column in VARIANT.c))
-        .join(VARIANT, RUN.c.variant == VARIANT.c.id)
+        sa.select(RUN, *(column.label(f"environment_{column.name}") for column in ENVIRONMENT.c))
+        .join(ENVIRONMENT, RUN.c.environment == ENVIRONMENT.c.id)
         .where(RUN.c.started >= after)
         .order_by(RUN.c.started.desc(), RUN.c.id.desc())
     )
@@ -91,8 +91,11 @@ def _kept(row: Mapping[str, Any]) -> Kept:
                     *("seed", "command", "qualifying", "driver"),
                 )
             },
-            variant=Variant(
-                row["variant_target"], row["variant_profile"], row["variant_accelerator"], row["variant_verifier"]
+            environment=Environment(
+                row["environment_target"],
+                row["environment_profile"],
+                row["environment_accelerator"],
+                row["environment_verifier"],
             ),
             ingredients=Ingredients(**{name: row[name] for name in Ingredients.__dataclass_fields__}),
         ),

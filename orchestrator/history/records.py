@@ -32,8 +32,8 @@ KILLED = "killed"
 
 
 @dataclass(frozen=True)
-class Variant:
-    """Under what a run was made: only rows of one variant are compared and counted together."""
+class Environment:
+    """Under what a run was made: only rows of one environment are compared and counted together."""
 
     target: str
     profile: str
@@ -42,7 +42,7 @@ class Variant:
 
     @property
     def key(self) -> str:
-        """The same for the same variant."""
+        """The same for the same environment."""
         return digest(asdict(self))
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Run:
     not_run: int
     seed: int
     command: str
-    variant: Variant
+    environment: Environment
     qualifying: bool
     driver: str
     ingredients: Ingredients
@@ -159,7 +159,7 @@ def _run(document: Mapping[str, Any], folder: Path, node: str, alive: bool, writ
         not_run=missing,
         seed=int(run["seed"]),
         command=str(run["command"]),
-        variant=Variant(
+        environment=Environment(
             str(target.get("name", "")),
             str(driver.get("profile") or driver.get("name", "")),
             str(run.get("accelerator", "")),
@@ -183,7 +183,7 @@ def _row(row: Mapping[str, Any]) -> Row:
     if row["verdict"] not in VERDICTS:
         raise ValueError(f"there is no verdict {row['verdict']!r}")
     return Row(
-        scenario=str(row["name"]),
+        scenario=f"{row['name']} [{row['variant']}]" if row.get("variant") else str(row["name"]),
         repeat=int(row["repeat"]),
         verdict="known" if (row.get("known") or {}).get("kind") == "known" else row["verdict"],
         reasons=tuple(map(str, row["reasons"])),

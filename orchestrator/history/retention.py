@@ -30,7 +30,7 @@ class Pass:
     run: int
     scenario: int
     repeat: int
-    variant: int
+    environment: int
     started: int
     evidence: str
 
@@ -46,10 +46,10 @@ class Pruned:
 
 
 def superfluous(passes: Iterable[Pass], keep: int) -> list[Pass]:
-    """The passes beyond the newest `keep` of each scenario and variant. Pure."""
+    """The passes beyond the newest `keep` of each scenario and environment. Pure."""
     groups: dict[tuple[int, int], list[Pass]] = defaultdict(list)
     for one in passes:
-        groups[one.scenario, one.variant].append(one)
+        groups[one.scenario, one.environment].append(one)
     return [
         one
         for group in groups.values()
@@ -60,7 +60,7 @@ def superfluous(passes: Iterable[Pass], keep: int) -> list[Pass]:
 def prune(database: Database, keep: int, node: str, now: int, dry_run: bool = False) -> Pruned:
     """Remove superfluous evidence of the runs of this host. Raises LabError."""
     question = (
-        sa.select(RESULT.c.run, RESULT.c.scenario, RESULT.c.repeat, RUN.c.variant, RUN.c.started, RESULT.c.evidence)
+        sa.select(RESULT.c.run, RESULT.c.scenario, RESULT.c.repeat, RUN.c.environment, RUN.c.started, RESULT.c.evidence)
         .join(RUN, RUN.c.id == RESULT.c.run)
         .where(RUN.c.node == node, RESULT.c.verdict == VERDICTS.index("pass"), RESULT.c.pruned.is_(None))
     )

@@ -5,18 +5,18 @@ const canvas = document.getElementById("canvas");
 const names = document.getElementById("names");
 const told = document.getElementById("told");
 const search = document.getElementById("search");
-const variant = document.getElementById("variant");
+const environment = document.getElementById("environment");
 const trouble = document.getElementById("trouble");
 const context = canvas.getContext("2d");
 const HEIGHT = 16, MOST = 16000; // pixels; the widest canvas that every browser draws
 const CLASSES = {"p": "pass", "f": "fail", "i": "inconclusive", "x": "infra", "k": "known", "~": "flaky", ".": "not-run"};
 let columns = [], rows = [], width = 10, at = null;
 
-data.variants.forEach((name, number) => variant.append(new Option(name, number)));
+data.environments.forEach((name, number) => environment.append(new Option(name, number)));
 
 function choose() {
-  const wanted = Number(variant.value), words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  columns = data.runs.map((run, place) => place).filter(place => data.runs[place].variant === wanted);
+  const wanted = Number(environment.value), words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  columns = data.runs.map((run, place) => place).filter(place => data.runs[place].environment === wanted);
   rows = data.scenarios.filter(s => words.every(w => s.name.toLowerCase().includes(w))
     && columns.some(place => s.marks[place] !== ".")
     && (!trouble.checked || columns.slice(-10).some(place => "fi~".includes(s.marks[place]))));
@@ -92,7 +92,7 @@ canvas.addEventListener("keydown", event => {
   }
 });
 canvas.addEventListener("focus", () => { if (!at) go(columns.length - 1, 0); });
-for (const [element, kind] of [[search, "input"], [variant, "change"], [trouble, "change"]]) element.addEventListener(kind, choose);
+for (const [element, kind] of [[search, "input"], [environment, "change"], [trouble, "change"]]) element.addEventListener(kind, choose);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 document.getElementById("drawn").hidden = false;
 document.getElementById("listed").hidden = true;

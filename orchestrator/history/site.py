@@ -121,8 +121,8 @@ def pages(told: Told) -> dict[str, str]:
     }
     before: dict[object, Kept] = {}
     for kept in told.runs:
-        previous = before.get(kept.run.variant)
-        before[kept.run.variant] = kept
+        previous = before.get(kept.run.environment)
+        before[kept.run.environment] = kept
         found[f"runs/{kept.id}.html"] = page(
             "site_run.html.j2",
             kept=kept,
@@ -159,9 +159,9 @@ def _hash(text: str) -> str:
 
 def _data(told: Told) -> str:
     """What the grid draws, as JSON that may stand in a page: one sign for each cell."""
-    variants = list(dict.fromkeys(str(kept.run.variant) for kept in reversed(told.runs)))
+    environments = list(dict.fromkeys(str(kept.run.environment) for kept in reversed(told.runs)))
     document = {
-        "variants": [visible(variant) for variant in variants],
+        "environments": [visible(environment) for environment in environments],
         "runs": [
             {
                 "id": kept.id,
@@ -169,7 +169,7 @@ def _data(told: Told) -> str:
                 "when": kept.run.when,
                 "state": kept.run.state,
                 "driver": visible(kept.run.ingredients.driver_sha256[:12]),
-                "variant": variants.index(str(kept.run.variant)),
+                "environment": environments.index(str(kept.run.environment)),
             }
             for kept in told.runs
         ],

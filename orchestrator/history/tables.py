@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-ID = BigInteger().with_variant(Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
+ID = BigInteger().with_environment(Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
 
 METADATA = MetaData(
     naming_convention={
@@ -28,8 +28,8 @@ METADATA = MetaData(
 )
 """SQLite copies a table to alter it, and constraints without a name would be lost."""
 
-VARIANT = Table(
-    "variant",
+ENVIRONMENT = Table(
+    "environment",
     METADATA,
     Column("id", ID, primary_key=True),
     Column("key", String(64), nullable=False),
@@ -39,7 +39,7 @@ VARIANT = Table(
     Column("verifier", Text, nullable=False),
     UniqueConstraint("key"),
 )
-"""Under what a scenario was run: only what is of one variant is compared and counted together."""
+"""Under what a scenario was run: only what is of one environment is compared and counted together."""
 
 SCENARIO = Table(
     "scenario",
@@ -83,7 +83,7 @@ RUN = Table(
     Column("not_run", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("command", Text, nullable=False),
-    Column("variant", ID, ForeignKey("variant.id"), nullable=False),
+    Column("environment", ID, ForeignKey("environment.id"), nullable=False),
     Column("qualifying", Boolean, nullable=False),
     Column("driver", Text, nullable=False),
     Column("driver_sha256", Text, nullable=False),

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from wsklab.orchestrator.history import behaviour
 from wsklab.orchestrator.history.records import OUTCOMES, Row, Run, digest
-from wsklab.orchestrator.history.tables import BEHAVIOUR, REASON, RESULT, RUN, SCENARIO, VARIANT
+from wsklab.orchestrator.history.tables import BEHAVIOUR, ENVIRONMENT, REASON, RESULT, RUN, SCENARIO
 
 MANY = 500
 """Values that one question asks for; SQLite takes 999 in old versions."""
@@ -56,10 +56,12 @@ def _count(connection: Connection, run: int) -> int:
 
 
 def _run(connection: Connection, run: Run) -> int:
-    variant = _numbers(connection, VARIANT, "key", {run.variant.key: {"key": run.variant.key, **asdict(run.variant)}})
-    values = {key: value for key, value in asdict(run).items() if key not in ("variant", "ingredients")}
-    values |= asdict(run.ingredients) | {"variant": variant[run.variant.key]}
-    changing = {key: values[key] for key in ("folder", "node", "state", "why", "exit_code", "not_run", "variant")}
+    environment = _numbers(
+        connection, ENVIRONMENT, "key", {run.environment.key: {"key": run.environment.key, **asdict(run.environment)}}
+    )
+    values = {key: value for key, value in asdict(run).items() if key not in ("environment", "ingredients")}
+    values |= asdict(run.ingredients) | {"environment": environment[run.environment.key]}
+    changing = {key: values[key] for key in ("folder", "node", "state", "why", "exit_code", "not_run", "environment")}
     statement = _insert(connection, RUN).values(values).on_conflict_do_update(index_elements=["key"], set_=changing)
     connection.execute(statement)
     return int(connection.execute(sa.select(RUN.c.id).where(RUN.c.key == run.key)).scalar_one())

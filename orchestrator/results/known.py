@@ -28,11 +28,14 @@ OFF = "off"
 
 
 class Entry(Strict):
-    """One known failure. `scenario`, `target` and `variant` are globs; `reason` stands in one of the row's reasons."""
+    """One known failure: four globs say where, and `reason` stands in one of the row's reasons."""
 
     scenario: str = Field(min_length=1, description="the scenario's name, or a glob")
     target: str = Field(default="*", description="the target's name, or a glob")
-    variant: str = Field(default="*", description="a glob on `PROFILE on TARGET (ACCELERATOR)`, as history shows it")
+    environment: str = Field(
+        default="*", description="a glob on `PROFILE on TARGET (ACCELERATOR)`, as history shows it"
+    )
+    variant: str = Field(default="*", description="a glob on the variant of the machine, which is empty as a rule")
     reason: str = Field(min_length=4, description="text that stands in one of the reasons")
     verdict: Literal["fail", "inconclusive"] = "fail"
     why: str = Field(min_length=4, description="what is known of it")
@@ -40,11 +43,16 @@ class Entry(Strict):
     until: date = Field(description="the last day on which it is known; then somebody looks at it again")
     sometimes: bool = Field(default=False, description="it passes now and then, so that a pass is no surprise")
 
-    def met(self, name: str, target: str, variant: str) -> bool:
+    def met(self, name: str, target: str, environment: str, variant: str) -> bool:
         """Whether the entry is about this scenario here."""
         return all(
             fnmatchcase(text, glob)
-            for text, glob in ((name, self.scenario), (target, self.target), (variant, self.variant))
+            for text, glob in (
+                (name, self.scenario),
+                (target, self.target),
+                (environment, self.environment),
+                (variant, self.variant),
+            )
         )
 
     def explains(self, row: ScenarioResult) -> bool:
@@ -70,11 +78,11 @@ class Known:
     entries: Sequence[Entry] = ()
     today: date = date.min
     target: str = ""
-    variant: str = ""
+    environment: str = ""
 
-    def mark(self, row: ScenarioResult) -> ScenarioResult:
-        """The row with what is known of it. Another failure than the known one is a failure like any."""
-        about = [entry for entry in self.entries if entry.met(row.name, self.target, self.variant)]
+    def mark(self, row: ScenarioResult, variant: str = "") -> ScenarioResult:
+        """The row, played on a `variant` of the machine, with what is known of it. Another failure than the known one is a failure like any."""
+        about = [entry for entry in self.entries if entry.met(row.name, self.target, self.environment, variant)]
         explaining = [entry for entry in about if entry.explains(row)]
         if row.verdict == "pass":
             certain = [entry for entry in about if not entry.sometimes]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsklab.orchestrator.history import behaviour
-from wsklab.orchestrator.history.records import Ingredients, Row, Run, Variant
+from wsklab.orchestrator.history.records import Environment, Ingredients, Row, Run
 from wsklab.orchestrator.results.results import Verdict, observed
 
 RESET: Mapping[str, Any] = {
@@ -36,7 +36,7 @@ def run(number: int = 1, driver: str = "d1", **more: Any) -> Run:
         "not_run": 0,
         "seed": 1,
         "command": "wsklab run",
-        "variant": Variant("standin", "wsklab", "tcg"),
+        "environment": Environment("standin", "wsklab", "tcg"),
         "qualifying": False,
         "driver": "wsklab",
         "ingredients": Ingredients(driver, "image", "Wine 8.0", "7.2", "0.1.0", "Linux"),

@@ -293,3 +293,11 @@ def test_a_server_knows_of_a_run_from_its_beginning(begun: Begin, on_server: str
         [kept] = queries.runs(connection)
         assert (kept.run.state, len(queries.rows(connection, kept.id))) == ("complete", 1)
     assert said == []
+
+
+def test_a_scenario_on_a_variant_of_the_machine_has_a_past_of_its_own(tmp_path: Path) -> None:
+    path = folder(tmp_path / "r", {"a": ["pass"]})
+    rows = path / "results.jsonl"
+    line = rows.read_text(encoding="utf-8")
+    rows.write_text(line + line.replace('"name": "a"', '"name": "a", "variant": "e1000"'), encoding="utf-8")
+    assert [found.scenario for found in records.read(path, "here")[1]] == ["a", "a [e1000]"]

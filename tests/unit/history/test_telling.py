@@ -202,12 +202,12 @@ def test_a_break_says_what_changed_between() -> None:
     assert (past.marks, past.rate.bad, past.rate.all) == ("ppff", 4, 4), "another build is another driver"
 
 
-def test_variants_are_never_counted_together() -> None:
-    from wsklab.orchestrator.history.records import Variant
+def test_environments_are_never_counted_together() -> None:
+    from wsklab.orchestrator.history.records import Environment
 
-    kept = [Kept(1, run(1)), Kept(2, run(2, variant=Variant("windows-2022", "wsklab", "kvm")))]
+    kept = [Kept(1, run(1)), Kept(2, run(2, environment=Environment("windows-2022", "wsklab", "kvm")))]
     found = pasts("a", kept, {1: Cell({"pass": 1}), 2: Cell({"fail": 1})})
-    assert [(past.variant.target, past.marks) for past in found] == [("windows-2022", "f"), ("standin", "p")]
+    assert [(past.environment.target, past.marks) for past in found] == [("windows-2022", "f"), ("standin", "p")]
 
 
 def test_all_that_took_part_is_compared() -> None:
@@ -311,12 +311,12 @@ def test_the_ends_are_builds_in_their_order(folder_of_builds: Path) -> None:
 
 
 @given(st.integers(0, 12), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 50)), max_size=60))
-def test_the_newest_passes_of_each_scenario_and_variant_stay(keep: int, made: list[tuple[int, int, int]]) -> None:
-    passes = [Pass(n, scenario, 1, variant, at, "e") for n, (scenario, variant, at) in enumerate(made)]
+def test_the_newest_passes_of_each_scenario_and_environment_stay(keep: int, made: list[tuple[int, int, int]]) -> None:
+    passes = [Pass(n, scenario, 1, environment, at, "e") for n, (scenario, environment, at) in enumerate(made)]
     gone = superfluous(passes, keep)
-    for group in {(p.scenario, p.variant) for p in passes}:
-        ours = [p for p in passes if (p.scenario, p.variant) == group]
-        removed = [p for p in gone if (p.scenario, p.variant) == group]
+    for group in {(p.scenario, p.environment) for p in passes}:
+        ours = [p for p in passes if (p.scenario, p.environment) == group]
+        removed = [p for p in gone if (p.scenario, p.environment) == group]
         assert len(ours) - len(removed) == min(keep, len(ours))
         kept = [p.started for p in ours if p not in removed]
         assert all(p.started <= min(kept, default=99) for p in removed)

@@ -10,20 +10,20 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
+ID = sa.BigInteger().with_environment(sa.Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
 
 
 def upgrade() -> None:
     """Make the first tables."""
     op.create_table(
-        "variant",
+        "environment",
         sa.Column("id", ID, primary_key=True),
         sa.Column("key", sa.String(64), nullable=False),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("profile", sa.Text, nullable=False),
         sa.Column("accelerator", sa.Text, nullable=False),
         sa.Column("verifier", sa.Text, nullable=False),
-        sa.UniqueConstraint("key", name="uq_variant_key"),
+        sa.UniqueConstraint("key", name="uq_environment_key"),
     )
     op.create_table(
         "scenario",
@@ -54,7 +54,7 @@ def upgrade() -> None:
         sa.Column("not_run", sa.Integer, nullable=False),
         sa.Column("seed", sa.BigInteger, nullable=False),
         sa.Column("command", sa.Text, nullable=False),
-        sa.Column("variant", ID, sa.ForeignKey("variant.id", name="fk_run_variant"), nullable=False),
+        sa.Column("environment", ID, sa.ForeignKey("environment.id", name="fk_run_environment"), nullable=False),
         sa.Column("qualifying", sa.Boolean, nullable=False),
         sa.Column("driver", sa.Text, nullable=False),
         sa.Column("driver_sha256", sa.Text, nullable=False),
@@ -88,5 +88,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them, what depends on others first."""
-    for name in ("result", "run", "behaviour", "reason", "scenario", "variant"):
+    for name in ("result", "run", "behaviour", "reason", "scenario", "environment"):
         op.drop_table(name)
