@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.observe.base import Kind, text_in
+from wsklab.orchestrator.observe.base import OneKind, text_in
 from wsklab.orchestrator.observe.lab_notes import Overflow, Trouble
 from wsklab.orchestrator.observe.machine_events import MachineGone
 from wsklab.orchestrator.observe.observation import Loss, Observation, describe_loss
@@ -179,11 +179,11 @@ class Journal:
 
     def wait_for(
         self,
-        kind: type[Kind],
+        kind: type[OneKind],
         deadline: float,
         after: int = 0,
-        matches: Callable[[Kind], bool] = lambda _: True,
-    ) -> tuple[Kind, int]:
+        matches: Callable[[OneKind], bool] = lambda _: True,
+    ) -> tuple[OneKind, int]:
         """The same for the first observation of one kind."""
         found, position = self.wait(lambda o: isinstance(o, kind) and matches(o), deadline, after)
         assert isinstance(found, kind)
