@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-ID = BigInteger().with_environment(Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
+ID = BigInteger().with_variant(Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
 
 METADATA = MetaData(
     naming_convention={

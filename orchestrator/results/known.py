@@ -81,7 +81,10 @@ class Known:
     environment: str = ""
 
     def mark(self, row: ScenarioResult, variant: str = "") -> ScenarioResult:
-        """The row, played on a `variant` of the machine, with what is known of it. Another failure than the known one is a failure like any."""
+        """The row, played on a `variant` of the machine, with what is known of it.
+
+        Another failure than the known one is a failure like any.
+        """
         about = [entry for entry in self.entries if entry.met(row.name, self.target, self.environment, variant)]
         explaining = [entry for entry in about if entry.explains(row)]
         if row.verdict == "pass":

@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-ID = sa.BigInteger().with_environment(sa.Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only an INTEGER counts up by itself in SQLite
 
 
 def upgrade() -> None:
