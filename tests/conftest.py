@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
 settings.register_profile("lab", deadline=None)
 settings.load_profile("lab")
+
+os.environ["WSKLAB_HISTORY"] = "off"  # no run of a test goes into its user's history

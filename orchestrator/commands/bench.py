@@ -139,3 +139,14 @@ def endurance_command(disconnects: int, restores: int, out: Path | None, as_json
     from wsklab.orchestrator.commands import endurance
 
     sys.exit(endurance.run(out, disconnects, restores, as_json))
+
+
+@command.command("history")
+@click.option("--history", metavar="URL", help="An empty database to fill (default: a file that is removed again).")
+@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(1000), metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def history_command(history: str | None, rows: int, as_json: bool) -> None:
+    """Fill a history with rows that were made up, and measure how fast it takes them and answers."""
+    from wsklab.orchestrator.commands import bench_history
+
+    bench_history.run(history, rows, as_json)

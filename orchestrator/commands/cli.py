@@ -10,8 +10,11 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 COMMANDS = {
     "bench": "bench:command",
+    "bisect": "bisect:command",
+    "compare": "compare:command",
     "doctor": "doctor:command",
     "driver": "driver:command",
+    "history": "history:command",
     "image": "image:command",
     "judge": "judge:command",
     "mutate": "mutate:command",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -16,8 +17,12 @@ from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.history.recorder import Recorder
+from wsklab.orchestrator.history.where import chosen
+from wsklab.orchestrator.lab import foreign_driver
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
+from wsklab.orchestrator.results import known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection
@@ -42,15 +47,24 @@ def run(
     out: Path | None,
     as_json: bool,
     verify: str | None = None,
+    history: str | None = None,
+    driver_file: Path | None = None,
+    known_file: Path | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
-    selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
+    chosen(history)
+    errata = known.load(known_file, Path())
+    selected = selection.select(
+        words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
+    )
     folder = runner.new_folder(out)
 
     @cache
     def built() -> BuiltDriver:
+        if selected.file is not None:
+            return foreign_driver.own(selected.file)
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress)
 
@@ -63,7 +77,10 @@ def run(
     current = runner.Run(
         folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
     )
+    current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
+    recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
+    recorder.begin()
     work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
     limit = (
         inf
@@ -72,6 +89,7 @@ def run(
     )
     with phase("the run", limit, folder):
         Workers(current, work, until_fail).play(labs, preparation.room)
+    recorder.end()
     if as_json:
         console.document(_document(folder, results))
     else:
@@ -122,6 +140,12 @@ def ended(results: Results) -> int:
     help="The driver under test: a profile's name or file (docs/drivers.md).",
 )
 @click.option(
+    "--driver-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.sys",
+    help="This build of the driver instead of the one that its profile names.",
+)
+@click.option(
     "--twin", "twin_names", multiple=True, metavar="NAME", help="Run a deliberately wrong build of the driver instead."
 )
 @click.option(
@@ -155,6 +179,18 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@click.option(
+    "--known",
+    "known_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE|off",
+    help="Failures that are known (docs/history.md)  [default: known.yaml, if it is here]",
+)
+@click.option(
+    "--history",
+    metavar="URL|off",
+    help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def command(
     scenarios: tuple[str, ...],
@@ -162,6 +198,7 @@ def command(
     exclude: tuple[str, ...],
     target: str,
     driver_name: str,
+    driver_file: Path | None,
     twin_names: tuple[str, ...],
     twins: bool,
     verify: str | None,
@@ -172,6 +209,8 @@ def command(
     cold: bool,
     seed: int,
     out: Path | None,
+    known_file: Path | None,
+    history: str | None,
     as_json: bool,
 ) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
@@ -180,7 +219,8 @@ def command(
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     if twins:
-        if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
+        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify)
+        if single != ("standin", "wsklab", None, 1, False, 1, None):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -207,5 +247,8 @@ def command(
         out=out,
         as_json=as_json,
         verify=verify,
+        history=history,
+        driver_file=driver_file,
+        known_file=known_file,
     )
     sys.exit(code)

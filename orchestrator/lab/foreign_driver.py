@@ -120,9 +120,19 @@ def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress
             raise UsageError(f"the profile {profile.name} names the file {local}, which does not exist.")
         _content(local)
     file = profile.resolve(cache, progress)
+    loadable(file, standin, progress)
+    return Foreign(profile, file, hashlib.sha256(_content(file)).hexdigest(), name)
+
+
+def loadable(file: Path, standin: bool, progress: Progress) -> None:
+    """See that the target can load a file; what Windows would not like is told. Raises UsageError."""
     for remark in _inspect(file, standin):
         progress(f"{file.name}: {remark}")
-    return Foreign(profile, file, hashlib.sha256(_content(file)).hexdigest(), name)
+
+
+def own(file: Path) -> BuiltDriver:
+    """A build of the lab's own driver that the user has. Raises UsageError."""
+    return BuiltDriver(file, hashlib.sha256(_content(file)).hexdigest(), "wsklab", None, file)
 
 
 def _content(file: Path) -> bytes:

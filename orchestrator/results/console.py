@@ -109,7 +109,7 @@ class Console:
 
     def verdict(self, result: ScenarioResult) -> None:
         """One line as soon as a scenario is judged, its reasons below."""
-        colour = COLOURS[result.verdict]
+        colour = "yellow" if result.excused else COLOURS[result.verdict]
         number = f" #{result.repeat}" if result.repeat > 1 else ""
         self._say(
             Text.assemble(
@@ -118,6 +118,8 @@ class Console:
                 f"{result.name}{number}",
             )
         )
+        if result.known:
+            self._say(Text(visible(f"          {result.known.kind}: {result.known.said}", lines=True), style="yellow"))
         if result.verdict != "pass":
             for reason in result.reasons:
                 self._say(Text(visible(f"          {reason}", lines=True), style=colour))
@@ -140,7 +142,10 @@ class Console:
                 _endings(wire["driver"]),
                 _events(result.observed["disconnects"]) or ("not called" if wire["frames"] else ""),
                 _transfers(result.observed["receives"]),
-                Text(result.verdict, style=COLOURS[result.verdict]),
+                Text(
+                    f"{result.known.kind}: {result.verdict}" if result.known else result.verdict,
+                    style="yellow" if result.excused else COLOURS[result.verdict],
+                ),
             )
         self._out.print()
         self._out.print(table)

@@ -24,7 +24,8 @@ def junit(results: Results) -> str:
         {
             "name": "wsklab",
             "tests": str(totals["all"] + len(missing)),
-            "failures": str(totals["fail"]),
+            "failures": str(totals["fail"] + sum(map(_surprising, results.scenarios))),
+            "skipped": str(totals.get("known", 0)),
             "errors": str(totals["inconclusive"] + totals["infra"] + len(missing)),
             "time": f"{sum(r.timing.get('total_s', 0.0) for r in results.scenarios):.3f}",
         },
@@ -48,13 +49,22 @@ def junit(results: Results) -> str:
 def _case(result: ScenarioResult, target: str) -> ET.Element:
     name = result.name if result.repeat == 1 else f"{result.name}#{result.repeat}"
     case = _testcase(target, name, result.timing.get("total_s", 0.0))
-    if result.verdict != "pass":
+    if result.known and result.excused:
+        ET.SubElement(case, "skipped", {"message": _clean(f"known {result.verdict}: {result.known.said}")})
+    elif result.known and _surprising(result):
+        ET.SubElement(case, "failure", {"type": result.known.kind, "message": _clean(result.known.said)})
+    elif result.verdict != "pass":
         tag = "failure" if result.verdict == "fail" else "error"
         message = _clean("; ".join(result.reasons))
         ET.SubElement(case, tag, {"type": result.verdict, "message": message}).text = message
     # Jenkins and Azure pick attachments up from this line.
     ET.SubElement(case, "system-out").text = f"[[ATTACHMENT|{_clean(result.evidence)}]]"
     return case
+
+
+def _surprising(result: ScenarioResult) -> bool:
+    """A pass that breaks the run: it was known to fail, or what was known of it is out of date."""
+    return result.verdict == "pass" and result.known is not None
 
 
 def _missing(results: Results, target: str) -> list[ET.Element]:

@@ -28,7 +28,7 @@ MAX_ROWS = 300
 OPEN = 3
 """Stories of scenarios that did not pass which are open from the start."""
 
-VERDICTS = ("fail", "inconclusive", "infra", "pass")
+VERDICTS = ("fail", "inconclusive", "infra", "known", "pass")
 
 LINKED = (
     "crash/target-screen.png",
@@ -181,10 +181,15 @@ def _headline(totals: Mapping[str, int], shortfall: str | None) -> tuple[str, st
         return "inconclusive", "Nothing was run"
     if totals["fail"]:
         return "fail", f"{totals['fail']} of {every} failed"
+    if count := totals.get("unexpected_pass", 0) + totals.get("expired", 0):
+        return "fail", f"{count} of {every} not as known.yaml says"
     if totals["flaky"]:
         return "fail", f"{totals['flaky']} flaky: not always the same verdict"
-    if totals["pass"] < every:
-        return "inconclusive", f"{every - totals['pass']} of {every} not proven"
+    known = totals.get("known", 0)
+    if totals["pass"] + known < every:
+        return "inconclusive", f"{every - totals['pass'] - known} of {every} not proven"
+    if known:
+        return "pass", f"{totals['pass']} of {every} passed, {known} failed as known"
     return "pass", f"All {every} passed" if every > 1 else "Passed"
 
 
@@ -196,20 +201,23 @@ def _entries(
     """What the template needs of each row; `same_as` names the row that tells the same story."""
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
-        seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
+        if _badge(scenario) != "known":
+            seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
     told: dict[tuple[object, ...], str] = {}
     entries, opened = [], 0
     for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
         anchor = f"{scenario['name']}-{scenario['repeat']}"
         first = told.setdefault(outcome(scenario), anchor)
-        bad = scenario["verdict"] != "pass"
+        bad = _badge(scenario) not in ("pass", "known")
         opened += bad
         wire = scenario["observed"].get("wire", {})
         entries.append(
             {
                 "scenario": scenario,
                 "id": anchor,
-                "flaky": len(seen[scenario["name"]]) > 1,
+                "word": _badge(scenario),
+                "met": scenario.get("known"),
+                "flaky": len(seen.get(scenario["name"], ())) > 1,
                 "open": bad and opened <= OPEN,
                 "same_as": None if first == anchor else first,
                 "rows": story_rows if first == anchor else [],
@@ -221,6 +229,14 @@ def _entries(
             }
         )
     return entries
+
+
+def _badge(scenario: Mapping[str, Any]) -> str:
+    """The verdict; `known` for a failure that is known, `fail` for a pass that breaks the run."""
+    met = scenario.get("known")
+    if met is None:
+        return str(scenario["verdict"])
+    return "known" if met["kind"] == "known" else "fail"
 
 
 def outcome(scenario: Mapping[str, Any]) -> tuple[object, ...]:

@@ -35,6 +35,14 @@ State = Literal["running", "complete", "interrupted", "aborted"]
 
 
 @dataclass(frozen=True)
+class Met:
+    """What `known.yaml` has to say of a row: a `known` failure breaks no run, the other two do."""
+
+    kind: Literal["known", "unexpected-pass", "expired"]
+    said: str
+
+
+@dataclass(frozen=True)
 class ScenarioResult:
     """One run of one scenario: a row. Times in seconds; `evidence` is relative to the run's folder."""
 
@@ -50,6 +58,12 @@ class ScenarioResult:
     evidence: str
     findings: Sequence[str] = ()
     """Where the target's undocumented behaviour is not as recorded; no verdict depends on it."""
+    known: Met | None = None
+
+    @property
+    def excused(self) -> bool:
+        """Whether it failed in a way that is known."""
+        return self.known is not None and self.known.kind == "known"
 
     @property
     def again(self) -> bool:
@@ -73,7 +87,7 @@ class Plan:
 
     def ended_by(self, rows: Sequence[ScenarioResult]) -> bool:
         """Whether a row has come at which the run was asked to end."""
-        return self.until_fail and any(row.verdict != "pass" for row in rows if row.name != UNLOAD)
+        return self.until_fail and any(row.verdict != "pass" and not row.excused for row in rows if row.name != UNLOAD)
 
     def missing(self, rows: Sequence[ScenarioResult]) -> dict[str, int]:
         """Name -> how many rows of it were asked for and never reported, the unload of the driver among them."""
@@ -142,19 +156,29 @@ class Results:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Verdict -> count, how many scenarios are flaky (different verdicts in one run), and rows not run."""
-        counts = Counter(result.verdict for result in self.scenarios)
-        return {verdict: counts[verdict] for verdict in VERDICTS} | {
-            "flaky": len(self.flaky),
-            "all": len(self.scenarios),
-            "not_run": sum(self.missing.values()),
-        }
+        """Verdict -> count, how many scenarios are flaky (different verdicts in one run), and rows not run.
+
+        A known failure counts as `known` alone; that and what else `known.yaml` says is there where it says something.
+        """
+        counts = Counter(result.verdict for result in self.scenarios if not result.excused)
+        met = Counter(result.known.kind.replace("-", "_") for result in self.scenarios if result.known)
+        return (
+            {verdict: counts[verdict] for verdict in VERDICTS}
+            | dict(sorted(met.items()))
+            | {
+                "flaky": len(self.flaky),
+                "all": len(self.scenarios),
+                "not_run": sum(self.missing.values()),
+            }
+        )
 
     @property
     def flaky(self) -> list[str]:
         """Scenarios that were repeated and did not always get the same verdict."""
         verdicts: dict[str, set[str]] = {}
         for result in self.scenarios:
+            if result.excused:  # one that fails now and then is known to
+                continue
             verdicts.setdefault(result.name, set()).add(result.verdict)
         return sorted(name for name, seen in verdicts.items() if len(seen) > 1)
 
@@ -166,7 +190,7 @@ class Results:
         if self.state != "complete" or self.missing:
             return NOT_PROVEN
         totals = self.totals
-        if totals["fail"] or totals["flaky"]:
+        if any(totals.get(key) for key in ("fail", "flaky", "unexpected_pass", "expired")):
             return SOME_FAIL
         return NOT_PROVEN if totals["inconclusive"] or totals["infra"] or not totals["all"] else ALL_PASS
 

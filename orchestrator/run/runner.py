@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import platform
+import re
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -35,6 +37,7 @@ from wsklab.orchestrator.observe.observation import Observation, describe_loss
 from wsklab.orchestrator.play.player import play, unload
 from wsklab.orchestrator.results import publish, rows
 from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.results.known import Known
 from wsklab.orchestrator.results.results import (
     UNLOAD,
     UNLOAD_COVERS,
@@ -55,6 +58,9 @@ from wsklab.qemu.errors import MachineError
 
 NOTHING = observed()
 """What is kept of a row in memory when all of it is on disk."""
+
+_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]*@")
+"""In the URL of a history, which a command may name."""
 
 SLOWEST = 12.0
 """The slowness of a lab that is not known yet: of the slowest kind of target."""
@@ -88,6 +94,8 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     damage: Callable[[], list[str]] = list
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
+    known: Known = field(default_factory=Known)
+    """What is known to fail here."""
 
     def __post_init__(self) -> None:
         self._behaviours: dict[str, Behaviour] = {}
@@ -205,6 +213,7 @@ class Run:
         result = done.result
         if result.verdict != "pass":
             result = replace(result, findings=(*result.findings, *self.damage()))
+        result = self.known.mark(result)
         with self._lock:
             if self.stop.requested:
                 return
@@ -344,9 +353,10 @@ def describe(command: str, seed: int, accelerator: str, versions: dict[str, str]
     """The `run` part of results.json."""
     return {
         "id": folder.name,
+        "uuid": str(uuid.uuid4()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
-        "command": command,
+        "command": _PASSWORD.sub(r"\1:***@", command),
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
         "accelerator": accelerator,
         "versions": {**versions},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsklab import images
 from wsklab.drivers.twins import twins
@@ -21,6 +22,8 @@ class Selection:
     scenarios: list[Scenario]
     twin: str | None
     foreign: Foreign | None
+    file: Path | None = None
+    """The build of the lab's own driver that the user has named instead of making it."""
 
 
 def select(
@@ -31,14 +34,24 @@ def select(
     twin: str | None,
     standin: bool,
     progress: Callable[[str], None],
+    file: Path | None = None,
 ) -> Selection:
-    """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample."""
+    """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample.
+
+    `file` is a build of the driver that takes the place of the profile's.
+    """
     profile = foreign_driver.profile_of(driver)
+    if file is not None and profile.build != "wsklab":
+        profile = profile.model_copy(update={"path": file, "build": None, "twin": None})
     if profile.build == "wsklab":
         twin = twin or profile.twin
         if twin is not None and twin not in twins():
             raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
-        return Selection(catalogue.select(words, tags, exclude), twin, None)
+        if file is not None:
+            if twin is not None:
+                raise UsageError("--driver-file names a build, and --twin another; leave one of them out.")
+            foreign_driver.loadable(file, standin, progress)
+        return Selection(catalogue.select(words, tags, exclude), twin, None, file)
     foreign_driver.usable(profile, twin)
     scenarios = catalogue.select(words, tags, exclude, catalogue.any_driver)
     scenarios, left_out = any_driver.playable(scenarios, profile, set(words) - catalogue.tags_of(scenarios))

@@ -47,7 +47,7 @@ class Child:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "WSKLAB_HISTORY": "off"} | environment,
         )
         self._timer = threading.Timer(LIMIT, self.process.kill)
         self._timer.daemon = True

@@ -30,6 +30,7 @@ ROOMS = (
     "liveness",
     "play",
     "run",
+    "history",
     "mutation",
     "trials",
     "commands",

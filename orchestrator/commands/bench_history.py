@@ -1,0 +1,40 @@
+"""`wsklab bench history`: the history with a million rows in it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.history import bench, queries
+from wsklab.orchestrator.history.database import opened, url_of
+from wsklab.orchestrator.results.console import Console
+
+
+def run(history: str | None, rows: int, as_json: bool) -> None:
+    """Measure, and print. Raises UsageError for a database that holds runs already."""
+    console = Console(quiet=as_json)
+    with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as folder:
+        file = str(Path(folder) / "history.sqlite")
+        with opened(url_of(history or file)) as database:
+            with database.reading() as connection:
+                taken = bool(queries.runs(connection, last=1))
+            if taken:
+                raise UsageError(f"{database.name}: holds runs already; name an empty database.")
+            figures = bench.measure(database, rows, console.progress)
+            name = database.name
+    if as_json:
+        click.echo(json.dumps({"history": name, **asdict(figures)}, indent=1))
+        return
+    console.line(f"{figures.rows} rows in {name}")
+    for what, value in (
+        ("putting a row in", figures.row_ms),
+        ("the past of a scenario", figures.scenario_ms),
+        ("the grid of 365 runs", figures.grid_ms),
+        ("the newest 20 runs", figures.runs_ms),
+    ):
+        console.line(f"{what:26} {value:10.3f} ms")

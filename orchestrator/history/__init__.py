@@ -1,0 +1,1 @@
+"""What earlier runs were: a database of runs and rows, and what can be told from it (docs/history.md)."""

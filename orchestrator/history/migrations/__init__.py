@@ -1,0 +1,1 @@
+"""The database's migrations; Alembic runs them when a database is opened."""
