@@ -32,6 +32,7 @@ ROOMS = (
     "run",
     "mutation",
     "trials",
+    "field",
     "commands",
     "__main__",
 )

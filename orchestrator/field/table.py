@@ -1,0 +1,211 @@
+"""The connections of a capture for people and for programs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from wsklab.common.text import visible
+from wsklab.orchestrator.field.connections import Capture, Connection
+from wsklab.orchestrator.field.endings import Named
+from wsklab.orchestrator.field.history import SECOND, End, Half
+from wsklab.orchestrator.field.resets import OWN
+from wsklab.orchestrator.field.segments import REVERSED, Segment
+
+DETAILED = 20
+"""So many connections are told in full; of more there is a line each, and `--connection N` tells of one."""
+
+
+def file_lines(capture: Capture) -> Iterator[str]:
+    """What there is to say of a file as a whole."""
+    found, made = capture.flows, capture.connections
+    span = (found.end - found.begin) / SECOND
+    counts = f"{found.packets:,} packets, {found.segments:,} TCP segments, {len(made):,} connections, {span:.3f} s"
+    yield visible(f"{capture.path}: {counts}")
+    if found.unread:
+        yield f"  {found.unread:,} packets are no IP, or were cut too short"
+    if found.notes.dropped:
+        yield f"  the capture lost {found.notes.dropped:,} packets by its own count: what is missing may have been sent"
+    yield from (f"  {text}" for text in found.notes.texts)
+
+
+def row(one: Connection) -> str:
+    """One connection in one line."""
+    driver, peer = one.driver, 1 - one.driver
+    first = one.ending.named[0]
+    halves = one.story.halves
+    arrow = "->" if one.story.opener == driver else "<-"
+    return (
+        f"{one.number:>5}  {one.names[driver]:>21} {arrow} {one.names[peer]:<21} "
+        f"{halves[driver].payload:>11,} {halves[peer].payload:>11,}  {first.number or '-':>3}  {first.text}"
+    )
+
+
+HEAD = f"{'no.':>5}  {'driver':>21}    {'peer':<21} {'bytes out':>11} {'bytes in':>11}  ending"
+
+
+def details(one: Connection) -> Iterator[str]:
+    """One connection in full."""
+    story, driver, peer = one.story, one.driver, 1 - one.driver
+    yield row(one)
+    sure = "SYN seen" if story.opened[0] or story.opened[1] else "guessed"
+    through = f"; seen through {', '.join(one.through)}" if one.through else ""
+    whose = f"the driver's side is {one.names[driver]} ({one.driver_by})"
+    yield f"         opened by the {one.side(story.opener)} ({sure}); {whose}{through}"
+    for number, named in enumerate(_grouped(one.ending.named)[:6]):
+        yield f"         {'ending' if not number else 'or'}: {named}"
+    yield from (f"         before: {named}" for named in _grouped(one.ending.way))
+    for end, origin in zip(story.ends, one.ending.origins, strict=True):
+        yield f"         {_end(one, end)}"
+        if origin.word != OWN:
+            yield f"             {origin.word}: {'; '.join(origin.signs)}"
+    for side in (driver, peer):
+        if told := _half(story.halves[side], story.unacked(side)):
+            yield f"         {one.side(side)}: {told}"
+    if one.flow.left_out:
+        yield f"         {one.flow.left_out:,} segments in its middle were not kept"
+    yield from (f"         the capture cannot tell {text}" for text in one.ending.unknown)
+
+
+def _grouped(named: tuple[Named, ...]) -> list[str]:
+    """Endings that the same facts speak for, in one line."""
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Named]] = {}
+    for one in named:
+        groups.setdefault((one.why, one.against), []).append(one)
+    lines: list[str] = []
+    for (why, against), members in groups.items():
+        names = "; ".join(f"{m.number} {m.text}" if m.number else m.text for m in members)
+        reasons = f"; against it: {'; '.join(against)}" if against else ""
+        lines.append(f"{names} (for it: {'; '.join(why)}{reasons})" if members[0].number else names)
+    return lines
+
+
+def _end(one: Connection, end: End) -> str:
+    begin = one.story.begin
+    after = (end.segment.time - begin) / SECOND
+    unacked = f"unacknowledged then: driver {end.unacked[one.driver]:,}, peer {end.unacked[1 - one.driver]:,} bytes"
+    more = "".join(
+        text
+        for text, true in (
+            (f", {end.copies} more of it", end.copies),
+            (f", {end.offset:+d} off the expected number", end.offset),
+            (", answering a segment", end.answers),
+            (", did not arrive", not end.arrived and not end.damaged),
+            (", damaged", end.damaged),
+            (", acknowledged", end.acked),
+        )
+        if true
+    )
+    return f"{after:11.6f} s  frame {end.segment.frame}: {one.side(end.side)} {end.segment.words}{more}; {unacked}"
+
+
+def _half(half: Half, unacked: int) -> str:
+    facts = (
+        ("retransmissions", half.retransmissions),
+        ("out of order", half.out_of_order),
+        ("seen twice", half.copies),
+        ("zero windows", half.zero_windows),
+        ("window probes", half.window_probes),
+        ("keepalive probes", half.keepalives),
+        ("bytes not captured", half.missing),
+        ("bytes unacknowledged at the end", unacked),
+    )
+    return ", ".join(f"{count:,} {what}" for what, count in facts if count)
+
+
+def segment_lines(one: Connection, most: int = 400) -> Iterator[str]:
+    """A connection's segments, numbered from its first bytes."""
+    segments = one.segments()
+    base: list[int | None] = [None, None]
+    for number, segment in enumerate(segments):
+        side = segment.marks & REVERSED
+        base[side] = segment.seq if base[side] is None else base[side]
+        if segment.flags & 16 and base[1 - side] is None:
+            base[1 - side] = (segment.ack - 1) & 0xFFFFFFFF
+        if most // 2 <= number < len(segments) - most // 2:
+            if number == most // 2:
+                yield f"         ... {len(segments) - most:,} segments"
+            continue
+        yield f"         {_segment(one, segment, base)}"
+
+
+def _segment(one: Connection, segment: Segment, base: list[int | None]) -> str:
+    side = segment.marks & REVERSED
+    after = (segment.time - one.story.begin) / SECOND
+    seq = (segment.seq - (base[side] or 0)) & 0xFFFFFFFF
+    ack = f" ack {(segment.ack - (base[1 - side] or 0)) & 0xFFFFFFFF}" if segment.flags & 16 else ""
+    return (
+        f"{after:11.6f} s  frame {segment.frame}  {one.side(side):>6} {segment.words:<12} seq {seq}{ack} "
+        f"length {segment.length} window {segment.window}"
+    )
+
+
+def document(capture: Capture) -> dict[str, Any]:
+    """A file and its connections for a program."""
+    found = capture.flows
+    return {
+        "file": str(capture.path),
+        "packets": found.packets,
+        "segments": found.segments,
+        "unread": found.unread,
+        "lost_by_the_capture": found.notes.dropped,
+        "notes": found.notes.texts,
+        "connections": [connection_document(one) for one in capture.connections],
+    }
+
+
+def connection_document(one: Connection) -> dict[str, Any]:
+    """One connection for a program."""
+    story = one.story
+    return {
+        "number": one.number,
+        "driver": one.names[one.driver],
+        "peer": one.names[1 - one.driver],
+        "driver_known_by": one.driver_by,
+        "opened_by": one.side(story.opener),
+        "handshake": dict(zip(("syn", "syn_ack", "ack"), story.opened, strict=True)),
+        "through": list(one.through),
+        "begin": story.begin,
+        "end": story.end,
+        "endings": [_named(named) for named in one.ending.named],
+        "before": [_named(named) for named in one.ending.way],
+        "cannot_tell": list(one.ending.unknown),
+        "ends": [
+            {
+                "by": one.side(end.side),
+                "segment": end.segment.words,
+                "frame": end.segment.frame,
+                "time": end.segment.time,
+                "offset": end.offset,
+                "arrived": end.arrived,
+                "acknowledged": end.acked,
+                "copies": end.copies,
+                "unacknowledged": {"driver": end.unacked[one.driver], "peer": end.unacked[1 - one.driver]},
+                "origin": origin.word,
+                "signs": list(origin.signs),
+            }
+            for end, origin in zip(story.ends, one.ending.origins, strict=True)
+        ],
+        **{one.side(side): _half_document(story.halves[side], story.unacked(side)) for side in (0, 1)},
+    }
+
+
+def _named(named: Named) -> dict[str, Any]:
+    return {"number": named.number, "text": named.text, "for": list(named.why), "against": list(named.against)}
+
+
+def _half_document(half: Half, unacked: int) -> dict[str, Any]:
+    return {
+        "segments": half.segments,
+        "bytes": half.payload,
+        "retransmissions": half.retransmissions,
+        "out_of_order": half.out_of_order,
+        "copies": half.copies,
+        "zero_windows": half.zero_windows,
+        "window_probes": half.window_probes,
+        "keepalives": half.keepalives,
+        "bytes_not_captured": half.missing,
+        "unacknowledged": unacked,
+        "wrong_checksums": half.wrong_sums,
+        "cut": half.cut,
+    }
