@@ -15,7 +15,7 @@ from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field import debugtext, pairing, table
 from wsklab.orchestrator.field.connections import Capture, Connection, read
-from wsklab.orchestrator.field.history import MS
+from wsklab.orchestrator.field.story import MS
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 
 

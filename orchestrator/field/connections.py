@@ -12,8 +12,9 @@ from wsklab.orchestrator.field import captures, flows
 from wsklab.orchestrator.field.captures import Notes
 from wsklab.orchestrator.field.endings import Ending, Named, ending
 from wsklab.orchestrator.field.flows import Flow, Flows, Unreachable, options_of
-from wsklab.orchestrator.field.history import SECOND, History, follow, split
+from wsklab.orchestrator.field.history import follow
 from wsklab.orchestrator.field.segments import RECORD, REVERSED, Segment, unpacked
+from wsklab.orchestrator.field.story import SECOND, History, split
 
 WINDOWS_TTL = range(97, 129)
 """What is left of Windows' 128 after at most 31 hops."""

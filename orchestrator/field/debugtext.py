@@ -18,8 +18,8 @@ from wsklab.drivers.profile import DriverProfile
 from wsklab.drivers.protocol import parse_line
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
-from wsklab.orchestrator.field.history import End
 from wsklab.orchestrator.field.resets import FOREIGN, origin
+from wsklab.orchestrator.field.story import End
 
 LOG = 256 << 20
 """Bytes of a log that are read."""

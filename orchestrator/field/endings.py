@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wsklab.orchestrator.field.flows import Unreachable
-from wsklab.orchestrator.field.history import MS, SECOND, End, Half, History
+from wsklab.orchestrator.field.limits import limits
 from wsklab.orchestrator.field.resets import FOREIGN, OWN, Origin, origin
+from wsklab.orchestrator.field.story import MS, SECOND, End, Half, History
 from wsklab.orchestrator.field.words import TABLE
 
 AT_ONCE = 300 * MS
@@ -60,11 +61,12 @@ class _Case:
         self.unknown: list[str] = []
 
     def ending(self) -> Ending:
-        named = list(self._named())
-        way = list(self._way({n.number for n in named}))
-        unique = {n.number or n.why: n for n in reversed(named)}
-        ordered = tuple(n for n in dict.fromkeys(named) if unique.get(n.number or n.why) == n)
-        return Ending(ordered or tuple(named[:1]), tuple(way), tuple(self._cannot()), self.origins)
+        named: dict[object, Named] = {}
+        for one in self._named():
+            named.setdefault(one.number or one.why, one)
+        way = tuple(self._way({n.number for n in named.values()}))
+        unknown = (*self.unknown, *limits(self.story, self.d))
+        return Ending(tuple(named.values()), way, unknown, self.origins)
 
     def _named(self) -> Iterator[Named]:
         if not self._established():
@@ -187,9 +189,12 @@ class _Case:
         if self.peer.unanswered or self.peer.retransmissions:
             yield Named("C45", (*why, "the peer had sent again in vain before"))
         yield Named("C33", why)
+        if not lost:
+            yield Named("C43", why, ("no FIN of the peer was seen",))
         yield Named("C32", why, () if silent > FORGOTTEN else ("hardly time for a restart",))
         yield Named("C41", why, ("TTL and identification are the peer's",))
         yield Named("C17", why, ("no FIN was seen before it",))
+        yield Named("C58", why, ("it has the number of an answer", *self.of[id(rst)].signs))
         self.unknown.append("whether the peer was restarted, forgot the connection, or a firewall answered in its name")
 
     def _abort(self, rst: End, seen: str) -> Iterator[Named]:
@@ -225,6 +230,8 @@ class _Case:
         for number in ("C05", "C14", "C19"):
             yield Named(number, (seen,))
         yield Named("C10", (seen,), read if not d.payload else ())
+        for number in ("C59", "C41"):
+            yield Named(number, (seen, *self.of[id(rst)].signs), ("no strong sign that it is not the peer's own",))
         if story.halves[self.p].fin_at is None and rst.unacked[self.d]:
             yield Named("C51", (seen, f"{rst.unacked[self.d]} bytes of the driver were unacknowledged"))
 
@@ -318,24 +325,6 @@ class _Case:
             yield Named("C47", ("the driver's window was 0 for a while",))
         if (p.zero_windows or d.window_probes) and not named & {"C49", "C50"}:
             yield Named("C50", ("the peer's window was 0 for a while",))
-
-    def _cannot(self) -> Iterator[str]:
-        yield from self.unknown
-        syn, _, _ = self.story.opened
-        if not syn:
-            yield "who opened it, window scale and options: the handshake was not captured"
-        for side, name in ((self.d, "driver's"), (self.p, "peer's")):
-            half = self.story.halves[side]
-            if not half.segments:
-                yield f"what the {name} side sent: only the other direction was captured"
-            if half.missing:
-                yield f"{half.missing} bytes of the {name} side were acknowledged but not captured"
-            if half.cut:
-                yield f"options of {half.cut} segments of the {name} side: cut off by the capture"
-            if half.segments and 2 * half.wrong_sums > half.segments:
-                yield f"damage of the {name} segments: checksums are filled in by its card, behind the capture"
-            if half.largest > 1460 and half.largest > 2 * 1460:
-                yield f"how the {name} bytes were cut into segments: some of {half.largest} bytes are the card's work"
 
     # -- shorthands ---------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsklab.orchestrator.field.history import End, History
 from wsklab.orchestrator.field.segments import STAMPED
+from wsklab.orchestrator.field.story import End, History
 
 OWN, DOUBTFUL, FOREIGN = "its sender's own", "doubtful", "not its sender's"
 
@@ -38,9 +38,10 @@ def origin(story: History, end: End) -> Origin:
     others = [value for value in half.ttls if value != ttl]
     if others and half.segments > 2 and min(abs(value - ttl) for value in others) > 1 and half.ttls.get(ttl, 0) <= 2:
         signs.append((2, f"its TTL is {ttl}, other segments have {', '.join(map(str, sorted(others)))}"))
-    if end.word == "rst" and not end.bare:
-        if half.stamps > 1 and not end.segment.marks & STAMPED and half.stamps >= half.segments // 2:
-            signs.append((1, "it has no timestamps, other segments do"))
+    if not end.bare:
+        if half.stamps and not end.segment.marks & STAMPED and 2 * half.stamps >= half.segments - 1:
+            # RFC 7323 asks for them in every segment but an RST
+            signs.append((1 if end.word == "rst" else 2, "it has no timestamps, other segments do"))
         idents = [value for value in half.idents if value != end.segment.ident]
         if end.segment.ident == 0 and any(idents):
             signs.append((1, "its IP identification is 0, other segments count"))

@@ -8,9 +8,9 @@ from typing import Any
 from wsklab.common.text import visible
 from wsklab.orchestrator.field.connections import Capture, Connection
 from wsklab.orchestrator.field.endings import Named
-from wsklab.orchestrator.field.history import SECOND, End, Half
 from wsklab.orchestrator.field.resets import OWN
 from wsklab.orchestrator.field.segments import REVERSED, Segment
+from wsklab.orchestrator.field.story import SECOND, End, Half
 
 DETAILED = 20
 """So many connections are told in full; of more there is a line each, and `--connection N` tells of one."""
