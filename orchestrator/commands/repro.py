@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import click
 from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import debugtext, pairing, table
+from wsklab.orchestrator.field import again, debugtext, fidelity, pairing, table
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
+from wsklab.orchestrator.scenario import yaml_source
+from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 class OneOrMore(click.Group):
@@ -161,3 +165,86 @@ def print_table(
             click.echo(f"    {text}")
     for number, text in wrong:
         click.echo(visible(f"contradiction: {f'connection {number}: ' if number else ''}{text}"))
+
+
+@command.command("make")
+@FILES
+@DRIVER_AT
+@CONNECTION
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="NEW.yaml", help="The scenario's file.")
+@click.option("--ending", metavar="C05", help="Which of the endings that fit is made; without it, the first one.")
+@click.option("--peer", type=click.Choice(["program"]), default="program", help="Who plays the peer: its program.")
+@click.option("--real-time", is_flag=True, help="Keep the capture's pauses, not only those that matter.")
+def make_command(
+    files: tuple[Path, ...],
+    driver_at: str | None,
+    connection: int | None,
+    out: Path,
+    ending: str | None,
+    peer: str,
+    real_time: bool,
+) -> None:
+    """Write a scenario that makes one connection of a capture again; `wsklab run NEW.yaml` runs it."""
+    one = chosen(read_all(files, driver_at), connection)
+    name = re.sub("[^a-z0-9]+", "-", out.stem.lower()).strip("-")[:64].strip("-") or "field"
+    text = again.scenario(one, name, ending, real_time, visible(files[one.file].name))
+    yaml_source.parse(text, Scenario, str(out))
+    if out.exists():
+        raise UsageError(f"{out}: exists already; name a new file.")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}.") from None
+    click.echo(f"{out}: {len(text.splitlines())} lines; run it with `wsklab run {out}`, then compare with")
+    click.echo(f"`wsklab repro fidelity {files[one.file]} RUN/evidence/{name} --connection {one.number}`")
+
+
+@command.command("fidelity")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("evidence", type=click.Path(path_type=Path))
+@DRIVER_AT
+@CONNECTION
+@AS_JSON
+def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connection: int | None, as_json: bool) -> None:
+    """Set a run's recording (its evidence folder) beside the capture, with a number and the first difference.
+
+    Exit codes: 0 the same ending, with the same behind it; 1 another one.
+    """
+    one = chosen(read_all((file,), driver_at), connection)
+    recording = evidence / "wire.pcapng" if evidence.is_dir() else evidence
+    found = fidelity.best(one, read(recording).connections)
+    if found is None:
+        raise UsageError(f"{recording}: no TCP connection is in it.")
+    run, result = found
+    if as_json:
+        document = {**asdict(result), "same": result.same, "first_difference": result.first_difference}
+        click.echo(json.dumps({"connection": one.number, "run": run.names, **document}, indent=1))
+    else:
+        width = max([len(row[0]) for row in result.rows] + [20])
+        click.echo(f"   {'capture':{width}}  run")
+        for captured, made, alike in result.rows:
+            click.echo(f"{' ' if alike else '!'}  {captured:{width}}  {made}")
+        click.echo(
+            f"\nfidelity {result.number:.3f} (ending {result.ending:.2f}, points {result.points:.2f}, "
+            f"bytes {result.bytes:.2f})"
+        )
+        word = "the same ending" if result.same else "another ending, hence no reproduction"
+        click.echo(f"{word}{f'; first difference: {result.first_difference}' if result.first_difference else ''}")
+    sys.exit(ALL_PASS if result.same else SOME_FAIL)
+
+
+def chosen(captures: list[Capture], connection: int | None) -> Connection:
+    """The connection that a command is about. Raises UsageError."""
+    every = [one for capture in captures for one in capture.connections]
+    if not every:
+        raise UsageError("no TCP connection is in the capture.")
+    if connection is None:
+        if len(every) > 1:
+            raise UsageError(
+                f"there are {len(every)} connections; choose one with --connection N (`wsklab repro list`)."
+            )
+        return every[0]
+    found = next((one for one in every if one.number == connection), None)
+    if found is None:
+        raise UsageError(f"there is no connection {connection}; `wsklab repro list` prints those there are.")
+    return found
