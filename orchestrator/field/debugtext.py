@@ -27,7 +27,16 @@ LOG = 256 << 20
 _MOST_LINES = 2_000_000
 _LONGEST = 5000
 _ABORTIVE = 1
-_OPERATIONS = {"connect": "open", "accept": "open", "receive": "recv"}  # of the lab's own driver
+
+# What the lines of the lab's own driver are, in the words of profiles; `disconnect` is its own call of WskDisconnect.
+_EVENTS = {"accept": "open", "recv": "indication"}
+_OPERATIONS = {
+    ("done", "connect"): "open",
+    ("done", "accept"): "open",
+    ("done", "receive"): "recv",
+    ("done", "send"): "sent",
+    ("call", "disconnect"): "disconnect",
+}
 
 
 @dataclass(frozen=True)
@@ -91,11 +100,15 @@ def _line(number: int, text: str, profile: DriverProfile) -> Told | None:
         data = {key: value for key, value in numbers.items() if value is not None}
         if "ab" in data:
             data["abortive"] = data.pop("ab")
-        operation = record.fields.get("op", "")
-        kind = _OPERATIONS.get(operation, operation) if record.ev == "done" else record.ev
-        if kind == "open" and data.get("st") != 0:
-            kind = "refused"
-        return Told(number, text, kind, record.conn, data)
+        conn, kind = record.conn, _EVENTS.get(record.ev, record.ev)
+        if record.ev == "accept":
+            conn = data.get("new", conn)
+            data.pop("cookie", None)  # the listener's
+        elif record.ev in ("done", "call"):
+            kind = _OPERATIONS.get((record.ev, record.fields.get("op", "")), "call")
+            if record.ev == "done" and data.get("st") != 0:
+                kind = "refused" if kind == "open" else "failed"
+        return Told(number, text, kind, conn, data)
     reading = read(profile.patterns, text)
     return None if reading is None else Told(number, text, reading.kind, reading.conn, dict(reading.data))
 
@@ -158,17 +171,39 @@ def _of_one(side: Side, connection: Connection, tells: bool) -> Iterator[str]:
                 f"line {call.line} reports WSK_FLAG_ABORTIVE {_set(call.abortive)}, but the peer sent "
                 f"{end.segment.words} (frame {end.segment.frame}): {quoted(call.text)}"
             )
-    for call in calls[max(len(ends), 1) :] if ends else calls:
-        wire = f"the peer ended it {len(ends)} times" if ends else "the peer sent neither FIN nor RST"
+    gave_up = _gave_up(connection)
+    for call in calls[len(ends) :] if ends or not gave_up else ():
+        times = "once" if len(ends) == 1 else f"{len(ends)} times"
+        wire = f"the peer ended the connection {times}" if ends else "the peer sent neither FIN nor RST"
         yield f"line {call.line} reports an end, but {wire}: {quoted(call.text)}"
     if ends and not calls and tells and side.of("open") and not _driver_first(connection, ends[0]):
         end = ends[0]
         yield f"the peer sent {end.segment.words} (frame {end.segment.frame}), but the log tells of no end"
-    got = connection.story.halves[1 - connection.driver]
-    lengths = [one.data.get("length", one.data.get("len")) for one in side.of("recv")]
-    total = sum(value for value in lengths if isinstance(value, int))
-    if total > got.payload + got.missing:
-        yield f"the log counts {total} bytes received, the wire carried {got.payload}"
+    contexts = {one.data["cookie"] for one in (*side.of("open"), *calls) if "cookie" in one.data}
+    if len(contexts) > 1:
+        yield f"line {calls[0].line} tells of the end with another context than the connection was opened with"
+    for kind, word, who in (("recv", "received", 1 - connection.driver), ("sent", "sent", connection.driver)):
+        half, total = connection.story.halves[who], sum(_lengths(side.of(kind)))
+        if total > half.payload + half.missing:
+            yield f"the log counts {total} bytes {word}, the wire carried {half.payload}"
+    first = next((e for e in connection.story.ends if e.side == connection.driver), None)
+    own = side.of("disconnect")
+    asked = own[0] if own and not any(one.data.get("flags") for one in own) else None
+    if asked is not None and first is not None and first.word == "rst" and not ends:
+        yield f"line {asked.line} asks for a graceful disconnect, the wire shows {_sent(first)}: {quoted(asked.text)}"
+
+
+def _lengths(lines: Sequence[Told]) -> Iterator[int]:
+    for one in lines:
+        value = one.data.get("length", one.data.get("len"))
+        if isinstance(value, int):
+            yield value
+
+
+def _gave_up(connection: Connection) -> bool:
+    """Whether the driver's own stack may have ended it: what it sent was not answered, or it sent an RST."""
+    half = connection.story.halves[connection.driver]
+    return bool(half.unanswered) or any(e.side == connection.driver and e.word == "rst" for e in connection.story.ends)
 
 
 def genuine(connection: Connection) -> list[End]:

@@ -128,6 +128,9 @@ class _Case:
             yield Named("C52" if own.word == "fin" else "C56", (seen, crossing))
         if self.driver.zero_windows or self.peer.filled_windows:
             yield Named("C47", (seen, "the driver's window had been full"))
+        if reset is not None and reset.bare and fin.copies and not fin.acked:
+            yield Named("C43", (seen, f"sent {fin.copies + 1} times, never acknowledged", self._frame(reset)))
+            return
         if reset is not None:
             after = self.driver.after_fin
             if after and self.driver.data_at_fin is not None:
@@ -135,8 +138,6 @@ class _Case:
                 late = self.driver.data_at_fin - fin.segment.time > FORGOTTEN
                 for number in ("C18", "C17", "C03") if late else ("C17", "C03", "C18"):
                     yield Named(number, (seen, sent))
-                if not fin.acked or fin.copies > 1:
-                    yield Named("C43", (seen, "it was sent again and again", sent))
             yield Named("C16", (seen, self._frame(reset)), ("the driver had sent in between",) if after else ())
             return
         if not fin.acked and fin.copies > 1 and not self.driver.after_fin:
@@ -208,9 +209,6 @@ class _Case:
         if rst.unacked[self.d] and d.payload > 20_000:
             yield Named("C51", (seen, f"{rst.unacked[self.d]} bytes of the driver were on their way"))
             yield Named("C49", (seen, "the driver was sending"), ("the peer's window was never full",))
-        if rst.unacked[self.p]:
-            lost = f"{rst.unacked[self.p]} bytes of the peer were not acknowledged"
-            yield Named("C48", (seen, lost), ("the driver's window was never full",))
         if rst.reply == "data":
             yield Named("C33", (seen, "the driver sent after it: perhaps it had not arrived"))
         nothing = not d.payload and not p.payload
@@ -230,6 +228,9 @@ class _Case:
         for number in ("C05", "C14", "C19"):
             yield Named(number, (seen,))
         yield Named("C10", (seen,), read if not d.payload else ())
+        if rst.unacked[self.p]:
+            lost = f"{rst.unacked[self.p]} bytes of the peer were not acknowledged"
+            yield Named("C48", (seen, lost), ("the driver's window was never full",))
         for number in ("C59", "C41"):
             yield Named(number, (seen, *self.of[id(rst)].signs), ("no strong sign that it is not the peer's own",))
         if story.halves[self.p].fin_at is None and rst.unacked[self.d]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass, field, replace
 
+from wsklab.orchestrator.field import captures, connections, flows
+from wsklab.orchestrator.field.captures import Notes
+from wsklab.orchestrator.field.connections import Connection
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN, checksum
 
 DRIVER, PEER = "10.1.0.10", "10.1.0.20"
@@ -152,3 +156,15 @@ def enhanced(number: int, ticks: int, data: bytes, order: str = "<") -> bytes:
     """A packet of an interface."""
     head = struct.pack(order + "IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data))
     return block(6, head + data, order)
+
+
+def read(data: bytes) -> list[Connection]:
+    """The connections of a capture in memory."""
+    notes = Notes()
+    return list(connections.connections(flows.read(captures.stream(io.BytesIO(data), notes), notes)))
+
+
+def captured_as(said: Talk) -> Connection:
+    """The one connection that a conversation is in a plain capture."""
+    (one,) = read(pcap([(time, ethernet(packet)) for time, packet in said.packets()]))
+    return one

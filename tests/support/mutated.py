@@ -11,6 +11,7 @@ import sys
 import time
 
 from support.captured import Talk, enhanced, ethernet, interface, pcap, section
+
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field import again, captures, connections, fidelity, flows, pairing, table
 from wsklab.orchestrator.field.captures import Notes

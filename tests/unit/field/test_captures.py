@@ -122,7 +122,12 @@ def test_fragments_of_ipv4_come_together_in_any_order() -> None:
         cut = len(body) // 16 * 8
         for piece, offset, more in ((body[cut:], cut, 0), (body[:cut], 0, 0x2000)):
             total = (20 + len(piece)).to_bytes(2, "big")
-            odd.append((time, ethernet(head[:2] + total + head[4:6] + (offset // 8 | more).to_bytes(2, "big") + head[8:] + piece)))
+            odd.append(
+                (
+                    time,
+                    ethernet(head[:2] + total + head[4:6] + (offset // 8 | more).to_bytes(2, "big") + head[8:] + piece),
+                )
+            )
     assert shape(read(pcap(odd))) == WANTED
 
 
