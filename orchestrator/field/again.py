@@ -50,9 +50,10 @@ def _words(words: list[str]) -> str:
 
 
 def _chosen(one: Connection, ending: str | None) -> str:
-    named = [n.number for n in (*one.ending.named, *one.ending.way) if n.number]
+    fits = one.ending
+    named = [n.number for n in (*fits.named, *fits.way) if n.number]
     if ending is None:
-        return one.ending.named[0].number
+        return fits.named[0].number
     if ending not in named:
         raise UsageError(
             f"connection {one.number} does not look like {ending}; what fits is {', '.join(named) or 'no row'}."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from wsklab.orchestrator.field.story import SECOND, History, split
 
 WINDOWS_TTL = range(97, 129)
 """What is left of Windows' 128 after at most 31 hops."""
+
+MOST_CONNECTIONS = 100_000
+"""Connections that are told of."""
 
 MANY = 20
 """Connections of one peer that end within a second: one program's end (C20)."""
@@ -34,10 +39,16 @@ class Connection:
     driver: int
     driver_by: str  # how it is known which side is the driver's
     story: History
-    ending: Ending
+    errors: tuple[Unreachable, ...]
     flow: Flow
     range: tuple[int, int]  # its records within the flow
-    through: tuple[str, ...]
+    besides: tuple[Named, ...] = ()  # what only shows beside other connections
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended. It is worked out anew each time: of many connections most are never asked."""
+        found = ending(self.story, self.driver, self.errors)
+        return replace(found, way=(*found.way, *self.besides)) if self.besides else found
 
     def segments(self) -> list[Segment]:
         """Its segments, as captured."""
@@ -61,8 +72,21 @@ class Capture:
 def read(path: Path, driver: str | None = None, first: int = 1, file: int = 0) -> Capture:
     """Read a file; `driver` is the address of the driver's side, where the user knows it. Raises UsageError."""
     notes = Notes()
-    found = flows.read(captures.packets(path, notes), notes)
-    return Capture(path, found, list(connections(found, driver, first, file)))
+    with _uncollected():
+        found = flows.read(captures.packets(path, notes), notes)
+        return Capture(path, found, list(connections(found, driver, first, file)))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Spare the search for cycles: of what is made meanwhile there are millions, and none is in one."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def connections(found: Flows, driver: str | None = None, first: int = 1, file: int = 0) -> Sequence[Connection]:
@@ -72,6 +96,9 @@ def connections(found: Flows, driver: str | None = None, first: int = 1, file: i
     for flow in found.flows:
         at = 0
         for segments in split(list(unpacked([flow.records]))):
+            if len(made) >= MOST_CONNECTIONS:
+                found.notes.add(f"Only the first {MOST_CONNECTIONS:,} connections were looked at.")
+                break
             made.append(_connection(found, flow, segments, at, wanted, file))
             at += len(segments)
     made.sort(key=lambda one: one.story.first_frame)
@@ -95,7 +122,6 @@ def _connection(
         for e in flow.errors
         if segments[0].frame <= e.frame and e.quoted_reversed == bool(driver) and e.time <= story.end + 120 * SECOND
     )
-    last = story.end > found.end - SECOND
     return Connection(
         0,
         file,
@@ -104,15 +130,10 @@ def _connection(
         driver,
         by,
         story,
-        ending(story, driver, _first(errors), last),
+        errors[:4],
         flow,
         (at, at + len(segments)),
-        flow.through,
     )
-
-
-def _first(errors: tuple[Unreachable, ...]) -> tuple[Unreachable, ...]:
-    return errors[:4]
 
 
 def _driver(story: History, raw: tuple[bytes, bytes], wanted: bytes | None) -> tuple[int, str]:
@@ -148,7 +169,7 @@ def _together(made: list[Connection]) -> None:
         before = last.get(id(one.flow))
         if before is not None and one.story.begin - before.story.end < 120 * SECOND:
             why = (f"the same ports as connection {before.number}",)
-            one.ending = replace(one.ending, way=(*one.ending.way, Named("C27", why)))
+            one.besides = (*one.besides, Named("C27", why))
         last[id(one.flow)] = one
         if any(e.side != one.driver for e in one.story.ends):
             by_peer.setdefault(one.addresses[1 - one.driver], []).append(one)
@@ -167,7 +188,7 @@ def _together(made: list[Connection]) -> None:
         why = (f"{len(marked)} connections of this peer ended together",)
         for index in marked:
             one = times[index][1]
-            one.ending = replace(one.ending, way=(*one.ending.way, Named("C20", why)))
+            one.besides = (*one.besides, Named("C20", why))
 
 
 def _text(address: bytes) -> str:

@@ -45,16 +45,16 @@ class Ending:
     origins: tuple[Origin, ...]  # of each FIN and RST, in their order
 
 
-def ending(story: History, driver: int, errors: tuple[Unreachable, ...] = (), last: bool = True) -> Ending:
-    """Name a connection's ending as seen from `driver`'s side. `last`: it still spoke when the capture ended."""
-    return _Case(story, driver, errors, last).ending()
+def ending(story: History, driver: int, errors: tuple[Unreachable, ...] = ()) -> Ending:
+    """Name a connection's ending as seen from `driver`'s side."""
+    return _Case(story, driver, errors).ending()
 
 
 class _Case:
     """One connection, with shorthands for what the rules ask."""
 
-    def __init__(self, story: History, driver: int, errors: tuple[Unreachable, ...], last: bool) -> None:
-        self.story, self.d, self.p, self.errors, self.last = story, driver, 1 - driver, errors, last
+    def __init__(self, story: History, driver: int, errors: tuple[Unreachable, ...]) -> None:
+        self.story, self.d, self.p, self.errors = story, driver, 1 - driver, errors
         self.driver, self.peer = story.halves[driver], story.halves[1 - driver]
         self.origins = tuple(origin(story, end) for end in story.ends)
         self.of = dict(zip(map(id, story.ends), self.origins, strict=True))

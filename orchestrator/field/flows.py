@@ -34,8 +34,8 @@ from wsklab.qemu.wire.frames import SYN
 MOST_FLOWS = 100_000
 """Flows that are followed; of more, only their number is known."""
 
-MOST_BYTES = 200 << 20
-"""Bytes of records: five million segments. Beyond that, long flows keep their first and last segments."""
+MOST_BYTES = 128 << 20
+"""Bytes of records: three and a half million segments. Beyond that, long flows keep their first and last segments."""
 
 THINNED = 2000
 """Segments that a flow keeps at either end, once the bound is reached."""

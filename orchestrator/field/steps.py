@@ -262,7 +262,7 @@ class Maker:
 
     def _peer_end(self, turn: Turn, rest: list[Turn]) -> None:
         number, end = self.number, turn.end
-        if end is None or (self.peer_ended and number in ("C52", "C56", "C57")):
+        if end is None or (self.peer_ended and (turn.kind == "fin" or self.crossed)):
             return
         first_driver = next((t for t in rest if t.driver and t.kind in ("fin", "rst")), None)
         if number in ("C52", "C56", "C57") and first_driver is not None:

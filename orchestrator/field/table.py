@@ -46,16 +46,16 @@ HEAD = f"{'no.':>5}  {'driver':>21}    {'peer':<21} {'bytes out':>11} {'bytes in
 
 def details(one: Connection) -> Iterator[str]:
     """One connection in full."""
-    story, driver, peer = one.story, one.driver, 1 - one.driver
+    story, driver, peer, ending = one.story, one.driver, 1 - one.driver, one.ending
     yield row(one)
     sure = "SYN seen" if story.opened[0] or story.opened[1] else "guessed"
-    through = f"; seen through {', '.join(one.through)}" if one.through else ""
+    through = f"; seen through {', '.join(one.flow.through)}" if one.flow.through else ""
     whose = f"the driver's side is {one.names[driver]} ({one.driver_by})"
     yield f"         opened by the {one.side(story.opener)} ({sure}); {whose}{through}"
-    for number, named in enumerate(_grouped(one.ending.named)[:6]):
+    for number, named in enumerate(_grouped(ending.named)[:6]):
         yield f"         {'ending' if not number else 'or'}: {named}"
-    yield from (f"         before: {named}" for named in _grouped(one.ending.way))
-    for end, origin in zip(story.ends, one.ending.origins, strict=True):
+    yield from (f"         before: {named}" for named in _grouped(ending.way))
+    for end, origin in zip(story.ends, ending.origins, strict=True):
         yield f"         {_end(one, end)}"
         if origin.word != OWN:
             yield f"             {origin.word}: {'; '.join(origin.signs)}"
@@ -64,7 +64,7 @@ def details(one: Connection) -> Iterator[str]:
             yield f"         {one.side(side)}: {told}"
     if one.flow.left_out:
         yield f"         {one.flow.left_out:,} segments in its middle were not kept"
-    yield from (f"         the capture cannot tell {text}" for text in one.ending.unknown)
+    yield from (f"         the capture cannot tell {text}" for text in ending.unknown)
 
 
 def _grouped(named: tuple[Named, ...]) -> list[str]:
@@ -156,7 +156,7 @@ def document(capture: Capture) -> dict[str, Any]:
 
 def connection_document(one: Connection) -> dict[str, Any]:
     """One connection for a program."""
-    story = one.story
+    story, ending = one.story, one.ending
     return {
         "number": one.number,
         "driver": one.names[one.driver],
@@ -164,12 +164,12 @@ def connection_document(one: Connection) -> dict[str, Any]:
         "driver_known_by": one.driver_by,
         "opened_by": one.side(story.opener),
         "handshake": dict(zip(("syn", "syn_ack", "ack"), story.opened, strict=True)),
-        "through": list(one.through),
+        "through": list(one.flow.through),
         "begin": story.begin,
         "end": story.end,
-        "endings": [_named(named) for named in one.ending.named],
-        "before": [_named(named) for named in one.ending.way],
-        "cannot_tell": list(one.ending.unknown),
+        "endings": [_named(named) for named in ending.named],
+        "before": [_named(named) for named in ending.way],
+        "cannot_tell": list(ending.unknown),
         "ends": [
             {
                 "by": one.side(end.side),
@@ -184,7 +184,7 @@ def connection_document(one: Connection) -> dict[str, Any]:
                 "origin": origin.word,
                 "signs": list(origin.signs),
             }
-            for end, origin in zip(story.ends, one.ending.origins, strict=True)
+            for end, origin in zip(story.ends, ending.origins, strict=True)
         ],
         **{one.side(side): _half_document(story.halves[side], story.unacked(side)) for side in (0, 1)},
     }
