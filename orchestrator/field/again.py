@@ -22,13 +22,14 @@ def scenario(one: Connection, name: str, ending: str | None = None, real_time: b
     plan.notes += why_not(one)
     story = one.story
     listens = story.opener != one.driver
+    told = TABLE.get(number, "an ending from a capture")
     lines = [
         f"# Made from {source or 'a capture'}, connection {one.number}: {one.names[0]} and {one.names[1]}.",
         f"# The capture's ending: {number} {TABLE.get(number, 'without a row of its own')}.",
         "# Lengths are the capture's, bytes are the lab's pattern. Order is kept, and the pauses that matter.",
         *(f"# Not made again: {note}" for note in plan.notes),
         f"name: {name}",
-        f"title: {json.dumps(TABLE.get(number, 'An ending from a capture').capitalize())}",
+        f"title: {json.dumps(told[:1].upper() + told[1:])}",
         "tags: [field]",
         *([f"covers: [{number}]"] if number in TABLE else []),
     ]
