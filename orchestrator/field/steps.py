@@ -5,11 +5,10 @@ What a program does to get an ending's segments is the ending table's; its own s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.course import PAUSE, Turn, acknowledged, turns
+from wsklab.orchestrator.field.plan import Plan
 from wsklab.orchestrator.field.resets import FOREIGN
 from wsklab.orchestrator.field.story import SECOND, End
 
@@ -23,23 +22,9 @@ _KILLED = {"C12": "kill", "C13": "kill", "C14": "kill", "C15": "exit", "C19": "d
 _FORGED = frozenset({"C58", "C59", "C60", "C61", "C63"})
 
 
-@dataclass
-class Plan:
-    """The steps, each with its comment, and what must be seen."""
-
-    steps: list[tuple[str, str]] = field(default_factory=list)
-    peer: list[str] = field(default_factory=list)
-    driver: list[str] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    faulty: bool = False  # the wire spoils what the peer sends, so that it is not judged by it
-
-    def add(self, step: str, why: str = "") -> None:
-        """Append a step."""
-        self.steps.append((step, why))
-
-
 class Maker:
+    """Makes the plan for one connection; `number` is the row of the ending table that is to come out."""
+
     def __init__(self, one: Connection, number: str, real_time: bool) -> None:
         self.one, self.number, self.real_time = one, number, real_time
         self.story, self.turns, self.plan_ = one.story, turns(one), Plan()
