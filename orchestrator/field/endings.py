@@ -273,7 +273,7 @@ class _Case:
     def _silence(self, abort: End | None = None) -> Iterator[Named]:
         """No ending of the peer was seen; `abort`: the driver's side gave up by itself."""
         d, p = self.driver, self.peer
-        seen = (f"{self._frame(abort)} of the driver's own",) if abort is not None else ("neither FIN nor RST",)
+        seen = (self._frame(abort),) if abort is not None else ("neither FIN nor RST",)
         if d.window_probes or p.window == 0 or d.filled_windows:
             yield Named("C50", (*seen, "the peer's window was full"))
         if d.keepalives and d.unanswered:
@@ -290,7 +290,7 @@ class _Case:
             for number in ("C46", "C45", "C43") if self.peer.fin_at is not None else ("C46", "C45"):
                 yield Named(number, (*seen, "what the peer sends again is not answered"))
         if abort is not None:
-            yield Named("", (f"the driver's side aborted ({self._frame(abort)})",))
+            yield Named("", (f"the driver's side aborted, frame {abort.segment.frame}",))
         yield from self._quiet(seen[0])
         if abort is None:
             self.unknown.append("whether the connection ended after the capture, or is still open")

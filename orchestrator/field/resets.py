@@ -30,7 +30,7 @@ def origin(story: History, end: End) -> Origin:
     if end.made:
         signs.append((3, "the lab's recording says that the wire made it"))
     if end.own_later:
-        what = "does not count its own FIN" if end.word == "fin" else f"goes on after it ({end.own_later} segments)"
+        what = "does not count its own FIN" if end.word == "fin" else "goes on after it"
         signs.append((3, f"its sender {what}"))
     if end.offset and end.word == "rst":
         signs.append((3, f"its sequence number is {end.offset:+d} off what the receiver expects next"))

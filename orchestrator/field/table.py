@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ from wsklab.orchestrator.field.resets import OWN
 from wsklab.orchestrator.field.segments import REVERSED, Segment
 from wsklab.orchestrator.field.story import SECOND, End, Half
 
+WIDTH = 132
+"""Columns of a line."""
+
 DETAILED = 20
 """So many connections are told in full; of more there is a line each, and `--connection N` tells of one."""
 
@@ -20,7 +24,8 @@ def file_lines(capture: Capture) -> Iterator[str]:
     """What there is to say of a file as a whole."""
     found, made = capture.flows, capture.connections
     span = (found.end - found.begin) / SECOND
-    counts = f"{found.packets:,} packets, {found.segments:,} TCP segments, {len(made):,} connections, {span:.3f} s"
+    many = "1 connection" if len(made) == 1 else f"{len(made):,} connections"
+    counts = f"{found.packets:,} packets, {found.segments:,} TCP segments, {many}, {span:.3f} s"
     yield visible(f"{capture.path}: {counts}")
     if found.unread:
         yield f"  {found.unread:,} packets are no IP, or were cut too short"
@@ -52,13 +57,12 @@ def details(one: Connection) -> Iterator[str]:
     through = f"; seen through {', '.join(one.flow.through)}" if one.flow.through else ""
     whose = f"the driver's side is {one.names[driver]} ({one.driver_by})"
     yield f"         opened by the {one.side(story.opener)} ({sure}); {whose}{through}"
-    for number, named in enumerate(_grouped(ending.named)[:6]):
-        yield f"         {'ending' if not number else 'or'}: {named}"
-    yield from (f"         before: {named}" for named in _grouped(ending.way))
+    yield from _grouped(ending.named, "ended")
+    yield from _grouped(ending.way, "before")
     for end, origin in zip(story.ends, ending.origins, strict=True):
         yield f"         {_end(one, end)}"
         if origin.word != OWN:
-            yield f"             {origin.word}: {'; '.join(origin.signs)}"
+            yield from _wrapped(f"   {origin.word}: ", "; ".join(origin.signs))
     for side in (driver, peer):
         if told := _half(story.halves[side], story.unacked(side)):
             yield f"         {one.side(side)}: {told}"
@@ -67,17 +71,25 @@ def details(one: Connection) -> Iterator[str]:
     yield from (f"         the capture cannot tell {text}" for text in ending.unknown)
 
 
-def _grouped(named: tuple[Named, ...]) -> list[str]:
-    """Endings that the same facts speak for, in one line."""
+def _grouped(named: tuple[Named, ...], word: str) -> Iterator[str]:
+    """Endings with what speaks for them and against; those that the same facts speak for stand together."""
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Named]] = {}
     for one in named:
         groups.setdefault((one.why, one.against), []).append(one)
-    lines: list[str] = []
     for (why, against), members in groups.items():
-        names = "; ".join(f"{m.number} {m.text}" if m.number else m.text for m in members)
-        reasons = f"; against it: {'; '.join(against)}" if against else ""
-        lines.append(f"{names} (for it: {'; '.join(why)}{reasons})" if members[0].number else names)
-    return lines
+        names = "; ".join(f"{one.number} {one.text}" if one.number else one.text for one in members)
+        yield from _wrapped(f"{word}: ", names)
+        if members[0].number:
+            yield from _wrapped("   for it: ", "; ".join(why))
+        if against:
+            yield from _wrapped("   against it: ", "; ".join(against))
+        word = "or" if word in ("ended", "or") else "and"
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """A text in lines of a page's width, its label before it."""
+    first = f"         {label}"
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False)
 
 
 def _end(one: Connection, end: End) -> str:
