@@ -16,7 +16,7 @@ from wsklab.orchestrator.field.endings import Ending, Named, ending
 from wsklab.orchestrator.field.flows import Flow, Flows, Unreachable, options_of
 from wsklab.orchestrator.field.history import follow
 from wsklab.orchestrator.field.segments import RECORD, REVERSED, Segment, unpacked
-from wsklab.orchestrator.field.story import SECOND, History, split
+from wsklab.orchestrator.field.story import SECOND, History, ordered, split
 
 WINDOWS_TTL = range(97, 129)
 """What is left of Windows' 128 after at most 31 hops."""
@@ -94,12 +94,16 @@ def connections(found: Flows, driver: str | None = None, first: int = 1, file: i
     wanted = None if driver is None else _canonical(driver)
     made: list[Connection] = []
     for flow in found.flows:
-        at = 0
-        for segments in split(list(unpacked([flow.records]))):
+        captured, at = list(unpacked([flow.records])), 0
+        whole, stepped = ordered(captured)
+        if whole is not captured:
+            flow.records = bytearray().join(RECORD.pack(*segment) for segment in whole)
+        for segments in split(whole):
             if len(made) >= MOST_CONNECTIONS:
                 found.notes.add(f"Only the first {MOST_CONNECTIONS:,} connections were looked at.")
                 break
             made.append(_connection(found, flow, segments, at, wanted, file))
+            made[-1].story.stepped = stepped
             at += len(segments)
     made.sort(key=lambda one: one.story.first_frame)
     for number, one in enumerate(made, first):

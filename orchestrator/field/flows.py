@@ -86,7 +86,7 @@ class Flows:
 
 def read(packets: Iterable[Packet], notes: Notes) -> Flows:
     """Sort packets into flows."""
-    reader = _Reader(Flows(notes))
+    reader = Reader(Flows(notes))
     for number, packet in enumerate(packets, 1):
         reader.packet(number, packet)
     found = reader.found
@@ -99,7 +99,7 @@ def read(packets: Iterable[Packet], notes: Notes) -> Flows:
     return found
 
 
-class _Reader:
+class Reader:
     """The loop's state. One call for each packet: what it does is kept short."""
 
     def __init__(self, found: Flows) -> None:
@@ -172,7 +172,7 @@ class _Reader:
                     size = (data[body + 1] + 2) * 4 if protocol == AUTHENTICATION else (data[body + 1] + 1) * 8
                     protocol, body = data[body], body + size
         if protocol == 6:
-            self._tcp(number, time, data, addresses, body, end, (ident, ttl, marks, lane), through)
+            self.tcp(number, time, data, addresses, body, end, (ident, ttl, marks, lane), through)
         elif protocol in (1, 58):
             self._icmp(number, time, data, addresses, body, protocol)
         else:
@@ -180,7 +180,7 @@ class _Reader:
             if inner >= 0:
                 self._ip(number, time, data, inner, layers, marks | INSIDE, lane)
 
-    def _tcp(
+    def tcp(
         self,
         number: int,
         time: int,

@@ -15,6 +15,8 @@ def limits(story: History, driver: int) -> Iterator[str]:
     syn, _, _ = story.opened
     if not syn:
         yield "who opened it, window scale and options: the handshake was not captured"
+    if story.stepped:
+        yield "how long something took: the capture's clock went back in between"
     for side, name in ((driver, "driver's"), (1 - driver, "peer's")):
         half = story.halves[side]
         if not half.segments:

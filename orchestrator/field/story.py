@@ -94,6 +94,7 @@ class History:
     established: int = 0  # time of the handshake's end
     odd_syns: list[Segment] = field(default_factory=list)
     syns: int = 0
+    stepped: bool = False  # a clock of the capture went back
     driver_lane: int | None = None  # the lab's own recording: this side is the target
     shifts: tuple[int | None, int | None] = (None, None)
     made: list[Segment] = field(default_factory=list)  # the lab's own recording: made by the wire
@@ -126,6 +127,24 @@ def split(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         current.append(segment)
     if current:
         yield current
+
+
+def ordered(segments: list[Segment]) -> tuple[list[Segment], bool]:
+    """Bring segments into the order of time, and say whether a clock went back instead.
+
+    Queues of a card and merged files disorder directions and interfaces against each other. Within one direction of one
+    interface the file's order is the order of the wire: there a time that goes back is a clock's.
+    """
+    last: dict[tuple[int, int], int] = {}
+    before, disorder = segments[0].time, False
+    for segment in segments:
+        key = (segment.marks & REVERSED, segment.lane)
+        if segment.time < last.get(key, segment.time):
+            return segments, True
+        last[key] = segment.time
+        disorder = disorder or segment.time < before
+        before = segment.time
+    return (sorted(segments, key=lambda s: s.time) if disorder else segments), False
 
 
 def opening(segments: Sequence[Segment]) -> tuple[int, tuple[bool, bool, bool]]:

@@ -19,6 +19,7 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field import captures, connections, flows
 from wsklab.orchestrator.field.captures import Notes
 from wsklab.orchestrator.field.flows import Flows
+from wsklab.orchestrator.field.headers import headers
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
 
 Packets = list[tuple[int, bytes]]
@@ -154,6 +155,27 @@ def test_a_second_section_begins_anew_and_odd_blocks_are_passed_over() -> None:
     assert shape(read(data)) == WANTED
 
 
+def test_interfaces_that_are_out_of_order_are_put_into_it() -> None:
+    data, both = section() + interface(101, 9) + interface(101, 9), list(enumerate(talk().packets()))
+    senders = [segment.sender for segment in talk().segments]
+    for wanted in ("peer", "driver"):  # all of one interface, then all of the other
+        for number, (time, packet) in both:
+            if senders[number] == wanted:
+                data += enhanced(int(wanted == "peer"), time, packet)
+    (one,) = connections.connections(read(data))
+    assert [half.payload for half in one.story.halves] == [20, 10]
+    assert [half.missing for half in one.story.halves] == [0, 0]
+    assert one.story.opened == (True, True, True)
+    assert not one.story.stepped
+
+
+def test_a_clock_that_goes_back_is_said_to() -> None:
+    packets = [(time - (SECOND if number > 4 else 0), ethernet(p)) for number, (time, p) in enumerate(talk().packets())]
+    (one,) = connections.connections(read(pcap(packets)))
+    assert [end.word for end in one.story.ends] == ["rst"]
+    assert any("clock went back" in text for text in one.ending.unknown)
+
+
 def test_simple_packets_have_no_time_and_are_said_to_have_none() -> None:
     data = section() + interface()
     for _, packet in talk().packets():
@@ -247,3 +269,15 @@ def test_mutated_captures_give_a_result_or_a_sentence() -> None:
     outcomes = {outcome(mutated(random.Random(seed))) for seed in range(1500)}
     assert "read" in outcomes
     assert len(outcomes) > 1, "no mutation was refused: they change too little"
+
+
+def test_the_headers_of_one_connection_can_be_read_again(tmp_path: Path) -> None:
+    other = Talk(port=40001).handshake()
+    path = tmp_path / "two.pcap"
+    both = [(time, ethernet(packet)) for said in (talk(), other) for time, packet in said.packets()]
+    path.write_bytes(pcap(sorted(both)))
+    first = connections.read(path).connections[0]
+    found = headers(path, first)
+    assert set(found) == {segment.frame for segment in first.segments()}
+    assert all(len(header) == (header[12] >> 4) * 4 for header in found.values())
+    assert found[first.story.first_frame].startswith((40000).to_bytes(2, "big") + (7000).to_bytes(2, "big"))
