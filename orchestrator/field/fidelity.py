@@ -57,10 +57,12 @@ class Fidelity:
 
 def compare(captured: Connection, run: Connection) -> Fidelity:
     """Set a run's connection beside the captured one."""
-    ours, theirs = _without_tidying(turns(captured), turns(run))
+    ours, theirs = _without_tidying(_until_reset(turns(captured)), _until_reset(turns(run)))
     endings = _ratio(_ends(ours), _ends(theirs))
     points = _ratio(_points(ours), _points(theirs))
-    sent = _bytes(ours, theirs)
+    sent = _bytes(
+        ours, theirs, [driver for driver in (True, False) if _cut_off(captured, driver) and _cut_off(run, driver)]
+    )
     rows = tuple(_rows(_events(ours), _events(theirs)))
     return Fidelity(round(_ENDING * endings + _POINTS * points + _BYTES * sent, 3), endings, points, sent, rows)
 
@@ -69,6 +71,22 @@ def best(captured: Connection, runs: Sequence[Connection]) -> tuple[Connection, 
     """The connection of a run's recording that is nearest to the captured one."""
     compared = [(run, compare(captured, run)) for run in runs]
     return max(compared, key=lambda pair: pair[1].number, default=None)
+
+
+def _until_reset(found: list[Turn]) -> list[Turn]:
+    """The story ends with the RST that the driver's side took: what follows reaches a dead socket."""
+    for number, turn in enumerate(found, 1):
+        end = turn.end
+        if turn.kind == "rst" and not turn.driver and end is not None and end.arrived and not end.offset:
+            return found[:number]
+    return found
+
+
+def _cut_off(one: Connection, driver: bool) -> bool:
+    """Whether a window or an RST stopped one side in the middle: how far it came is chance."""
+    side = one.driver if driver else 1 - one.driver
+    resets = (end for end in one.story.ends if end.word == "rst")
+    return bool(one.story.halves[side].filled_windows) or any(end.unacked[side] for end in resets)
 
 
 def _without_tidying(captured: list[Turn], run: list[Turn]) -> tuple[list[Turn], list[Turn]]:
@@ -111,11 +129,12 @@ def _points(found: Sequence[Turn]) -> list[tuple[object, ...]]:
     return points
 
 
-def _bytes(ours: Sequence[Turn], theirs: Sequence[Turn]) -> float:
+def _bytes(ours: Sequence[Turn], theirs: Sequence[Turn], by_chance: Sequence[bool]) -> float:
     parts: list[float] = []
     for driver in (True, False):
         first, second = (sum(t.length for t in found if t.driver == driver) for found in (ours, theirs))
-        parts.append(1.0 if first == second else min(first, second) / max(first, second))
+        alike = first == second or (driver in by_chance and first and second)
+        parts.append(1.0 if alike else min(first, second) / max(first, second))
     return sum(parts) / 2
 
 

@@ -207,7 +207,9 @@ class Maker:
             if self._to_be_told():
                 plan.add("driver: {await: disconnect}")
                 self.told = True
-            plan.add("driver: close", f"{why}, or later: the socket's end")
+            plan.add("driver: close", why)
+            if plan.peer[-1:] == ["fin"]:  # after an RST there is nothing left to abort
+                plan.driver.append("rst")
             return
         if self.peer_ended and self._to_be_told():
             plan.add("driver: {await: disconnect}")
