@@ -40,8 +40,9 @@ def scenario(one: Connection, name: str, ending: str | None = None, real_time: b
     width = min(max(len(step) for step, _ in plan.steps), 70)
     lines += [f"  - {step:{width}}  # {why}" if why else f"  - {step}" for step, why in plan.steps]
     lines.append("expect:")
-    peer = "" if plan.faulty else f"peer: {_words(plan.peer)}, "
-    lines.append(f"  wire: {{{peer}driver: {_words(plan.driver)}}}")
+    peer = "" if plan.faulty else f"peer: {_words(plan.peer)}"
+    driver = "" if plan.undocumented else f"driver: {_words(plan.driver)}"
+    lines.append(f"  wire: {{{', '.join(part for part in (peer, driver) if part)}}}")
     lines.append(f"  disconnect: [{', '.join(plan.calls)}]")
     return "\n".join(lines) + "\n"
 

@@ -74,12 +74,16 @@ def best(captured: Connection, runs: Sequence[Connection]) -> tuple[Connection, 
 
 
 def _until_reset(found: list[Turn]) -> list[Turn]:
-    """The story ends with the RST that the driver's side took: what follows reaches a dead socket."""
-    for number, turn in enumerate(found, 1):
+    """The story ends with the RST that the driver's side took, or sent: what follows reaches a dead socket."""
+    kept: list[Turn] = []
+    for turn in found:
         end = turn.end
+        dead = any(t.kind == "rst" and t.driver == turn.driver and t.end and t.end.arrived for t in kept)
+        if not (turn.kind == "rst" and end is not None and end.bare and dead and not end.offset):
+            kept.append(turn)
         if turn.kind == "rst" and not turn.driver and end is not None and end.arrived and not end.offset:
-            return found[:number]
-    return found
+            break
+    return kept
 
 
 def _cut_off(one: Connection, driver: bool) -> bool:

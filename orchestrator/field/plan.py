@@ -14,6 +14,7 @@ class Plan:
     driver: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    undocumented: bool = False  # what the driver's side does is not said by any document, so that it is not judged
     faulty: bool = False  # the wire spoils what the peer sends, so that it is not judged by it
 
     def add(self, step: str, why: str = "") -> None:
