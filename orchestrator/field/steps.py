@@ -8,12 +8,16 @@ from __future__ import annotations
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.course import PAUSE, Turn, acknowledged, turns
-from wsklab.orchestrator.field.plan import Plan
+from wsklab.orchestrator.field.plan import Plan, not_opened
 from wsklab.orchestrator.field.resets import FOREIGN
 from wsklab.orchestrator.field.story import SECOND, End
 
 MOST_STEPS = 200
 MOST_BYTES = 16 << 20
+MOST_RECEIVES = 64
+FITS = 30_000
+"""Bytes that the other side takes without reading."""
+
 LONGEST_PAUSE = 2.0
 """Seconds of a pause that is kept without `--real-time`: shorter than any time-out that ends a connection."""
 
@@ -38,7 +42,7 @@ class Maker:
         """Make all steps."""
         plan = self.plan_
         if self.number in ("C21", "C22", "C23", "C28"):
-            self._not_opened()
+            not_opened(plan, self.number, self.frame)
             return plan
         self._before()
         self._open()
@@ -64,20 +68,6 @@ class Maker:
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
-    def _not_opened(self) -> None:
-        plan, frames = self.plan_, f"frame {self.frame}: SYN"
-        if self.number == "C21":
-            plan.add("driver: {connect: closed-port, expect: failure}", f"{frames}, answered by RST")
-            plan.peer = ["rst"]
-        elif self.number == "C23":
-            plan.add("wire: {icmp: {code: host, to: driver, answer: syn}}", "ICMP unreachable")
-            plan.add("driver: {connect: {to: peer, accept: false}, expect: failure, within: 60}", frames)
-        else:
-            plan.add("wire: {drop: {from: driver, segment: syn, count: every}}", f"{frames}, sent again and again")
-            plan.add("driver: {connect: {to: peer, accept: false, wait: false}}", frames)
-            plan.add("wire: {await: {from: driver, segment: syn}}")
-            plan.add("driver: {close: {}, expect: success}", "not in the capture: the driver gives up")
-
     def _before(self) -> None:
         if self.number == "C18":
             self.plan_.add("peer: {sysctl: {name: net.ipv4.tcp_fin_timeout, value: 1}}", "FIN_WAIT_2 is over sooner")
@@ -97,8 +87,13 @@ class Maker:
             plan.add("driver: accept")
         plan.add("driver: {enable: [disconnect]}")
         if self.number not in ("C47", "C48"):
-            pieces = sum(-(-turn.length // 1400) for turn in self.turns if turn.kind == "data" and not turn.driver)
-            plan.add(f"driver: {{receive: {min(1 + pieces, 64)}}}", "pending receives: a capture does not show them")
+            lengths = [turn.length for turn in self.turns if turn.kind == "data" and not turn.driver]
+            pieces = sum(-(-length // 1400) for length in lengths)
+            if pieces >= MOST_RECEIVES:
+                whole = min(sum(lengths), MOST_BYTES)
+                plan.add(f"driver: {{receive: {{length: {whole}, flags: [waitall]}}}}", "all that the peer sends")
+                pieces = 0
+            plan.add(f"driver: {{receive: {1 + pieces}}}", "pending receives: a capture does not show them")
 
     def _prepare(self) -> None:
         plan, number = self.plan_, self.number
@@ -136,10 +131,11 @@ class Maker:
             if not any("fill" in step for step, _ in plan.steps):
                 plan.add("peer: fill", why)
             return
-        if turn.lost:
+        gives_up = self.number == "C45" and (turn.lost > 0 or not acknowledged(self.one, turn))
+        if turn.lost and not gives_up:
             count = f", count: {min(turn.lost, 5)}" if turn.lost > 1 else ""
             plan.add(f"wire: {{drop: {{from: peer, segment: data{count}}}}}", f"sent again {turn.lost} times")
-        if self.number == "C45" and not acknowledged(self.one, turn):
+        if gives_up:
             plan.add("wire: {blackhole: driver}")
             plan.add(f"peer: {{send: {{length: {length}, wait: false}}}}", why)
             plan.add("lab: {wait: 3}", "until it gives up")
@@ -147,7 +143,8 @@ class Maker:
         elif turn.with_fin:
             plan.add(f"peer: {{send: {{length: {length}, cork: true}}}}", f"{why}, with the FIN")
         else:
-            plan.add(f"peer: {{send: {length}}}", why)
+            send = f"{{length: {length}, wait: false}}" if length > FITS else f"{length}"
+            plan.add(f"peer: {{send: {send}}}", why)
             following = rest[0] if rest else None
             if following is None or following.driver or following.gap >= PAUSE:
                 plan.add("lab: settle")
@@ -164,7 +161,10 @@ class Maker:
             count = f", count: {min(turn.lost, 5)}" if turn.lost > 1 else ""
             plan.add(f"wire: {{drop: {{from: driver, segment: data{count}}}}}", f"sent again {turn.lost} times")
         reset = next((t for t in rest if t.kind == "rst" and not t.driver), None)
-        if not data_left and number in ("C33", "C32", "C41") and reset is not None:
+        if not data_left and number in ("C43", "C45") and reset is not None:
+            plan.add(f"driver: {{send: {length}, expect: any}}", why)
+            return
+        if not data_left and number in ("C33", "C32", "C41") and reset is not None and not after:
             cause = "wire: {firewall: {to: driver}}" if number == "C41" else "peer: vanish"
             plan.add(cause, "it shows in the answer to what follows")
             plan.add(f"driver: {{send: {length}, expect: any}}", why)
@@ -179,9 +179,18 @@ class Maker:
                 plan.add("peer: freeze", "the peer does not read")
             plan.add("driver: {send: {length: 8000000, wait: false}}", f"{why}: more than the peer's window takes")
             self.unread += length
+            if number == "C49":
+                plan.add("peer: {await: readable}", "the peer does not read it")
+            return
+        if number == "C51" and not data_left:
+            plan.add(f"driver: {{send: {{length: {max(length, 1 << 22)}, wait: false}}}}", f"{why}, and more to come")
+            plan.add("peer: {await: readable}")
             return
         outcome = ", expect: any" if after or not acked else ""
-        plan.add(f"driver: {{send: {length}{outcome}}}", why)
+        if length > FITS and not outcome:  # it is done when the peer has read it
+            plan.add(f"driver: {{send: {{length: {length}, wait: false}}}}", why)
+        else:
+            plan.add(f"driver: {{send: {length}{outcome}}}", why)
         if after:
             shut = any("shutdown: write" in step for step, _ in plan.steps)
             if shut and acked:
@@ -208,7 +217,7 @@ class Maker:
                 plan.add("driver: {await: disconnect}")
                 self.told = True
             plan.add("driver: close", why)
-            if plan.peer[-1:] == ["fin"]:  # after an RST there is nothing left to abort
+            if plan.faulty or plan.peer[-1:] == ["fin"]:  # after an RST there is nothing left to abort
                 plan.driver.append("rst")
             return
         if self.peer_ended and self._to_be_told():
@@ -303,6 +312,8 @@ class Maker:
             plan.add("peer: close", why)
         if number == "C47":
             plan.add("lab: settle")
+            if end.acked:
+                plan.add("driver: {receive: {count: 64, length: 65536}}", "the driver reads at last")
         plan.peer.append("fin")
         if number == "C46":
             plan.add("lab: {wait: 1}", f"sent {end.copies + 1} times, not answered")
@@ -313,6 +324,8 @@ class Maker:
     def _peer_rst(self, end: End, why: str) -> None:
         plan, number = self.plan_, self.number
         if self.peer_ended and number != "C16":  # it answers the driver, as the peer's stack will
+            if plan.faulty and not plan.calls:  # the first one did not arrive
+                plan.calls.append("{abortive: set}")
             if "rst" not in plan.peer:
                 plan.peer.append("rst")
                 plan.calls.append("{abortive: set, optional: true}")
@@ -325,7 +338,7 @@ class Maker:
             plan.add("wire: {blackhole: driver}", "the driver's answers are lost")
             plan.add("driver: {await: disconnect, within: 30}", why)
             self.told = True
-        elif number in ("C33", "C32", "C41", "C43", "C45"):
+        elif number in ("C33", "C32", "C41", "C43", "C45") and end.bare:
             pass  # it answers the driver's segment
         elif number == "C24":
             plan.add("lab: settle")
