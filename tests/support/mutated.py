@@ -1,4 +1,7 @@
-"""Captures that are broken on purpose, by seed: `python -m support.mutated 100000` tries that many."""
+"""Captures that are broken on purpose, by seed.
+
+In `tests/`, `python -m support.mutated 100000` tries that many; a second number is the first seed.
+"""
 
 from __future__ import annotations
 
@@ -91,11 +94,11 @@ def outcome(data: bytes) -> str:
     return "read"
 
 
-def main(count: int) -> None:
-    """Try `count` captures, and say what came of them."""
+def main(count: int, first: int = 0) -> None:
+    """Try `count` captures from seed `first` on, and say what came of them."""
     began, seen = time.monotonic(), dict[str, int]()
     longest = (0.0, 0)
-    for seed in range(count):
+    for seed in range(first, first + count):
         data, before = mutated(random.Random(seed)), time.monotonic()
         try:
             word = outcome(data)
@@ -112,4 +115,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main(*map(int, sys.argv[1:] or ["1000"]))
