@@ -8,7 +8,6 @@ import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -108,9 +107,8 @@ def read_all(files: tuple[Path, ...], driver_at: str | None) -> list[Capture]:
 def print_json(
     captures: list[Capture], shown: list[Connection], pairs: list[pairing.Pair], wrong: list[tuple[int, str]]
 ) -> None:
-    """Print everything for a program."""
-    document: dict[str, Any] = {
-        "captures": [],
+    """Print everything for a program, one connection after the other: there may be a hundred thousand."""
+    rest = {
         "pairs": [
             {
                 "connections": [p.first.number, p.second.number],
@@ -124,11 +122,16 @@ def print_json(
         "contradictions": [{"connection": number or None, "text": text} for number, text in wrong],
     }
     numbers = {one.number for one in shown}
-    for capture in captures:
-        found = table.document(capture)
-        found["connections"] = [one for one in found["connections"] if one["number"] in numbers]
-        document["captures"].append(found)
-    click.echo(json.dumps(document, indent=1))
+    click.echo('{"captures": [')
+    for place, capture in enumerate(captures):
+        click.echo(f'{"," if place else ""}{json.dumps(table.document(capture))[:-1]}, "connections": [')
+        begun = False
+        for one in capture.connections:
+            if one.number in numbers:
+                click.echo(f"{',' if begun else ''}{json.dumps(table.connection_document(one))}")
+                begun = True
+        click.echo("]}")
+    click.echo(f"],\n{json.dumps(rest, indent=1)[1:]}")
 
 
 def print_table(
@@ -139,14 +142,11 @@ def print_table(
     segments: bool,
 ) -> None:
     """Print everything for people; `segments`: also those of the connections shown."""
+    numbers = {one.number for one in shown}
     for capture in captures:
         for line in table.file_lines(capture):
             click.echo(line)
-        own = (
-            [one for one in shown if one in capture.connections]
-            if len(shown) < 3
-            else [one for one in capture.connections if segments is False]
-        )
+        own = [one for one in capture.connections if one.number in numbers]
         if own:
             click.echo(f"\n{table.HEAD}")
         for one in own:

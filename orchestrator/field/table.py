@@ -153,7 +153,7 @@ def _segment(one: Connection, segment: Segment, base: list[int | None]) -> str:
 
 
 def document(capture: Capture) -> dict[str, Any]:
-    """A file and its connections for a program."""
+    """A file for a program, without its connections."""
     found = capture.flows
     return {
         "file": str(capture.path),
@@ -162,7 +162,6 @@ def document(capture: Capture) -> dict[str, Any]:
         "unread": found.unread,
         "lost_by_the_capture": found.notes.dropped,
         "notes": found.notes.texts,
-        "connections": [connection_document(one) for one in capture.connections],
     }
 
 
