@@ -5,7 +5,8 @@ Nothing is run: flags that do not fit the segments are a finding as they stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,23 +128,54 @@ def beside(told: Sequence[Told], connections: Sequence[Connection]) -> list[Side
             sides.append(open_now[one.conn])
         open_now[one.conn].lines.append(one)
     sides = [side for side in sides if side.of("open") or side.of("disc")]
-    waiting = list(connections)
+    finder = _Finder(connections)
     for side in sides:
-        ports = {
-            value
-            for one in side.of("open")
-            for key, value in one.data.items()
-            if key in ("port", "lport", "rport") and isinstance(value, int)
-        }
-        matches = [c for c in waiting if ports and ports <= {int(name.rpartition(":")[2]) for name in c.names}]
-        if matches:
-            side.connection = matches[0]
-            waiting.remove(matches[0])
-    rest = [c for c in waiting if c.story.opened[1] or not c.story.opened[0]]
+        side.connection = finder.by_ports(_ports(side))
     for side in sides:
-        if side.connection is None and rest:
-            side.connection = rest.pop(0)
+        side.connection = side.connection or finder.next()
     return sides
+
+
+def _ports(side: Side) -> set[int]:
+    """The ports that the line of its opening names."""
+    named = ((key, value) for one in side.of("open") for key, value in one.data.items())
+    return {value for key, value in named if key in ("port", "lport", "rport") and isinstance(value, int)}
+
+
+class _Finder:
+    """Connections of the wire, each given away once."""
+
+    def __init__(self, connections: Sequence[Connection]) -> None:
+        self.given: set[int] = set()  # their identities
+        self.at: dict[int, deque[Connection]] = {}
+        for one in connections:
+            for port in _ports_of(one):
+                self.at.setdefault(port, deque()).append(one)
+        self.rest = iter([c for c in connections if c.story.opened[1] or not c.story.opened[0]])
+
+    def by_ports(self, ports: set[int]) -> Connection | None:
+        """The first one that has all of these ports."""
+        if not ports:
+            return None
+        fewest = min((self.at.get(port, deque()) for port in ports), key=len)
+        while fewest and id(fewest[0]) in self.given:
+            fewest.popleft()
+        return self._give(one for one in fewest if ports <= _ports_of(one))
+
+    def next(self) -> Connection | None:
+        """The next one that was established, or was under way when the capture began."""
+        return self._give(self.rest)
+
+    def _give(self, candidates: Iterable[Connection]) -> Connection | None:
+        for one in candidates:
+            if id(one) not in self.given:
+                self.given.add(id(one))
+                return one
+        return None
+
+
+def _ports_of(one: Connection) -> set[int]:
+    return {int(name.rpartition(":")[2]) for name in one.names}
 
 
 def contradictions(sides: Sequence[Side], connections: Sequence[Connection]) -> Iterator[tuple[int, str]]:
