@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,21 @@ def history_command(history: str | None, rows: int, as_json: bool) -> None:
     from wsklab.orchestrator.commands import bench_history
 
     bench_history.run(history, rows, as_json)
+
+
+@command.command("captures")
+@click.option("--packets", default=1_000_000, show_default=True, type=click.IntRange(1, 5_000_000), metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def captures_command(packets: int, as_json: bool) -> None:
+    """How long `wsklab repro list` takes for a capture of N packets, and how much memory."""
+    from wsklab.orchestrator.field import speed
+
+    with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as folder:
+        path = Path(folder) / "made.pcap"
+        speed.make(path, packets)
+        done = speed.measure(path)
+    if as_json:
+        click.echo(json.dumps(vars(done), indent=1))
+        return
+    click.echo(f"{done.packets:,} packets of {done.connections:,} connections: {done.seconds:.1f} s, of them")
+    click.echo(f"{done.cpu_seconds:.1f} s of a processor, {done.peak_mib:.0f} MiB")

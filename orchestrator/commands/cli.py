@@ -19,6 +19,7 @@ COMMANDS = {
     "judge": "judge:command",
     "mutate": "mutate:command",
     "report": "results:report_command",
+    "repro": "repro:command",
     "results": "results:results_command",
     "run": "run:command",
     "scenario": "scenario:command",

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from support.command import Finished, deaths_of, pids_of, processes_of, read_until, run, send, start, wsklab
 
+from wsklab.drivers.profile import load_profile
+from wsklab.orchestrator.field import again, debugtext, fidelity
+from wsklab.orchestrator.field.connections import read
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
@@ -71,6 +74,51 @@ def test_tshark_reads_the_same_endings_from_the_recordings(suite: Finished) -> N
             assert len(lines) >= 2, name
             assert len(lines[0].partition(".")[2]) == 9, "nanoseconds"
             assert lines[1] == "peer"
+
+
+NO_TRACE = {"C38"}
+"""Endings that leave nothing on the wire once the address is back."""
+
+
+def test_the_endings_of_the_recordings_are_named(suite: Finished) -> None:
+    wrong = {}
+    for entry in suite.results["scenarios"]:
+        folder = suite.folder / entry["evidence"]
+        if not (folder / "scenario.yaml").exists():
+            continue
+        wanted = {number for number in load(folder / "scenario.yaml").covers if number.startswith("C")}
+        seen = read(folder / "wire.pcapng").connections
+        named = {one.number for c in seen for one in (*c.ending.named, *c.ending.way)}
+        if missing := wanted - NO_TRACE - named:
+            wrong[entry["name"]] = missing, named
+    assert wrong == {}
+
+
+def test_a_right_drivers_log_contradicts_no_recording(suite: Finished) -> None:
+    profile, found = load_profile("wsklab"), {}
+    for entry in suite.results["scenarios"]:
+        folder = suite.folder / entry["evidence"]
+        if (folder / "debug.txt").exists() and (folder / "wire.pcapng").exists() and entry["name"] != "driver-unload":
+            seen = read(folder / "wire.pcapng").connections
+            told = debugtext.read_log(folder / "debug.txt", profile)
+            if texts := [text for _, text in debugtext.contradictions(debugtext.beside(told, seen), seen)]:
+                found[entry["name"]] = texts
+    assert found == {}
+
+
+AGAIN = ["close-graceful", "linger-zero", "unread-then-close", "send-after-close", "driver-closes-first", "forged-fin"]
+
+
+def test_a_recording_is_made_again(suite: Finished, tmp_path: Path) -> None:
+    captured = {}
+    for name in AGAIN:
+        (captured[name],) = read(suite.folder / suite.scenario(name)["evidence"] / "wire.pcapng").connections
+        (tmp_path / f"{name}.yaml").write_text(again.scenario(captured[name], name))
+    done = run(tmp_path / "run", *(str(tmp_path / f"{name}.yaml") for name in AGAIN))
+    for name in AGAIN:
+        made = fidelity.best(captured[name], read(done.folder / "evidence" / name / "wire.pcapng").connections)
+        assert made is not None, done.stdout
+        assert made[1].number == 1.0, (name, made[1].rows)
 
 
 def test_the_stand_in_never_claims_to_be_windows(suite: Finished) -> None:

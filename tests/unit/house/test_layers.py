@@ -33,6 +33,7 @@ ROOMS = (
     "history",
     "mutation",
     "trials",
+    "field",
     "commands",
     "__main__",
 )

@@ -1,0 +1,250 @@
+"""`wsklab repro`: what a capture from the field shows, and the scenario that makes it again."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+
+import click
+
+from wsklab.common.text import visible
+from wsklab.drivers.profile import load_profile
+from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.field import again, debugtext, fidelity, pairing, table
+from wsklab.orchestrator.field.connections import Capture, Connection, read
+from wsklab.orchestrator.field.story import MS
+from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
+from wsklab.orchestrator.scenario import yaml_source
+from wsklab.orchestrator.scenario.scenario import Scenario
+
+
+class OneOrMore(click.Group):
+    """`wsklab repro FILE` is `wsklab repro make FILE`: a word that is no command is a file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command's word before a file."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+DRIVER_AT = click.option(
+    "--driver-at",
+    metavar="ADDRESS",
+    help="The address of the driver's machine. Without it: the side with Windows' TTL, else the one that opened.",
+)
+CONNECTION = click.option("--connection", type=click.IntRange(1), metavar="N", help="One connection of the table.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("repro", cls=OneOrMore)
+def command() -> None:
+    """Captures from the field: list their connections and endings, make one of them again.
+
+    `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario.
+    """
+
+
+@command.command("list")
+@FILES
+@DRIVER_AT
+@CONNECTION
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="The driver's debug text.")
+@click.option("--driver", metavar="PROFILE", help="The driver's profile, whose patterns read the log.")
+@click.option(
+    "--expect", metavar="REPORT", help="What the driver is said to have told: 'abortive: set', 'clear', 'none'."
+)
+@AS_JSON
+def list_command(
+    files: tuple[Path, ...],
+    driver_at: str | None,
+    connection: int | None,
+    log: Path | None,
+    driver: str | None,
+    expect: str | None,
+    as_json: bool,
+) -> None:
+    """Print all TCP connections of captures (pcap, pcapng, also gzipped): who opened them, how they ended, and why.
+
+    With a log, or a report, contradictions to the wire are named. Exit codes: 0 none; 1 some; 2 a file cannot be read.
+    """
+    if (log is None) != (driver is None):
+        raise UsageError("--log and --driver go together: the profile's patterns say what the log's lines mean.")
+    report = None if expect is None else debugtext.expected(expect)
+    profile = None if driver is None else load_profile(driver)
+    captures = read_all(files, driver_at)
+    shown = [one for capture in captures for one in capture.connections if connection in (None, one.number)]
+    if connection is not None and not shown:
+        raise UsageError(f"there is no connection {connection}; `wsklab repro list` without it prints all.")
+    wrong: list[tuple[int, str]] = []
+    if log is not None and profile is not None:
+        sides = debugtext.beside(debugtext.read_log(log, profile), shown)
+        wrong += debugtext.contradictions(sides, shown)
+    if expect is not None:
+        wrong += [(one.number, text) for one in shown if (text := debugtext.against(one, report)) is not None]
+    pairs = [pair for a, b in combinations(captures, 2) for pair in pairing.pairs(a.connections, b.connections)]
+    if as_json:
+        print_json(captures, shown, pairs, wrong)
+    else:
+        print_table(captures, shown, pairs, wrong, connection is not None)
+    sys.exit(SOME_FAIL if wrong else ALL_PASS)
+
+
+def read_all(files: tuple[Path, ...], driver_at: str | None) -> list[Capture]:
+    """Read captures; their connections are numbered through. Raises UsageError."""
+    captures: list[Capture] = []
+    for number, path in enumerate(files):
+        first = 1 + sum(len(capture.connections) for capture in captures)
+        captures.append(read(path, driver_at, first, number))
+    return captures
+
+
+def print_json(
+    captures: list[Capture], shown: list[Connection], pairs: list[pairing.Pair], wrong: list[tuple[int, str]]
+) -> None:
+    """Print everything for a program, one connection after the other: there may be a hundred thousand."""
+    rest = {
+        "pairs": [
+            {
+                "connections": [p.first.number, p.second.number],
+                "matched": p.matched,
+                "clock_offset_ns": p.offset,
+                "delay_ns": p.delay,
+                "only_in_one": list(p.only),
+            }
+            for p in pairs
+        ],
+        "contradictions": [{"connection": number or None, "text": text} for number, text in wrong],
+    }
+    numbers = {one.number for one in shown}
+    click.echo('{"captures": [')
+    for place, capture in enumerate(captures):
+        click.echo(f'{"," if place else ""}{json.dumps(table.document(capture))[:-1]}, "connections": [')
+        begun = False
+        for one in capture.connections:
+            if one.number in numbers:
+                click.echo(f"{',' if begun else ''}{json.dumps(table.connection_document(one))}")
+                begun = True
+        click.echo("]}")
+    click.echo(f"],\n{json.dumps(rest, indent=1)[1:]}")
+
+
+def print_table(
+    captures: list[Capture],
+    shown: list[Connection],
+    pairs: list[pairing.Pair],
+    wrong: list[tuple[int, str]],
+    segments: bool,
+) -> None:
+    """Print everything for people; `segments`: also those of the connections shown."""
+    numbers = {one.number for one in shown}
+    for capture in captures:
+        for line in table.file_lines(capture):
+            click.echo(line)
+        own = [one for one in capture.connections if one.number in numbers]
+        if own:
+            click.echo(f"\n{table.HEAD}")
+        for one in own:
+            lines = table.details(one) if len(shown) <= table.DETAILED else [table.row(one)]
+            for line in lines:
+                click.echo(visible(line))
+            for line in table.segment_lines(one) if segments else ():
+                click.echo(line)
+        click.echo()
+    for pair in pairs:
+        clocks = ""
+        if pair.offset is not None and pair.delay is not None:
+            clocks = f"; the second clock is {pair.offset / MS:+.3f} ms ahead, the way takes {pair.delay / MS:.3f} ms"
+        click.echo(f"{pair.first.number} and {pair.second.number} are one connection ({pair.matched} segments){clocks}")
+        for text in pair.only:
+            click.echo(f"    {text}")
+    for number, text in wrong:
+        click.echo(visible(f"contradiction: {f'connection {number}: ' if number else ''}{text}"))
+
+
+@command.command("make")
+@FILES
+@DRIVER_AT
+@CONNECTION
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="NEW.yaml", help="The scenario's file.")
+@click.option("--ending", metavar="C05", help="Which of the endings that fit is made; without it, the first one.")
+@click.option("--peer", type=click.Choice(["program"]), default="program", help="Who plays the peer: its program.")
+@click.option("--real-time", is_flag=True, help="Keep the capture's pauses, not only those that matter.")
+def make_command(
+    files: tuple[Path, ...],
+    driver_at: str | None,
+    connection: int | None,
+    out: Path,
+    ending: str | None,
+    peer: str,
+    real_time: bool,
+) -> None:
+    """Write a scenario that makes one connection of a capture again; `wsklab run NEW.yaml` runs it."""
+    one = chosen(read_all(files, driver_at), connection)
+    name = re.sub("[^a-z0-9]+", "-", out.stem.lower()).strip("-")[:64].strip("-") or "field"
+    text = again.scenario(one, name, ending, real_time, visible(files[one.file].name))
+    yaml_source.parse(text, Scenario, str(out))
+    if out.exists():
+        raise UsageError(f"{out}: exists already; name a new file.")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}.") from None
+    click.echo(f"{out}: {len(text.splitlines())} lines; run it with `wsklab run {out}`, then compare with")
+    click.echo(f"`wsklab repro fidelity {files[one.file]} RUN/evidence/{name} --connection {one.number}`")
+
+
+@command.command("fidelity")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("evidence", type=click.Path(path_type=Path))
+@DRIVER_AT
+@CONNECTION
+@AS_JSON
+def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connection: int | None, as_json: bool) -> None:
+    """Set a run's recording (its evidence folder) beside the capture, with a number and the first difference.
+
+    Exit codes: 0 the same ending, with the same behind it; 1 another one.
+    """
+    one = chosen(read_all((file,), driver_at), connection)
+    recording = evidence / "wire.pcapng" if evidence.is_dir() else evidence
+    found = fidelity.best(one, read(recording).connections)
+    if found is None:
+        raise UsageError(f"{recording}: no TCP connection is in it.")
+    run, result = found
+    if as_json:
+        document = {**asdict(result), "same": result.same, "first_difference": result.first_difference}
+        click.echo(json.dumps({"connection": one.number, "run": run.names, **document}, indent=1))
+    else:
+        width = max([len(row[0]) for row in result.rows] + [20])
+        click.echo(f"   {'capture':{width}}  run")
+        for captured, made, alike in result.rows:
+            click.echo(f"{' ' if alike else '!'}  {captured:{width}}  {made}")
+        click.echo(
+            f"\nfidelity {result.number:.3f} (ending {result.ending:.2f}, points {result.points:.2f}, "
+            f"bytes {result.bytes:.2f})"
+        )
+        word = "the same ending" if result.same else "another ending, hence no reproduction"
+        click.echo(f"{word}{f'; first difference: {result.first_difference}' if result.first_difference else ''}")
+    sys.exit(ALL_PASS if result.same else SOME_FAIL)
+
+
+def chosen(captures: list[Capture], connection: int | None) -> Connection:
+    """The connection that a command is about. Raises UsageError."""
+    every = [one for capture in captures for one in capture.connections]
+    if not every:
+        raise UsageError("no TCP connection is in the capture.")
+    if connection is None:
+        if len(every) > 1:
+            raise UsageError(
+                f"there are {len(every)} connections; choose one with --connection N (`wsklab repro list`)."
+            )
+        return every[0]
+    found = next((one for one in every if one.number == connection), None)
+    if found is None:
+        raise UsageError(f"there is no connection {connection}; `wsklab repro list` prints those there are.")
+    return found

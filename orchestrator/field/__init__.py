@@ -1,0 +1,1 @@
+"""Captures from the field: read, named by their endings, and made into scenarios."""
