@@ -9,9 +9,9 @@ from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
-from wsklab.qemu.wire.frames import ADDRESSES
+from wsklab.qemu.network import MACHINES
 
-TARGET = {"ipv4": ADDRESSES["target"], "ipv6": "fd77::10"}
+TARGET = MACHINES["target"].addresses
 
 FILL = 64 * 1024 * 1024
 """Bytes: more than any window and buffer hold."""

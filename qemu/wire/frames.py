@@ -7,6 +7,8 @@ import socket
 import struct
 from typing import NamedTuple
 
+from wsklab.qemu import network
+
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 FLAGS = {"fin": FIN, "syn": SYN, "rst": RST, "psh": PSH, "ack": ACK, "urg": URG}
 
@@ -14,10 +16,10 @@ SIDES = ("target", "peer")
 OTHER_SIDE = {"target": "peer", "peer": "target"}
 MAX_FRAME = 65536
 
-WIRE_MAC = bytes.fromhex("525400770001")
-WIRE_ADDRESS = "10.77.0.1"
-MACS = {"target": bytes.fromhex("525400770010"), "peer": bytes.fromhex("525400770020")}
-ADDRESSES = {"target": "10.77.0.10", "peer": "10.77.0.20"}
+WIRE_MAC = bytes.fromhex(network.WIRE.mac.replace(":", ""))
+WIRE_ADDRESS = network.WIRE.ipv4
+MACS = {side: bytes.fromhex(host.mac.replace(":", "")) for side, host in network.MACHINES.items()}
+ADDRESSES = {side: host.ipv4 for side, host in network.MACHINES.items()}
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")

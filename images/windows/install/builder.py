@@ -38,7 +38,7 @@ from wsklab.images.windows.media import installation_media
 from wsklab.images.windows.media.catalogue import Version, version
 from wsklab.images.windows.media.disc import write_disc
 from wsklab.images.windows.media.wim import WimImage
-from wsklab.qemu import enlightenments
+from wsklab.qemu import enlightenments, network
 from wsklab.qemu.accel import Choice, qemu_version
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.machine import Machine
@@ -48,8 +48,6 @@ DISK = "64G"
 SPACE = 40 << 30
 """Bytes needed while an image is made: the disk twice."""
 SLOWNESS = {"kvm": 1.0, "tcg": 12.0}
-WIRE_ADDRESSES = ("10.77.0.10/24", "fd77::10/64")
-MANAGEMENT_ADDRESSES = ("10.0.2.15/24",)
 _FILES = ("disk.qcow2", "variables.qcow2", "windows.json")
 
 
@@ -186,8 +184,8 @@ def _settings(work: Work, wanted: Version, image: WimImage, profile: Profile, ss
         password=work.facts["password"],
         ssh_key=work.facts["ssh_key_pub"].strip(),
         nics=(
-            Nic("wire", profile.wire_mac, WIRE_ADDRESSES),
-            Nic("management", profile.management_mac, MANAGEMENT_ADDRESSES),
+            Nic("wire", profile.wire_mac, network.MACHINES["target"].networks),
+            Nic("management", profile.management_mac, (f"{network.MANAGEMENT_ADDRESS}/{network.MANAGEMENT_PREFIX}",)),
         ),
         ssh_zip=ssh_zip,
     )
