@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from wsklab.common import JSON_IN_C
+
 from .errors import DriverError
 from .twins import find_twin
 
@@ -92,6 +94,7 @@ class _Recipe:
     link: tuple[str, ...]  # before the objects
     inputs: tuple[str, ...]  # files of `folder` that are linked as they are
     libraries: tuple[str, ...]  # after the objects
+    shared: Path | None = None  # a folder of another layer, whose *.c are part of it, too
 
 
 _DRIVER = _Recipe(
@@ -108,7 +111,7 @@ _SAMPLES = {
     name: _Recipe(f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries)
     for name in ("echo", "pinger")
 }
-_AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",))
+_AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",), JSON_IN_C)
 
 
 def build_driver(twin: str | None, cache: Path, progress: Progress | None = None) -> BuiltDriver:
@@ -229,8 +232,10 @@ def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict
 
 def _files(recipe: _Recipe) -> list[Path]:
     """All files that go into the build, as absolute paths, sorted by name."""
-    folders = (recipe.folder, *recipe.includes)
-    found = [path for folder in folders for path in (HOME / folder).iterdir() if path.suffix in {".c", ".h", ".def"}]
+    folders = [HOME / folder for folder in (recipe.folder, *recipe.includes)] + (
+        [recipe.shared] if recipe.shared else []
+    )
+    found = [path for folder in folders for path in folder.iterdir() if path.suffix in {".c", ".h", ".def"}]
     if not any(path.suffix == ".c" for path in found):
         raise DriverError(f"The sources of {recipe.output} are missing from {HOME / recipe.folder}.")
     return sorted(found)
@@ -250,7 +255,7 @@ def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> st
     ):
         digest.update(part.encode() + b"\0")
     for path in files:
-        digest.update(str(path.relative_to(HOME)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(str(path.relative_to(HOME.parent)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:20]
 
 
@@ -272,19 +277,26 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
     All paths the compiler sees are relative or mapped, so that the bytes do not depend on where they were made.
     """
     (work / "src").symlink_to(HOME)
+    if recipe.shared:
+        (work / "shared").symlink_to(recipe.shared)
     (work / "out" / "symbols").mkdir(parents=True)
     includes = [f"-Isrc/{folder}" for folder in recipe.includes]
     if recipe.compile is _KERNEL_COMPILE:
         includes.append(f"-I{DDK}")
-    stems = [path.stem for path in files if path.suffix == ".c" and path.parent == HOME / recipe.folder]
+    if recipe.shared:
+        includes.append("-Ishared")
+    own, shared = HOME / recipe.folder, recipe.shared
+    sources = [f"src/{recipe.folder}/{path.name}" for path in files if path.suffix == ".c" and path.parent == own]
+    sources += [f"shared/{path.name}" for path in files if path.suffix == ".c" and path.parent == shared]
 
-    def compile_one(stem: str) -> str:
+    def compile_one(source: str) -> str:
         flags = (*recipe.compile, *defines, *includes, f"-ffile-prefix-map={work}=build")
-        _run([COMPILER, *flags, "-c", f"src/{recipe.folder}/{stem}.c", "-o", f"{stem}.o"], work)
-        return f"{stem}.o"
+        made = f"{Path(source).stem}.o"
+        _run([COMPILER, *flags, "-c", source, "-o", made], work)
+        return made
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        objects = list(pool.map(compile_one, stems))
+        objects = list(pool.map(compile_one, sources))
     inputs = [f"src/{recipe.folder}/{name}" for name in recipe.inputs]
     link = [COMPILER, *recipe.link, "-Wl,--no-insert-timestamp"]
     tail = [*objects, *inputs, *recipe.libraries]

@@ -3,7 +3,7 @@
 A printable character stands for itself, `~NN` for NN (hex, 01..ff) zero bytes, `%NN` for any one byte. The first
 three of `"`, `\\`, `%`, `~` never stand for themselves, so that the text needs no escape inside a JSON string. A
 command of the driver is a quarter as long as in plain hex; the UART of an emulated machine takes its time for each
-character (agent/json.c has the other end).
+character (agent/reply.c has the other end).
 """
 
 from __future__ import annotations

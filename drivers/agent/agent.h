@@ -8,7 +8,8 @@
  * {"damaged":1}, a piece of a long one with {"more":bytes so far} (frame.h).
  *
  *   agent.c    the requests and the table of operations
- *   frame.c    the lines in which requests come
+ *   frame.c    the lines in which requests come; common/json reads them
+ *   reply.c    the answers, and data in strings
  *   line.c     the serial line
  *   device.c   ioctl, close_device
  *   service.c  service
@@ -28,7 +29,7 @@
 #include <windows.h>
 
 #include "frame.h"
-#include "json.h"
+#include "reply.h"
 
 #define AGENT_VERSION 2
 #define LINE_BYTES (1024 * 1024)   /* the longest request */

@@ -1,5 +1,5 @@
 /*
- * program.c - run {command, timeout_ms} -> {exit, output}: output (see json.h) is the last 64 KiB of both streams.
+ * program.c - run {command, timeout_ms} -> {exit, output}: output (see reply.h) is the last 64 KiB of both streams.
  */
 #include "agent.h"
 
