@@ -127,17 +127,22 @@ def check_bytes(data: bytes) -> Report:
     Raises:
         DriverError: no PE file, or a damaged one.
     """
-    if data[:2] != b"MZ":
-        raise DriverError("This is no driver: it does not begin like a PE file.")
-    pe = _parse(data)
-    try:
-        return _check(pe, data)
-    finally:
-        pe.close()
+    return _check(_parse(data), data)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """Return the bytes of a driver file with their checksum in its header. Raises DriverError for no PE file."""
+    at = _parse(data).OPTIONAL_HEADER.get_file_offset() + 64
+    return data[:at] + struct.pack("<I", _checksum(data, at)) + data[at + 4 :]
 
 
 def _parse(data: bytes) -> PE:
     """Return the headers and sections. Raises DriverError."""
+    if data[:2] != b"MZ":
+        raise DriverError("This is no driver: it does not begin like a PE file.")
+    at = int.from_bytes(data[0x3C:0x40], "little")
+    if data[at : at + 4] != b"PE\0\0":
+        raise DriverError("This is no driver: the PE header is missing.")
     import pefile  # 60 ms, which no run of a driver of our own needs
 
     try:

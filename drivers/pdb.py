@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsklab.drivers.symbols import Symbols
+from wsklab.drivers.symbols import Symbols, read_symbols
 
 TOOL = "llvm-pdbutil"
 PATIENCE = 60.0
@@ -37,6 +37,13 @@ class Pdb:
         function = self.functions.name(offset)
         at = bisect.bisect_right(self.starts, offset) - 1
         return f"{function}, {self.lines[at]}" if function and at >= 0 else function
+
+
+def functions_of(symbols: Path) -> Symbols | Pdb:
+    """Return the functions of a driver of ours, from what its build has left; none where that is gone."""
+    if symbols.suffix == ".pdb":
+        return beside(symbols) or Symbols(0, (), ())
+    return read_symbols(symbols.read_bytes()) if symbols.exists() else Symbols(0, (), ())
 
 
 def beside(driver: Path) -> Pdb | None:

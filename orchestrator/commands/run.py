@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from wsklab import images
-from wsklab.drivers.build import BuiltDriver, build_driver
-from wsklab.orchestrator.commands.options import jobs_of
+from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
+from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.liveness import limits
@@ -42,6 +42,7 @@ def run(
     out: Path | None,
     as_json: bool,
     verify: str | None = None,
+    toolchain: Toolchain = "mingw",
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
@@ -52,7 +53,7 @@ def run(
     @cache
     def built() -> BuiltDriver:
         with console.step("drivers", makes=True):
-            return build_driver(selected.twin, images.cache_folder(), console.progress)
+            return build_driver(selected.twin, images.cache_folder(), console.progress, toolchain)
 
     preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
     preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
@@ -124,6 +125,7 @@ def ended(results: Results) -> int:
 @click.option(
     "--twin", "twin_names", multiple=True, metavar="NAME", help="Run a deliberately wrong build of the driver instead."
 )
+@toolchain_option
 @click.option(
     "--twins",
     is_flag=True,
@@ -163,6 +165,7 @@ def command(
     target: str,
     driver_name: str,
     twin_names: tuple[str, ...],
+    toolchain: Toolchain,
     twins: bool,
     verify: str | None,
     repeat: int,
@@ -180,7 +183,15 @@ def command(
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     if twins:
-        if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
+        if (target, driver_name, repeat, until_fail, jobs, verify, toolchain) != (
+            "standin",
+            "wsklab",
+            1,
+            False,
+            1,
+            None,
+            "mingw",
+        ):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -207,5 +218,6 @@ def command(
         out=out,
         as_json=as_json,
         verify=verify,
+        toolchain=toolchain,
     )
     sys.exit(code)
