@@ -264,7 +264,7 @@ def _is_signed(data: bytes, offset: int, size: int) -> bool:
     if offset + _CERTIFICATE.size > len(data):
         raise DriverError("The file is cut short: its certificate would be behind its end.")
     length, _revision, kind = _CERTIFICATE.unpack_from(data, offset)
-    return kind == 2 and 8 < length <= len(data) - offset
+    return bool(kind == 2 and 8 < length <= len(data) - offset)
 
 
 def _checksum(data: bytes, at: int) -> int:

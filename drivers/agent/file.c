@@ -3,7 +3,7 @@
  *
  * Data (see reply.h) is at most DATA_BYTES at a time. put with offset 0 makes the file anew.
  */
-#include "agent.h"
+#include "file.h"
 
 static uint8_t block[DATA_BYTES];
 

@@ -126,7 +126,14 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Take:
     folder = tmp_path_factory.mktemp("frames")
     (folder / "frames.c").write_text(FRAMES)
     flags = [*SANITIZE, "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{HOME / 'agent'}"]
-    command = ["gcc", *flags, "-o", folder / "frames", folder / "frames.c", HOME / "agent" / "frame.c"]
+    command: list[str | Path] = [
+        "gcc",
+        *flags,
+        "-o",
+        folder / "frames",
+        folder / "frames.c",
+        HOME / "agent" / "frame.c",
+    ]
     subprocess.run(command, check=True)
 
     def take(lines: list[bytes]) -> list[tuple[str, bytes]]:

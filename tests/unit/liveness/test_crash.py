@@ -220,7 +220,7 @@ def test_a_machine_that_went_away_is_named_by_its_own_event() -> None:
     ],
 )
 def test_the_lab_answers_for_qemu_and_the_peer(machine: str, kind: str, verdict: str) -> None:
-    assert blame(Observation(1, "machine", kind, None, {"machine": machine})) == verdict  # type: ignore[arg-type]
+    assert blame(Observation(1, "machine", kind, None, {"machine": machine})) == verdict
 
 
 def test_wine_tells_of_a_crash_and_a_driver_cannot() -> None:

@@ -300,7 +300,7 @@ def test_a_finished_build_becomes_an_image_with_its_secrets_and_hashes(tmp_path:
     assert settings.password not in json.dumps(about)
 
 
-def agent_that_says(reply: bytes) -> verify.Check:
+def agent_that_says(reply: bytes) -> reports.Check:
     """What the verification makes of a guest that greets, and answers with this (TOKEN is the token asked with)."""
     ours, theirs = socket.socketpair()
     line = SerialLine("agent", ours)
