@@ -223,7 +223,7 @@ def _hashes(folder: Path, recipe: _Recipe) -> dict[str, str]:
 
 
 def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict[str, str] | None:
-    """The hashes of a kept build that is as it was made; None when there is none, or none any more."""
+    """Return the hashes of a kept build that is as it was made; None when there is none, or none any more."""
     if not kept.exists():
         return None
     damaged = kept / recipe.output
@@ -347,7 +347,7 @@ def _run(command: Sequence[str], directory: Path) -> str:
 
 
 def _publish(made: Path, kept: Path) -> None:
-    """Moves a finished build to its place in one step; another process may have been quicker with the same bytes."""
+    """Move a finished build to its place in one step; another process may have been quicker with the same bytes."""
     try:
         made.rename(kept)
     except OSError:

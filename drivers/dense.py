@@ -15,7 +15,7 @@ _CODES = re.compile(r"~(?!00)([0-9a-f]{2})|%([0-9a-f]{2})|([^ -}]|[\"\\%])")
 
 
 def encode(data: bytes) -> str:
-    """The text of some bytes."""
+    """Return the text of some bytes."""
     return _APART.sub(_code, data.decode("latin-1"))
 
 
@@ -25,7 +25,7 @@ def _code(match: re.Match[str]) -> str:
 
 
 def decode(text: str) -> bytes:
-    """The bytes of a text made by `encode`. Raises ValueError."""
+    """Return the bytes of a text made by `encode`. Raises ValueError."""
     return _CODES.sub(_bytes, text).encode("latin-1")
 
 

@@ -47,7 +47,7 @@ def functions_of(symbols: Path) -> Symbols | Pdb:
 
 
 def beside(driver: Path) -> Pdb | None:
-    """What the PDB beside a driver tells; None when there is none, nothing that reads it, or nothing in it."""
+    """Return what the PDB beside a driver tells; None when there is none, nothing that reads it, or nothing in it."""
     path = driver.with_suffix(".pdb")
     tool = shutil.which(TOOL)
     if tool is None or not path.is_file():
@@ -68,7 +68,7 @@ def beside(driver: Path) -> Pdb | None:
 
 
 def parse(text: str) -> Pdb:
-    """What llvm-pdbutil has dumped. Addresses are section and offset, decimal for symbols, hexadecimal for lines."""
+    """Read what llvm-pdbutil has dumped. Addresses are section and offset, decimal of symbols, hexadecimal of lines."""
     sections = [(int(size, 16), int(where, 16)) for size, where in _SECTION.findall(text)]
 
     def place(section: int, offset: int) -> int | None:

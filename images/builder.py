@@ -88,7 +88,7 @@ def _package_stage(recipe: Recipe, store: Store, partial: Path, progress: Progre
 
 
 def _place(root: Path, path: str) -> Path:
-    """A free place in the guest's tree. A link there goes, and none is followed: absolute ones lead into the host."""
+    """Clear a place in the guest's tree. A link there goes, and none is followed: absolute ones lead into the host."""
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.parent.resolve().is_relative_to(root.resolve()):

@@ -44,7 +44,7 @@ class PutFile(Strict):
         return self
 
     def sources(self) -> list[Path]:
-        """The files of this layer that it is made of, sorted; none for an `input`."""
+        """Return the files of this layer that it is made of, sorted; none for an `input`."""
         if self.path is not None:
             return [HERE / self.path]
         if self.program is not None:
@@ -97,7 +97,7 @@ class Recipe(Strict):
 
 
 def names() -> list[str]:
-    """The recipes there are, sorted."""
+    """Return the recipes there are, sorted."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
