@@ -1,7 +1,6 @@
 """The orchestrator's handle on the wire."""
 
 import itertools
-import json
 import socket
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from wsklab.common import json_line
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import DeadlinePassed, WireError
 from wsklab.qemu.process import Child
@@ -204,7 +204,7 @@ class Wire:
         if self._given_up is not None:
             raise WireError(self._given_up)
         number, future = next(self._ids), Future[dict[str, Any]]()
-        line = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
+        line = json_line.encode({"id": number, "do": do, **arguments}) + b"\n"
         with self._lock:
             self._pending[number] = future
             try:
@@ -226,10 +226,10 @@ class Wire:
 
     def _listen(self, child: Child) -> None:
         for line in child.stdout:
-            reply = json.loads(line)
+            reply = json_line.decode(line)
             with self._lock:
-                future = self._pending.pop(reply["id"], None)
-            if future:
+                future = self._pending.pop(reply["id"], None) if reply else None
+            if reply and future:
                 future.set_result(reply)
         child.wait(within(1.0))
         with self._lock:
