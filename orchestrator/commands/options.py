@@ -19,5 +19,5 @@ toolchain_option = click.option(
     default="mingw",
     show_default=True,
     type=click.Choice(("mingw", "clang")),
-    help="What builds wsklab.sys: clang makes a PDB, so that a crash names the line (needs clang, lld and llvm).",
+    help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm).",
 )
