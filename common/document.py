@@ -66,7 +66,7 @@ def parse(text: str, model: type[Model], name: str, changes: Mapping[str, object
 
 
 def _plain(text: str, name: str) -> tuple[yaml.Node, Any]:
-    """The document as nodes and as data. Raises Refused for what is not plain data."""
+    """Return the document as nodes and as data. Raises Refused for what is not plain data."""
     try:
         depth = 0
         for event in yaml.parse(text, Loader=LOADER):
@@ -94,7 +94,7 @@ def _plain(text: str, name: str) -> tuple[yaml.Node, Any]:
 
 
 def _odd(node: yaml.Node, loader: Any) -> Iterator[tuple[yaml.Node, str]]:
-    """What is not plain data, or stands twice: YAML's own loader would silently keep the last of two equal keys."""
+    """Return what is no plain data, or stands twice: YAML's loader would silently keep the last of two equal keys."""
     kind = str(node.tag).removeprefix(_TAG)
     if isinstance(node, yaml.ScalarNode):
         if kind == "timestamp":
@@ -175,7 +175,7 @@ def _explain(name: str, root: yaml.Node, errors: Iterable[Any]) -> Iterator[str]
 
 
 def _find(root: yaml.Node, where: list[Any]) -> tuple[yaml.Node, yaml.Node, list[str]]:
-    """The deepest node that `where` reaches, its value, and the readable path to it (the last key even when absent).
+    """Return the deepest node that `where` reaches, its value, and its path for people (the last key even if absent).
 
     What pydantic adds below a scalar, the kind that it was taken for, is left out.
     """

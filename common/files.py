@@ -71,7 +71,7 @@ def read_text(path: Path, limit: int) -> str:
 
 
 def read_json(path: Path, limit: int) -> Any:
-    """A regular file as JSON. Raises OSError, and ValueError for what is no JSON."""
+    """Return a regular file as JSON. Raises OSError, and ValueError for what is no JSON."""
     text = read_text(path, limit)
     try:
         return json.loads(text)
@@ -80,12 +80,12 @@ def read_json(path: Path, limit: int) -> Any:
 
 
 def why(error: OSError) -> str:
-    """The reason of an OSError without its number and its path."""
+    """Return the reason of an OSError without its number and its path."""
     return error.strerror or str(error)
 
 
 def size(limit: int) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes for people."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if limit >= unit and limit % unit == 0:
             return f"{limit // unit} {name}"

@@ -48,7 +48,7 @@ class Strict(BaseModel):
 
     @classmethod
     def names(cls) -> list[str]:
-        """The keys as they are written in YAML."""
+        """Return the keys as they are written in YAML."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     @classmethod

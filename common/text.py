@@ -19,7 +19,7 @@ def visible(text: str, lines: bool = False) -> str:
 
 
 def quoted(text: object, most: int = SHOWN) -> str:
-    """A foreign value as a message quotes it: visible, and no longer than a line."""
+    """Return a foreign value as a message quotes it: visible, and no longer than a line."""
     whole = str(text)
     return visible(whole if len(whole) <= most else f"{whole[:most]}... ({len(whole)} characters)")
 

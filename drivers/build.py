@@ -1,4 +1,4 @@
-"""Builds wsklab.sys, its twins, the sample drivers, netio.sys and wskagent.exe with mingw-w64.
+"""Build wsklab.sys, its twins, the sample drivers, netio.sys and wskagent.exe with mingw-w64.
 
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
 the same key gives the same bytes, and a second call does nothing but compare them with the hashes taken when they were
@@ -17,10 +17,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
+from wsklab.common import JSON_IN_C
+
+from . import clang
+from .check import with_checksum
 from .errors import DriverError
 from .twins import find_twin
 
@@ -29,6 +34,8 @@ COMPILER = "x86_64-w64-mingw32-gcc"
 DDK = Path("/usr/share/mingw-w64/include/ddk")
 
 Progress = Callable[[str], None]
+Toolchain = Literal["mingw", "clang"]
+"""mingw: gcc, with the functions' names. clang: with a PDB, so with their lines, too; for the driver and its twins."""
 
 _HASHES = "hashes.json"
 """In the folder of a build: SHA-256 of each file in it, as it left the linker."""
@@ -51,7 +58,7 @@ _PROGRAM_COMPILE = (*_WARNINGS, *_WINDOWS_10, "-O2", "-g", "-fno-ident")
 
 @dataclass(frozen=True, slots=True)
 class BuiltDriver:
-    """A file made by this module. `symbols` is the same file before stripping, for a debugger."""
+    """A file made by this module. `symbols` is the same file before stripping, or its PDB."""
 
     path: Path
     sha256: str
@@ -92,12 +99,15 @@ class _Recipe:
     link: tuple[str, ...]  # before the objects
     inputs: tuple[str, ...]  # files of `folder` that are linked as they are
     libraries: tuple[str, ...]  # after the objects
+    shared: Path | None = None  # a folder of another layer, whose *.c are part of it, too
+    toolchain: Toolchain = "mingw"
 
 
 _DRIVER = _Recipe(
     "wsklab.sys", "wsklab", ("include",), _KERNEL_COMPILE, (*_KERNEL_LINK, "-Wl,--entry,DriverEntry"), (),
     ("-lntoskrnl", "-lhal", "-lnetio"),
 )  # fmt: skip
+_DRIVER_WITH_PDB = replace(_DRIVER, compile=(*_KERNEL_COMPILE, *clang.COMPILE), link=(), toolchain="clang")
 # Not of the native subsystem: Wine calls no entry point of a native library, which then would not see its driver go.
 _NETIO = _Recipe(
     "netio.sys", "standin", ("include",), _KERNEL_COMPILE,
@@ -108,21 +118,24 @@ _SAMPLES = {
     name: _Recipe(f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries)
     for name in ("echo", "pinger")
 }
-_AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",))
+_AGENT = _Recipe("wskagent.exe", "agent", (), _PROGRAM_COMPILE, (), (), ("-ladvapi32",), JSON_IN_C)
 
 
-def build_driver(twin: str | None, cache: Path, progress: Progress | None = None) -> BuiltDriver:
-    """wsklab.sys, or the wrong build of it that is called `twin`.
+def build_driver(
+    twin: str | None, cache: Path, progress: Progress | None = None, toolchain: Toolchain = "mingw"
+) -> BuiltDriver:
+    """Build wsklab.sys, or the wrong build of it that is called `twin`.
 
     Raises:
         DriverError: there is no such twin, a tool is missing, or the sources do not compile.
     """
     defines = (f"-DWSKLAB_TWIN={find_twin(twin).define}",) if twin else ()
-    return _build(_DRIVER, twin, defines, cache, progress)
+    recipe = _DRIVER_WITH_PDB if toolchain == "clang" else _DRIVER
+    return _build(recipe, twin, defines, cache, progress)
 
 
 def build_sample(name: str, cache: Path, progress: Progress | None = None) -> BuiltDriver:
-    """One of the drivers in drivers/samples, which know nothing of this lab.
+    """Build one of the drivers in drivers/samples, which know nothing of this lab.
 
     Raises:
         DriverError: there is no such sample, a tool is missing, or the sources do not compile.
@@ -133,7 +146,7 @@ def build_sample(name: str, cache: Path, progress: Progress | None = None) -> Bu
 
 
 def build_standin(cache: Path, progress: Progress | None = None) -> BuiltStandin:
-    """The WSK provider for Wine and the agent.
+    """Build the WSK provider for Wine and the agent.
 
     Raises:
         DriverError: a tool is missing, or the sources do not compile.
@@ -142,7 +155,7 @@ def build_standin(cache: Path, progress: Progress | None = None) -> BuiltStandin
 
 
 def build_agent(cache: Path, progress: Progress | None = None) -> BuiltDriver:
-    """wskagent.exe, the same for Windows and Wine.
+    """Build wskagent.exe, the same for Windows and Wine.
 
     Raises:
         DriverError: a tool is missing, or the sources do not compile.
@@ -199,7 +212,9 @@ def _require_own(folder: Path) -> None:
 
 
 def _outputs(recipe: _Recipe) -> tuple[str, str]:
-    """The files of a build, relative to its folder: the stripped one, and the one with symbols."""
+    """Return the files of a build, relative to its folder: what is loaded, and what has its symbols."""
+    if recipe.toolchain == "clang":
+        return recipe.output, clang.pdb_of(recipe.output)
     return recipe.output, f"symbols/{recipe.output}"
 
 
@@ -208,7 +223,7 @@ def _hashes(folder: Path, recipe: _Recipe) -> dict[str, str]:
 
 
 def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict[str, str] | None:
-    """The hashes of a kept build that is as it was made; None when there is none, or none any more."""
+    """Return the hashes of a kept build that is as it was made; None when there is none, or none any more."""
     if not kept.exists():
         return None
     damaged = kept / recipe.output
@@ -229,8 +244,10 @@ def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict
 
 def _files(recipe: _Recipe) -> list[Path]:
     """All files that go into the build, as absolute paths, sorted by name."""
-    folders = (recipe.folder, *recipe.includes)
-    found = [path for folder in folders for path in (HOME / folder).iterdir() if path.suffix in {".c", ".h", ".def"}]
+    folders = [HOME / folder for folder in (recipe.folder, *recipe.includes)] + (
+        [recipe.shared] if recipe.shared else []
+    )
+    found = [path for folder in folders for path in folder.iterdir() if path.suffix in {".c", ".h", ".def"}]
     if not any(path.suffix == ".c" for path in found):
         raise DriverError(f"The sources of {recipe.output} are missing from {HOME / recipe.folder}.")
     return sorted(found)
@@ -246,45 +263,67 @@ def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> st
         *recipe.link,
         *recipe.inputs,
         *recipe.libraries,
-        _version(),
+        _version(recipe.toolchain),
     ):
         digest.update(part.encode() + b"\0")
     for path in files:
-        digest.update(str(path.relative_to(HOME)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(str(path.relative_to(HOME.parent)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:20]
 
 
 @cache
-def _version() -> str:
-    """Compiler and linker, as they call themselves.
+def _version(toolchain: Toolchain) -> str:
+    """Return what compiler and linker call themselves.
 
     Raises:
         DriverError: there is no compiler, or no driver headers.
     """
+    if toolchain == "clang":
+        if not (shutil.which(clang.COMPILER) and shutil.which(clang.LINKER) and DDK.is_dir()):
+            raise DriverError(
+                f"{clang.COMPILER}, {clang.LINKER} or mingw-w64's driver headers are missing: "
+                f"install the packages {clang.PACKAGES}."
+            )
+        return _run([clang.COMPILER, "--version"], HOME) + _run([clang.LINKER, "--version"], HOME)
     if shutil.which(COMPILER) is None or not DDK.is_dir():
         raise DriverError(f"{COMPILER} or its driver headers are missing: install the package mingw-w64.")
     return _run([COMPILER, "--version"], HOME) + _run([COMPILER, "-Wl,--version"], HOME)
 
 
 def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], work: Path) -> None:
-    """Leaves `out/<output>` and `out/symbols/<output>` in `work`.
+    """Leave in `work/out` the files that `_outputs` names.
 
     All paths the compiler sees are relative or mapped, so that the bytes do not depend on where they were made.
     """
     (work / "src").symlink_to(HOME)
+    if recipe.shared:
+        (work / "shared").symlink_to(recipe.shared)
     (work / "out" / "symbols").mkdir(parents=True)
     includes = [f"-Isrc/{folder}" for folder in recipe.includes]
     if recipe.compile is _KERNEL_COMPILE:
         includes.append(f"-I{DDK}")
-    stems = [path.stem for path in files if path.suffix == ".c" and path.parent == HOME / recipe.folder]
+    if recipe.shared:
+        includes.append("-Ishared")
+    own, shared = HOME / recipe.folder, recipe.shared
+    sources = [f"src/{recipe.folder}/{path.name}" for path in files if path.suffix == ".c" and path.parent == own]
+    sources += [f"shared/{path.name}" for path in files if path.suffix == ".c" and path.parent == shared]
 
-    def compile_one(stem: str) -> str:
-        flags = (*recipe.compile, *defines, *includes, f"-ffile-prefix-map={work}=build")
-        _run([COMPILER, *flags, "-c", f"src/{recipe.folder}/{stem}.c", "-o", f"{stem}.o"], work)
-        return f"{stem}.o"
+    def compile_one(source: str) -> str:
+        flags = [*recipe.compile, *defines, *includes]
+        if recipe.toolchain == "mingw":
+            flags.append(f"-ffile-prefix-map={work}=build")
+        made = f"{Path(source).stem}.o"
+        compiler = clang.COMPILER if recipe.toolchain == "clang" else COMPILER
+        _run([compiler, *flags, "-c", source, "-o", made], work)
+        return made
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        objects = list(pool.map(compile_one, stems))
+        objects = list(pool.map(compile_one, sources))
+    if recipe.toolchain == "clang":
+        _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
+        made = work / "out" / recipe.output
+        made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero
+        return
     inputs = [f"src/{recipe.folder}/{name}" for name in recipe.inputs]
     link = [COMPILER, *recipe.link, "-Wl,--no-insert-timestamp"]
     tail = [*objects, *inputs, *recipe.libraries]
@@ -308,7 +347,7 @@ def _run(command: Sequence[str], directory: Path) -> str:
 
 
 def _publish(made: Path, kept: Path) -> None:
-    """Moves a finished build to its place in one step; another process may have been quicker with the same bytes."""
+    """Move a finished build to its place in one step; another process may have been quicker with the same bytes."""
     try:
         made.rename(kept)
     except OSError:

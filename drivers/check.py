@@ -1,6 +1,7 @@
-"""Looks at any driver file (.sys) and says what a Windows target or the stand-in would stumble over.
+"""Look at any driver file (.sys) and say what a Windows target or the stand-in would stumble over.
 
-The file is untrusted: every offset is checked, and a damaged file gives a DriverError, never another exception.
+pefile reads the headers. The file is untrusted: what is read beyond them is bounded here, and a damaged file gives a
+DriverError, never another exception.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from wsklab.common import files
 from wsklab.common.text import quoted
 
 from .errors import DriverError
+
+if TYPE_CHECKING:
+    from pefile import PE, SectionStructure
 
 Severity = Literal["error", "warning", "note"]
 
@@ -57,6 +61,9 @@ _SUBSYSTEMS = {
 }
 _DLL = 0x2000
 _PIECE = 1 << 20
+_MOST_SECTIONS = 96
+_DESCRIPTOR, _THUNK = struct.Struct("<IIIII"), struct.Struct("<Q")  # IMAGE_IMPORT_DESCRIPTOR, IMAGE_THUNK_DATA64
+_CERTIFICATE = struct.Struct("<IHH")  # WIN_CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +109,8 @@ class Report:
         return all(finding.severity != "error" for finding in self.findings)
 
 
-class _Image:
-    """Bounded reads from the file, by offset and by address."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.sections: tuple[Section, ...] = ()
-
-    def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
-        size = struct.calcsize(layout)
-        if offset < 0 or offset + size > len(self.data):
-            raise DriverError("The file is cut short: a header points behind its end.")
-        return struct.unpack_from(layout, self.data, offset)
-
-    def number(self, layout: str, offset: int) -> int:
-        return int(self.unpack(layout, offset)[0])
-
-    def offset_of(self, rva: int) -> int:
-        for section in self.sections:
-            if section.rva <= rva < section.rva + max(section.size, section.raw_size):
-                offset = section.offset + rva - section.rva
-                if rva - section.rva < section.raw_size:
-                    return offset
-        raise DriverError(f"The file is damaged: address {rva:#x} is in no section.")
-
-    def text(self, rva: int) -> str:
-        start = self.offset_of(rva)
-        end = self.data.find(b"\0", start, start + 512)
-        if end < 0:
-            raise DriverError("The file is damaged: an import's name has no end.")
-        return quoted(self.data[start:end].decode("ascii", "replace"))
-
-
 def check_file(path: Path) -> Report:
-    """Reads and checks a driver file.
+    """Read and check a driver file.
 
     Raises:
         DriverError: the file cannot be read, is no PE file, or is damaged.
@@ -147,41 +122,63 @@ def check_file(path: Path) -> Report:
 
 
 def check_bytes(data: bytes) -> Report:
-    """Checks the bytes of a driver file.
+    """Check the bytes of a driver file.
 
     Raises:
         DriverError: no PE file, or a damaged one.
     """
-    image = _Image(data)
+    return _check(_parse(data), data)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """Return the bytes of a driver file with their checksum in its header. Raises DriverError for no PE file."""
+    at = _parse(data).OPTIONAL_HEADER.get_file_offset() + 64
+    return data[:at] + struct.pack("<I", _checksum(data, at)) + data[at + 4 :]
+
+
+def _parse(data: bytes) -> PE:
+    """Return the headers and sections. Raises DriverError."""
     if data[:2] != b"MZ":
         raise DriverError("This is no driver: it does not begin like a PE file.")
-    pe = image.number("<I", 0x3C)
-    if image.number("<I", pe) != 0x4550:
+    at = int.from_bytes(data[0x3C:0x40], "little")
+    if data[at : at + 4] != b"PE\0\0":
         raise DriverError("This is no driver: the PE header is missing.")
-    machine, section_count, timestamp = image.unpack("<HHI", pe + 4)
-    optional_size, characteristics = image.unpack("<HH", pe + 20)
-    optional = pe + 24
-    magic = image.number("<H", optional)
-    if magic != _PE32_PLUS:
+    import pefile  # 60 ms, which no run of a driver of our own needs
+
+    try:
+        # The directories are read below: what pefile makes of a hostile import table may fill the memory.
+        pe = pefile.PE(data=data, fast_load=True)
+    except pefile.PEFormatError as error:
+        raise DriverError("This is no driver: the PE header is missing, or cut short.") from error
+    except Exception as error:  # pefile stumbles in many ways over a damaged file
+        raise DriverError("The file is damaged: its PE header cannot be read.") from error
+    if pe.PE_TYPE != _PE32_PLUS:
         raise DriverError("This is a 32-bit file; the lab runs 64-bit Windows, which loads 64-bit drivers only.")
-    entry = image.number("<I", optional + 16)
-    checksum, subsystem, dll = image.unpack("<IHH", optional + 64)
-    image.sections = _sections(image, optional + optional_size, section_count)
-    directories = min(image.number("<I", optional + 108), 16)
+    if pe.FILE_HEADER.NumberOfSections > _MOST_SECTIONS:
+        raise DriverError(f"The file is damaged: it claims {pe.FILE_HEADER.NumberOfSections} sections.")
+    if len(pe.sections) != pe.FILE_HEADER.NumberOfSections or any(len(s.Name) != 8 for s in pe.sections):
+        raise DriverError("The file is cut short or damaged: its table of sections is not whole.")
+    return pe
+
+
+def _check(pe: PE, data: bytes) -> Report:
+    header = pe.OPTIONAL_HEADER
 
     def directory(index: int) -> tuple[int, int]:
-        if index >= directories:
+        if index >= len(header.DATA_DIRECTORY):
             return 0, 0
-        rva, size = image.unpack("<II", optional + 112 + 8 * index)
-        return rva, size
+        return header.DATA_DIRECTORY[index].VirtualAddress, header.DATA_DIRECTORY[index].Size
 
-    imports = _imports(image, directory(1)[0])
-    signed = _is_signed(image, *directory(4))
-    computed = _checksum(data, optional + 64)
+    machine, timestamp, library = pe.FILE_HEADER.Machine, pe.FILE_HEADER.TimeDateStamp, pe.FILE_HEADER.Characteristics
+    subsystem, entry, checksum = header.Subsystem, header.AddressOfEntryPoint, header.CheckSum
+    sections = tuple(_section(entry) for entry in pe.sections)
+    imports = _imports(pe, directory(1)[0])
+    signed = _is_signed(data, *directory(4))
+    computed = _checksum(data, header.get_file_offset() + 64)
     findings = [
-        *_header_findings(machine, subsystem, bool(characteristics & _DLL), dll, entry, directory(5)[1]),
+        *_header_findings(machine, subsystem, bool(library & _DLL), header.DllCharacteristics, entry, directory(5)[1]),
         *_import_findings(imports, bool(entry)),
-        *_section_findings(image.sections),
+        *_section_findings(sections),
     ]
     if checksum != computed:
         findings.append(
@@ -193,63 +190,85 @@ def check_bytes(data: bytes) -> Report:
         )
     order: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda finding: order[finding.severity])
-    return Report(machine, subsystem, timestamp, checksum, computed, signed, imports, image.sections, tuple(findings))
+    return Report(machine, subsystem, timestamp, checksum, computed, signed, imports, sections, tuple(findings))
 
 
-def _sections(image: _Image, at: int, count: int) -> tuple[Section, ...]:
-    if count > 96:
-        raise DriverError(f"The file is damaged: it claims {count} sections.")
-    found = []
-    for index in range(count):
-        start = at + 40 * index
-        size, rva, raw_size, offset = image.unpack("<IIII", start + 8)
-        flags = image.number("<I", start + 36)
-        name = quoted(image.data[start : start + 8].rstrip(b"\0").decode("ascii", "replace"))
-        found.append(Section(name, rva, size, offset, raw_size, bool(flags & _WRITE), bool(flags & _EXECUTE)))
-    return tuple(found)
+def _section(header: SectionStructure) -> Section:
+    return Section(
+        quoted(header.Name.rstrip(b"\0").decode("ascii", "replace")),
+        header.VirtualAddress,
+        header.Misc_VirtualSize,
+        header.PointerToRawData,
+        header.SizeOfRawData,
+        bool(header.Characteristics & _WRITE),
+        bool(header.Characteristics & _EXECUTE),
+    )
 
 
-def _imports(image: _Image, rva: int) -> dict[str, tuple[str, ...]]:
-    """Imported names by module, as they are spelled; ordinals as "#7"."""
+def _read(pe: PE, rva: int, size: int) -> bytes:
+    """Return up to `size` bytes at an address. Raises DriverError where no section is, or nothing of it in the file."""
+    found = pe.get_section_by_rva(rva)
+    data = bytes(found.get_data(rva, size)) if found else b""
+    if not data:
+        raise DriverError(f"The file is damaged: address {rva:#x} is in no section.")
+    return data
+
+
+def _unpack(pe: PE, layout: struct.Struct, rva: int) -> tuple[int, ...]:
+    data = _read(pe, rva, layout.size)
+    if len(data) < layout.size:
+        raise DriverError(f"The file is cut short: address {rva:#x} is behind its end.")
+    return layout.unpack(data)
+
+
+def _text(pe: PE, rva: int) -> str:
+    text, end, _ = _read(pe, rva, 512).partition(b"\0")
+    if not end:
+        raise DriverError("The file is damaged: an import's name has no end.")
+    return quoted(text.decode("ascii", "replace"))
+
+
+def _imports(pe: PE, rva: int) -> dict[str, tuple[str, ...]]:
+    """Return the imported names by module, as they are spelled; ordinals as "#7"."""
     found: dict[str, tuple[str, ...]] = {}
     if not rva:
         return found
-    at, total = image.offset_of(rva), 0
-    for _ in range(MOST_MODULES):
-        names_rva, _, _, module_rva, addresses_rva = image.unpack("<IIIII", at)
+    total = 0
+    for number in range(MOST_MODULES):
+        names_rva, _, _, module_rva, addresses_rva = _unpack(pe, _DESCRIPTOR, rva + number * _DESCRIPTOR.size)
         if not module_rva:
             return found
-        module = image.text(module_rva)
-        found[module] = found.get(module, ()) + _imported_names(image, names_rva or addresses_rva)
-        total += len(found[module])
+        module = _text(pe, module_rva)
+        names = _imported_names(pe, names_rva or addresses_rva)
+        found[module] = found.get(module, ()) + names
+        total += len(names)
         if total > MOST_IMPORTS:
             raise DriverError(f"The file is damaged: it imports more than {MOST_IMPORTS} names.")
-        at += 20
     raise DriverError("The file is damaged: its list of imported modules has no end.")
 
 
-def _imported_names(image: _Image, rva: int) -> tuple[str, ...]:
+def _imported_names(pe: PE, rva: int) -> tuple[str, ...]:
     names: list[str] = []
-    at = image.offset_of(rva)
-    for _ in range(MOST_NAMES):
-        thunk = image.number("<Q", at)
+    for number in range(MOST_NAMES):
+        (thunk,) = _unpack(pe, _THUNK, rva + number * _THUNK.size)
         if not thunk:
             return tuple(names)
-        names.append(f"#{thunk & 0xFFFF}" if thunk >> 63 else image.text((thunk & 0x7FFFFFFF) + 2))
-        at += 8
+        names.append(f"#{thunk & 0xFFFF}" if thunk >> 63 else _text(pe, (thunk & 0x7FFFFFFF) + 2))
     raise DriverError("The file is damaged: a list of imported names has no end.")
 
 
-def _is_signed(image: _Image, offset: int, size: int) -> bool:
-    """Whether a PKCS#7 certificate is embedded; its directory holds a file offset. It is not verified here."""
+def _is_signed(data: bytes, offset: int, size: int) -> bool:
+    """Return whether a PKCS#7 certificate is embedded; its directory holds a file offset. It is not verified here."""
     if not size:
         return False
-    length, _revision, kind = image.unpack("<IHH", offset)
-    return kind == 2 and 8 < length <= len(image.data) - offset
+    if offset + _CERTIFICATE.size > len(data):
+        raise DriverError("The file is cut short: its certificate would be behind its end.")
+    length, _revision, kind = _CERTIFICATE.unpack_from(data, offset)
+    return bool(kind == 2 and 8 < length <= len(data) - offset)
 
 
 def _checksum(data: bytes, at: int) -> int:
-    """The PE checksum: 16-bit one's complement sum of the file without the field, plus the file's length."""
+    """Return the PE checksum: 16-bit one's complement sum of the file without the field, plus the file's length."""
     padded = data[:at] + bytes(4) + data[at + 4 :] + bytes(-len(data) % 4)
     total = sum(
         sum(struct.unpack(f"<{len(piece) // 4}I", piece))

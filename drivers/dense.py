@@ -3,7 +3,7 @@
 A printable character stands for itself, `~NN` for NN (hex, 01..ff) zero bytes, `%NN` for any one byte. The first
 three of `"`, `\\`, `%`, `~` never stand for themselves, so that the text needs no escape inside a JSON string. A
 command of the driver is a quarter as long as in plain hex; the UART of an emulated machine takes its time for each
-character (agent/json.c has the other end).
+character (agent/reply.c has the other end).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CODES = re.compile(r"~(?!00)([0-9a-f]{2})|%([0-9a-f]{2})|([^ -}]|[\"\\%])")
 
 
 def encode(data: bytes) -> str:
-    """The text of some bytes."""
+    """Return the text of some bytes."""
     return _APART.sub(_code, data.decode("latin-1"))
 
 
@@ -25,7 +25,7 @@ def _code(match: re.Match[str]) -> str:
 
 
 def decode(text: str) -> bytes:
-    """The bytes of a text made by `encode`. Raises ValueError."""
+    """Return the bytes of a text made by `encode`. Raises ValueError."""
     return _CODES.sub(_bytes, text).encode("latin-1")
 
 

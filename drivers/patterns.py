@@ -70,7 +70,7 @@ class Reading:
 
 
 def read(patterns: Sequence[Pattern], text: str) -> Reading | None:
-    """The meaning of a line by the first pattern that matches it, None when there is none."""
+    """Return the meaning of a line by the first pattern that matches it, None when there is none."""
     for pattern in patterns:
         if match := _search(pattern, text):
             try:
@@ -81,7 +81,7 @@ def read(patterns: Sequence[Pattern], text: str) -> Reading | None:
 
 
 def problems(patterns: Sequence[Pattern]) -> Iterator[tuple[int, str]]:
-    """What is wrong with a profile's patterns, by index, a sentence each; nothing when every sample comes out right."""
+    """Return what is wrong with a profile's patterns, by index, a sentence each; nothing when all samples fit."""
     for index, pattern in enumerate(patterns):
         if wrong := _wrong(pattern) or _samples_wrong(patterns, pattern):
             yield index, f"pattern {index + 1} ({pattern.kind}) {wrong}"
@@ -89,7 +89,7 @@ def problems(patterns: Sequence[Pattern]) -> Iterator[tuple[int, str]]:
 
 @cache
 def _compiled(expression: str) -> Any:
-    """Raises re2.error, and ValueError for what is no text."""
+    """Raise re2.error, and ValueError for what is no text."""
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MEMORY
@@ -97,12 +97,12 @@ def _compiled(expression: str) -> Any:
 
 
 def _search(pattern: Pattern, text: str) -> Any:
-    """The match, or None; of a line that is longer than any sane one, its beginning is looked at."""
+    """Return the match, or None; of a line that is longer than any sane one, its beginning is looked at."""
     return _compiled(pattern.line).search(text[:LONGEST].encode(errors="replace").decode())
 
 
 def _wrong(pattern: Pattern) -> str | None:
-    """What is wrong with the expression itself."""
+    """Return what is wrong with the expression itself."""
     try:
         expression = _compiled(pattern.line)
     except (re2.error, ValueError) as error:
@@ -125,7 +125,7 @@ def _wrong(pattern: Pattern) -> str | None:
 
 
 def _samples_wrong(patterns: Sequence[Pattern], pattern: Pattern) -> str | None:
-    """What is wrong with the first sample that does not come out."""
+    """Return what is wrong with the first sample that does not come out."""
     for sample, wanted in pattern.samples.items():
         match = _search(pattern, sample)
         if match is None:
@@ -148,7 +148,7 @@ def _samples_wrong(patterns: Sequence[Pattern], pattern: Pattern) -> str | None:
 
 
 def _reading(pattern: Pattern, match: Any) -> Reading:
-    """Raises ValueError for a group that is not the number it has to be."""
+    """Raise ValueError for a group that is not the number it has to be."""
     data: dict[str, Value] = dict(pattern.set)
     for name, text in match.groupdict().items():
         if text is None:
@@ -167,7 +167,7 @@ def _reading(pattern: Pattern, match: Any) -> Reading:
 
 
 def _number(text: str, base: int = 10) -> int:
-    """Raises ValueError, also for more digits than any number of a driver has."""
+    """Raise ValueError, also for more digits than any number of a driver has."""
     if len(text) > LONGEST_NUMBER:
         raise ValueError(f"{quoted(text, LONGEST_NUMBER)} is no number of 64 bits")
     return int(text, base)

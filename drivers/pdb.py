@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsklab.drivers.symbols import Symbols
+from wsklab.drivers.symbols import Symbols, read_symbols
 
 TOOL = "llvm-pdbutil"
 PATIENCE = 60.0
@@ -39,8 +39,15 @@ class Pdb:
         return f"{function}, {self.lines[at]}" if function and at >= 0 else function
 
 
+def functions_of(symbols: Path) -> Symbols | Pdb:
+    """Return the functions of a driver of ours, from what its build has left; none where that is gone."""
+    if symbols.suffix == ".pdb":
+        return beside(symbols) or Symbols(0, (), ())
+    return read_symbols(symbols.read_bytes()) if symbols.exists() else Symbols(0, (), ())
+
+
 def beside(driver: Path) -> Pdb | None:
-    """What the PDB beside a driver tells; None when there is none, nothing that reads it, or nothing in it."""
+    """Return what the PDB beside a driver tells; None when there is none, nothing that reads it, or nothing in it."""
     path = driver.with_suffix(".pdb")
     tool = shutil.which(TOOL)
     if tool is None or not path.is_file():
@@ -61,7 +68,7 @@ def beside(driver: Path) -> Pdb | None:
 
 
 def parse(text: str) -> Pdb:
-    """What llvm-pdbutil has dumped. Addresses are section and offset, decimal for symbols, hexadecimal for lines."""
+    """Read what llvm-pdbutil has dumped. Addresses are section and offset, decimal of symbols, hexadecimal of lines."""
     sections = [(int(size, 16), int(where, 16)) for size, where in _SECTION.findall(text)]
 
     def place(section: int, offset: int) -> int | None:

@@ -142,7 +142,7 @@ class DriverProfile(Strict):
         return any(pattern.kind == kind for pattern in self.patterns)
 
     def resolve(self, cache: Path, progress: Progress | None = None) -> Path:
-        """The .sys file on this host, built when it has to be.
+        """Return the .sys file on this host, built when it has to be.
 
         Raises:
             DriverError: it cannot be built, or does not exist.
@@ -157,7 +157,7 @@ class DriverProfile(Strict):
 
 
 def registry_file(profile: DriverProfile) -> str:
-    """The service's parameters as a file for `reg import` (the Parameters key is emptied first)."""
+    """Return the service's parameters as a file for `reg import` (the Parameters key is emptied first)."""
     key = rf"HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\{profile.service}\Parameters"
     lines = ["REGEDIT4", "", f"[-{key}]", "", f"[{key}]"]
     for name, value in profile.parameters.items():
@@ -170,7 +170,7 @@ def registry_file(profile: DriverProfile) -> str:
 
 
 def load_profile(name_or_path: str) -> DriverProfile:
-    """A built-in profile by name ("wsklab", or "wsklab:ignores-flag" for a twin), or a file by its path.
+    """Return a built-in profile by name ("wsklab", or "wsklab:ignores-flag" for a twin), or a file by its path.
 
     Raises:
         DriverError: there is no such profile, or it is wrong.
@@ -188,7 +188,7 @@ def load_profile(name_or_path: str) -> DriverProfile:
 
 
 def _exists(path: str) -> bool:
-    """A name that is too long for a file is that of none."""
+    """Return whether there is such a file; a name that is too long for a file is that of none."""
     try:
         return Path(path).exists()
     except OSError:

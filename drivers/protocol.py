@@ -148,7 +148,7 @@ class Command:
     data: bytes = b""
 
     def pack(self) -> bytes:
-        """The structure's bytes.
+        """Return the structure's bytes.
 
         Raises:
             DriverError: a number or a byte string does not fit.
@@ -167,7 +167,7 @@ class Command:
 
 
 def sockaddr(host: str, port: int) -> bytes:
-    """A SOCKADDR_IN or SOCKADDR_IN6 for a numeric address, as Windows lays it out.
+    """Return a SOCKADDR_IN or SOCKADDR_IN6 for a numeric address, as Windows lays it out.
 
     Raises:
         DriverError: `host` is no numeric address, or `port` is out of range.
@@ -184,7 +184,7 @@ def sockaddr(host: str, port: int) -> bytes:
 
 
 def pack_commands(commands: Iterable[Command]) -> bytes:
-    """The input of one COMMAND ioctl.
+    """Return the input of one COMMAND ioctl.
 
     Raises:
         DriverError: none, or more than `BATCH` commands, or one that does not fit.
@@ -196,7 +196,7 @@ def pack_commands(commands: Iterable[Command]) -> bytes:
 
 
 def unpack_statuses(data: bytes) -> list[int]:
-    """The NTSTATUS of each command, as unsigned numbers.
+    """Return the NTSTATUS of each command, as unsigned numbers.
 
     Raises:
         DriverError: the answer is not a whole number of statuses.
@@ -207,7 +207,7 @@ def unpack_statuses(data: bytes) -> list[int]:
 
 
 def pack_ring_request(first_seq: int, most: int = 0) -> bytes:
-    """The input of the RING ioctl: lines from `first_seq` on, at most `most` (0 = as many as fit)."""
+    """Return the input of the RING ioctl: lines from `first_seq` on, at most `most` (0 = as many as fit)."""
     return _RING_REQUEST.pack(first_seq, most, 0)
 
 
@@ -222,7 +222,7 @@ class Ring:
 
 
 def unpack_ring(data: bytes) -> Ring:
-    """The answer of the RING ioctl.
+    """Return the answer of the RING ioctl.
 
     Raises:
         DriverError: the answer is cut short or contradicts itself.
@@ -254,7 +254,7 @@ class State:
 
 
 def unpack_state(data: bytes) -> State:
-    """The answer of the STATE ioctl.
+    """Return the answer of the STATE ioctl.
 
     Raises:
         DriverError: the answer has the wrong size or version.
@@ -299,7 +299,7 @@ class DriverRecord:
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, key: str) -> int | None:
-        """The value of `key` as a number, hexadecimal for `HEX_KEYS`; None when it is missing or no number."""
+        """Return the value of `key` as a number, hexadecimal for `HEX_KEYS`; None when it is missing or no number."""
         text = self.fields.get(key, "")
         base = 16 if key in HEX_KEYS else 10
         digits = "0123456789abcdef"[:base]
@@ -309,7 +309,7 @@ class DriverRecord:
 
 
 def parse_line(text: str) -> DriverRecord | None:
-    """The record in a line of debug text, wherever in the line it begins; None when there is none, or a damaged one."""
+    """Return the record in a line of debug text, wherever it begins; None when there is none, or a damaged one."""
     at = text.rfind(MARK)
     match = _LINE.fullmatch(text, at) if at >= 0 else None
     if match is None:
@@ -339,7 +339,7 @@ class ProviderRecord:
 
 
 def parse_provider_line(text: str) -> ProviderRecord | None:
-    """The provider's record in a line of debug text, or None."""
+    """Return the provider's record in a line of debug text, or None."""
     at = text.rfind(PROVIDER_MARK)
     match = _PROVIDER_LINE.fullmatch(text.rstrip(" \r\n"), at) if at >= 0 else None
     return ProviderRecord(match["rule"], match["text"] or "") if match else None
@@ -357,5 +357,5 @@ def fnv1a(data: bytes, value: int = FNV1A_START) -> int:
 
 
 def pattern(seed: int, length: int) -> bytes:
-    """What SEND with this `seed` puts on the wire."""
+    """Return what SEND with this `seed` puts on the wire."""
     return bytes((seed + i) & 0xFF for i in range(length))

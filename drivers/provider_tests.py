@@ -47,7 +47,7 @@ class ProviderTests:
             raise DriverError(f"The provider's own tests fail without a mutant, so they cannot tell one: {failed}")
 
     def failure(self, name: str, source: str, text: str) -> str | None:
-        """What fails with `text` as the file `source`; None if nothing does. Raises DriverError: not compiled."""
+        """Return what fails with `text` as the file `source`; None if nothing does. Raises DriverError: no C."""
         changed = self.folder / f"{name}.c"
         changed.write_text(text, encoding="utf-8")
         made = self._compile(changed, self.folder / f"{name}.o")
@@ -59,7 +59,7 @@ class ProviderTests:
                 file.unlink()
 
     def _failure(self, program: Path) -> str | None:
-        """The test that fails, and why: each sanitizer's first line says it."""
+        """Return the test that fails, and why: each sanitizer's first line says it."""
         try:
             done = self._run(program, *self._cases)
         except subprocess.TimeoutExpired:

@@ -31,7 +31,7 @@ class SigningKey:
 
 
 def signing_key(cache: Path, now: datetime.datetime) -> SigningKey:
-    """The lab's certificate, made at the first call; valid from a day before `now`, for guests whose clock is late.
+    """Return the lab's certificate, made at the first call; valid from a day before `now`, for late clocks.
 
     Raises:
         DriverError: others may read its key.
@@ -70,7 +70,7 @@ def signing_key(cache: Path, now: datetime.datetime) -> SigningKey:
 
 
 def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
-    """Writes `signed`, a signed copy of `driver`.
+    """Write `signed`, a signed copy of `driver`.
 
     Raises:
         DriverError: osslsigncode is missing, or refuses the file.

@@ -29,7 +29,7 @@ class Symbols:
 
 
 def read_symbols(image: bytes) -> Symbols:
-    """The functions of a PE file; none where it has no symbols or is no PE file."""
+    """Return the functions of a PE file; none where it has no symbols or is no PE file."""
     try:
         return _read(image)
     except (struct.error, IndexError, ValueError):
@@ -60,7 +60,7 @@ def _read(image: bytes) -> Symbols:
 
 
 def _name(image: bytes, raw: bytes, strings: int) -> str:
-    """A name of eight bytes stands in the symbol, a longer one in the string table."""
+    """Return a symbol's name: one of eight bytes stands in the symbol, a longer one in the string table."""
     if raw[:4] != bytes(4):
         return raw.rstrip(b"\0").decode("ascii", "replace")
     start = strings + struct.unpack_from("<I", raw, 4)[0]

@@ -37,7 +37,7 @@ def twins() -> dict[str, Twin]:
 
 
 def find_twin(name: str) -> Twin:
-    """The twin of that name.
+    """Return the twin of that name.
 
     Raises:
         DriverError: there is none.

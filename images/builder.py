@@ -17,7 +17,7 @@ from wsklab.images import disk, packages
 from wsklab.images.errors import ImageError
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.packages import PackageStage, Progress
-from wsklab.images.recipe import HERE, PutFile, Recipe
+from wsklab.images.recipe import HERE, SHARED_C, PutFile, Recipe
 from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest, Store
 
@@ -88,7 +88,7 @@ def _package_stage(recipe: Recipe, store: Store, partial: Path, progress: Progre
 
 
 def _place(root: Path, path: str) -> Path:
-    """A free place in the guest's tree. A link there goes, and none is followed: absolute ones lead into the host."""
+    """Clear a place in the guest's tree. A link there goes, and none is followed: absolute ones lead into the host."""
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.parent.resolve().is_relative_to(root.resolve()):
@@ -108,11 +108,11 @@ def _put(put: PutFile, target: Path, inputs: Mapping[str, Path]) -> None:
 
 
 def compile_program(folder: Path, target: Path, options: tuple[str, ...] = ()) -> None:
-    """Compile the C files of a folder into one static Linux program. Raises ImageError."""
-    sources = sorted(str(source) for source in folder.glob("*.c"))
+    """Compile the C files of a folder, and those that it shares, into one static Linux program. Raises ImageError."""
+    sources = sorted(str(source) for part in (folder, SHARED_C) for source in part.glob("*.c"))
     try:
-        done = subprocess.run([*_COMPILER, *options, "-o", str(target), *sources], capture_output=True, text=True,
-                              check=False)  # fmt: skip
+        command = [*_COMPILER, f"-I{SHARED_C}", *options, "-o", str(target), *sources]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise ImageError("gcc is missing, which compiles the guest's own programs; run `apt-get install gcc`") from None
     if done.returncode != 0:

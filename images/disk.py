@@ -14,7 +14,7 @@ _TOOLS = ("insmod", "mount", "poweroff", "switch_root", "umount")
 
 
 def initial_ram_disk(busybox: bytes, script: bytes, modules: Sequence[Path]) -> bytes:
-    """An uncompressed initial RAM disk: BusyBox, the script as /init, and kernel modules in the order of loading."""
+    """Make an uncompressed initial RAM disk: BusyBox, the script as /init, kernel modules in the order of loading."""
     archive = Archive()
     for folder in ("bin", "dev", "modules", "proc", "root"):
         archive.folder(folder)

@@ -17,7 +17,7 @@ class KeyPair:
 
     @classmethod
     def generate(cls) -> "KeyPair":
-        """A fresh pair, without a passphrase."""
+        """Make a fresh pair, without a passphrase."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 

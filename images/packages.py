@@ -130,7 +130,7 @@ def parse_package_list(text: str) -> dict[str, str]:
 
 
 def debian_sources(suite: str, apt: Path = Path("/etc/apt")) -> str:
-    """The host's own apt sources of this Debian suite (main), as deb822 stanzas.
+    """Return the host's own apt sources of this Debian suite (main), as deb822 stanzas.
 
     Sources of anybody else stay out. Empty when the host has none; mmdebstrap then knows where Debian is.
     """
@@ -145,7 +145,7 @@ def debian_sources(suite: str, apt: Path = Path("/etc/apt")) -> str:
 
 
 def _stanza(fields: dict[str, str], suites: set[str]) -> str:
-    """A stanza cut to the wanted suites and to main, or nothing."""
+    """Return a stanza cut to the wanted suites and to main, or nothing."""
     kept = [suite for suite in fields.get("suites", "").split() if suite in suites]
     if not kept or "deb" not in fields.get("types", "").split() or "main" not in fields.get("components", "").split():
         return ""
@@ -200,7 +200,7 @@ def scratch(folder: Path) -> Path:
 
 
 def explain(log: str, name: str) -> str:
-    """What the output of a failed mmdebstrap means, and what to do."""
+    """Return what the output of a failed mmdebstrap means, and what to do."""
     if any(sign in log for sign in _NETWORK_SIGNS):
         return (
             "the Debian packages cannot be downloaded: apt does not reach its mirror; check the network and try again"
@@ -215,7 +215,7 @@ def explain(log: str, name: str) -> str:
 
 
 def _run(command: list[str], folder: Path, log: Path) -> int | None:
-    """The exit code of mmdebstrap, of which nothing is left however this ends, nor of the guest it had unpacked.
+    """Run mmdebstrap and return its exit code. Nothing is left of it however this ends, nor of the guest it unpacked.
 
     As anybody but root it is in namespaces of its own making, and clears away when it is asked to end. As root it is
     given some: else its mounts, and the daemons of Wine, which leave its process group, would outlive it.

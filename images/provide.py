@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 def ensure(name: str, inputs: Mapping[str, Path], progress: Progress) -> Image:
-    """The image of a recipe and these input files: from the store, or built now. Its files are as they were built.
+    """Return the image of a recipe and these input files: of the store, or built now. Its files are as they were built.
 
     `inputs` are the files that the recipe names (`Recipe.inputs`); others are ignored. `progress` is told each step of
     a build, and nothing when the image is in the store. While this process lives nobody removes it. Raises ImageError.

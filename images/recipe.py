@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from wsklab.common import document, files
+from wsklab.common import JSON_IN_C, document, files
 from wsklab.common.strict import Strict
 from wsklab.images.errors import ImageError
 
 HERE = Path(__file__).resolve().parent
 RECIPES = HERE / "recipes"
+SHARED_C = JSON_IN_C
+"""C files that are part of every program."""
 
 
 def _within_the_guest(path: str) -> str:
@@ -30,7 +32,7 @@ class PutFile(Strict):
     path: str | None = None
     """A file of this layer, relative to `images/`."""
     program: str | None = None
-    """A folder of C files of this layer, relative to `images/`, compiled into one static program."""
+    """A folder of C files of this layer, relative to `images/`, compiled into one static program with SHARED_C's."""
     input: str | None = None
     """A file that the caller hands over under this name, such as `driver:netio.sys`."""
     mode: Annotated[int, Field(ge=0, le=0o777)] = 0o644
@@ -42,11 +44,13 @@ class PutFile(Strict):
         return self
 
     def sources(self) -> list[Path]:
-        """The files of this layer that it is made of, sorted; none for an `input`."""
+        """Return the files of this layer that it is made of, sorted; none for an `input`."""
         if self.path is not None:
             return [HERE / self.path]
         if self.program is not None:
-            return sorted(f for f in (HERE / self.program).iterdir() if f.suffix in (".c", ".h"))
+            return sorted(
+                f for part in (HERE / self.program, SHARED_C) for f in part.iterdir() if f.suffix in (".c", ".h")
+            )
         return []
 
 
@@ -93,7 +97,7 @@ class Recipe(Strict):
 
 
 def names() -> list[str]:
-    """The recipes there are, sorted."""
+    """Return the recipes there are, sorted."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 

@@ -48,7 +48,7 @@ class Tree:
         return found
 
     def closure(self, paths: Iterable[str]) -> list[str]:
-        """The paths, what their links lead to, and the shared libraries that they need; sorted."""
+        """Return the paths, what their links lead to, and the shared libraries that they need; sorted."""
         todo, done = list(paths), set[str]()
         while todo:
             path = todo.pop()

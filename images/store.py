@@ -124,7 +124,7 @@ class Store:
             require_own_folder(folder)
 
     def find(self, digest: str) -> Image | None:
-        """The image made from a recipe and files of this digest, if there is one."""
+        """Return the image made from a recipe and files of this digest, if there is one."""
         try:
             key = (self._refs / digest).read_text()
             return _read(self.images / key)
@@ -218,7 +218,7 @@ class Store:
 
     def _compare(self, image: Image, trusted: dict[str, list[int]], now: float) -> None:
         def seen(name: str) -> list[int] | None:
-            """The stamp of a file that is as it was built."""
+            """Return the stamp of a file that is as it was built."""
             path = image.folder / name
             with suppress(OSError):
                 large, fresh = path.stat().st_size > _HASHED_ALWAYS, stamp(path, now)
@@ -243,7 +243,7 @@ class Store:
 
 
 def _read(folder: Path) -> Image:
-    """Raises OSError or ValueError when the folder holds no image."""
+    """Raise OSError or ValueError when the folder holds no image."""
     try:
         return Image(folder, Manifest.model_validate_json((folder / _MANIFEST).read_bytes()))
     except ValidationError as error:
@@ -259,7 +259,7 @@ def _read_stamps(folder: Path) -> dict[str, list[int]]:
 
 
 def stamp(path: Path, now: float) -> list[int]:
-    """What tells an untouched file: size, inode, times of modification and of change; then when that was, in seconds.
+    """Return what tells an untouched file: size, inode, times of modification and of change; then when that was, in s.
 
     A rename of its folder changes none of it.
     """

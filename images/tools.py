@@ -10,12 +10,12 @@ _ADMIN = "/usr/sbin:/sbin"
 
 
 def find(program: str) -> str | None:
-    """The path of a program, in PATH or among the administrator's; None where there is none."""
+    """Return the path of a program, in PATH or among the administrator's; None where there is none."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_ADMIN}")
 
 
 def need(program: str, package: str) -> str:
-    """The path of a program. Raises ImageError, which names the package that has it."""
+    """Return the path of a program. Raises ImageError, which names the package that has it."""
     path = find(program)
     if path is None:
         raise ImageError(f"{program} is missing, which guest images are made with; run `apt-get install {package}`")

@@ -11,6 +11,7 @@ from wsklab.common import document
 from wsklab.common.strict import Strict
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.firmware import Uefi
+from wsklab.qemu.network import MANAGEMENT_ADDRESS
 
 Accelerator = Literal["kvm", "tcg"]
 SerialRole = Literal["debug", "agent", "console"]
@@ -195,7 +196,7 @@ def _network(profile: Profile, wire_fd: int | None) -> list[str]:
     ]  # fmt: skip
     return [
         *wire,
-        "-netdev", "user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22",
+        "-netdev", f"user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:0-{MANAGEMENT_ADDRESS}:22",
         "-device", f"{profile.management},netdev=management,mac={profile.management_mac}{NO_ROM}",
     ]  # fmt: skip
 

@@ -1,9 +1,38 @@
 /*
- * agent.c - see agent.h. Usage: wskagent.exe [PORT], where PORT is COM2 unless given.
+ * agent.c - wskagent.exe: the lab's hand inside the target, on Windows and in Wine.
+ * Usage: wskagent.exe [PORT], where PORT is COM2 unless given.
+ *
+ * It answers one-line JSON requests on a serial line, one after the other, for ever:
+ *   {"id":7,"op":"ping","token":"x"}  ->  {"id":7,"ok":true,"token":"x","time_ms":1700000000000}
+ *   failure                           ->  {"id":7,"ok":false,"error":"what went wrong","code":2}
+ * A request that comes twice is done once and answered twice. What was no whole request is answered with
+ * {"damaged":1}, a piece of a long one with {"more":bytes so far} (frame.h).
+ *
+ *   agent.c    the requests and the table of operations; includes all others, and no other includes it
+ *   call.c     what the operations share
+ *   frame.c    the lines in which requests come; common/json reads them
+ *   reply.c    the answers, and data in strings
+ *   line.c     the serial line
+ *   device.c   ioctl, close_device
+ *   service.c  service
+ *   program.c  run
+ *   file.c     get, put
+ *   system.c   ping, versions, set_time
+ *   watch.c    replaces a thread that is stuck in a driver
  */
-#include "agent.h"
+#include "device.h"
+#include "file.h"
+#include "frame.h"
+#include "line.h"
+#include "program.h"
+#include "service.h"
+#include "system.h"
+#include "watch.h"
 
 #include <stdio.h>
+
+#define LINE_BYTES (1024 * 1024) /* the longest request */
+#define REPLY_BYTES (3 * DATA_BYTES + 4096)
 
 static char line[LINE_BYTES];
 static char request_text[LINE_BYTES];
@@ -21,20 +50,6 @@ static const struct {
     {"service", op_service},   {"run", op_run},           {"get", op_get},     {"put", op_put},
     {"set_time", op_set_time},
 };
-
-DWORD refuse(CALL *call, DWORD code, const char *error)
-{
-    call->error = error;
-    return code;
-}
-
-DWORD timeout_of(const CALL *call, DWORD usual)
-{
-    int64_t wanted;
-    if (!json_number(call->request, "timeout_ms", &wanted) || wanted < 0)
-        return usual;
-    return wanted < 24 * 3600 * 1000 ? (DWORD)wanted : 24 * 3600 * 1000;
-}
 
 static DWORD execute(CALL *call)
 {
@@ -137,9 +152,12 @@ static void serve(void)
     fprintf(stderr, "wskagent: the serial line is gone: error %lu\n", GetLastError());
 }
 
-void serve_after_timeout(void)
+/* In place of a thread that is stuck in a driver: answers the request in progress, then serves. */
+static void serve_after_timeout(void)
 {
-    if (answer_failure(ERROR_TIMEOUT, "the driver did not return from the ioctl in time"))
+    devices_forget();
+    if (watch_start(serve_after_timeout) &&
+        answer_failure(ERROR_TIMEOUT, "the driver did not return from the ioctl in time"))
         serve();
 }
 
@@ -159,7 +177,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "wskagent: cannot open %s: error %lu\n", port, GetLastError());
         return 1;
     }
-    if (watch_start() && hello())
+    if (watch_start(serve_after_timeout) && hello())
         serve();
     return 1;
 }

@@ -4,7 +4,8 @@
  * Device handles stay open. A call that does not complete in time is cancelled; if even that does not bring it
  * back, its buffers are left to it and the agent goes on (see also watch.c): a hung driver must not hang the lab.
  */
-#include "agent.h"
+#include "device.h"
+#include "watch.h"
 
 #define DEVICES 8
 #define IOCTL_MS 10000

@@ -1,9 +1,9 @@
 /*
  * file.c - get {path, offset, length} -> {data, size} and put {path, offset, data} -> {size}.
  *
- * Data (see json.h) is at most DATA_BYTES at a time. put with offset 0 makes the file anew.
+ * Data (see reply.h) is at most DATA_BYTES at a time. put with offset 0 makes the file anew.
  */
-#include "agent.h"
+#include "file.h"
 
 static uint8_t block[DATA_BYTES];
 

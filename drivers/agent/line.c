@@ -1,7 +1,7 @@
 /*
  * line.c - the serial line: raw, 115200 8N1, read as soon as a byte is there.
  */
-#include "agent.h"
+#include "line.h"
 
 #define QUEUE_BYTES (64 * 1024) /* serial.sys has 4096 unless it is asked for more; what does not fit is lost */
 

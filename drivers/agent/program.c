@@ -1,7 +1,7 @@
 /*
- * program.c - run {command, timeout_ms} -> {exit, output}: output (see json.h) is the last 64 KiB of both streams.
+ * program.c - run {command, timeout_ms} -> {exit, output}: output (see reply.h) is the last 64 KiB of both streams.
  */
-#include "agent.h"
+#include "program.h"
 
 #define RUN_MS 30000
 #define OUTPUT_BYTES (64 * 1024)

@@ -4,7 +4,8 @@
  * Start and stop call the driver's own entry and unload routines and may never return, so they run in a
  * thread that is given up after its time: the agent stays alive to report a driver that hangs.
  */
-#include "agent.h"
+#include "service.h"
+#include "device.h"
 
 #define SERVICE_MS 30000
 

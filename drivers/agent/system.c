@@ -1,7 +1,7 @@
 /*
  * system.c - ping {token} -> {token, time_ms}, versions -> {system, agent}, set_time {unix_ms} -> {time_ms}.
  */
-#include "agent.h"
+#include "system.h"
 
 #include <stdio.h>
 

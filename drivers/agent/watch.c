@@ -5,12 +5,14 @@
  * (measured). So a second thread looks whether the call in progress is over its time; then it answers for the
  * stuck thread and serves in its place. A stuck thread that comes back after all finds itself replaced and ends.
  */
-#include "agent.h"
+#include "watch.h"
 
 #define LOOK_MS 200
 
 static volatile LONG busy; /* 1: a call is in progress; who sets it back to 0 goes on serving */
 static volatile LONG deadline; /* of GetTickCount, which starts over after 49 days: only differences count */
+
+static void (*replacement)(void);
 
 static DWORD WINAPI look(void *unused)
 {
@@ -20,14 +22,13 @@ static DWORD WINAPI look(void *unused)
         if (busy && (LONG)(GetTickCount() - (DWORD)deadline) > 0 && InterlockedCompareExchange(&busy, 0, 1) == 1)
             break;
     }
-    devices_forget();
-    if (watch_start())
-        serve_after_timeout();
+    replacement();
     ExitProcess(1);
 }
 
-bool watch_start(void)
+bool watch_start(void (*replace)(void))
 {
+    replacement = replace;
     HANDLE thread = CreateThread(NULL, 0, look, NULL, 0, NULL);
     if (thread)
         CloseHandle(thread);

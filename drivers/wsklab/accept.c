@@ -3,7 +3,13 @@
  *
  * ACCEPT_EVENTS says how: the first number and cookie, every how many to refuse. Without it all are refused.
  */
-#include "wsklab.h"
+#include "accept.h"
+#include "account.h"
+#include "call.h"
+#include "connection.h"
+#include "events.h"
+#include "log.h"
+#include "worker.h"
 
 /* STATUS_SUCCESS: `*made` is in the table, holds the socket, and WSK may call back with it. */
 static NTSTATUS take_socket(CONNECTION *listener, const WSKLAB_COMMAND *command, PWSK_SOCKET socket, CONNECTION **made)

@@ -1,10 +1,8 @@
 /*
  * account.c - counted allocation, "is everything back", and two small things about time and IRQL.
  */
-#include "wsklab.h"
-
-/* Windows 8 and later: nonpaged and not executable (memory integrity refuses the executable kind). */
-#define NONPAGED_NX ((POOL_TYPE)512)
+#include "account.h"
+#include "log.h"
 
 PVOID allocate(SIZE_T size)
 {

@@ -1,7 +1,9 @@
 /*
  * call.c - the one place that calls WSK. Whoever comes here has seen to R68 and holds the operation.
  */
-#include "wsklab.h"
+#include "call.h"
+#include "account.h"
+#include "connection.h"
 
 /* Any GUID that is not WSK's (R34). */
 static const NPIID wrong_npi = {0x01234567, 0x89ab, 0xcdef, {0, 1, 2, 3, 4, 5, 6, 7}};
@@ -30,7 +32,7 @@ static PVOID context_of(const OPERATION *operation)
 
 static const WSK_CLIENT_CONNECTION_DISPATCH *connection_callbacks(const OPERATION *operation)
 {
-    return operation->command.options & WSKLAB_OPT_NO_DISPATCH ? NULL : &connection_events;
+    return operation->command.options & WSKLAB_OPT_NO_DISPATCH ? NULL : upcalls.connection;
 }
 
 static NTSTATUS call_socket(OPERATION *operation)
@@ -38,7 +40,7 @@ static NTSTATUS call_socket(OPERATION *operation)
     BOOLEAN listens = operation->target->kind == WSKLAB_KIND_LISTEN;
     const VOID *callbacks = connection_callbacks(operation);
     if (callbacks && listens)
-        callbacks = &listen_events;
+        callbacks = upcalls.listen;
     return wsklab.provider.Dispatch->WskSocket(wsklab.provider.Client, operation->local.header.sa_family, SOCK_STREAM,
                                                IPPROTO_TCP,
                                                listens ? WSK_FLAG_LISTEN_SOCKET : WSK_FLAG_CONNECTION_SOCKET,
@@ -115,10 +117,7 @@ NTSTATUS call_wsk(OPERATION *operation, PWSK_SOCKET socket)
             (void)basic->WskControlSocket(socket, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, sizeof late, &late,
                                           0, NULL, NULL, NULL);
         }
-        NTSTATUS status = basic->WskCloseSocket(socket, irp);
-        if (TWIN(USES_AFTER_CLOSE))
-            (void)start_sends(operation->connection, &(WSKLAB_COMMAND){.length = 1, .count = 1});
-        return status;
+        return basic->WskCloseSocket(socket, irp);
     }
     }
 }

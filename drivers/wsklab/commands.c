@@ -2,7 +2,14 @@
  * commands.c - one function per command of protocol.h. They run in the thread of the ioctl, at PASSIVE_LEVEL,
  * start things and return; only calls that end at once (socket, bind, addresses) are waited for.
  */
-#include "wsklab.h"
+#include "commands.h"
+#include "account.h"
+#include "call.h"
+#include "closing.h"
+#include "connection.h"
+#include "log.h"
+#include "operation.h"
+#include "start.h"
 
 /* A call that ends at once. */
 static NTSTATUS run(CONNECTION *connection, const WSKLAB_COMMAND *command, uint32_t verb)
@@ -163,25 +170,6 @@ static NTSTATUS give_program(CONNECTION *connection, const WSKLAB_COMMAND *comma
         program->older = InterlockedExchangePointer((PVOID volatile *)&connection->programs[i], program);
     }
     return STATUS_SUCCESS;
-}
-
-/* Closes every connection that nobody has asked to close. */
-void sweep(uint32_t id)
-{
-    uint32_t bucket = 0;
-    CONNECTION *connection;
-    while ((connection = connection_next_open(&bucket)) != NULL) {
-        (void)connection_close(connection, id);
-        connection_drop(connection);
-    }
-}
-
-void close_all(uint32_t id)
-{
-    KeClearEvent(&wsklab.clean);
-    InterlockedExchange(&wsklab.cleaning, 1);
-    sweep(id);
-    settle();
 }
 
 static NTSTATUS execute_on(CONNECTION *connection, const WSKLAB_COMMAND *command)

@@ -1,11 +1,11 @@
 /*
- * connection.c - one socket and its context: found by number, closed once and at the right moment, freed last.
+ * connection.c - one socket and its context: found by number, counted in while it is used, freed last.
  *
  * The rule that shapes this file is R68: WskCloseSocket must not be called while another function of the same
- * socket runs in another thread. So every call is bracketed by connection_enter and connection_leave; CLOSE only
- * says that it wants to close, and whoever finds that nothing runs any more does it.
+ * socket runs in another thread. So every call is bracketed by connection_enter and connection_leave.
  */
-#include "wsklab.h"
+#include "connection.h"
+#include "account.h"
 
 #define BUCKETS 1024u
 #define GRAVES 512u /* closed contexts kept in memory, so that a callback that comes too late is seen (R73) */
@@ -165,7 +165,7 @@ void connection_leave(CONNECTION *connection)
     KeAcquireSpinLock(&connection->lock, &irql);
     connection->calls--;
     KeReleaseSpinLock(&connection->lock, irql);
-    connection_try_close(connection);
+    upcalls.idle(connection);
 }
 
 /* `maker` is about to ask WSK for this connection's socket; FALSE: CLOSE was quicker. */
@@ -190,67 +190,6 @@ void connection_made(CONNECTION *connection, PWSK_SOCKET socket)
     KeReleaseSpinLock(&connection->lock, irql);
     if (socket)
         InterlockedIncrement(&wsklab.sockets);
-}
-
-NTSTATUS connection_close(CONNECTION *connection, uint32_t id)
-{
-    WSKLAB_COMMAND command = {.id = id};
-    OPERATION *closer = operation_create(connection, WSKLAB_OP_CLOSE, &command, TRUE);
-    if (!closer)
-        return STATUS_INSUFFICIENT_RESOURCES;
-
-    KIRQL irql;
-    KeAcquireSpinLock(&connection->lock, &irql);
-    BOOLEAN first = !connection->closing;
-    OPERATION *maker = first ? connection->maker : NULL;
-    if (first) {
-        InterlockedExchange(&connection->closing, TRUE);
-        connection->closer = closer;
-    }
-    if (maker)
-        operation_hold(maker);
-    KeReleaseSpinLock(&connection->lock, irql);
-
-    if (!first)
-        return operation_refuse(closer, STATUS_INVALID_DEVICE_STATE);
-    if (maker) {
-        if (!TWIN(WAITS_FOR_CONNECT))
-            IoCancelIrp(maker->irp);
-        operation_drop(maker);
-    }
-    connection_try_close(connection);
-    return STATUS_PENDING;
-}
-
-/* Closes now if a close is wanted and nothing is in its way. At most one caller gets the closer. */
-void connection_try_close(CONNECTION *connection)
-{
-    KIRQL irql;
-    KeAcquireSpinLock(&connection->lock, &irql);
-    OPERATION *closer = NULL;
-    PWSK_SOCKET socket = connection->socket;
-    if (!connection->maker && (connection->calls == 0 || TWIN(CLOSES_UNDER_CALL))) {
-        closer = connection->closer;
-        connection->closer = NULL;
-    }
-    KeReleaseSpinLock(&connection->lock, irql);
-    if (!closer)
-        return;
-
-    PWSK_DATA_INDICATION list;
-    while (!TWIN(KEEPS_INDICATIONS) && (list = connection_take_retained(connection)) != NULL)
-        call_release(socket, list); /* R54: nothing says what becomes of kept lists at close */
-    if (TWIN(LEAKS_SOCKET) || (TWIN(KEEPS_AFTER_RST) && ReadAcquire(&connection->aborted))) {
-        InterlockedDecrement(&wsklab.sockets);
-        socket = NULL;
-    }
-    if (socket) {
-        (void)operation_issue(closer, socket);
-        return;
-    }
-    log_line(connection->id, "ev=done op=close id=%u st=%08x len=0", closer->command.id, (uint32_t)STATUS_SUCCESS);
-    connection_closed(connection);
-    (void)operation_refuse(closer, STATUS_SUCCESS); /* there was no socket: closed by saying so */
 }
 
 /* The close has completed: no callback can come any more (R70), the number is free again. */

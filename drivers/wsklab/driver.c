@@ -1,7 +1,12 @@
 /*
  * driver.c - load and unload, and the device \\.\wsklab with its three ioctls.
  */
-#include "wsklab.h"
+#include "account.h"
+#include "closing.h"
+#include "commands.h"
+#include "connection.h"
+#include "log.h"
+#include "worker.h"
 
 #define CAPTURE_MS 5000u /* for WSK to come up; never without an end in DriverEntry (R77) */
 
@@ -136,6 +141,19 @@ static VOID NTAPI on_unload(PDRIVER_OBJECT driver)
     log_stop();
 }
 
+/*
+ * IoSetCompletionRoutineEx, bound at run time: Wine exports the name, too, but ends the process of whoever calls it. Wine
+ * is known by a name that no other kernel exports.
+ */
+static SET_COMPLETION find_set_completion(void)
+{
+    UNICODE_STRING wine = RTL_CONSTANT_STRING(L"wine_ntoskrnl_main_loop");
+    UNICODE_STRING wanted = RTL_CONSTANT_STRING(L"IoSetCompletionRoutineEx");
+    if (MmGetSystemRoutineAddress(&wine))
+        return NULL;
+    return (SET_COMPLETION)(ULONG_PTR)MmGetSystemRoutineAddress(&wanted);
+}
+
 static NTSTATUS create_device(PDRIVER_OBJECT driver)
 {
     NTSTATUS status =
@@ -152,6 +170,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
     BOOLEAN registered = FALSE;
 
     KeInitializeEvent(&wsklab.clean, NotificationEvent, FALSE);
+    wsklab.set_completion = find_set_completion();
     connections_start();
     NTSTATUS status = log_start();
     if (!NT_SUCCESS(status))

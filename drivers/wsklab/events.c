@@ -4,7 +4,14 @@
  * They run in an arbitrary thread (R17) at any IRQL up to DISPATCH_LEVEL (R14), never wait (R15), touch the
  * context with interlocked operations only, print what they were told, and return STATUS_SUCCESS (R10).
  */
-#include "wsklab.h"
+#include "events.h"
+#include "account.h"
+#include "closing.h"
+#include "connection.h"
+#include "log.h"
+#include "operation.h"
+#include "start.h"
+#include "worker.h"
 
 /* FALSE: not a context to work with, and that has been said. */
 BOOLEAN callback_enter(const CONNECTION *connection, const char *name)
@@ -68,7 +75,6 @@ static void deviate(CONNECTION *connection, BOOLEAN abortive)
         if (again) {
             again->follow = FOLLOW_REPEAT;
             worker_queue(again);
-            operation_drop(again);
         }
     }
     if (TWIN(SENDS_FOREVER) && abortive)

@@ -5,7 +5,7 @@
  * ioctl: comparing both finds what the debug line lost. Writers take a number with one interlocked increment
  * and then own the slot of that number, so nothing is locked and any IRQL up to DISPATCH_LEVEL will do.
  */
-#include "wsklab.h"
+#include "log.h"
 
 #define RING 16384u   /* slots, a power of two: 4 MiB, minutes of a busy lab */
 #define IHVDRIVER 77u /* DPFLTR_IHVDRIVER_ID; at level 0 (error) Windows prints it without any filter setting */
@@ -31,17 +31,17 @@ const char *log_build(void)
 
 NTSTATUS log_start(void)
 {
-    ring = allocate(RING * sizeof(SLOT));
+    ring =
+        ExAllocatePoolWithTag(NONPAGED_NX, RING * sizeof(SLOT), WSKLAB_TAG); /* not counted: it is there to the end */
     if (!ring)
         return STATUS_INSUFFICIENT_RESOURCES;
-    kept(1);
+    RtlZeroMemory(ring, RING * sizeof(SLOT));
     return STATUS_SUCCESS;
 }
 
 void log_stop(void)
 {
-    kept(-1);
-    release_memory(ring);
+    ExFreePoolWithTag(ring, WSKLAB_TAG);
     ring = NULL;
 }
 

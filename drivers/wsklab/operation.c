@@ -6,7 +6,12 @@
  * them frees it. Every IRP has a completion routine for success, error and cancel, which returns
  * STATUS_MORE_PROCESSING_REQUIRED: the IRP stays ours (R83).
  */
-#include "wsklab.h"
+#include "operation.h"
+#include "account.h"
+#include "call.h"
+#include "connection.h"
+#include "log.h"
+#include "worker.h"
 
 #define QUICK (-10ll * 10000000) /* 10 s for calls that end at once; longer is a fault of the provider */
 
@@ -245,12 +250,26 @@ static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
         operation->follow = FOLLOW_RESEND;
     if (TWIN(RESETS_AFTER_SEND) && operation->verb == WSKLAB_OP_SEND && NT_SUCCESS(operation->status))
         operation->follow = FOLLOW_ABORT;
-    if (operation->follow != FOLLOW_NOTHING)
+    if (operation->follow != FOLLOW_NOTHING) {
+        operation_hold(operation);
         worker_queue(operation);
+    }
     KeSetEvent(&operation->done, IO_NO_INCREMENT, FALSE);
     operation_drop(operation);
     settle();
     return TWIN(DOUBLE_COMPLETION) ? STATUS_SUCCESS : STATUS_MORE_PROCESSING_REQUIRED;
+}
+
+/*
+ * With IoSetCompletionRoutineEx the driver cannot be unloaded before its routine has returned: what waits for the last
+ * IRP in DriverUnload is woken by that routine. It allocates; without memory the plain one has to do.
+ */
+static void set_completion(PIRP irp, OPERATION *operation)
+{
+    if (wsklab.set_completion &&
+        NT_SUCCESS(wsklab.set_completion(wsklab.device, irp, completed, operation, TRUE, TRUE, TRUE)))
+        return;
+    IoSetCompletionRoutine(irp, completed, operation, TRUE, TRUE, TRUE);
 }
 
 /* Calls WSK on `socket` and gives the starter's hold away. The caller sees to R68. */
@@ -258,7 +277,7 @@ NTSTATUS operation_issue(OPERATION *operation, PWSK_SOCKET socket)
 {
     if (operation->irp) {
         link_operation(operation, TRUE);
-        IoSetCompletionRoutine(operation->irp, completed, operation, TRUE, TRUE, TRUE);
+        set_completion(operation->irp, operation);
         InterlockedIncrement(&wsklab.irps);
     }
     NTSTATUS status = call_wsk(operation, socket);

@@ -3,7 +3,9 @@
  *
  * `command` is whatever asked for them: its id, length, count, flags, mask, seed and options are used.
  */
-#include "wsklab.h"
+#include "start.h"
+#include "call.h"
+#include "operation.h"
 
 NTSTATUS start_events(CONNECTION *connection, const WSKLAB_COMMAND *command, uint32_t verb)
 {

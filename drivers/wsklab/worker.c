@@ -1,7 +1,7 @@
 /*
- * worker.c - one thread for what follows a completion: no WSK function is started from a completion routine (R85).
+ * worker.c - one thread for what follows a completion (upcalls.follow): no WSK function is started from a completion routine (R85).
  */
-#include "wsklab.h"
+#include "worker.h"
 
 static LIST_ENTRY queue;
 static KSPIN_LOCK queue_lock;
@@ -9,11 +9,10 @@ static KEVENT wake;
 static volatile LONG stopping;
 static PVOID thread_object;
 
-/* Takes a hold of its own. Any IRQL up to DISPATCH_LEVEL. */
+/* Takes the caller's hold. Any IRQL up to DISPATCH_LEVEL. */
 void worker_queue(OPERATION *operation)
 {
     KIRQL irql;
-    operation_hold(operation);
     KeAcquireSpinLock(&queue_lock, &irql);
     InsertTailList(&queue, &operation->work);
     KeReleaseSpinLock(&queue_lock, irql);
@@ -36,41 +35,15 @@ static OPERATION *next(void)
     return operation;
 }
 
-static void work(OPERATION *operation)
-{
-    CONNECTION *connection = operation->target;
-    if (operation->follow == FOLLOW_RESEND) { /* only the twin that sends for ever */
-        sleep_ms(20);
-        (void)start_sends(connection, &operation->command);
-        return;
-    }
-    if (operation->follow == FOLLOW_REPEAT) { /* only the twin that tells of a disconnect again, and late */
-        sleep_ms(200);
-        log_line(connection->id, "ev=disc flags=%08x ab=%u disp=0 irql=0 cpu=0 n=2 depth=1 rdepth=0 cookie=%08x",
-                 operation->command.flags, operation->command.flags & WSK_FLAG_ABORTIVE, connection->cookie);
-        return;
-    }
-    if (operation->follow == FOLLOW_ABORT) { /* only the twin that resets what it has sent on */
-        (void)start_disconnect(connection, &(WSKLAB_COMMAND){.flags = WSK_FLAG_ABORTIVE});
-        return;
-    }
-    connection_try_close(connection); /* a close that came while the socket was being made */
-    if (NT_SUCCESS(operation->status))
-        follow_connect(connection, &operation->command);
-}
-
 static VOID NTAPI thread(PVOID context)
 {
     UNREFERENCED_PARAMETER(context);
     for (;;) {
         KeWaitForSingleObject(&wake, Executive, KernelMode, FALSE, NULL);
         OPERATION *operation;
-        while ((operation = next()) != NULL) {
-            work(operation);
-            operation_drop(operation);
-        }
-        if (ReadAcquire(&wsklab.cleaning))
-            sweep(0); /* a connection accepted after CLOSE_ALL had passed its place in the table */
+        while ((operation = next()) != NULL)
+            upcalls.follow(operation);
+        upcalls.woken();
         if (ReadAcquire(&stopping))
             PsTerminateSystemThread(STATUS_SUCCESS);
     }

@@ -3,15 +3,21 @@
  *
  *   driver.c      load, unload, the device and its three ioctls
  *   commands.c    one function per command
+ *   upcalls.c     the table of what is called upwards
+ *   follow.c      what follows a completion, in the worker (R85)
+ *   accept.c      the callbacks of a listener
+ *   events.c      the callbacks of a connection
+ *   closing.c     who may close a socket when
  *   start.c       receives, sends, disconnects and event masks: for commands, callbacks and the worker
  *   operation.c   one IRP given to WSK: made, started, completed, freed
  *   call.c        the one place that calls WSK functions of a socket
- *   connection.c  one socket: its number, its life, who may close it when
- *   events.c      the callbacks of a connection
- *   accept.c      the callbacks of a listener
- *   worker.c      what follows a completion, outside of it (R85)
- *   log.c         lines and the ring
+ *   worker.c      the thread and its list
+ *   connection.c  one socket: its number, its context, who uses it now
  *   account.c     counted allocation, and "everything is back"
+ *   log.c         lines and the ring
+ *
+ * Each file calls those below it, whose headers it includes, and none above. WSK's callbacks and what follows a
+ * completion come up through UPCALLS.
  */
 #ifndef WSKLAB_H
 #define WSKLAB_H
@@ -24,6 +30,8 @@
 #define WSKLAB_TAG 0x624c7357u /* "WsLb" */
 #define MAGIC_ALIVE 0x57534b21u /* a context that WSK may call back with */
 #define MAGIC_CLOSED 0xdead57c5u /* its close has completed: no callback may come (R73) */
+/* Windows 8 and later: nonpaged and not executable (memory integrity refuses the executable kind). */
+#define NONPAGED_NX ((POOL_TYPE)512)
 #define MAX_LENGTH (16u * 1024 * 1024)
 #define RETAINED 32u /* indication lists kept for one connection */
 #define MAX_HOLD_US (10u * 1000 * 1000)
@@ -100,10 +108,26 @@ typedef struct OPERATION {
     NTSTATUS status;
 } OPERATION;
 
+/* What is called from below: by WSK, by the worker's thread, and when a socket is idle. */
+typedef struct UPCALLS {
+    const WSK_CLIENT_CONNECTION_DISPATCH *connection;
+    const WSK_CLIENT_LISTEN_DISPATCH *listen;
+    void (*idle)(CONNECTION *connection);  /* no call runs on its socket: a close that was asked for may start */
+    void (*follow)(OPERATION *operation); /* in the worker, with a hold that it gives away */
+    void (*woken)(void);                  /* in the worker, when it has followed everything */
+} UPCALLS;
+
+extern const UPCALLS upcalls;
+
+/* IoSetCompletionRoutineEx. */
+typedef NTSTATUS(NTAPI *SET_COMPLETION)(PDEVICE_OBJECT device, PIRP irp, PIO_COMPLETION_ROUTINE routine, PVOID context,
+                                        BOOLEAN success, BOOLEAN error, BOOLEAN cancel);
+
 typedef struct DRIVER {
     WSK_REGISTRATION registration;
     WSK_PROVIDER_NPI provider;
     PDEVICE_OBJECT device;
+    SET_COMPLETION set_completion; /* NULL where the kernel has none that works */
     ULONG_PTR base;       /* of the image, so that an address in a crash can be named */
     volatile LONG sockets, irps, indications, callbacks, connections, allocations;
     volatile LONG cleaning;
@@ -121,89 +145,5 @@ extern DRIVER wsklab;
 /* ntoskrnl exports it; mingw's kernel headers do not declare it. With %s %u %x it is fit for any IRQL. */
 int __cdecl _vsnprintf(char *text, size_t size, const char *format, va_list arguments);
 #endif
-
-/* log.c */
-NTSTATUS log_start(void);
-void log_stop(void);
-void log_line(uint32_t connection, const char *format, ...) __attribute__((format(printf, 2, 3)));
-uint32_t log_read(const WSKLAB_RING_REQUEST *request, WSKLAB_RING_REPLY *reply, uint32_t size);
-uint64_t log_next(void);
-uint32_t log_capacity(void);
-const char *log_build(void);
-void hex_text(char *text, const UCHAR *bytes, uint32_t count);
-uint32_t port_of(const ADDRESS *address);
-uint32_t fnv1a(uint32_t sum, const UCHAR *bytes, SIZE_T count);
-#define FNV1A_START 0x811c9dc5u
-
-/* account.c */
-PVOID allocate(SIZE_T size);
-void release_memory(PVOID memory);
-void kept(LONG count);
-void settle(void);
-void wait_until_clean(void);
-KIRQL current_irql(void);
-void stall(uint32_t microseconds);
-void sleep_ms(uint32_t milliseconds);
-
-/* connection.c */
-void connections_start(void);
-void connections_stop(void);
-NTSTATUS connection_create(uint32_t id, uint32_t kind, uint32_t cookie, CONNECTION **made);
-CONNECTION *connection_find(uint32_t id);
-CONNECTION *connection_next_open(uint32_t *bucket);
-void connection_hold(CONNECTION *connection);
-void connection_drop(CONNECTION *connection);
-BOOLEAN connection_enter(CONNECTION *connection, PWSK_SOCKET *socket);
-void connection_leave(CONNECTION *connection);
-BOOLEAN connection_making(CONNECTION *connection, OPERATION *maker);
-void connection_made(CONNECTION *connection, PWSK_SOCKET socket);
-NTSTATUS connection_close(CONNECTION *connection, uint32_t id);
-void connection_try_close(CONNECTION *connection);
-void connection_closed(CONNECTION *connection);
-PWSK_DATA_INDICATION connection_take_retained(CONNECTION *connection);
-BOOLEAN connection_retain(CONNECTION *connection, PWSK_DATA_INDICATION list);
-
-/* operation.c */
-OPERATION *operation_create(CONNECTION *connection, uint32_t verb, const WSKLAB_COMMAND *command, BOOLEAN irp);
-NTSTATUS operation_give_buffer(OPERATION *operation, uint32_t length);
-NTSTATUS operation_start(OPERATION *operation);
-NTSTATUS operation_run(OPERATION *operation);
-NTSTATUS operation_refuse(OPERATION *operation, NTSTATUS status);
-NTSTATUS refuse(uint32_t connection, uint32_t verb, uint32_t id, NTSTATUS status);
-NTSTATUS operation_issue(OPERATION *operation, PWSK_SOCKET socket);
-void operation_hold(OPERATION *operation);
-BOOLEAN operation_cancel(CONNECTION *connection, uint32_t id);
-void operation_drop(OPERATION *operation);
-const char *verb_name(uint32_t verb);
-
-/* call.c */
-NTSTATUS call_wsk(OPERATION *operation, PWSK_SOCKET socket);
-NTSTATUS call_static_events(const WSKLAB_COMMAND *command);
-void call_release(PWSK_SOCKET socket, PWSK_DATA_INDICATION list);
-void set_event_control(OPERATION *operation);
-PVOID accepted_context(CONNECTION *connection);
-
-/* commands.c, start.c */
-NTSTATUS command_execute(const WSKLAB_COMMAND *command);
-void follow_connect(CONNECTION *connection, const WSKLAB_COMMAND *command);
-NTSTATUS start_events(CONNECTION *connection, const WSKLAB_COMMAND *command, uint32_t verb);
-NTSTATUS start_receives(CONNECTION *connection, const WSKLAB_COMMAND *command);
-NTSTATUS start_sends(CONNECTION *connection, const WSKLAB_COMMAND *command);
-NTSTATUS start_disconnect(CONNECTION *connection, const WSKLAB_COMMAND *command);
-void close_all(uint32_t id);
-void sweep(uint32_t id);
-
-/* events.c, accept.c */
-BOOLEAN callback_enter(const CONNECTION *connection, const char *name);
-void callback_leave(void);
-void run_program(CONNECTION *connection, enum callback which);
-extern const WSK_CLIENT_CONNECTION_DISPATCH connection_events;
-extern const WSK_CLIENT_LISTEN_DISPATCH listen_events;
-
-/* worker.c */
-NTSTATUS worker_start(void);
-void worker_stop(void);
-void worker_queue(OPERATION *operation);
-void worker_wake(void);
 
 #endif

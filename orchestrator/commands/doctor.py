@@ -30,6 +30,7 @@ from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import doctor, doctor_windows
 from wsklab.orchestrator.trials.doctor import Finding
 from wsklab.qemu.errors import MachineError
+from wsklab.qemu.network import MACHINES
 
 MARKS = {"ok": ("✓ ok", "green"), "warn": ("? warn", "yellow"), "fail": ("✗ fail", "red")}
 
@@ -190,7 +191,8 @@ class Examination:
             if lab.target.canary(time.monotonic() + 5 * lab.slowness) is None:
                 raise LabError("the driver was told to print a token, and it was not seen on the debug line.")
             done.append("a token printed by the driver came on the debug line")
-        with self._step("wire", "the address of the target's NIC on the wire must be 10.77.0.10") as done:
+        advice = f"the address of the target's NIC on the wire must be {MACHINES['target'].ipv4}"
+        with self._step("wire", advice) as done:
             lab.wire.barrier(time.monotonic() + 5 * lab.slowness)
             done.append("target and peer answer on it")
         for what, name in ENDINGS:

@@ -10,25 +10,26 @@ from pathlib import Path
 import click
 
 from wsklab import images
-from wsklab.drivers.build import BuiltDriver, build_driver, build_standin
+from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver, build_standin
 from wsklab.drivers.check import Report, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.sign import sign as sign_file
 from wsklab.drivers.sign import signing_key
 from wsklab.drivers.twins import twins
+from wsklab.orchestrator.commands.options import toolchain_option
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import SOME_FAIL
 
 
-def build(twin: str | None, as_json: bool) -> None:
+def build(twin: str | None, as_json: bool, toolchain: Toolchain = "mingw") -> None:
     """Build the driver (or a twin, or all of them), the provider and the agent; print where they are."""
     console, cache = Console(quiet=as_json), images.cache_folder()
     with console.step("drivers", makes=True):
         standin = build_standin(cache, console.progress)
         names = [None, *twins()] if twin == "all" else [twin]
         built: list[BuiltDriver] = [standin.netio, standin.agent]
-        built += [build_driver(name, cache, console.progress) for name in names]
+        built += [build_driver(name, cache, console.progress, toolchain) for name in names]
     rows = [{"name": b.name, "twin": b.twin, "path": str(b.path), "sha256": b.sha256} for b in built]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -71,10 +72,11 @@ def command() -> None:
 
 @command.command("build")
 @click.option("--twin", metavar="NAME", help="A deliberately wrong build; `all` builds every one.")
+@toolchain_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def build_command(twin: str | None, as_json: bool) -> None:
+def build_command(twin: str | None, toolchain: Toolchain, as_json: bool) -> None:
     """Build the client driver, the stand-in provider and the agent."""
-    build(twin, as_json)
+    build(twin, as_json, toolchain)
 
 
 @command.command("sign")

@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from wsklab import images
-from wsklab.drivers.build import BuiltDriver, build_driver
-from wsklab.orchestrator.commands.options import jobs_of
+from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
+from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.history.recorder import Recorder
@@ -50,6 +50,7 @@ def run(
     history: str | None = None,
     driver_file: Path | None = None,
     known_file: Path | None = None,
+    toolchain: Toolchain = "mingw",
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
@@ -66,7 +67,7 @@ def run(
         if selected.file is not None:
             return foreign_driver.own(selected.file)
         with console.step("drivers", makes=True):
-            return build_driver(selected.twin, images.cache_folder(), console.progress)
+            return build_driver(selected.twin, images.cache_folder(), console.progress, toolchain)
 
     preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
     preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
@@ -148,6 +149,7 @@ def ended(results: Results) -> int:
 @click.option(
     "--twin", "twin_names", multiple=True, metavar="NAME", help="Run a deliberately wrong build of the driver instead."
 )
+@toolchain_option
 @click.option(
     "--twins",
     is_flag=True,
@@ -200,6 +202,7 @@ def command(
     driver_name: str,
     driver_file: Path | None,
     twin_names: tuple[str, ...],
+    toolchain: Toolchain,
     twins: bool,
     verify: str | None,
     repeat: int,
@@ -219,8 +222,8 @@ def command(
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     if twins:
-        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify)
-        if single != ("standin", "wsklab", None, 1, False, 1, None):
+        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain)
+        if single != ("standin", "wsklab", None, 1, False, 1, None, "mingw"):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -250,5 +253,6 @@ def command(
         history=history,
         driver_file=driver_file,
         known_file=known_file,
+        toolchain=toolchain,
     )
     sys.exit(code)

@@ -7,7 +7,6 @@ request once, however often it comes (drivers/agent/frame.h).
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from wsklab.common import json_line
 from wsklab.drivers import dense
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.service_control import Action, explain
@@ -76,12 +76,9 @@ class Agent:
         line.on_line(self._on_line, look_back=True)  # its greeting may have come already
 
     def _on_line(self, t: int, text: str) -> None:
-        try:
-            message = json.loads(text)
-        except ValueError:
+        message = json_line.decode(text)
+        if message is None:
             return  # boot noise on the line; answers are whole JSON objects
-        if not isinstance(message, dict):
-            return
         with self._changed:
             if "hello" in message:
                 self.hello = message["hello"]
@@ -148,7 +145,7 @@ class Agent:
     def _compose(self, op: str, words: dict[str, Any]) -> tuple[int, bytes]:
         with self._changed:
             number, self._next = self._next, self._next + 1
-        return number, json.dumps({"id": number, "op": op, **words}, separators=(",", ":")).encode("ascii")
+        return number, json_line.encode({"id": number, "op": op, **words})
 
     def _lines(self, request: bytes) -> list[bytes]:
         """A request as the lines that the agent reads: pieces to be confirmed, and the last with the checksum."""

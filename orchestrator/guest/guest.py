@@ -20,8 +20,8 @@ from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.machine import Machine
+from wsklab.qemu.network import MACHINES, WIRE_NETMASK
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
-from wsklab.qemu.wire.frames import ADDRESSES
 
 READY = "WSKLAB-READY"
 """What a Linux guest of ours says on its console when its SSH server listens."""
@@ -180,12 +180,12 @@ class WindowsGuest(Guest):
     def address(self, present: bool) -> str:
         if present:
             return (
-                f"netsh.exe interface ipv4 add address name={WIRE_NIC[self.kind]} address={ADDRESSES['target']} "
-                "mask=255.255.255.0 store=active"
+                f"netsh.exe interface ipv4 add address name={WIRE_NIC[self.kind]} address={MACHINES['target'].ipv4} "
+                f"mask={WIRE_NETMASK} store=active"
             )
         return (
             f"netsh.exe interface ipv4 delete address name={WIRE_NIC[self.kind]} "
-            f"address={ADDRESSES['target']} store=active"
+            f"address={MACHINES['target'].ipv4} store=active"
         )
 
     def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
@@ -260,8 +260,8 @@ def content_of(driver: BuiltDriver) -> bytes:
 def linux_address(machine: str, present: bool) -> str:
     """The command line that gives a Linux guest its address on the wire, or takes it."""
     if present:
-        return f"ip addr replace {ADDRESSES[machine]}/24 dev {WIRE_NIC['standin']}"
-    return f"ip addr del {ADDRESSES[machine]}/24 dev {WIRE_NIC['standin']}"
+        return f"ip addr replace {MACHINES[machine].networks[0]} dev {WIRE_NIC['standin']}"
+    return f"ip addr del {MACHINES[machine].networks[0]} dev {WIRE_NIC['standin']}"
 
 
 def attached(transcript: Path) -> bool:

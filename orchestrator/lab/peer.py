@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 
 from pydantic import JsonValue
 
+from wsklab.common import json_line
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.observe.base import made
@@ -86,13 +86,12 @@ class PeerProcess:
         )
 
     def _on_line(self, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except ValueError:
+        message = json_line.decode(line)
+        if message is None:
             return
-        if isinstance(message, dict) and "hello" in message and isinstance(message.get("pid"), int):
+        if "hello" in message and isinstance(message.get("pid"), int):
             self.pid = message["pid"]
-        elif isinstance(message, dict) and isinstance(message.get("id"), int):
+        elif isinstance(message.get("id"), int):
             with self._changed:
                 do, conn = self._asked.get(message["id"], ("?", None))
             now = time.time_ns()
@@ -112,9 +111,9 @@ class PeerProcess:
         with self._changed:
             number, self._next = self._next, self._next + 1
             self._asked[number] = (do, conn)
-        request = json.dumps({"id": number, "do": do, **words}, separators=(",", ":")) + "\n"
+        request = json_line.encode({"id": number, "do": do, **words}) + b"\n"
         try:
-            self._channel.sendall(request.encode())
+            self._channel.sendall(request)
         except OSError:
             raise StepError(f"the peer program is gone, it cannot {do}") from None
         return number

@@ -15,7 +15,7 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.pdb import Pdb
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
-from wsklab.drivers.symbols import Symbols, read_symbols
+from wsklab.drivers.symbols import Symbols
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
@@ -61,7 +61,7 @@ class Target:
         self._connections: dict[int, int] = {}
         self._ids = itertools.count(1)
         self._raw = itertools.count(1)
-        self._symbols = Symbols(0, (), ())
+        self._symbols: Symbols | Pdb = Symbols(0, (), ())
         self._functions: dict[str, Symbols | Pdb] = {}
         self._image = ""
         self._base = 0
@@ -112,7 +112,7 @@ class Target:
     def know(self, driver: BuiltDriver) -> None:
         """The driver that is loaded, whose functions can be named then in a crash."""
         self._image, self._base = driver.path.name, 0
-        self._symbols = read_symbols(driver.symbols.read_bytes()) if driver.symbols.exists() else Symbols(0, (), ())
+        self._symbols = pdb.functions_of(driver.symbols)
         self._functions[self._image] = self._symbols
 
     def know_pdb(self, image: str, file: Path) -> None:
@@ -252,7 +252,7 @@ def name_places(text: str, image: str, symbols: Symbols | Pdb) -> str:
     return _IN_MODULE.sub(named, text)
 
 
-def name_address(text: str, image: str, base: int, symbols: Symbols) -> str:
+def name_address(text: str, image: str, base: int, symbols: Symbols | Pdb) -> str:
     """A crash with the function of `image`, loaded at `base`, in which it happened, where that is known."""
     at = _AT.search(text)
     name = symbols.name(int(at[1], 16) - base) if at and base else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import functools
 import itertools
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsklab.common import json_line
 from wsklab.qemu.process import Child
 
 BEAT = 1.0
@@ -50,7 +50,7 @@ class Watchdog:
 
     def _say(self, **words: object) -> bool:
         try:  # a line this short is written whole or not at all (pipe(7), PIPE_BUF)
-            os.write(self._child.stdin.fileno(), json.dumps(words).encode() + b"\n")
+            os.write(self._child.stdin.fileno(), json_line.encode(words) + b"\n")
         except OSError:
             return False  # it has been killed or stopped by somebody: work goes on without
         return True

@@ -15,13 +15,12 @@ from wsklab.orchestrator.play import unloading
 from wsklab.orchestrator.play.context import Connection
 from wsklab.orchestrator.play.listening import ANY, Listening
 from wsklab.orchestrator.scenario import steps, verbs
-from wsklab.qemu.wire.frames import ADDRESSES
+from wsklab.qemu import network
 
 EVENTS = {"disconnect": Event.DISCONNECT, "receive": Event.RECEIVE, "accept": Event.ACCEPT}
 FLAGS = {"waitall": Flag.WAITALL, "drain": Flag.DRAIN}
 CLOSED_PORT = 9  # discard: nothing listens there in the peer image
-PEER = {"ipv4": ADDRESSES["peer"], "ipv6": "fd77::20"}
-NOBODY = {"ipv4": "10.77.0.99", "ipv6": "fd77::99"}  # an address of the segment that no machine has
+PEER, NOBODY = network.MACHINES["peer"].addresses, network.NOBODY.addresses
 
 # Socket options and controls, as (level, code); values of wsk.md section 2 and the Windows headers.
 SOL_SOCKET, IPPROTO_TCP = 0xFFFF, 6

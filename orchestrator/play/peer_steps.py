@@ -13,9 +13,9 @@ from wsklab.orchestrator.observe.lab_notes import Drawn
 from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play.context import PlayContext, port_of
 from wsklab.orchestrator.scenario import steps, verbs
-from wsklab.qemu.wire.frames import ADDRESSES
+from wsklab.qemu.network import MACHINES
 
-TARGET = {"ipv4": ADDRESSES["target"], "ipv6": "fd77::10"}
+TARGET = MACHINES["target"].addresses
 
 FILL = 64 * 1024 * 1024
 """Bytes: more than any window and buffer hold."""

@@ -43,7 +43,7 @@ class Port:
         self.counters = {"received": 0, "sent": 0, "kept": 0, "made": 0, "lost": 0}
 
     def send(self, data: bytes) -> None:
-        """Sends now, or as soon as the machine reads; what cannot even wait is counted as lost."""
+        """Send now, or as soon as the machine reads; what cannot even wait is counted as lost."""
         if self.queue or not self._try(data):
             if len(self.queue) < QUEUE:
                 self.queue.append(data)
@@ -51,6 +51,7 @@ class Port:
                 self.counters["lost"] += 1
 
     def flush(self) -> None:
+        """Send what waits, as long as the machine takes it."""
         while self.queue and self._try(self.queue[0]):
             self.queue.popleft()
 

@@ -1,7 +1,6 @@
 """The orchestrator's handle on the wire."""
 
 import itertools
-import json
 import socket
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from wsklab.common import json_line
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import DeadlinePassed, WireError
 from wsklab.qemu.process import Child
@@ -68,7 +68,7 @@ class Wire:
         self.counters()
 
     def stop(self) -> None:
-        """Ends the wire's process; a recording is complete then."""
+        """End the wire's process; a recording is complete then."""
         if self._child is None:
             return
         self._stopping = True
@@ -93,14 +93,15 @@ class Wire:
     # -- recording ----------------------------------------------------------------------------------------------
 
     def record(self, path: Path) -> None:
-        """Records every frame from now on as pcapng; ends an earlier recording."""
+        """Record every frame from now on as pcapng; ends an earlier recording."""
         self._ask("record", path=str(path.resolve()))
 
     def stop_recording(self) -> None:
+        """End the recording; the file is complete then."""
         self._ask("stop_recording")
 
     def mark(self, text: str) -> None:
-        """Names a place in the recording; `await_frame` looks at frames after the newest mark."""
+        """Name a place in the recording; `await_frame` looks at frames after the newest mark."""
         self._ask("mark", text=text)
 
     def barrier(self, deadline: float, sides: Iterable[str] = SIDES) -> None:
@@ -115,7 +116,7 @@ class Wire:
                 raise DeadlinePassed(f"no answer to the ping of the wire from: {', '.join(missing)}")
 
     def await_frame(self, match: Mapping[str, object], deadline: float) -> Frame:
-        """The first frame since the newest mark which fits (keys: `faults.Match.parse`). Raises DeadlinePassed."""
+        """Wait for the first frame that fits since the mark (keys: `faults.Match.parse`). Raises DeadlinePassed."""
         number, future = self._send("await", match=match)
         reply = self._wait(future, deadline)
         if reply is None:
@@ -131,11 +132,11 @@ class Wire:
         return int(self._ask("fault", spec=spec)["fault"])
 
     def release(self, fault: int) -> None:
-        """Ends a fault; the frames it holds go out now."""
+        """End a fault; the frames it holds go out now."""
         self._ask("release", fault=fault)
 
     def clear(self) -> None:
-        """Ends all faults; the frames they hold are lost."""
+        """End all faults; the frames they hold are lost."""
         self._ask("clear")
 
     def forge(self, port: int, by: Sequence[Mapping[str, object]], other: int = 0) -> None:
@@ -177,7 +178,7 @@ class Wire:
         return future.done
 
     def interrupt(self, why: str) -> None:
-        """Ends every wait for an answer: whoever waits gets a WireError that says why."""
+        """End every wait for an answer: whoever waits gets a WireError that says why."""
         with self._lock:
             for future in self._pending.values():
                 future.set_exception(WireError(why))
@@ -203,7 +204,7 @@ class Wire:
         if self._given_up is not None:
             raise WireError(self._given_up)
         number, future = next(self._ids), Future[dict[str, Any]]()
-        line = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
+        line = json_line.encode({"id": number, "do": do, **arguments}) + b"\n"
         with self._lock:
             self._pending[number] = future
             try:
@@ -214,7 +215,7 @@ class Wire:
         return number, future
 
     def _wait(self, future: "Future[dict[str, Any]]", deadline: float) -> dict[str, Any] | None:
-        """The reply, or None when it did not come in time. Raises WireError when the wire refused."""
+        """Wait for the reply; None when it did not come in time. Raises WireError when the wire refused."""
         try:
             reply = future.result(left(deadline))
         except FutureTimeout:
@@ -225,10 +226,10 @@ class Wire:
 
     def _listen(self, child: Child) -> None:
         for line in child.stdout:
-            reply = json.loads(line)
+            reply = json_line.decode(line)
             with self._lock:
-                future = self._pending.pop(reply["id"], None)
-            if future:
+                future = self._pending.pop(reply["id"], None) if reply else None
+            if reply and future:
                 future.set_result(reply)
         child.wait(within(1.0))
         with self._lock:
@@ -245,12 +246,12 @@ class Wire:
 
 
 def read_recording(path: Path) -> list[Frame]:
-    """The frames and marks of a recording, in order; it may be unfinished."""
+    """Return the frames and marks of a recording, in order; it may be unfinished."""
     return pcapng.read(path.read_bytes())
 
 
 def _cable_pair() -> tuple[socket.socket, socket.socket]:
-    """(the machine's end, the cable's end): connected to each other, so that a full buffer makes the sender wait."""
+    """Return (the machine's end, the cable's end), connected to each other: a full buffer makes the sender wait."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)

@@ -160,14 +160,14 @@ class Engine:
         return number
 
     def release(self, number: int) -> list[Delivery]:
-        """Ends a fault; the frames that it holds go out now."""
+        """End a fault; the frames that it holds go out now."""
         fault = self._faults.pop(number, None)
         if fault is None:
             raise WrongSpec(f"there is no fault {number}")
         return self._out(Delivery(OTHER_SIDE[f.sender], f.data, f"sent by fault {number} (hold)") for f in fault.held)
 
     def clear(self) -> None:
-        """Ends all faults; what they hold is lost."""
+        """End all faults; what they hold is lost."""
         self._faults.clear()
         self._waiting.clear()
         for waiting in self._overtakable.values():
@@ -185,7 +185,7 @@ class Engine:
         return self._out(_forged(flow, [Forgery.parse(spec) for spec in forgeries], "request"))
 
     def receive(self, now: int, frame: Frame) -> tuple[str, list[Delivery]]:
-        """A frame comes in: the comment for its record ("" if it merely passes), and what goes out now."""
+        """Take a frame in: return the comment for its record ("" if it merely passes), and what goes out now."""
         comment, deliveries = "", [Delivery(OTHER_SIDE[frame.sender], frame.data)]
         for number, fault in self._faults.items():
             if fault.strikes(frame):
@@ -210,7 +210,7 @@ class Engine:
         return self._waiting[0][0] if self._waiting else None
 
     def due(self, now: int) -> list[Delivery]:
-        """The waiting frames whose time has come."""
+        """Return the waiting frames whose time has come."""
         ready: list[Delivery] = []
         while self._waiting and self._waiting[0][0] <= now:
             ready.append(heapq.heappop(self._waiting)[2])
@@ -219,7 +219,7 @@ class Engine:
         return self._out(ready)
 
     def _strike(self, now: int, number: int, fault: Fault, frame: Frame) -> tuple[str, list[Delivery]]:
-        """What a fault makes of a frame that it hits."""
+        """Return what a fault makes of a frame that it hits."""
         name, to = f"fault {number} ({fault.action})", OTHER_SIDE[frame.sender]
         kept, again = f"{KEPT}by {name}", f"sent by {name}"
         match fault.action:
@@ -263,7 +263,7 @@ class Engine:
         heapq.heappush(self._waiting, (due, self._order, delivery))
 
     def _out(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
-        """Connections are known by what leaves the wire, not by what it keeps."""
+        """Take note of what leaves the wire: connections are known by that, not by what it keeps."""
         going = list(deliveries)
         for delivery in going:
             frame = decode(delivery.data)

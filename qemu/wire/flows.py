@@ -49,10 +49,13 @@ class End:
 
 @dataclass(slots=True)
 class Flow:
+    """What the wire has seen of one connection, by end."""
+
     target: End
     peer: End
 
     def end(self, side: str) -> End:
+        """Return the end of a side."""
         return self.target if side == "target" else self.peer
 
 
@@ -60,6 +63,7 @@ Key = tuple[str, int, str, int]  # address and port of the target, then of the p
 
 
 def key(frame: Frame, sender: str) -> Key:
+    """Return which connection a frame is of."""
     if sender == "target":
         return frame.src, frame.src_port, frame.dst, frame.dst_port
     return frame.dst, frame.dst_port, frame.src, frame.src_port
@@ -72,7 +76,7 @@ class Flows:
         self._flows: dict[Key, Flow] = {}
 
     def learn(self, frame: Frame, sender: str) -> None:
-        """Takes note of a TCP segment that goes to the other side now."""
+        """Take note of a TCP segment that goes to the other side now."""
         name = key(frame, sender)
         flow = self._flows.get(name)
         if flow is None or (frame.flags & (SYN | ACK)) == SYN:
@@ -89,10 +93,11 @@ class Flows:
         end.last = frame.data
 
     def of(self, frame: Frame, sender: str) -> Flow | None:
+        """Return the connection of a frame, if it is known."""
         return self._flows.get(key(frame, sender))
 
     def newest(self, port: int, other: int = 0) -> Flow | None:
-        """The youngest connection that uses this port at either end, and at the other `other`, unless that is 0."""
+        """Return the youngest connection with this port at one end, and `other` at the other, unless that is 0."""
         for (_, target_port, _, peer_port), flow in reversed(self._flows.items()):
             ports = (target_port, peer_port)
             if port in ports and (not other or (port, other) in (ports, ports[::-1])):
@@ -117,7 +122,7 @@ def _ahead(seq: int, of: int) -> bool:
 
 
 def _window_scale(frame: Frame) -> int:
-    """The window scale option of a SYN (RFC 7323 section 2.2)."""
+    """Return the window scale option of a SYN (RFC 7323 section 2.2)."""
     options = tcp_options(frame.data)
     at = 0
     while at + 2 < len(options) and options[at]:
@@ -172,13 +177,13 @@ class Forgery:
 
 
 def refuse_unknown(spec: Mapping[str, object], known: set[str], what: str) -> None:
-    """Raises WrongSpec for a key that is not known: a typing error must not be a fault that never strikes."""
+    """Raise WrongSpec for a key that is not known: a typing error must not be a fault that never strikes."""
     if unknown := sorted(set(spec) - known):
         raise WrongSpec(f"a {what} knows no {unknown[0]!r}; it knows {', '.join(sorted(known))}")
 
 
 def whole(spec: Mapping[str, object], name: str, default: int, least: int = 0) -> int:
-    """An integer of the spec."""
+    """Return an integer of the spec."""
     value = spec.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise WrongSpec(f"{name} must be a whole number of at least {least}, not {value!r}")

@@ -7,6 +7,8 @@ import socket
 import struct
 from typing import NamedTuple
 
+from wsklab.qemu import network
+
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 FLAGS = {"fin": FIN, "syn": SYN, "rst": RST, "psh": PSH, "ack": ACK, "urg": URG}
 
@@ -14,10 +16,10 @@ SIDES = ("target", "peer")
 OTHER_SIDE = {"target": "peer", "peer": "target"}
 MAX_FRAME = 65536
 
-WIRE_MAC = bytes.fromhex("525400770001")
-WIRE_ADDRESS = "10.77.0.1"
-MACS = {"target": bytes.fromhex("525400770010"), "peer": bytes.fromhex("525400770020")}
-ADDRESSES = {"target": "10.77.0.10", "peer": "10.77.0.20"}
+WIRE_MAC = bytes.fromhex(network.WIRE.mac.replace(":", ""))
+WIRE_ADDRESS = network.WIRE.ipv4
+MACS = {side: bytes.fromhex(host.mac.replace(":", "")) for side, host in network.MACHINES.items()}
+ADDRESSES = {side: host.ipv4 for side, host in network.MACHINES.items()}
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
@@ -55,7 +57,7 @@ class Frame(NamedTuple):
     icmp_code: int = 0
 
     def port_at(self, side: str) -> int:
-        """The port of this frame at one machine, whoever sent it."""
+        """Return the port of this frame at one machine, whoever sent it."""
         sent = self.sender == side if self.sender in OTHER_SIDE else self.receiver != side
         return self.src_port if sent else self.dst_port
 
@@ -122,7 +124,7 @@ def decode(data: bytes, time: int = 0, sender: str = "", receiver: str = "", com
 
 
 def _skip_extensions(data: bytes, protocol: int, at: int, end: int) -> tuple[int, int]:
-    """The transport protocol behind IPv6 extension headers and where it begins; -1 for a later fragment."""
+    """Return the transport protocol behind IPv6 extension headers and where it begins; -1 for a later fragment."""
     while protocol in _EXTENSIONS or protocol == _FRAGMENT:
         if at + 8 > end:
             return -1, at
@@ -139,18 +141,18 @@ def _skip_extensions(data: bytes, protocol: int, at: int, end: int) -> tuple[int
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071): one's complement arithmetic is arithmetic modulo 0xFFFF."""
+    """Return the Internet checksum (RFC 1071): one's complement arithmetic is arithmetic modulo 0xFFFF."""
     padded = data + b"\0" if len(data) % 2 else data
     return 0xFFFF - int.from_bytes(padded, "big") % 0xFFFF
 
 
 def ethernet(dst: bytes, src: bytes, ether_type: int, payload: bytes) -> bytes:
-    """An Ethernet frame, padded to the minimum of 60 bytes."""
+    """Return an Ethernet frame, padded to the minimum of 60 bytes."""
     return (_ETHERNET.pack(dst, src, ether_type) + payload).ljust(60, b"\0")
 
 
 def ip_frame(dst_mac: bytes, src_mac: bytes, dst: str, src: str, protocol: int, payload: bytes) -> bytes:
-    """An IPv4 or IPv6 packet, by the form of its addresses, in a frame."""
+    """Return an IPv4 or IPv6 packet, by the form of its addresses, in a frame."""
     if ":" in src:
         header = _IPV6.pack(6 << 28, len(payload), protocol, 64, _packed(src), _packed(dst))
         return ethernet(dst_mac, src_mac, _TYPE_IPV6, header + payload)
@@ -168,7 +170,7 @@ class Endpoint(NamedTuple):
 
 
 def tcp_frame(src: Endpoint, dst: Endpoint, seq: int, ack: int, flags: int, window: int, payload: bytes = b"") -> bytes:
-    """A TCP segment with a right checksum."""
+    """Return a TCP segment with a right checksum."""
     seq, ack = seq & 0xFFFFFFFF, ack & 0xFFFFFFFF
     segment = _TCP.pack(src.port, dst.port, seq, ack, 0x50, flags, window, 0, 0) + payload
     total = checksum(_pseudo_header(src.address, dst.address, _TCP_PROTOCOL, len(segment)) + segment)
@@ -202,7 +204,7 @@ UNREACHABLE = {"icmp-net": (0, 0), "icmp-host": (1, 3), "icmp-port": (3, 4), "ic
 
 
 def arp_reply(request: bytes) -> bytes | None:
-    """The wire's answer to an ARP request for its address; None for any other frame."""
+    """Return the wire's answer to an ARP request for its address; None for any other frame."""
     if len(request) < 42 or request[12:14] != b"\x08\x06":
         return None
     _, _, _, _, operation, mac, address, _, wanted = _ARP.unpack_from(request, 14)
@@ -212,7 +214,7 @@ def arp_reply(request: bytes) -> bytes | None:
 
 
 def echo_request(side: str, ident: int, sequence: int) -> bytes:
-    """A ping from the wire itself to one of the machines."""
+    """Return a ping from the wire itself to one of the machines."""
     message = _ICMP.pack(8, 0, 0, ident, sequence) + b"wsklab barrier"
     message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
     return ip_frame(MACS[side], WIRE_MAC, ADDRESSES[side], WIRE_ADDRESS, _ICMP_PROTOCOL, message)
@@ -227,12 +229,12 @@ def echo_reply_ident(frame: Frame) -> tuple[int, int] | None:
 
 
 def for_the_wire(data: bytes) -> bool:
-    """True for a frame that is addressed to the wire itself."""
+    """Return true for a frame that is addressed to the wire itself."""
     return data[:6] == WIRE_MAC
 
 
 def with_bad_checksum(data: bytes) -> bytes:
-    """The same frame with the checksum of its TCP segment spoilt: the receiver drops it without a word."""
+    """Spoil the checksum of a frame's TCP segment: the receiver drops it without a word."""
     frame = decode(data)
     if frame.kind != "tcp":
         return data
@@ -242,7 +244,7 @@ def with_bad_checksum(data: bytes) -> bytes:
 
 
 def tcp_options(data: bytes) -> bytes:
-    """The option bytes of a frame that `decode` called "tcp"."""
+    """Return the option bytes of a frame that `decode` called "tcp"."""
     at = _transport_offset(data)
     return data[at + 20 : at + (data[at + 12] >> 4) * 4]
 

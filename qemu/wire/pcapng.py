@@ -22,7 +22,7 @@ _MAX_BLOCK = 1 << 20
 
 
 def header() -> bytes:
-    """The section header and the two interfaces."""
+    """Return the section header and the two interfaces."""
     section = _block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
     return section + b"".join(_interface(name) for name in SIDES)
 
@@ -40,12 +40,12 @@ def packet(frame: Frame) -> bytes:
 
 
 def mark(time: int, text: str) -> Frame:
-    """A place in the recording."""
+    """Return a place in the recording."""
     return Frame(time, "target", "", "mark", b"", MARK + text)
 
 
 def read(data: bytes) -> list[Frame]:
-    """The frames of a recording. Garbage is skipped, and a last block that a killed run left unfinished."""
+    """Return the frames of a recording. Garbage is skipped, and a last block that a killed run left unfinished."""
     return [frame for kind, body in _blocks(data) if kind == _PACKET and (frame := _frame(body))]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect, sync_playwright
 from support.made import HOSTILE, Run
 
 from wsklab.common.text import visible
@@ -24,7 +24,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
+DESKTOP, PHONE = ViewportSize(width=1200, height=900), ViewportSize(width=360, height=740)
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +171,15 @@ def test_a_script_that_got_in_all_the_same_would_not_run(browser: BrowserContext
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_nothing_sticks_out_sideways(open_page: Open, tmp_path: Path, size: dict[str, int]) -> None:
+def test_nothing_sticks_out_sideways(open_page: Open, tmp_path: Path, size: ViewportSize) -> None:
     run = Run(tmp_path)
     run.add("x" * 90, loss="0123456789abcdef" * 20, title="A" * 120)
     run.add("linger-zero", flags=0)
     page = open_page(run.write())
     page.set_viewport_size(size)
     assert sideways(page) == 0
-    assert page.locator("summary").first.bounding_box()["width"] <= size["width"]
+    box = page.locator("summary").first.bounding_box()
+    assert box and box["width"] <= size["width"]
 
 
 # Relative luminance and contrast as WCAG 2 defines them; 4.5 is its level AA for text.

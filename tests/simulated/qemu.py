@@ -92,8 +92,8 @@ class Machine:
                 yield self.kd.print(self.printed.get_nowait().encode() + b"\n")
             except queue.Empty:
                 yield self.kd.idle(0.003)
-        code, *parameters = self.windows.faults.bugcheck
-        yield self.kd.bugcheck(code, tuple(parameters))
+        code, first, second, third, fourth = self.windows.faults.bugcheck
+        yield self.kd.bugcheck(code, (first, second, third, fourth))
         while True:
             yield self.kd.idle(0.1)
 

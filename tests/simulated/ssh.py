@@ -33,19 +33,21 @@ class _Server(paramiko.ServerInterface):
             channel.send_exit_status(status)
             channel.close()
 
-        channel.run = run
+        channel.run = run  # type: ignore[attr-defined]  # a note to `_request`
         return True
 
 
 def _request(channel: paramiko.Channel, message: paramiko.Message) -> None:
     """A program runs after its request was granted, not before the client has heard so."""
-    paramiko.Channel._handle_request(channel, message)
+    paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]  # private
     if run := channel.__dict__.pop("run", None):
         threading.Thread(target=run, daemon=True).start()
 
 
 class _Transport(paramiko.Transport):
-    _channel_handler_table = paramiko.Transport._channel_handler_table | {paramiko.common.MSG_CHANNEL_REQUEST: _request}
+    _channel_handler_table = paramiko.Transport._channel_handler_table | {  # type: ignore[attr-defined]  # private
+        paramiko.common.MSG_CHANNEL_REQUEST: _request
+    }
 
 
 class _File(paramiko.SFTPHandle):
@@ -74,7 +76,7 @@ class _Sftp(paramiko.SFTPServerInterface):
         return _File(self._windows, path.lstrip("/").replace("/", "\\").lower())
 
     def stat(self, path: str) -> int:
-        return paramiko.SFTP_NO_SUCH_FILE
+        return paramiko.sftp.SFTP_NO_SUCH_FILE
 
 
 def serve(windows: Windows, host_key: paramiko.PKey, login: paramiko.PKey) -> int:

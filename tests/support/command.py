@@ -63,7 +63,7 @@ def wsklab(*words: str, cwd: Path = ROOT, timeout: float = 600, **environment: s
     return Finished(done.returncode, done.stdout, done.stderr, cwd)
 
 
-def run(folder: Path, *words: str, **environment: str) -> Finished:
+def run(folder: Path, *words: str, **environment: Any) -> Finished:
     """`wsklab run`, into a fresh folder."""
     finished = wsklab("run", *words, "--out", str(folder), **environment)
     finished.folder = folder

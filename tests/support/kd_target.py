@@ -371,7 +371,7 @@ class Target:
         if api == 0x3132:
             self.got_context = True
             (processor,) = struct.unpack_from("<H", request, 6)
-            data = self.context(*[(self.pc, self.sp), *self.others][processor])
+            data = bytes(self.context(*[(self.pc, self.sp), *self.others][processor]))
         elif api == 0x3133 and self.got_context and len(request) == 56 + (0x2CC if self.x86 else 0x4D0):
             (pc,) = struct.unpack_from("<I" if self.x86 else "<Q", request, 56 + (0xB8 if self.x86 else 0xF8))
             self.pc = pc | 0xFFFFFFFF << 32 if self.x86 and pc & 0x80000000 else pc

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from support.recorded import Recording
 
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.results import report
-from wsklab.orchestrator.results.results import Results, ScenarioResult
+from wsklab.orchestrator.results.results import Observed, Results, ScenarioResult
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -99,7 +100,7 @@ class Run:
                 reasons=list(judgement.reasons),
                 covers=list(scenario().covers),
                 expected={},
-                observed=judgement.observed,
+                observed=cast(Observed, judgement.observed),
                 timing={"total_s": 0.42},
                 evidence=evidence,
             )

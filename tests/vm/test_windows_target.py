@@ -174,7 +174,14 @@ def test_without_ssh_the_driver_comes_on_a_disc_and_the_verifier_is_recorded(
 def doctor(report: Path, windows: Played, **faults: Any) -> tuple[Finished, dict[str, str]]:
     """`wsklab doctor`, and the verdict of each of the target's steps."""
     done = wsklab(
-        "doctor", "--target", "windows-2022", "--out", str(report), cwd=report.parent, **windows.environment(**faults)
+        "doctor",
+        "--target",
+        "windows-2022",
+        "--out",
+        str(report),
+        cwd=report.parent,
+        timeout=600,
+        **windows.environment(**faults),
     )
     steps = json.loads(report.read_text())["target"]["steps"]
     return done, {step["what"]: step["verdict"] for step in steps}

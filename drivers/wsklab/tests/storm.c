@@ -8,7 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../wsklab.h"
+#include "../account.h"
+#include "../closing.h"
+#include "../commands.h"
+#include "../connection.h"
+#include "../log.h"
+#include "../worker.h"
 #include "peer.h"
 
 DRIVER wsklab; /* what driver.c has in the kernel */
@@ -16,6 +21,36 @@ static const WSK_CLIENT_DISPATCH client_dispatch = {.Version = MAKE_WSK_VERSION(
 
 static unsigned port, rounds;
 static volatile LONG events, wrong;
+
+/* IoSetCompletionRoutineEx as documents tell of it: it keeps a note of its own until the routine has returned, or fails. */
+typedef struct NOTE {
+    PIO_COMPLETION_ROUTINE routine;
+    PVOID context;
+} NOTE;
+
+static volatile LONG asked, notes;
+
+static NTSTATUS NTAPI complete_note(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+{
+    NOTE note = *(NOTE *)context;
+    free(context);
+    NTSTATUS status = note.routine(device, irp, note.context);
+    InterlockedDecrement(&notes);
+    return status;
+}
+
+static NTSTATUS NTAPI set_completion(PDEVICE_OBJECT device, PIRP irp, PIO_COMPLETION_ROUTINE routine, PVOID context,
+                                     BOOLEAN success, BOOLEAN error, BOOLEAN cancel)
+{
+    (void)device;
+    if (InterlockedIncrement(&asked) % 5 == 0)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    NOTE *note = malloc(sizeof *note);
+    *note = (NOTE){routine, context};
+    InterlockedIncrement(&notes);
+    IoSetCompletionRoutine(irp, complete_note, note, success, error, cancel);
+    return STATUS_SUCCESS;
+}
 
 static void on_line(const char *text)
 {
@@ -85,6 +120,7 @@ int main(int argc, char **argv)
     rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
     shim_on_debug(on_line);
     KeInitializeEvent(&wsklab.clean, NotificationEvent, FALSE);
+    wsklab.set_completion = set_completion;
     connections_start();
     if (log_start() || worker_start() || WskRegister(&client, &wsklab.registration) ||
         WskCaptureProviderNPI(&wsklab.registration, 1000, &wsklab.provider))
@@ -104,8 +140,8 @@ int main(int argc, char **argv)
     WskDeregister(&wsklab.registration);
     connections_stop();
     log_stop();
-    printf("sockets=%d irps=%d indications=%d connections=%d allocs=%d wrong=%d events=%d\n", wsklab.sockets,
-           wsklab.irps, wsklab.indications, wsklab.connections, wsklab.allocations, wrong, events);
-    return wsklab.sockets || wsklab.irps || wsklab.indications || wsklab.connections || wsklab.allocations || wrong ||
-           !events;
+    printf("sockets=%d irps=%d indications=%d connections=%d allocs=%d notes=%d wrong=%d events=%d\n", wsklab.sockets,
+           wsklab.irps, wsklab.indications, wsklab.connections, wsklab.allocations, notes, wrong, events);
+    return wsklab.sockets || wsklab.irps || wsklab.indications || wsklab.connections || wsklab.allocations || notes ||
+           wrong || !events || asked < 5;
 }

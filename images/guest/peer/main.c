@@ -48,7 +48,7 @@
 
 enum { LINE_SIZE = 1 << 20 };
 
-static struct json request;
+static JSON_OBJECT request;
 static struct {
     const char *wrong; /* name of the first wrong argument */
     const char *error;
@@ -57,7 +57,7 @@ static struct {
 
 long long number(const char *name, long long otherwise, long long least, long long most)
 {
-    const struct json_field *field = json_find(&request, name);
+    const JSON_MEMBER *field = json_find(&request, name);
     if (!field)
         return otherwise;
     if (field->kind == JSON_NUMBER && field->number >= least && field->number <= most)
@@ -68,14 +68,14 @@ long long number(const char *name, long long otherwise, long long least, long lo
 
 long long number_or_null(const char *name, long long least, long long most)
 {
-    const struct json_field *field = json_find(&request, name);
+    const JSON_MEMBER *field = json_find(&request, name);
     return field && field->kind == JSON_NULL ? -1 : number(name, -1, least, most);
 }
 
 /* A name may be a number too: {"sock": 3}. */
 const char *text(const char *name, const char *otherwise)
 {
-    const struct json_field *field = json_find(&request, name);
+    const JSON_MEMBER *field = json_find(&request, name);
     if (!field)
         return otherwise;
     if (field->kind == JSON_STRING || field->kind == JSON_NUMBER)
@@ -86,7 +86,7 @@ const char *text(const char *name, const char *otherwise)
 
 bool flag(const char *name)
 {
-    const struct json_field *field = json_find(&request, name);
+    const JSON_MEMBER *field = json_find(&request, name);
     if (field && field->kind != JSON_TRUE && field->kind != JSON_FALSE)
         trouble.wrong = name;
     return field && field->kind == JSON_TRUE;
@@ -127,8 +127,13 @@ void put_number(const char *name, long long value)
 
 void put_text(const char *name, const char *value)
 {
-    printf(",\"%s\":", name);
-    json_write_string(value);
+    char escape[JSON_ESCAPE];
+    printf(",\"%s\":\"", name);
+    for (; *value; value++) {
+        size_t length = json_escape(*value, escape);
+        fwrite(escape, 1, length, stdout);
+    }
+    putchar('"');
 }
 
 void put_true(const char *name)
@@ -221,7 +226,7 @@ static bool knows_all_fields(const struct verb *verb)
 {
     char padded[NAME_SIZE + 2];
     for (size_t i = 0; i < request.count; i++) {
-        const char *name = request.fields[i].name;
+        const char *name = request.members[i].name;
         if (!strcmp(name, "id") || !strcmp(name, "do"))
             continue;
         int length = snprintf(padded, sizeof padded, " %s ", name);
@@ -238,7 +243,7 @@ static const struct verb *answer(char *line)
     struct timespec now;
     const struct verb *verb = NULL;
     memset(&trouble, 0, sizeof trouble);
-    const char *wrong = json_parse(line, &request);
+    const char *wrong = json_read(line, &request);
     if (wrong)
         request.count = 0;
     printf("{\"id\":");

@@ -26,7 +26,7 @@ def make(settings: Settings) -> bytes:
 
 
 def say(settings: Settings, text: str) -> str:
-    """A command that says a line on COM2 and never fails: a port that is missing must not end Setup.
+    """Return a command that says a line on COM2 and never fails: a port that is missing must not end Setup.
 
     The redirection stands first: `echo rc=0> ...` would redirect handle 0.
     """
@@ -38,7 +38,7 @@ def _registry(key: str, name: str, value: int) -> str:
 
 
 def _soft(command: str) -> str:
-    """A command whose failure must not end Setup: hibernation cannot be switched off where there is none."""
+    """Return a command whose failure must not end Setup: hibernation cannot be switched off where there is none."""
     return f'cmd.exe /c "{command} & exit /b 0"'
 
 
@@ -97,7 +97,7 @@ def _windows_pe(settings: Settings) -> list[ET.Element]:
 
 
 def _product_key(settings: Settings) -> ET.Element:
-    """Evaluation media refuse any key, and some an empty one: there the element says only how to fail."""
+    """Give the key. Evaluation media refuse any, and some an empty one: there the element says only how to fail."""
     key = settings.version.key(settings.image.edition)
     return group("ProductKey", *([leaf("Key", key)] if key else []), leaf("WillShowUI", "OnError"))
 

@@ -17,21 +17,21 @@ _DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>\n'
 
 
 def leaf(tag: str, value: str | int | bool) -> ET.Element:
-    """An element with a value."""
+    """Return an element with a value."""
     element = ET.Element(_name(tag))
     element.text = str(value).lower() if isinstance(value, bool) else str(value)
     return element
 
 
 def group(tag: str, *children: ET.Element) -> ET.Element:
-    """An element of elements."""
+    """Return an element of elements."""
     element = ET.Element(_name(tag))
     element.extend(children)
     return element
 
 
 def item(tag: str, *children: ET.Element, key: str | int | None = None) -> ET.Element:
-    """An element of a list; `key` tells it from its neighbours where the list wants that."""
+    """Return an element of a list; `key` tells it from its neighbours where the list wants that."""
     element = group(tag, *children)
     element.set(f"{{{WCM}}}action", "add")
     if key is not None:
@@ -45,14 +45,14 @@ def numbered(tag: str, field: str, commands: Iterable[str]) -> list[ET.Element]:
 
 
 def component(name: str, *children: ET.Element) -> ET.Element:
-    """A component of Windows with its settings."""
+    """Return a component of Windows with its settings."""
     element = group("component", *children)
     element.attrib.update({"name": name, **IDENTITY})
     return element
 
 
 def answer_file(passes: Sequence[tuple[str, Sequence[ET.Element]]]) -> bytes:
-    """The file: ASCII, no byte order mark, CRLF. Anything else Setup may ignore without a word."""
+    """Return the file: ASCII, no byte order mark, CRLF. Anything else Setup may ignore without a word."""
     root = group("unattend")
     for name, components in passes:
         settings = group("settings", *components)

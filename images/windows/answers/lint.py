@@ -97,7 +97,7 @@ def _values(root: ET.Element) -> Iterator[str]:
 
 
 def _disks(root: ET.Element) -> Iterator[str]:
-    """The system must go to a partition that is made, on a disk that is there."""
+    """Check that the system goes to a partition that is made, on a disk that is there."""
     made = {
         (disk.findtext(f"{_N}DiskID"), created.findtext(f"{_N}Order"))
         for disk in root.iter(f"{_N}Disk")
@@ -116,7 +116,7 @@ def _logon(root: ET.Element) -> Iterator[str]:
 
 
 def _names(root: ET.Element) -> Iterator[str]:
-    """An account named like its computer cannot become a member of a group: the name means the machine (0x8007056b)."""
+    """Refuse an account named like its computer: no group would take it, as the name means the machine (0x8007056b)."""
     computers = {(name.text or "").strip().casefold() for name in root.iter(f"{_N}ComputerName")}
     for account in root.iter(f"{_N}LocalAccount"):
         name = account.findtext(f"{_N}Name", "").strip()

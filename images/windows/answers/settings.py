@@ -46,7 +46,7 @@ class Settings:
     """An OpenSSH archive is on the disc."""
 
     def marker(self, text: str) -> str:
-        """A line of set-up on COM2. The nonce tells it from that of any other build."""
+        """Return a line of set-up on COM2. The nonce tells it from that of any other build."""
         return f"{PREFIX} {self.nonce} {text}"
 
     @property
@@ -81,7 +81,7 @@ def random_nonce() -> str:
 
 
 def random_password() -> str:
-    """A password that every policy of Windows takes: letters of both cases and digits, nothing to quote."""
+    """Return a password that every policy of Windows takes: letters of both cases and digits, nothing to quote."""
     alphabet = string.ascii_letters + string.digits
     while True:
         password = "".join(secrets.choice(alphabet) for _ in range(PASSWORD_LENGTH))
@@ -90,5 +90,5 @@ def random_password() -> str:
 
 
 def obscured(password: str, purpose: str) -> str:
-    """A password as an answer file holds it; `purpose` is the element's name. Hides it from a glance, no more."""
+    """Return a password as an answer file holds it; `purpose` is the element's name. Hidden from a glance only."""
     return base64.b64encode(f"{password}{purpose}".encode("utf-16-le")).decode("ascii")

@@ -48,7 +48,7 @@ class Taken:
 
 
 def header(data: bytes) -> Dump | None:
-    """The header of a 64-bit dump; None when it is none. Offsets: `_DUMP_HEADER64`, as in QEMU's win_dump_defs.h."""
+    """Return the header of a 64-bit dump, or None. Offsets: `_DUMP_HEADER64`, as in QEMU's win_dump_defs.h."""
     if len(data) < HEADER or not data.startswith(SIGNATURE):
         return None
     (code,), (kind,), (size,) = (
@@ -115,7 +115,7 @@ def _head(volume: Path, path: str) -> bytes:
 
 @contextmanager
 def _reading(volume: Path, path: str) -> Iterator[BinaryIO]:
-    """The bytes of a file; the reader is ended when enough has been read."""
+    """Return the bytes of a file; the reader is ended when enough has been read."""
     process = subprocess.Popen(["ntfscat", "--force", str(volume), path], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL)  # fmt: skip
     assert process.stdout is not None

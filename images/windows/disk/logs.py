@@ -108,7 +108,7 @@ def _gpt(head: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _head(disk: Path, scratch: Path) -> bytes:
-    """The first sectors of a qcow2 disk."""
+    """Return the first sectors of a qcow2 disk."""
     out = scratch.with_suffix(".head")
     _convert({"driver": "raw", "size": _TABLE, "file": {"driver": "qcow2", "file.filename": str(disk)}}, out)
     try:

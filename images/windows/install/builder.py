@@ -38,7 +38,7 @@ from wsklab.images.windows.media import installation_media
 from wsklab.images.windows.media.catalogue import Version, version
 from wsklab.images.windows.media.disc import write_disc
 from wsklab.images.windows.media.wim import WimImage
-from wsklab.qemu import enlightenments
+from wsklab.qemu import enlightenments, network
 from wsklab.qemu.accel import Choice, qemu_version
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.machine import Machine
@@ -48,8 +48,6 @@ DISK = "64G"
 SPACE = 40 << 30
 """Bytes needed while an image is made: the disk twice."""
 SLOWNESS = {"kvm": 1.0, "tcg": 12.0}
-WIRE_ADDRESSES = ("10.77.0.10/24", "fd77::10/64")
-MANAGEMENT_ADDRESSES = ("10.0.2.15/24",)
 _FILES = ("disk.qcow2", "variables.qcow2", "windows.json")
 
 
@@ -64,7 +62,7 @@ class Media:
 
 
 def _archive(path: Path) -> bytes:
-    """The bytes of an OpenSSH archive. Raises ImageError."""
+    """Return the bytes of an OpenSSH archive. Raises ImageError."""
     try:
         return files.read_bytes(path, files.DRIVER)
     except OSError as error:
@@ -143,7 +141,7 @@ class Discs:
 
 
 def _key(first: str, second: str, files: Mapping[str, bytes]) -> str:
-    """What a step depends on, as one hash."""
+    """Return what a step depends on, as one hash."""
     hashed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return hashlib.sha256(json.dumps([first, second, hashed], sort_keys=True).encode()).hexdigest()
 
@@ -156,7 +154,7 @@ def _write(files: Mapping[str, bytes], disc: Path) -> Path:
 
 
 def require(name: str, brought: Media) -> tuple[Path, Path]:
-    """The two media that every build needs. Raises WrongMedium, which says where to get what was not given."""
+    """Return the two media that every build needs. Raises WrongMedium, which says where to get what was not given."""
     return installation_media.ask_for(name, version(name), brought.iso, brought.virtio_win)
 
 
@@ -186,8 +184,8 @@ def _settings(work: Work, wanted: Version, image: WimImage, profile: Profile, ss
         password=work.facts["password"],
         ssh_key=work.facts["ssh_key_pub"].strip(),
         nics=(
-            Nic("wire", profile.wire_mac, WIRE_ADDRESSES),
-            Nic("management", profile.management_mac, MANAGEMENT_ADDRESSES),
+            Nic("wire", profile.wire_mac, network.MACHINES["target"].networks),
+            Nic("management", profile.management_mac, (f"{network.MANAGEMENT_ADDRESS}/{network.MANAGEMENT_PREFIX}",)),
         ),
         ssh_zip=ssh_zip,
     )
@@ -281,7 +279,7 @@ class _Maker:
                              f"what it left is in {folder}")  # fmt: skip
 
     def _tell(self, failure: SetupFailed, machine: Machine) -> str:
-        """What a user needs to go on: how far it came, why it stopped, where to look."""
+        """Return what a user needs to go on: how far it came, why it stopped, where to look."""
         found = logs.pull(machine.overlay, machine.folder / "logs") if failure.stage != "firmware" else ""
         screen = machine.folder / SCREEN
         return (
@@ -329,7 +327,7 @@ def _publish(name: str, work: Work, partial: Path, store: Store, digest: str, ha
 
 @contextmanager
 def _cable() -> Iterator[socket.socket]:
-    """A wire with nobody at its far end: a card that came after the first boot would be new hardware to Windows."""
+    """Give a wire with nobody at its far end: a card that came after the first boot would be new to Windows."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
         yield near

@@ -56,7 +56,7 @@ class Check:
 
 
 def read(text: str) -> Report:
-    """The report that came over the serial line. Raises ImageError."""
+    """Return the report that came over the serial line. Raises ImageError."""
     try:
         return Report.model_validate_json(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError, ValidationError) as error:
@@ -65,7 +65,7 @@ def read(text: str) -> Report:
 
 
 def check(report: Report, settings: Settings) -> list[Check]:
-    """What must be true before drivers are tested there."""
+    """Return what must be true before drivers are tested there."""
     macs = {card.mac.replace("-", ":").lower() for card in report.nics if card.name in {n.name for n in settings.nics}}
     return [
         Check("build", family(report.build) == family(settings.image.build),
@@ -80,7 +80,7 @@ def check(report: Report, settings: Settings) -> list[Check]:
 
 
 def licence_days(report: Report, age_days: float) -> int | None:
-    """The days that the licence of an image of this age still lasts, never below 0; None when it has no end."""
+    """Return the days that the licence of an image of this age still lasts, never below 0; None when it has no end."""
     if report.licence_status == _LICENSED and not report.licence_minutes:
         return None
     return max(0, int(report.licence_minutes / _DAY - age_days))

@@ -122,7 +122,7 @@ class _Run:
         return self._screen
 
     def _firmware_log(self) -> list[str]:
-        """What SeaBIOS has said since the last look; UEFI speaks on the serial lines."""
+        """Return what SeaBIOS has said since the last look; UEFI speaks on the serial lines."""
         log: Path = self._machine.folder / "firmware.log"
         with contextlib.suppress(OSError), log.open("rb") as file:
             file.seek(self._heard)

@@ -118,7 +118,7 @@ class Setup:
         self._moved = self._entered = self.began
 
     def line(self, now: float, text: str) -> list[Action]:
-        """A line on COM2 (or of the firmware's own log)."""
+        """Take note of a line on COM2 (or of the firmware's own log)."""
         if self._over:
             return []
         self._moved = now
@@ -126,7 +126,7 @@ class Setup:
         return self._marker(now, marker.strip()) if found else self._firmware(now, text)
 
     def event(self, now: float, kind: str, detail: str) -> list[Action]:
-        """An event of the machine as a whole: `reset`, `shutdown`, `panic`, `died`; others mean nothing here."""
+        """Take note of an event of the machine: `reset`, `shutdown`, `panic`, `died`; others mean nothing here."""
         if self._over:
             return []
         self._moved = now
@@ -142,7 +142,7 @@ class Setup:
         return self._end(f"QEMU ended {self._where()}: {detail[:400]}") if kind == "died" else []
 
     def look(self, now: float, screen: str, written: int) -> list[Action]:
-        """What is seen from outside: a digest of the screen, and the bytes written to the disk so far."""
+        """Take note of what is seen from outside: a digest of the screen, and the bytes written to the disk so far."""
         if self._over:
             return []
         if screen != self._screen or written > self._written:
@@ -193,7 +193,7 @@ class Setup:
         return LONG_STEPS.get(self._step, STEP_PATIENCE) if self._step else PATIENCE[self.stage]
 
     def _stuck(self, now: float) -> list[Action]:
-        """What has begun does not end, however much moves on the screen."""
+        """Say that what has begun does not end, however much moves on the screen."""
         if self.stage == "firmware":
             return self._end("the firmware started neither the Windows disc nor the disk")
         waited = f"for {now - self._entered:.0f} s"
@@ -205,7 +205,7 @@ class Setup:
         return self._end(f"nothing has followed {waited} {self._where()} (next: {STAGES[following]})")
 
     def _nothing(self) -> list[Action]:
-        """The firmware has nothing more to try."""
+        """Say that the firmware has nothing more to try."""
         if self.stage == "key":
             return self._again("the Windows disc started, but came back to the firmware and installed nothing")
         if self.stage == "firmware":

@@ -62,7 +62,7 @@ def start_ssh(machine: Machine) -> None:
 
 
 def _ssh(port: int, deadline: float) -> Check:
-    """A banner. The forwarding accepts at once, whatever the guest does: only the banner is the guest's."""
+    """Wait for a banner. The forwarding accepts at once, whatever the guest does: only the banner is the guest's."""
     problem = "no banner"
     while left(deadline):
         try:

@@ -37,7 +37,7 @@ class Version(_Model):
     """An OpenSSH server is installed with the system."""
 
     def key(self, edition: str) -> str | None:
-        """The installation key of an EDITIONID; none on evaluation media, where any key is refused."""
+        """Return the installation key of an EDITIONID; none on evaluation media, where any key is refused."""
         return None if edition.endswith(EVALUATION) else self.keys.get(edition)
 
 
@@ -64,18 +64,18 @@ class Catalogue(_Model):
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """The catalogue that comes with the lab."""
+    """Return the catalogue that comes with the lab."""
     text = (Path(__file__).parent / "catalogue.yaml").read_text()
     return Catalogue.model_validate(yaml.safe_load(text))
 
 
 def names() -> list[str]:
-    """The versions that an image can be made of."""
+    """Return the versions that an image can be made of."""
     return list(catalogue().versions)
 
 
 def version(name: str) -> Version:
-    """A version by the name of its image. Raises ImageError."""
+    """Return a version by the name of its image. Raises ImageError."""
     try:
         return catalogue().versions[name]
     except KeyError:
@@ -83,7 +83,7 @@ def version(name: str) -> Version:
 
 
 def version_of(build: int, kind: str) -> str | None:
-    """The name of the version that a build number of this kind belongs to."""
+    """Return the name of the version that a build number of this kind belongs to."""
     for name, one in catalogue().versions.items():
         if one.kind == kind and one.builds[0] <= build <= one.builds[1]:
             return name
@@ -91,15 +91,15 @@ def version_of(build: int, kind: str) -> str | None:
 
 
 def family(build: int) -> int:
-    """The first build of the family that a build number belongs to; itself where none is known."""
+    """Return the first build of the family that a build number belongs to; itself where none is known."""
     return next((one[0] for one in catalogue().families if build in one), build)
 
 
 def recorded(sha256: str) -> Medium | None:
-    """The medium with this hash."""
+    """Return the medium with this hash."""
     return next((medium for medium in catalogue().media if medium.sha256 == sha256), None)
 
 
 def recorded_as(file: str) -> Medium | None:
-    """The medium that is distributed under this file name."""
+    """Return the medium that is distributed under this file name."""
     return next((medium for medium in catalogue().media if medium.file == file), None)

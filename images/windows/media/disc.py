@@ -57,7 +57,7 @@ class Disc:
         return str(self._iso.pvd.volume_identifier.decode("ascii", "replace").strip())
 
     def names(self, folder: str = "") -> list[str]:
-        """The names in a folder; none when there is no such folder."""
+        """Return the names in a folder; none when there is no such folder."""
         if (real := self._real(folder)) is None:
             return []
         return self._children(real)
@@ -68,7 +68,7 @@ class Disc:
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
-        """A file, for reading. Raises DiscError when it is not there or cannot be read."""
+        """Return a file, for reading. Raises DiscError when it is not there or cannot be read."""
         real = self._real(path)
         if real is None:
             raise DiscError(f"has no file {path}")
@@ -77,7 +77,7 @@ class Disc:
             yield cast(BinaryIO, file)
 
     def read(self, path: str) -> bytes:
-        """A whole file. Raises DiscError."""
+        """Return a whole file. Raises DiscError."""
         with self.open(path) as file:
             end = file.seek(0, 2)
             if end > min(MOST_READ, self._size):
@@ -86,7 +86,7 @@ class Disc:
             return file.read(end)
 
     def _real(self, path: str) -> str | None:
-        """The path as it is on the disc, which other tools may have put in capitals."""
+        """Return the path as it is on the disc, which other tools may have put in capitals."""
         real = "/"
         for wanted in path.split("/") if path else []:
             found = next((name for name in self._children(real) if name.lower() == wanted.lower()), None)

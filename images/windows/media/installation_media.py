@@ -44,7 +44,7 @@ class WindowsMedium:
 
 
 def inspect(path: Path) -> WindowsMedium:
-    """What is on a Windows disc. Raises WrongMedium, which names what the file is when it is no such disc."""
+    """Return what is on a Windows disc. Raises WrongMedium, which names what the file is when it is no such disc."""
     with _disc(path) as disc:
         held = {name.lower() for name in disc.names("sources")}
         wim = next((name for name in ("install.wim", "install.esd") if name in held), None)
@@ -62,7 +62,7 @@ def inspect(path: Path) -> WindowsMedium:
 
 
 def choose(medium: WindowsMedium, name: str, version: Version) -> WimImage:
-    """The system to install from a medium for this image. Raises WrongMedium, which says what there is instead."""
+    """Return the system to install from a medium for an image. Raises WrongMedium, which says what there is instead."""
     usable = [image for image in medium.images if image.architecture == "x64"]
     if medium.images and not usable:
         raise WrongMedium(f"{medium.path} installs Windows for {medium.images[0].architecture}; the lab needs x64")
@@ -88,7 +88,7 @@ def require_boot(medium: WindowsMedium, firmware: str) -> None:
 
 
 def read_drivers(path: Path, version: Version) -> tuple[str, dict[str, bytes]]:
-    """The label of the virtio-win disc, and the drivers for this version: `viostor/viostor.inf` and so on.
+    """Return the label of the virtio-win disc, and the drivers for this version: `viostor/viostor.inf` and so on.
 
     Raises WrongMedium.
     """
@@ -111,7 +111,7 @@ def read_drivers(path: Path, version: Version) -> tuple[str, dict[str, bytes]]:
 
 
 def remark(path: Path, sha256: str) -> str:
-    """What is known about a file of this hash, in one line. An unknown one is no fault, and never stops a build."""
+    """Return what is known of a file of this hash, in one line. An unknown one is no fault, and never stops a build."""
     if known := catalogue.recorded(sha256):
         return f"known medium: {known.title} (recorded by {known.source})"
     if named := catalogue.recorded_as(path.name):

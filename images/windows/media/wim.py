@@ -43,7 +43,7 @@ class WimImage:
 
 
 def read_images(wim: BinaryIO) -> list[WimImage]:
-    """The images of a WIM file, in its order. Raises WimError."""
+    """Return the images of a WIM file, in its order. Raises WimError."""
     header = wim.read(HEADER_BYTES)
     if header[:8] != MAGIC:
         raise WimError("is not a WIM file")
@@ -63,7 +63,7 @@ def read_images(wim: BinaryIO) -> list[WimImage]:
 
 
 def parse_xml(text: bytes) -> list[WimImage]:
-    """The images that the XML of a WIM describes. Raises WimError."""
+    """Return the images that the XML of a WIM describes. Raises WimError."""
     try:
         decoded = text.decode("utf-16")
         if "<!DOCTYPE" in decoded or "<!ENTITY" in decoded:

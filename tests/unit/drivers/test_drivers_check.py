@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pefile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,3 +226,37 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
             check_file(tmp_path / f"{name}.sys")
     with pytest.raises(DriverError, match="it is a folder, not a regular file"):
         check_file(tmp_path)
+
+
+@pytest.mark.parametrize("sections", [97, 2048, 65535])
+def test_a_table_of_many_sections_is_refused_before_it_fills_the_memory(sections: int) -> None:
+    pe = bytearray(make_pe()) + b"\x01" * (40 * sections)
+    struct.pack_into("<H", pe, 0x46, sections)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DriverError, match=f"it claims {sections} sections"):
+            check_bytes(bytes(pe))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_list_in_a_large_section_is_read_piece_by_piece() -> None:
+    """Reading one name must not copy its section: eight thousand copies of megabytes would take minutes."""
+    pe = bytearray(overlapping(modules=4, names=8000))
+    size = 24 << 20
+    struct.pack_into("<I", pe, 0x58 + 240 + 40 + 8, size)
+    struct.pack_into("<I", pe, 0x58 + 240 + 40 + 16, size)
+    pe += bytes(size + 0x400 - len(pe))
+    read: list[int] = []
+    get_data = pefile.SectionStructure.get_data
+
+    def counting(section: Any, start: int, length: int | None = None, *more: Any) -> bytes:
+        data: bytes = get_data(section, start, length, *more)
+        read.append(len(data))
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pefile.SectionStructure, "get_data", counting)
+        assert sum(map(len, check_bytes(bytes(pe)).imports.values())) == 4 * 8000
+    assert max(read) <= 512

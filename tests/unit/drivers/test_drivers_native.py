@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wsklab.common import JSON_IN_C
 from wsklab.drivers import dense
 from wsklab.drivers.build import HOME
 from wsklab.orchestrator.guest.agent import Agent
@@ -24,7 +25,7 @@ READER = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "json.h"
+#include "reply.h"
 /* Each line of data on stdin is a request; the answer is what was understood, or the error. */
 int main(void)
 {
@@ -55,7 +56,7 @@ int main(void)
             else if (json_number(&object, object.members[i].name, &number))
                 json_put_number(&writer, object.members[i].name, number);
             else
-                json_put_bool(&writer, object.members[i].name, object.members[i].number != 0);
+                json_put_bool(&writer, object.members[i].name, object.members[i].kind == JSON_TRUE);
         }
         json_end(&writer);
         fputs(out, stdout);
@@ -96,8 +97,16 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("json")
     (folder / "reader.c").write_text(READER)
     agent = HOME / "agent"
-    flags = [*SANITIZE, "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{agent}"]
-    subprocess.run(["gcc", *flags, "-o", folder / "reader", folder / "reader.c", agent / "json.c"], check=True)
+    flags = [
+        *SANITIZE,
+        "-Werror",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        f"-I{agent}",
+        f"-I{JSON_IN_C}",
+    ]
+    sources = [folder / "reader.c", agent / "reply.c", JSON_IN_C / "json.c"]
+    subprocess.run(["gcc", *flags, "-o", folder / "reader", *sources], check=True)
     return folder / "reader"
 
 
@@ -117,7 +126,14 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Take:
     folder = tmp_path_factory.mktemp("frames")
     (folder / "frames.c").write_text(FRAMES)
     flags = [*SANITIZE, "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{HOME / 'agent'}"]
-    command = ["gcc", *flags, "-o", folder / "frames", folder / "frames.c", HOME / "agent" / "frame.c"]
+    command: list[str | Path] = [
+        "gcc",
+        *flags,
+        "-o",
+        folder / "frames",
+        folder / "frames.c",
+        HOME / "agent" / "frame.c",
+    ]
     subprocess.run(command, check=True)
 
     def take(lines: list[bytes]) -> list[tuple[str, bytes]]:
@@ -176,15 +192,15 @@ _flat = st.dictionaries(
     st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=10),
     st.one_of(
         st.text(st.characters(min_codepoint=1, max_codepoint=0x7F), max_size=30),
-        st.integers(-(2**62), 2**62), st.booleans(),
+        st.integers(-(2**63), 2**63 - 1), st.booleans(),
     ),
-    max_size=16,
+    max_size=24,
 )  # fmt: skip
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(objects=st.lists(_flat, min_size=20, max_size=40))
-def test_the_agent_reads_what_json_writes(reader: Path, objects: list[dict[str, object]]) -> None:
+def test_what_json_writes_is_read(reader: Path, objects: list[dict[str, object]]) -> None:
     assert read_all(reader, [json.dumps(entry).encode() for entry in objects]) == objects
 
 
@@ -192,7 +208,7 @@ def test_the_agent_reads_what_json_writes(reader: Path, objects: list[dict[str, 
 @given(
     lines=st.lists(st.binary(max_size=60).filter(lambda data: 0 not in data), min_size=30, max_size=60), at=st.data()
 )
-def test_the_agent_survives_bad_requests(reader: Path, lines: list[bytes], at: st.DataObject) -> None:
+def test_bad_requests_are_survived(reader: Path, lines: list[bytes], at: st.DataObject) -> None:
     good = b'{"id": 7, "op": "ioctl", "text": "a\\u0041\\n", "n": -12, "b": true, "z": null}'
     cuts = [good[: at.draw(st.integers(0, len(good)))] + line for line in lines[:20]]
     answers = read_all(reader, [*lines, *cuts, good])
@@ -223,16 +239,25 @@ def test_text_that_is_no_data_is_refused(reader: Path) -> None:
     assert [answer["data"] for answer in answers] == asked, "given back as text, not read as data"
 
 
-def test_the_agent_says_what_is_wrong(reader: Path) -> None:
+def test_what_is_wrong_with_a_request_is_said(reader: Path) -> None:
     cases = {
         b"": "not a JSON object",
         b'{"a":{}}': "neither string",
         b'{"a":1.5}': "not whole",
         b'{"a":99999999999999999999}': "too big",
+        b'{"a":9223372036854775808}': "too big",
+        b'{"a":-9223372036854775809}': "too big",
+        b'{"a":01}': "begins with a zero",
+        b'{"a":-}': "neither string",
+        b'{"a":1,"a":2}': "twice",
+        b'{"a":1,}': "name is missing",
+        b'{"a" 1}': "colon",
+        b'{"a":1 "b":2}': "comma",
+        b'{"a":1': "closing brace",
         b'{"a":"\\ud800"}': "escape",
         b'{"a":"x': "not closed",
         b'{"a":1} x': "behind",
-        b"{" + b",".join(b'"%d":1' % i for i in range(17)) + b"}": "too many",
+        b"{" + b",".join(b'"%d":1' % i for i in range(25)) + b"}": "too many",
     }
     for answer, says in zip(read_all(reader, list(cases)), cases.values(), strict=True):
         assert says in str(answer["error"])

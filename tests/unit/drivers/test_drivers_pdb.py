@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsklab.drivers import pdb
+from wsklab.drivers import build, clang, pdb
+from wsklab.drivers.build import HOME, BuiltDriver, build_driver
+from wsklab.drivers.check import check_file
+from wsklab.drivers.errors import DriverError
+from wsklab.drivers.symbols import Symbols
 from wsklab.orchestrator.lab.target import name_places
 
 DUMP = r"""
@@ -85,7 +90,12 @@ def test_without_a_pdb_there_are_no_names(tmp_path: Path) -> None:
     assert pdb.beside(tmp_path / "driver.sys") is None
 
 
-@pytest.mark.skipif(not all(map(shutil.which, ("clang", "lld-link", pdb.TOOL))), reason="needs clang, lld and llvm")
+needs_llvm = pytest.mark.skipif(
+    not all(map(shutil.which, (clang.COMPILER, clang.LINKER, pdb.TOOL))), reason="needs clang, lld and llvm"
+)
+
+
+@needs_llvm
 def test_a_real_pdb_is_read(tmp_path: Path) -> None:
     source = "int f(int x)\n{\n    return x * 3;\n}\nint DriverEntry(int a)\n{\n    return f(a);\n}\n"
     (tmp_path / "d.c").write_text(source)
@@ -107,3 +117,59 @@ def test_a_real_pdb_is_read(tmp_path: Path) -> None:
     found = pdb.beside(tmp_path / "d.sys")
     assert found is not None and found.functions.names == ("f", "DriverEntry")
     assert found.name(found.functions.starts[1]) == "DriverEntry+0x0, d.c:6"
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> BuiltDriver:
+    """A wrong build of our driver, with its PDB."""
+    return build_driver("crashes", tmp_path_factory.mktemp("cache"), toolchain="clang")
+
+
+@needs_llvm
+def test_our_driver_with_a_pdb_would_load_and_names_the_line_of_a_crash(crashing: BuiltDriver) -> None:
+    report = check_file(crashing.path)
+    assert report.loadable, report.findings
+    assert {module.lower() for module in report.imports} == {"ntoskrnl.exe", "hal.dll", "netio.sys"}
+    functions = pdb.functions_of(crashing.symbols)
+    source = (HOME / "wsklab" / "events.c").read_text().splitlines()
+    wanted = next(number for number, line in enumerate(source, 1) if "*(volatile uint32_t *)NULL" in line)
+    (address,) = faulting(crashing.path)
+    assert functions.name(address) == f"deviate+{address - start_of(functions, 'deviate'):#x}, events.c:{wanted}"
+
+
+def faulting(driver: Path) -> list[int]:
+    """Return where the code writes to address 0, from the base on: as a crash would tell it."""
+    command = ["x86_64-w64-mingw32-objdump", "-d", "--no-show-raw-insn", str(driver)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.finditer(r"^\s*([0-9a-f]+):\s+mov.*,(?:%ds:)?0x0$", said, re.MULTILINE)
+    return [int(one[1], 16) - 0x140000000 for one in found]
+
+
+def start_of(functions: Symbols | pdb.Pdb, name: str) -> int:
+    assert isinstance(functions, pdb.Pdb)
+    return functions.functions.starts[functions.functions.names.index(name)]
+
+
+@needs_llvm
+def test_driver_and_pdb_are_the_same_wherever_they_are_built(crashing: BuiltDriver, tmp_path: Path) -> None:
+    again = build_driver("crashes", tmp_path / "somewhere" / "else", toolchain="clang")
+    assert again.path.read_bytes() == crashing.path.read_bytes()
+    assert again.symbols.read_bytes() == crashing.symbols.read_bytes()
+    assert again.path != crashing.path
+    assert str(again.path.parent).encode() not in again.symbols.read_bytes()
+
+
+@needs_llvm
+def test_a_missing_toolchain_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clang, "LINKER", "no-such-linker")
+    build._version.cache_clear()
+    try:
+        with pytest.raises(DriverError, match="install the packages clang, lld and mingw-w64"):
+            build_driver(None, tmp_path, toolchain="clang")
+    finally:
+        build._version.cache_clear()
+
+
+def test_without_its_pdb_a_driver_has_no_names(tmp_path: Path) -> None:
+    assert pdb.functions_of(tmp_path / "gone.pdb").name(0) is None
+    assert pdb.functions_of(tmp_path / "gone.sys").name(0) is None

@@ -37,7 +37,15 @@ def make(folder: Path, compiler: str, *words: str) -> Path:
     for tool in ("make", "clang" if compiler == "clang" else build.COMPILER):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    command = ["make", "-s", "-f", SAMPLES / "Makefile", f"SOURCES={folder}", f"COMPILER={compiler}", *words]
+    command: list[str | Path] = [
+        "make",
+        "-s",
+        "-f",
+        SAMPLES / "Makefile",
+        f"SOURCES={folder}",
+        f"COMPILER={compiler}",
+        *words,
+    ]
     command.append("DRIVER=made")
     with tempfile.TemporaryDirectory() as scratch:
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False, timeout=300)

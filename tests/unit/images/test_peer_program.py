@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.own_network import in_own_network
 
 from wsklab.images.builder import compile_program
-from wsklab.images.recipe import HERE
+from wsklab.images.recipe import HERE, SHARED_C
 
 SOURCES = HERE / "guest/peer"
 
@@ -26,7 +26,8 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         compile_program(SOURCES, path)
     else:
         flags = ["-std=c11", "-D_GNU_SOURCE", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        subprocess.run(["gcc", *flags, "-o", path, *SOURCES.glob("*.c")], check=True)
+        flags.append(f"-I{SHARED_C}")
+        subprocess.run(["gcc", *flags, "-o", path, *SOURCES.glob("*.c"), *SHARED_C.glob("*.c")], check=True)
     return path
 
 

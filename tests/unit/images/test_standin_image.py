@@ -56,7 +56,7 @@ def test_a_callback_has_the_documented_type(tmp_path: Path) -> None:
 def compiles(folder: Path, function: str) -> bool:
     source = folder / "callback.c"
     source.write_text(f'#include "wsk.h"\n{function}\nconst PFN_WSK_DISCONNECT_EVENT event = f;\n')
-    command = [
+    command: list[str | Path] = [
         build.COMPILER, "-std=c11", "-Werror=incompatible-pointer-types", f"-I{build.DDK}", f"-I{DRIVERS / 'include'}",
         "-fsyntax-only", source,
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.recorded import RESET, Recording, observed
@@ -227,7 +228,7 @@ def test_a_broken_rule_of_the_provider_fails() -> None:
 
 
 def test_what_the_standin_does_not_offer_is_said_beside_a_failure_and_decides_nothing() -> None:
-    asked = {"rule": "unsupported", "text": "WskSocket of type 2, protocol 17, flags 4"}
+    asked: dict[str, Any] = {"rule": "unsupported", "text": "WskSocket of type 2, protocol 17, flags 4"}
     fine = reset_by_peer().add("driver", "unsupported", **asked)
     assert judge(scenario(), fine.ended()).verdict == "pass"
     bent = reset_by_peer().add("driver", "unsupported", **asked).add("driver", "rule", rule="R10", text="it returned 1")

@@ -119,7 +119,7 @@ def test_receive_events_that_were_never_enabled_fail() -> None:
 
 def test_success_is_what_a_step_expects_unless_it_says_otherwise() -> None:
     wanted = [
-        action.step.wanted
+        action.step.wanted  # type: ignore[attr-defined]  # of the driver's steps
         for action in scenario(
             GRACEFUL.replace(
                 "  - peer: close",
@@ -131,7 +131,7 @@ def test_success_is_what_a_step_expects_unless_it_says_otherwise() -> None:
   - driver: close""",
             )
         ).steps
-    ]  # type: ignore[attr-defined]
+    ]
     assert wanted == [None, "success", "success", None, None, "failure", "success"]
 
 

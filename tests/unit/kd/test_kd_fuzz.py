@@ -23,7 +23,7 @@ def corpus() -> list[bytes]:
     """The vectors, and what a target says in a whole conversation with a bugcheck in it."""
     rig = Rig()
     said: list[bytes] = []
-    rig.target.say = lambda data: (said.append(data), rig.say(data))[0]  # type: ignore[func-returns-value, assignment]
+    rig.target.say = lambda data: (said.append(data), rig.say(data))[0]  # type: ignore[func-returns-value]
     target = rig.target
     rig.play(target.load("a.sys"), target.int3(), target.prompt(b"?"), target.file("f"))
     rig.play(target.bugcheck(0xA, (1, 2, 3, 4)))
@@ -61,7 +61,8 @@ def mutated(known: list[bytes], draw: random.Random) -> bytes:
 def test_mutated_conversations() -> None:
     draw = random.Random(0)
     known = corpus()
-    session, now, total, said, seen = Session(), 0.0, 0, 0, set()
+    session, now, total, said = Session(), 0.0, 0, 0
+    seen: set[str] = set()
     while total < BYTES:
         burst = b"".join(mutated(known, draw) for _ in range(draw.randint(1, 4)))
         total += len(burst)

@@ -14,7 +14,7 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.mutation import runs as mutant_runs
 from wsklab.orchestrator.mutation.mutants import generate
-from wsklab.orchestrator.mutation.results import Order, Outcome, Row
+from wsklab.orchestrator.mutation.results import Order, Outcome, Row, outcome
 from wsklab.orchestrator.mutation.runs import NOTICED, Built, Trial, Workers
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -98,7 +98,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, Play
     ) -> tuple[Outcome, PlayedLane]:
         monkeypatch.setattr(mutant_runs, "unload", lambda lab: unload)
         worker = PlayedLane(PlayedLab(verdicts or {}, correct or {}))
-        trial = Trial(worker, PlayedSubject(**subject), Order(SCENARIOS), lambda name: PlayedRun())  # type: ignore[arg-type]
+        trial = Trial(worker, PlayedSubject(**subject), Order(SCENARIOS), lambda name: PlayedRun())  # type: ignore[arg-type, return-value]
         return trial.one(built()), worker
 
     return play
@@ -193,7 +193,7 @@ class PlayedTrial:
     def one(self, one: Built) -> Outcome:
         if self._fails:
             raise LabError("no lab boots")
-        return mutant_runs.outcome(one.mutant, one.source, [], 0.0)
+        return outcome(one.mutant, one.source, [], 0.0)
 
 
 class StoppedLane:

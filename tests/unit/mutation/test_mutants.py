@@ -265,7 +265,7 @@ def test_what_changes_no_byte_or_does_not_compile_is_none(rebuild: Rebuild) -> N
 
 def test_the_stream_builds_each_different_binary_once(rebuild: Rebuild) -> None:
     found = mutant_sample.candidates("driver")
-    chosen = mutant_sample.choose(found, ["worker.c"], ["drop-call"], 1)
+    chosen = mutant_sample.choose(found, ["follow.c"], ["drop-call"], 1)
     twice = [chosen[0], chosen[0]]
     builder = mutant_sample.Builder(_Counted(rebuild), found.sources)
     assert [b.mutant for b in builder.stream([*twice, *chosen[1:3]], 2)] == [chosen[0], chosen[1]]

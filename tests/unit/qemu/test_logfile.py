@@ -161,7 +161,7 @@ def test_a_watch_over_a_flood_ends_with_a_sentence(tmp_path: Path) -> None:
     ours, guest = socket.socketpair()
     line = SerialLine("console", ours)
     line.start()
-    feeder = threading.Thread(target=lambda: [guest.sendall(b"no word of it\n" * 4096) for _ in range(100)])
+    feeder = threading.Thread(target=guest.sendall, args=(b"no word of it\n" * 4096 * 100,))
     feeder.start()
     with line.watch() as watch, pytest.raises(MachineError, match="said more than a watch holds"):
         watch.expect("the word", within(60))

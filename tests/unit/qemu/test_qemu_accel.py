@@ -1,7 +1,9 @@
 """The choice of the accelerator is made once, and again when something changed."""
 
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.delenv("WSKLAB_ACCEL", raising=False)
     monkeypatch.setattr(accel, "_probe", probe)
-    monkeypatch.setattr(accel.subprocess, "run", lambda *_a, **_k: type("Ran", (), {"stdout": "QEMU 7.2"}))
+    monkeypatch.setattr(subprocess, "run", lambda *_a, **_k: type("Ran", (), {"stdout": "QEMU 7.2"}))
     return probed
 
 
@@ -89,6 +91,11 @@ def test_kvm_counts_only_when_a_guest_has_run_to_its_end(
     monkeypatch.setattr(accel, "_KVM", kernel)  # anything that opens
     monkeypatch.setattr(accel, "PROBE_PATIENCE", 0.5 if "sleep" in guest else 60.0)
     guests: list[Child] = []
-    monkeypatch.setattr(accel, "Child", lambda *words, **more: guests.append(Child(*words, **more)) or guests[0])
+
+    def started(*words: Any, **more: Any) -> Child:
+        guests.append(Child(*words, **more))
+        return guests[0]
+
+    monkeypatch.setattr(accel, "Child", started)
     assert accel._probe(kernel, kernel) == (name, reason)
     assert [one.exit_code is None for one in guests] == [False], "the probe guest still runs"

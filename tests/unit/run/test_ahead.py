@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from wsklab import images
 from wsklab.images.errors import ImageError
+from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run import preparation
 from wsklab.orchestrator.run.ahead import Ahead
 from wsklab.orchestrator.run.preparation import Preparation
+from wsklab.qemu import accel
 
 MAKES = """
 print("          downloading", flush=True)
@@ -101,7 +104,7 @@ def test_drivers_are_compiled_while_the_images_are_made(tmp_path: Path, monkeypa
             return 1.0
 
     def done(what: str, result: Any = None) -> Callable[..., Any]:
-        return lambda *_, **__: (did.append(what), result)[1]
+        return lambda *_, **__: (did.append(what), result)[1]  # type: ignore[func-returns-value]  # for its effect
 
     class Anything:
         inputs: dict[str, Path] = {}
@@ -109,11 +112,11 @@ def test_drivers_are_compiled_while_the_images_are_made(tmp_path: Path, monkeypa
 
     monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(preparation, "Ahead", Recorded)
-    monkeypatch.setattr(preparation.images, "stored", lambda *_: False)
+    monkeypatch.setattr(images, "stored", lambda *_: False)
     monkeypatch.setattr(preparation, "build_standin", done("compile the provider", Anything()))
-    monkeypatch.setattr(preparation.images, "ensure", done("take peer", Anything()))
-    monkeypatch.setattr(preparation.accel, "choose", done("probe", ("tcg", "because")))
-    monkeypatch.setattr(preparation.find, "find", done("take standin"))
+    monkeypatch.setattr(images, "ensure", done("take peer", Anything()))
+    monkeypatch.setattr(accel, "choose", done("probe", ("tcg", "because")))
+    monkeypatch.setattr(find, "find", done("take standin"))
     Preparation.prepare(tmp_path, Console(quiet=True), meanwhile=done("compile the driver"))
     assert did == [
         "start peer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,6 @@ from support.damage import flip
 from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest, Store
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run import preparation
 from wsklab.orchestrator.run.preparation import Preparation
 
 
@@ -65,7 +65,7 @@ def test_looking_costs_a_fiftieth_of_the_time_at_most(
         now[0] += 2.0
 
     monkeypatch.setattr(Store, "verify", verify)
-    monkeypatch.setattr(preparation.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     assert stands_on.damage() == []
     assert (hashed, now) == (["peer", "standin"], [104.0])
     now[0] = 303.9

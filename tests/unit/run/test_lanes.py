@@ -62,8 +62,8 @@ class FakeRun(Run):
                 driver={"name": "wsklab", "sha256": "", "twin": None},
             ),
             Console(quiet=True),
-            boot=lambda: None,
-        )  # type: ignore[arg-type, return-value]
+            boot=lambda: None,  # type: ignore[arg-type, return-value]  # its labs are names
+        )
         self.deaths, self.broken, self.fails = deaths or {}, broken, fails
         self.labs: list[FakeLab] = []
         self.unloaded: list[int] = []
@@ -132,7 +132,7 @@ def rows(run: FakeRun) -> list[tuple[str, int]]:
 
 
 def on_disk(run: FakeRun) -> dict[str, Any]:
-    document = json.loads((run.folder / "results.json").read_text())
+    document: dict[str, Any] = json.loads((run.folder / "results.json").read_text())
     assert problems(run.folder / "results.json") == []
     return document
 

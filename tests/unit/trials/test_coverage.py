@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ ROOT = Path(__file__).parents[3]
 CATALOGUE, SUITE = coverage.catalogue(), catalogue.built_in()
 
 
-def table(known: Catalogue = CATALOGUE, scenarios: list[Scenario] = SUITE) -> list[Row]:
+def table(known: Catalogue = CATALOGUE, scenarios: Sequence[Scenario] = SUITE) -> list[Row]:
     return coverage.rows(known, scenarios, twins().values(), {})
 
 
-def problems(known: Catalogue = CATALOGUE, scenarios: list[Scenario] = SUITE) -> list[str]:
+def problems(known: Catalogue = CATALOGUE, scenarios: Sequence[Scenario] = SUITE) -> list[str]:
     return list(coverage.problems(known, scenarios, table(known, scenarios)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from wsklab import images
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.trials import doctor, host_packages
 from wsklab.orchestrator.trials.doctor import Finding
@@ -74,7 +75,7 @@ def test_memory(kib: str, verdict: str) -> None:
 def test_an_empty_cache_is_a_warning_that_says_what_happens_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor.images, "listing", list)
+    monkeypatch.setattr(images, "listing", list)
     assert doctor.stored().verdict == doctor.acceleration(tmp_path).verdict == "warn"
     assert "wsklab image build peer standin" in doctor.stored().next
 

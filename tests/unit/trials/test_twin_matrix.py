@@ -17,7 +17,7 @@ from wsklab.drivers.twins import Twin, twins
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, observed
+from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, Verdict, observed
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import tables, twin_matrix, twin_runs
@@ -202,7 +202,8 @@ def run_twins(
             return self.result(UNLOAD, bool(self.twin) and fails(UNLOAD))
 
         def result(self, name: str, failed: bool) -> ScenarioResult:
-            verdict, reasons = ("fail", ["why"]) if failed else ("pass", [])
+            verdict: Verdict = "fail" if failed else "pass"
+            reasons = ["why"] if failed else []
             return ScenarioResult(name, name, 1, verdict, reasons, [], {}, observed(), {}, "")
 
         def begin(self) -> None:
@@ -340,7 +341,7 @@ def test_one_lab_serves_many_builds_until_it_is_doubted(tmp_path: Path) -> None:
     assert bench.lend(twin) is lab
     assert target.done == ["load ignores-flag"]
     assert bench.trusted()
-    lab.doubt = "the driver did not finish cleaning up"
+    lab.doubt = "the driver did not finish cleaning up"  # type: ignore[union-attr]  # a namespace
     assert not bench.trusted()
     assert target.done[-1] == "stop"
     target.done.clear()

@@ -27,13 +27,13 @@ from wsklab.images.windows.answers.settings import Nic
 from wsklab.images.windows.disk import logs
 from wsklab.images.windows.install import builder, verify
 from wsklab.images.windows.install import report as reports
-from wsklab.images.windows.install.builder import WIRE_ADDRESSES
 from wsklab.images.windows.install.work import STEPS, Work
 from wsklab.orchestrator.commands import image as images
 from wsklab.orchestrator.errors import UsageError
 from wsklab.qemu.accel import Choice
 from wsklab.qemu.deadline import within
 from wsklab.qemu.machine import Machine
+from wsklab.qemu.network import MACHINES
 from wsklab.qemu.profile import load_profile
 from wsklab.qemu.serial import SerialLine
 
@@ -127,7 +127,10 @@ def test_only_images_of_windows_are_made_in_steps(tmp_path: Path, monkeypatch: p
         images.build(["peer"], False, Media(), "provision")
 
 
-NICS = (Nic("wire", "52:54:00:77:00:10", WIRE_ADDRESSES), Nic("management", "52:54:00:0a:00:10", ("10.0.2.15/24",)))
+NICS = (
+    Nic("wire", "52:54:00:77:00:10", MACHINES["target"].networks),
+    Nic("management", "52:54:00:0a:00:10", ("10.0.2.15/24",)),
+)
 
 
 def checked(**changes: object) -> set[str]:
@@ -297,7 +300,7 @@ def test_a_finished_build_becomes_an_image_with_its_secrets_and_hashes(tmp_path:
     assert settings.password not in json.dumps(about)
 
 
-def agent_that_says(reply: bytes) -> verify.Check:
+def agent_that_says(reply: bytes) -> reports.Check:
     """What the verification makes of a guest that greets, and answers with this (TOKEN is the token asked with)."""
     ours, theirs = socket.socketpair()
     line = SerialLine("agent", ours)

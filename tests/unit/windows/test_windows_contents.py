@@ -13,7 +13,7 @@ from support.powershell import errors
 from support.windows_media import virtio_iso
 from support.windows_settings import INPUTS, PASSWORD, settings_of
 
-from wsklab.images.windows.answers import contents
+from wsklab.images.windows.answers import answer_file, contents
 from wsklab.images.windows.answers.settings import DISC_LABEL, PREFIX
 from wsklab.images.windows.install import stages
 from wsklab.images.windows.media import catalogue, installation_media
@@ -54,6 +54,7 @@ def test_windows_reads_every_file_under_its_name(files: dict[str, bytes], disc: 
             content = io.BytesIO()
             iso.get_file_from_iso_fp(content, joliet_path=f"{folder.rstrip('/')}/{name}")
             found[f"{folder}/{name}".lstrip("/")] = content.getvalue()
+    assert iso.joliet_vd
     labels = iso.pvd.volume_identifier.decode().strip(), iso.joliet_vd.volume_identifier.decode("utf-16-be").strip()
     iso.close()
     assert found == files
@@ -164,9 +165,7 @@ def test_what_no_test_depends_on_does_not_end_the_provisioning() -> None:
     for step, command in (("power", "powercfg.exe"), ("quiet", "Set-Service"), ("quiet", "Add-MpPreference -Ex")):
         lines = [line for line in steps[step].splitlines() if command in line]
         assert lines and all("Invoke-Soft" in line for line in lines), step
-    specialize = re.findall(
-        r"<Path>(.*powercfg.*)</Path>", contents.answer_file.make(settings_of("windows-11")).decode()
-    )
+    specialize = re.findall(r"<Path>(.*powercfg.*)</Path>", answer_file.make(settings_of("windows-11")).decode())
     assert len(specialize) == 3 and all("exit /b 0" in path for path in specialize)
 
 
@@ -194,7 +193,7 @@ def test_programs_that_newer_versions_lack_are_not_called() -> None:
 def test_the_scripts_and_the_stage_machine_speak_the_same_words() -> None:
     said = "".join((contents.GUEST / name).read_text() for name in SCRIPTS)
     announced = set(re.findall(r"Send-Marker 'stage=(\w+)'", said))
-    answer = contents.answer_file.make(settings_of("windows-2022")).decode()
+    answer = answer_file.make(settings_of("windows-2022")).decode()
     announced |= set(re.findall(r"stage=(\w+)", answer))
     announced |= set(re.findall(r"stage=(\w+)", (contents.GUEST / "firstlogon.cmd").read_text()))
     assert announced == set(stages.MARKED)
