@@ -29,12 +29,9 @@ def entry() -> NoReturn:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     import click
 
-    from wsklab.drivers.errors import DriverError
-    from wsklab.images.errors import ImageError
+    from wsklab.common.errors import UsageError, WsklabError
     from wsklab.orchestrator.commands.cli import main
-    from wsklab.orchestrator.errors import LabError, UsageError
     from wsklab.orchestrator.results.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
-    from wsklab.qemu.errors import MachineError, WrongSetting
 
     codecs.register_error("plain", _plain)
     if sys.stdout is None:  # closed by who started us
@@ -48,9 +45,9 @@ def entry() -> NoReturn:
         sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), WRONG_USAGE)
-    except (UsageError, WrongSetting) as error:
+    except UsageError as error:
         _fail(str(error), WRONG_USAGE)
-    except (LabError, MachineError, ImageError, DriverError) as error:
+    except WsklabError as error:
         _fail(str(error), NOT_PROVEN)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; what was done until then is kept.", INTERRUPTED)

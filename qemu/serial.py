@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
@@ -150,8 +150,41 @@ class Watch:
         self._writer.close()
 
 
+class _Hearer:
+    """One subscriber and the lines that it has not heard yet, in order. Only its line appends to `waiting`."""
+
+    def __init__(self, subscriber: LineSubscriber, waiting: Iterable[tuple[int, str]] = ()) -> None:
+        self._subscriber = subscriber
+        self.waiting = deque(waiting)
+        self._calling = threading.Lock()  # taken without waiting, as a mark: a thread is handing lines on
+
+    def hear(self) -> None:
+        """Hand on what waits, unless a thread does so already, which then hands this on, too."""
+        while self.waiting and self._calling.acquire(blocking=False):
+            try:
+                while (line := self._next()) is not None:
+                    self._subscriber(*line)
+            finally:
+                self._calling.release()
+
+    def leave(self) -> None:
+        """Hear nothing more; what is being handed on at this moment is the last."""
+        self.waiting.clear()
+
+    def _next(self) -> tuple[int, str] | None:
+        try:
+            return self.waiting.popleft()
+        except IndexError:  # also when it has just left
+            return None
+
+
 class SerialLine:
-    """One end of a serial line: `log` keeps the raw bytes, subscribers hear them as lines."""
+    """One end of a serial line: `log` keeps the raw bytes, subscribers hear them as lines.
+
+    No subscriber is called with a lock of the line held, so that it may take locks of its own and call the line; each
+    hears the lines in their order, one at a time. Only `cut` and `all_dealt_with` wait for what is being handed on:
+    whoever calls them holds no lock that a subscriber takes.
+    """
 
     def __init__(self, name: str, ours: socket.socket, log: LogFile | None = None) -> None:
         self.name = name
@@ -160,10 +193,10 @@ class SerialLine:
         self._socket = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
         self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
-        # For the order of lines, and the lists of those who hear them; one of these may `interrupt`.
-        self._lock = threading.RLock()
-        self._intake = threading.Lock()  # from taking bytes off the socket until all of them have been dealt with
-        self._subscribers: list[LineSubscriber] = []
+        self._lock = threading.Lock()  # the order of lines, and the lists of those who hear them
+        self._intake = threading.Condition()  # guards `_taker`
+        self._taker: int | None = None  # the thread which deals with bytes that it has taken off the socket
+        self._hearers: list[_Hearer] = []
         self._watches: list[Watch] = []
         self._recent: deque[str] = deque(maxlen=REMEMBERED)
         self._reads: list[Reads] = []
@@ -186,10 +219,11 @@ class SerialLine:
         if reads is not None:
             self._reads.append(reads)
         with self._lock:
-            for text in list(self._recent) if look_back else ():
-                subscriber(time.time_ns(), text)
-            self._subscribers.append(subscriber)
-        return lambda: self._forget(subscriber)
+            now = time.time_ns()
+            hearer = _Hearer(subscriber, [(now, text) for text in self._recent] if look_back else ())
+            self._hearers.append(hearer)
+        hearer.hear()
+        return lambda: self._forget(hearer)
 
     def known(self, text: str) -> bool:
         """Whether a text means something to one of those who hear the line."""
@@ -200,8 +234,10 @@ class SerialLine:
         return unread(self._socket)
 
     def all_dealt_with(self) -> bool:
-        """Whether nothing is left of what has come; for a machine that stands still."""
-        with self._intake:
+        """Whether nothing is left of what has come; for a machine that stands still. A subscriber gets False."""
+        if self._taker == threading.get_ident():
+            return False
+        with self._taking():
             return not unread(self._socket)
 
     def last(self, count: int) -> list[str]:
@@ -217,14 +253,21 @@ class SerialLine:
         self._raw = receiver
 
     def say(self, lines: list[str], t_ns: int | None = None) -> None:
-        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now."""
+        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now.
+
+        Where another thread is at it for a subscriber, that one hands these on, too.
+        """
         t_ns = t_ns or time.time_ns()
         with self._lock:
-            hearers = [*self._subscribers, *(watch._hear for watch in self._watches)]
             for text in lines:
                 self._recent.append(text[:MAX_LINE])
-                for hear in hearers:
-                    hear(t_ns, text)
+                for watch in self._watches:
+                    watch._hear(t_ns, text)
+            hearers = list(self._hearers)
+            for hearer in hearers:
+                hearer.waiting.extend((t_ns, text) for text in lines)
+        for hearer in hearers:
+            hearer.hear()
 
     def write(self, data: bytes) -> None:
         """Sends bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
@@ -281,7 +324,7 @@ class SerialLine:
 
         Raw bytes that nobody has read yet are thrown away: the machine must stand still meanwhile.
         """
-        with self._intake:
+        with self._taking():
             if self._raw:
                 with contextlib.suppress(OSError):
                     while data := self._socket.recv(65536, socket.MSG_DONTWAIT):
@@ -313,7 +356,7 @@ class SerialLine:
     def _take(self, poll: select.poll) -> bool:
         """Waits for bytes and deals with them; False at the end of the line."""
         poll.poll()
-        with self._intake:
+        with self._taking():
             try:
                 data = self._socket.recv(65536, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -330,10 +373,25 @@ class SerialLine:
                     self.say(self._splitter.feed(data))
             return bool(data)
 
+    @contextlib.contextmanager
+    def _taking(self) -> Iterator[None]:
+        """Be the one who takes bytes off the socket until they are dealt with; waits for who is. No lock is held."""
+        assert self._taker != threading.get_ident(), "a subscriber of a line cannot cut it"
+        with self._intake:
+            self._intake.wait_for(lambda: self._taker is None)
+            self._taker = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._intake:
+                self._taker = None
+                self._intake.notify_all()
+
     def _keep(self, data: bytes) -> None:
         if self._log:
             self._log.write(data)
 
-    def _forget(self, subscriber: LineSubscriber) -> None:
+    def _forget(self, hearer: _Hearer) -> None:
         with self._lock:
-            self._subscribers.remove(subscriber)
+            self._hearers.remove(hearer)
+            hearer.leave()

@@ -15,9 +15,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.drivers.errors import DriverError
-from wsklab.images.errors import ImageError
-from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.errors import LabError, UsageError, WsklabError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.lab import Lab
@@ -29,7 +27,6 @@ from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import doctor, doctor_windows
 from wsklab.orchestrator.trials.doctor import Finding
-from wsklab.qemu.errors import MachineError
 
 MARKS = {"ok": ("✓ ok", "green"), "warn": ("? warn", "yellow"), "fail": ("✗ fail", "red")}
 
@@ -175,7 +172,7 @@ class Examination:
 
         try:
             lab.boot(driver, progress)
-        except (LabError, MachineError, TimeoutError) as error:
+        except WsklabError as error:
             if what == "agent":
                 for finding in doctor_windows.after_failure(lab, self._facts):
                     self._tell(finding)
@@ -235,7 +232,7 @@ class Examination:
         done: list[str] = []
         try:
             yield done
-        except (LabError, MachineError, ImageError, DriverError, TimeoutError) as error:
+        except WsklabError as error:
             self._tell(Finding(what, "fail", str(error) or "not in the time allowed", look))
             if vital:
                 raise _Ended from None

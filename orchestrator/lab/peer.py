@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.errors import StepError, TimedOut
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
 from wsklab.orchestrator.observe.observation import Observation
@@ -117,7 +117,7 @@ class PeerProcess:
             return not self.gone and len(self._asked) > len(self._answers)
 
     def answer(self, number: int, deadline: float) -> dict[str, Any]:
-        """Wait for the answer to request `number`. Raises TimeoutError, StepError when it failed, MachineLost."""
+        """Wait for the answer to request `number`. Raises TimedOut, StepError when it failed, MachineLost."""
         with self._changed:
             while number not in self._answers:
                 self._journal.check()
@@ -125,7 +125,7 @@ class PeerProcess:
                     raise StepError(f"the peer program ended (status {self.exit_status})")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError
+                    raise TimedOut(f"the peer program did not answer '{self._asked[number][0]}' within the time allowed")
                 self._changed.wait(left)
             message = self._answers[number]
         if not message.get("ok"):
@@ -137,13 +137,13 @@ class PeerProcess:
         return self.answer(self.tell(do, conn, **words), deadline)
 
     def await_gone(self, deadline: float) -> None:
-        """Wait until the program has ended. Raises TimeoutError, MachineLost."""
+        """Wait until the program has ended. Raises TimedOut, MachineLost."""
         with self._changed:
             while not self.gone:
                 self._journal.check()
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError
+                    raise TimedOut("the peer program did not end within the time allowed")
                 self._changed.wait(left)
 
     def end(self) -> None:

@@ -19,7 +19,7 @@ from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
-from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.journal import Journal, NotYet
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.qemu.machine import Machine
 
@@ -95,7 +95,7 @@ class Target:
             raise LabError(f"the driver could not be loaded: {error}{told}") from None
         try:
             self.journal.wait(lambda o: o.kind == "load", time.monotonic() + timeout, mark)
-        except TimeoutError:
+        except NotYet:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
 
     def know(self, driver: BuiltDriver) -> None:
@@ -113,7 +113,9 @@ class Target:
         """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
         mark = self.journal.mark
         self.agent.service("stop", SERVICE, timeout=timeout)
-        last, _ = self.journal.wait(lambda o: o.kind == "unload", time.monotonic() + timeout, mark)
+        last, _ = self.journal.wait(
+            lambda o: o.kind == "unload", time.monotonic() + timeout, mark, "the driver's last line at its unload"
+        )
         self.agent.service("delete", SERVICE, timeout=timeout)
         return last
 
@@ -122,7 +124,12 @@ class Target:
         (number,) = self.operations()
         mark = self.journal.mark
         self.command(Command(Op.STATIC_EVENTS, id=number, mask=Event.DISCONNECT | Event.ACCEPT))
-        line, _ = self.journal.wait(lambda o: o.kind == "call" and o.data["id"] == number, time.monotonic() + 10, mark)
+        line, _ = self.journal.wait(
+            lambda o: o.kind == "call" and o.data["id"] == number,
+            time.monotonic() + 10,
+            mark,
+            "the return of WskControlClient(WSK_SET_STATIC_EVENT_CALLBACKS)",
+        )
         if line.data["ret"] != 0:
             raise LabError(f"static event callbacks were refused with {line.data['ret']:08x}.")
 
@@ -190,7 +197,7 @@ class Target:
         try:
             self.command(Command(Op.CANARY, token=token))
             seen, _ = self.journal.wait(lambda o: o.kind == "canary" and o.data["token"] == token, deadline, mark)
-        except (TimeoutError, AgentSilent, AgentError):
+        except (NotYet, AgentSilent, AgentError):
             return None
         return int(seen.data["seq"])
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.errors import LabError, TimedOut
 from wsklab.orchestrator.observe.observation import FATAL, Observation, describe_loss
 
 Matches = Callable[[Observation], bool]
@@ -24,11 +24,11 @@ class MachineLost(LabError):
     """A machine went away while something was awaited."""
 
 
-class NotYet(TimeoutError):
-    """What was waited for has not come in time; the search can go on at `position`."""
+class NotYet(TimedOut):
+    """What was awaited has not come in time; the search can go on at `position`."""
 
-    def __init__(self, position: int) -> None:
-        super().__init__()
+    def __init__(self, what: str, position: int) -> None:
+        super().__init__(f"{what} did not come within the time allowed")
         self.position = position
 
 
@@ -159,10 +159,12 @@ class Journal:
         with self._changed:
             return self._entries[max(0, mark - self._forgotten) :]
 
-    def wait(self, matches: Matches, deadline: float, after: int = 0) -> tuple[Observation, int]:
+    def wait(
+        self, matches: Matches, deadline: float, after: int = 0, what: str = "an observation"
+    ) -> tuple[Observation, int]:
         """The first observation from position `after` on that `matches`, and the position behind it.
 
-        Raises NotYet at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
+        Raises NotYet, which says `what`, at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
         """
         with self._changed:
             position = max(0, after - self._forgotten)
@@ -176,7 +178,7 @@ class Journal:
                 if left <= 0 or not self._changed.wait(left):
                     if position < len(self._entries):
                         continue
-                    raise NotYet(self._forgotten + position)
+                    raise NotYet(what, self._forgotten + position)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass. Raises MachineLost as soon as a machine is gone."""

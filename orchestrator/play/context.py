@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.errors import StepError, TimedOut
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.liveness.quiescence import Quiescence
@@ -40,7 +40,7 @@ LISTENER = -1
 """The number of the driver's listening socket, which is no connection of the scenario."""
 
 
-class NothingComes(TimeoutError):
+class NothingComes(TimedOut):
     """What is waited for cannot come any more; the message says why."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator.errors import LabError, StepError
+from wsklab.orchestrator.errors import LabError, StepError, TimedOut
 from wsklab.orchestrator.guest.agent import AgentSilent, LineLost
 from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.integrity import Verdict, blame, complaints, lost_text
@@ -30,7 +30,7 @@ from wsklab.orchestrator.play.self_driving import ByItself
 from wsklab.orchestrator.play.unloading import PATIENCE, STUCK
 from wsklab.orchestrator.play.wire_steps import WireSteps, observe_recording
 from wsklab.orchestrator.scenario.scenario import Action, Scenario
-from wsklab.qemu.errors import DeadlinePassed, MachineError
+from wsklab.qemu.errors import MachineError
 
 LATE = 5.0
 """Seconds in which what the scenario expects may still come after its last step."""
@@ -136,8 +136,8 @@ def _step(context: PlayContext, actors: dict[str, object], index: int, action: A
         operations = getattr(actors[action.actor], step.verb)(step, step.arguments) or range(0)
     except StepError as error:
         outcome, detail = "failed", str(error)
-    except (TimeoutError, DeadlinePassed):
-        outcome, detail = "failed", "not done within the time allowed"
+    except TimedOut as error:
+        outcome, detail = "failed", str(error)
     finally:
         context.note(
             "step",

@@ -16,7 +16,7 @@ from typing import Any
 
 from wsklab.common import files
 from wsklab.drivers.build import BuiltDriver
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.resource_usage import resident
 from wsklab.orchestrator.results.console import Console
@@ -183,7 +183,7 @@ class Labs:
         """Seconds of one scenario, evidence and verdict included."""
         result = self._run.one(lab, scenario, next(self._numbers))
         if result.verdict != "pass":
-            raise UsageError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
+            raise LabError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
         return result.timing["total_s"]
 
     def starts(self, scenario: Scenario, repeats: int, cold: bool) -> tuple[list[float], list[float]]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from wsklab.common.errors import UsageError
 from wsklab.qemu import accel
-from wsklab.qemu.errors import WrongSetting
 from wsklab.qemu.process import Child
 
 
@@ -54,7 +54,7 @@ def test_the_environment_overrules(
     monkeypatch.setenv("WSKLAB_ACCEL", "tcg")
     assert accel.choose(kernel, kernel, tmp_path).name == "tcg"
     monkeypatch.setenv("WSKLAB_ACCEL", "fast")
-    with pytest.raises(WrongSetting, match="kvm or tcg"):
+    with pytest.raises(UsageError, match="kvm or tcg"):
         accel.choose(kernel, kernel, tmp_path)
     assert probes == []
 
