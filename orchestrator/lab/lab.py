@@ -28,7 +28,8 @@ from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed, MachineError
-from wsklab.qemu.machine import Machine, MachineEvent
+from wsklab.qemu.machine import Machine
+from wsklab.qemu.machine_events import MachineEvent
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile, load_profile
 from wsklab.qemu.wire.control import Wire
 

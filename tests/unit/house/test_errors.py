@@ -47,7 +47,7 @@ def test_a_usage_error_is_nothing_else(other: type[Exception]) -> None:
 def test_a_deadline_that_passed_says_what_was_awaited(late: type[TimedOut]) -> None:
     with pytest.raises(TypeError):
         late()  # type: ignore[call-arg]
-    with pytest.raises(TimeoutError, match="^no READY on the console line$"):
+    with pytest.raises(TimeoutError, match=r"^no READY on the console line$"):
         raise late("no READY on the console line")
 
 
