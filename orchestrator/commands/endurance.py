@@ -36,17 +36,8 @@ def run(out: Path | None, disconnects: int, restores: int, as_json: bool) -> int
     def part(name: str, isolate: bool) -> Endurance:
         (folder / name).mkdir()
         results = Results(everything.run, everything.target, everything.driver, everything.scenarios)
-        return Endurance(
-            runner.Run(
-                folder / name,
-                results,
-                Console(quiet=True),
-                lambda: preparation.boot(driver),
-                isolate,
-                damage=preparation.damage,
-            ),
-            console.progress,
-        )
+        current = runner.Run(folder / name, results, Console(quiet=True), damage=preparation.damage)
+        return Endurance(current, preparation.supply(driver, isolate, current.learn), console.progress)
 
     def keep(name: str, found: dict[str, Any]) -> None:
         document[name] = found

@@ -54,15 +54,11 @@ def run(
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress)
 
-    preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
-    preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
+    preparation = Preparation.prepare(folder, console, cold, target, verify, selected.foreign, built)
     driver = preparation.guest.prepare(built())
-    results = preparation.results(driver, seed)
-    results.plan = runner.plan(selected.scenarios, repeat, until_fail)
+    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail))
     labs = preparation.admitted(jobs)
-    current = runner.Run(
-        folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
-    )
+    current = runner.Run(folder, results, console, preparation.stop, preparation.damage)
     current.begin()
     work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
     limit = (
@@ -71,7 +67,9 @@ def run(
         else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
     )
     with phase("the run", limit, folder):
-        Workers(current, work, until_fail).play(labs, preparation.room)
+        Workers(current, lambda: preparation.supply(driver, isolate, current.learn), work, until_fail).play(
+            labs, preparation.room
+        )
     if as_json:
         console.document(_document(folder, results))
     else:

@@ -125,7 +125,8 @@ class PeerProcess:
                     raise StepError(f"the peer program ended (status {self.exit_status})")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimedOut(f"the peer program did not answer '{self._asked[number][0]}' within the time allowed")
+                    what = self._asked[number][0]
+                    raise TimedOut(f"the peer program did not answer '{what}' within the time allowed")
                 self._changed.wait(left)
             message = self._answers[number]
         if not message.get("ok"):

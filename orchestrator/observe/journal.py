@@ -164,7 +164,8 @@ class Journal:
     ) -> tuple[Observation, int]:
         """The first observation from position `after` on that `matches`, and the position behind it.
 
-        Raises NotYet, which says `what`, at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
+        Raises NotYet, which says `what`, at `deadline` (time.monotonic seconds), MachineLost as soon as a
+        machine is gone.
         """
         with self._changed:
             position = max(0, after - self._forgotten)

@@ -12,6 +12,7 @@ from typing import Any
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.resource_usage import vitals
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 SCHEMA = 1
@@ -59,12 +60,13 @@ class Endurance:
     """A run that only counts: the evidence of a pass is removed, that of anything else stays."""
 
     run: Run
+    supply: LabSupply
     progress: Callable[[str], None]
 
     def disconnects(self, scenario: Scenario, count: int, looks: int) -> dict[str, Any]:
         """At least `count` endings of `scenario` on one shared lab. Raises LabError."""
         rounds = -(-count // scenario.connections)
-        series, began, lab = Series(), time.monotonic(), self.run.boot()
+        series, began, lab = Series(), time.monotonic(), self.supply.next()
         try:
             series.add(0, vitals(lab))
             for number in range(1, rounds + 1):
@@ -74,7 +76,7 @@ class Endurance:
                     self.progress(f"{number * scenario.connections} of {count} endings")
             unloaded = self.run.unload(lab)
         finally:
-            lab.stop()
+            self.supply.retire()
         return {
             "scenario": scenario.name,
             "endings": rounds * scenario.connections,
@@ -85,13 +87,13 @@ class Endurance:
 
     def restores(self, scenario: Scenario, count: int, looks: int) -> dict[str, Any]:
         """`count` times back to the snapshot, a scenario after each. Raises LabError."""
-        series, times, lab = Series(), list[float](), self.run.next_lab(None)
+        series, times, lab = Series(), list[float](), self.supply.next()
         labs, first, began = 1, len(self.run.results.scenarios), time.monotonic()
         try:
             self._one(lab, scenario, 1)
             series.add(0, vitals(lab))
             for number in range(1, count + 1):
-                before, lab = lab, self.run.next_lab(lab)
+                before, lab = lab, self.supply.next()
                 labs += lab is not before
                 times.append(lab.last_restore_s)
                 self._one(lab, scenario, number + 1)
@@ -99,7 +101,7 @@ class Endurance:
                     series.add(number, vitals(lab))
                     self.progress(f"{number} of {count} restores, {labs - 1} fell back to another lab")
         finally:
-            lab.stop()
+            self.supply.retire()
         verdicts = [result.verdict for result in self.run.results.scenarios[first:]]
         return {
             "scenario": scenario.name,

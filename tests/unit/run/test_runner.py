@@ -55,7 +55,7 @@ def performed(
     scenario: Scenario = SCENARIO,
 ) -> tuple[Any, OneLab]:
     """What becomes of a scenario that is played so."""
-    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True))
     lab = OneLab(folder)
     monkeypatch.setattr(runner, "play", lambda lab, *_: play(lab))
     return run.perform(lab, Item(1, scenario)).result, lab  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_an_evidence_folder_that_is_there_already_is_left_alone(
 def test_a_removed_run_folder_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True))
     lab = OneLab(tmp_path)
     shutil.rmtree(folder)
     assert run.perform(lab, Item(1, SCENARIO)).result.verdict == "infra"  # type: ignore[arg-type]
