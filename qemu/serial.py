@@ -1,6 +1,5 @@
 """A serial line of a machine: drained for ever by a thread of its own, heard as whole lines of text."""
 
-import codecs
 import contextlib
 import re
 import select
@@ -11,17 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-import pexpect
-from pexpect.socket_pexpect import SocketSpawn
-
-from wsklab.qemu.deadline import left
-from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
+from wsklab.qemu.errors import DeadlinePassed, GuestDied
 from wsklab.qemu.logfile import LogFile
+from wsklab.qemu.watch import Watch
 
 MAX_LINE = 4096  # bytes of debug and console text; of a longer line the beginning and the end are heard
 MAX_ANSWER = 1 << 20  # bytes of one answer of the agent, a whole JSON object
 REMEMBERED = 200  # lines that `expect` looks back on
-MAX_WATCHED = 1 << 20  # bytes that a watch holds: pexpect keeps, and searches anew, all that has not matched yet
 WRITE_PATIENCE = 10  # seconds for a guest to read what we write
 LineSubscriber = Callable[[int, str], None]
 Reads = Callable[[str], bool]
@@ -85,69 +80,6 @@ def unread(end: socket.socket) -> bool:
         return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except OSError:
         return False
-
-
-class _TextSpawn(SocketSpawn):  # type: ignore[type-arg]  # generic in its stubs alone
-    """pexpect's SocketSpawn hands on the bytes it received even when asked for text; this one decodes them."""
-
-    def __init__(self, reader: socket.socket) -> None:
-        super().__init__(reader, encoding="utf-8")
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-
-    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
-        return self._decode(super().read_nonblocking(size, timeout))
-
-
-class Watch:
-    """pexpect over the text lines of one serial line, from the moment the watch began."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._overflow = False
-        self._interrupted = ""
-        self._room = MAX_WATCHED
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._spawn = _TextSpawn(self._reader)
-
-    def expect(self, pattern: str, deadline: float) -> re.Match[str]:
-        """The first match of a regular expression in the lines since the last match.
-
-        Raises DeadlinePassed, or GuestDied when the line ended.
-        """
-        try:
-            self._spawn.expect(pattern, timeout=left(deadline))
-            if self._overflow:
-                raise pexpect.EOF("overflow")
-        except pexpect.TIMEOUT:
-            said = str(self._spawn.buffer or "")[-500:]
-            raise DeadlinePassed(f"no {pattern!r} on the {self._name} line; its last words: {said!r}") from None
-        except pexpect.EOF:
-            if self._overflow:
-                raise MachineError(f"the {self._name} line said more than a watch holds: expect sooner") from None
-            why = f": {self._interrupted}" if self._interrupted else ""
-            raise GuestDied(f"the machine ended before {pattern!r} came on its {self._name} line{why}") from None
-        match = self._spawn.match
-        assert isinstance(match, re.Match)
-        return match
-
-    def _hear(self, _t_ns: int, text: str) -> None:
-        """Called by the drain thread, which must never block: what does not fit is an error of the one who watches."""
-        data = f"{text}\n".encode()
-        self._room -= len(data)
-        self._overflow |= self._room < 0
-        if not self._overflow:
-            try:
-                self._overflow = self._writer.send(data) < len(data)
-            except BlockingIOError:
-                self._overflow = True
-            except OSError:  # closed a moment ago
-                return
-        if self._overflow:
-            self._end()  # wakes who expects something
-
-    def _end(self) -> None:
-        self._writer.close()
 
 
 class _Hearer:
@@ -262,7 +194,7 @@ class SerialLine:
             for text in lines:
                 self._recent.append(text[:MAX_LINE])
                 for watch in self._watches:
-                    watch._hear(t_ns, text)
+                    watch.hear(t_ns, text)
             hearers = list(self._hearers)
             for hearer in hearers:
                 hearer.waiting.extend((t_ns, text) for text in lines)
@@ -290,14 +222,13 @@ class SerialLine:
         with self._lock:
             self._watches.append(watch)
             if self._ended:
-                watch._end()
+                watch.end()
         try:
             yield watch
         finally:
             with self._lock:
                 self._watches.remove(watch)
-            watch._end()
-            watch._reader.close()
+            watch.close()
 
     def expect(self, pattern: str, deadline: float) -> re.Match[str]:
         """The first match in the last lines said or in one yet to come; a guest may be quicker than who waits for it.
@@ -316,8 +247,7 @@ class SerialLine:
         """Ends every `expect` under way: what is waited for cannot come any more."""
         with self._lock:
             for watch in self._watches:
-                watch._interrupted = why
-                watch._end()
+                watch.end(why)
 
     def cut(self) -> None:
         """Ends an unfinished line: what comes next comes from another time (a snapshot was restored).
@@ -351,7 +281,7 @@ class SerialLine:
         with self._lock:
             self._ended = True
             for watch in self._watches:
-                watch._end()
+                watch.end()
 
     def _take(self, poll: select.poll) -> bool:
         """Waits for bytes and deals with them; False at the end of the line."""

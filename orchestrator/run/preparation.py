@@ -24,7 +24,8 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.guest.guest import Guest
 from wsklab.orchestrator.lab.foreign_driver import Foreign
-from wsklab.orchestrator.lab.lab import PEER_PROFILE, Lab
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.peer import PEER_PROFILE
 from wsklab.orchestrator.lab.snapshots import Snapshots, key_of
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Plan, Results

@@ -179,7 +179,7 @@ def test_a_machine_is_not_started_in_a_lab_that_was_stopped(tmp_path: Path) -> N
     lab, machine = a_lab(tmp_path), NoMachine()
     lab.stop()
     with pytest.raises(LabError, match="the lab was stopped"):
-        lab._power_on(machine)  # type: ignore[arg-type]
+        lab._machines.power_on(machine)  # type: ignore[arg-type]
     assert machine.did == []
     with pytest.raises(MachineLost, match="the lab was stopped"):
         lab.journal.wait(lambda o: True, float("inf"), lab.journal.mark)
@@ -189,7 +189,7 @@ def test_a_machine_that_was_starting_meanwhile_is_stopped(tmp_path: Path) -> Non
     lab = a_lab(tmp_path)
     machine = NoMachine(lab.stop)
     with pytest.raises(LabError, match="the lab was stopped"):
-        lab._power_on(machine)  # type: ignore[arg-type]
+        lab._machines.power_on(machine)  # type: ignore[arg-type]
     assert machine.did == ["start", "stop"]
 
 
