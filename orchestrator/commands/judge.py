@@ -17,7 +17,7 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import rows
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, UNLOAD, WRONG_USAGE, ScenarioResult, observed
+from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, UNLOAD, WRONG_USAGE, ScenarioResult
 from wsklab.orchestrator.scenario import scenario
 
 OBSERVATIONS, SCENARIO, VERDICT = "observations.jsonl", "scenario.yaml", "verdict.json"
@@ -69,8 +69,6 @@ def _differences(where: str, kept: Mapping[str, Any], again: Judgement) -> Itera
         yield f"the verdict is {now['verdict']}, in {where} it is {kept.get('verdict')}"
     for point in ("reasons", "remarks", "observed"):
         before, after = kept.get(point, now[point]), now[point]
-        if point == "observed":
-            before, after = observed(before or {}), observed(after)
         if before != after:
             yield f"{point}: now {_short(after)}, in {where} {_short(before)}"
 

@@ -10,9 +10,10 @@ from itertools import pairwise
 
 from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.integrity import Finding
-from wsklab.orchestrator.judge.reading import LINES, Facts, outcome_matches
+from wsklab.orchestrator.judge.reading import Facts, outcome_matches, tells_of
 from wsklab.orchestrator.judge.wording import conn_of, status_words, times
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.driver_lines import Completion, DriverLine, ReceiveEvent
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.scenario.scenario import ExpectedTransfer
 
 
@@ -28,12 +29,12 @@ def transfers(facts: Facts) -> Iterator[Finding]:
             yield from _transfers(f"{conn_of(facts, conn)}Wsk{op.capitalize()}", mine, seen)
 
 
-def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Observation]) -> Iterator[Finding]:
+def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Completion]) -> Iterator[Finding]:
     completed = [e for e in wanted if e.status != "pending"]
     if len(seen) != len(completed):
         yield "fail", f"{name} completed {times(len(seen))}, expected {times(len(completed))}"
     for number, (expected, done) in enumerate(zip(completed, seen, strict=False), 1):
-        status, length = done.data["status"], done.data["length"]
+        status, length = done.status, done.length
         if not outcome_matches(expected.status, status):
             yield "fail", f"{name} {number} completed with {status_words(status)}, expected {expected.status}"
         if expected.length is not None and length != expected.length:
@@ -45,15 +46,17 @@ def indications(facts: Facts) -> Iterator[Finding]:
     expected = facts.scenario.expect.indication
     for conn in () if expected is None else facts.connections:
         wanted = [e for e in expected or () if e.conn in (None, conn)]
-        seen = sorted(facts.of("driver", "recv", conn), key=lambda o: o.data["seq"])
+        seen = sorted(facts.of(ReceiveEvent, conn), key=lambda o: o.seq)
         where = f"{conn_of(facts, conn)}WskReceiveEvent"
         if len(seen) != len(wanted):
             yield "fail", f"{where} was called {times(len(seen))}, expected {times(len(wanted))}"
         for number, (one, call) in enumerate(zip(wanted, seen, strict=False), 1):
-            for key, what in (("length", "indicated"), ("took", "saw the driver take")):
-                told = call.data[key]
-                if getattr(one, key) not in (None, told):
-                    yield "fail", f"{where} {number} {what} {told} bytes, expected {getattr(one, key)}"
+            for expect, told, what in (
+                (one.length, call.length, "indicated"),
+                (one.took, call.took, "saw the driver take"),
+            ):
+                if expect not in (None, told):
+                    yield "fail", f"{where} {number} {what} {told} bytes, expected {expect}"
 
 
 def order(facts: Facts) -> Iterator[Finding]:
@@ -71,8 +74,7 @@ def order(facts: Facts) -> Iterator[Finding]:
 
 def _first(facts: Facts, conn: int, word: str) -> int | None:
     """The number of the first line that tells of `word` on this connection."""
-    kind, op = LINES[word]
-    numbers = [o.data["seq"] for o in facts.of("driver", kind, conn) if op is None or o.data["op"] == op]
+    numbers = [o.seq for o in facts.of(DriverLine, conn) if o.seq is not None and tells_of(o, word)]
     return min(numbers, default=None)
 
 
@@ -82,7 +84,7 @@ def peer(facts: Facts) -> Iterator[Finding]:
     if wanted is None:
         return
     for conn in facts.connections:
-        got = sum(o.data.get("bytes", 0) for o in facts.of("peer", "reply", conn) if o.data.get("do") == "receive")
+        got = sum(o.bytes or 0 for o in facts.of(PeerReply, conn) if o.do == "receive")
         if got != wanted:
             yield "fail", f"{conn_of(facts, conn)}the peer received {got} bytes, expected {wanted}"
 

@@ -16,8 +16,10 @@ from wsklab.orchestrator.guest.guest import READY
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.lab.machines import Machines
 from wsklab.orchestrator.lab.peer_clock import check_pace
+from wsklab.orchestrator.observe.base import made
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import PeerGone, Unread
+from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
 from wsklab.qemu.machine import Machine
 from wsklab.qemu.profile import ImageFiles, load_profile
 
@@ -79,7 +81,7 @@ class PeerProcess:
             self.gone, self.exit_status = True, status
             self._changed.notify_all()
         if not self._dismissed:  # at the end of a scenario its going is no observation
-            self._journal.add(Observation(time.time_ns(), "peer", "exited", None, {"status": status}))
+            self._journal.add(PeerExited(t=time.time_ns(), status=status))
         if killed and self._ssh.broken(HANG_UP):
             self._tell_of_server()
 
@@ -88,12 +90,10 @@ class PeerProcess:
         with contextlib.suppress(MachineLost):
             self._journal.pass_time(NEWS)
         self._journal.give_up(
-            Observation(
-                time.time_ns(),
-                "lab",
-                "peer-gone",
-                None,
-                {"machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"},
+            PeerGone(
+                t=time.time_ns(),
+                machine="peer",
+                detail="its SSH server closed the connection, and nobody here did that",
             )
         )
 
@@ -109,7 +109,11 @@ class PeerProcess:
                 do, conn = self._asked.get(message["id"], ("?", None))
                 self._answers[message["id"]] = message
                 self._changed.notify_all()
-            self._journal.add(Observation(time.time_ns(), "peer", "reply", conn, {"do": do, **message}))
+            now = time.time_ns()
+            try:
+                self._journal.add(made(PeerReply, now, conn, {"do": do, **message}))
+            except ValueError:
+                self._journal.add(Unread(t=now, text=line.decode(errors="replace")))
 
     def tell(self, do: str, conn: int | None = None, **words: Any) -> int:
         """Send one request (about connection `conn` of the scenario) without waiting; returns its number."""

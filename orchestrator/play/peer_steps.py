@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.peer import PeerProcess
+from wsklab.orchestrator.observe.lab_notes import Drawn
 from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu.wire.frames import ADDRESSES
@@ -106,7 +107,8 @@ class PeerSteps:
         )
         resets = dict(zip(map(str, answer["order"]), answer["resets"], strict=True))
         for connection in context.connections.values():
-            context.note("drawn", connection.number, ending="rst" if resets.get(connection.sock) else "fin")
+            ending: Literal["fin", "rst"] = "rst" if resets.get(connection.sock) else "fin"
+            context.note(Drawn(t=time.time_ns(), conn=connection.number, ending=ending))
 
     def close_listener(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Close the listening socket; what is in its accept queue is reset (C24)."""

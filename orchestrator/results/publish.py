@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from wsklab.common.errors import WsklabError
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import report, rows
 from wsklab.orchestrator.results.junit import junit
+from wsklab.orchestrator.results.report import StoryRow
 from wsklab.orchestrator.results.results import Results, ScenarioResult, as_text, write_atomically
 
 
@@ -34,7 +34,7 @@ def write(folder: Path, results: Results) -> None:
     write_atomically(folder / "results.json", as_text(document))
 
 
-def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[dict[str, Any]]]:
+def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[StoryRow]]:
     """The story of each row out of its evidence; one that has been told already is not read again."""
     told: set[tuple[object, ...]] = set()
     stories = []
@@ -45,7 +45,7 @@ def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[dict[
     return stories
 
 
-def _story(path: Path) -> list[dict[str, Any]]:
+def _story(path: Path) -> list[StoryRow]:
     try:
         return report.story(observation.read(path).observations)
     except (OSError, ValueError, WsklabError):  # the row stands without it

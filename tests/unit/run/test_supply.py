@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.machine_events import Died
 from wsklab.orchestrator.run import supply as module
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import LabSupply, unfit
@@ -98,7 +98,7 @@ def test_a_lab_that_is_of_no_use_is_replaced_with_the_reason(
 def test_the_same_doubts_for_all_who_ask() -> None:
     lab: Any = FakeLab()
     assert unfit(lab) is None
-    lab.journal.lost = Observation(1, "machine", "died", None, {"machine": "peer", "detail": "QEMU ended"})
+    lab.journal.lost = Died(t=1, machine="peer", detail="QEMU ended")
     assert "QEMU ended" in str(unfit(lab))
     lab.doubt = "the driver did not finish cleaning up"
     assert unfit(lab, ask=False) == "the driver did not finish cleaning up"
