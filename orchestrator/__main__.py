@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import gc
 import io
 import os
 import signal
@@ -25,6 +26,7 @@ INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def entry() -> NoReturn:
     """Run one command and end with its exit code."""
     _on_interruption(_leave)  # the imports take a moment, in which there is nothing to put in order
+    gc.set_threshold(50_000)  # a start makes many objects, none of which is garbage
     # Nobody's plugin has a part in what the lab's models accept, and the search for one goes through every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     import click

@@ -9,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.guest import FOLDER, Guest, content_of, linux_address
-from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 from wsklab.orchestrator.lab.machines import Machines, savevm
 from wsklab.orchestrator.lab.peer import BOOT, Peer
 from wsklab.orchestrator.lab.snapshots import TAG, Kept
@@ -29,6 +28,9 @@ from wsklab.qemu.machine import Machine
 from wsklab.qemu.machine_events import MachineEvent
 from wsklab.qemu.profile import Accelerator
 from wsklab.qemu.wire.control import Wire
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
@@ -246,6 +248,8 @@ class Lab:
 
         Nothing is left running then.
         """
+        from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
+
         self.foreign, self._ready = InstalledForeign(foreign, self.target, self.slowness), None
         try:
             self.foreign.install()

@@ -8,12 +8,11 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from wsklab.drivers import pdb, protocol
+from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.pdb import Pdb
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
 from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator.errors import LabError
@@ -33,6 +32,9 @@ from wsklab.orchestrator.observe.journal import Journal, NotYet
 from wsklab.orchestrator.observe.lab_notes import RingRecord
 from wsklab.orchestrator.observe.machine_events import Crash
 from wsklab.qemu.machine import Machine
+
+if TYPE_CHECKING:  # of drivers that are not ours
+    from wsklab.drivers.pdb import Pdb
 
 Answer = TypeVar("Answer")
 
@@ -117,6 +119,8 @@ class Target:
 
     def know_pdb(self, image: str, file: Path) -> None:
         """Another driver, whose functions are named by the PDB beside its file, if there is one."""
+        from wsklab.drivers import pdb
+
         if found := pdb.beside(file):
             self._functions[image] = found
 

@@ -29,7 +29,6 @@ from wsklab.orchestrator.observe.lab_notes import End, Left, Recorded, Ring, Ste
 from wsklab.orchestrator.play.actors import Actors, AnyDriver, SteeredDriver, act
 from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
-from wsklab.orchestrator.play.foreign_steps import ForeignSteps
 from wsklab.orchestrator.play.lab_steps import LabSteps
 from wsklab.orchestrator.play.peer_steps import PeerSteps
 from wsklab.orchestrator.play.self_driving import ByItself
@@ -112,6 +111,8 @@ def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:
     driver: AnyDriver
     steered: SteeredDriver | None = None
     if lab.foreign is not None:
+        from wsklab.orchestrator.play.foreign_steps import ForeignSteps  # loaded with the first such driver
+
         driver = ForeignSteps(context, lab.foreign)
     else:
         driver = steered = ByItself(context) if scenario.for_any_driver else DriverSteps(context)

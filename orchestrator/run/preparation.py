@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_standin
@@ -23,7 +24,6 @@ from wsklab.images.store import Store
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.guest.guest import Guest
-from wsklab.orchestrator.lab.foreign_driver import Foreign
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PEER_PROFILE
 from wsklab.orchestrator.lab.snapshots import Snapshots, key_of
@@ -36,6 +36,9 @@ from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.orchestrator.lab.foreign_driver import Foreign
 
 
 class ImageWatch:

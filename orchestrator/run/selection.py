@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wsklab import images
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.lab import foreign_driver
-from wsklab.orchestrator.lab.foreign_driver import Foreign
-from wsklab.orchestrator.scenario import any_driver, catalogue
+from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.orchestrator.lab.foreign_driver import Foreign
+
+OWN = "wsklab"
+"""The profile of the lab's own driver."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,14 @@ def select(
     progress: Callable[[str], None],
 ) -> Selection:
     """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample."""
+    if driver == OWN:
+        return _own(words, tags, exclude, twin)
+    from wsklab.orchestrator.lab import foreign_driver
+    from wsklab.orchestrator.scenario import any_driver
+
     profile = foreign_driver.profile_of(driver)
-    if profile.build == "wsklab":
-        twin = twin or profile.twin
-        if twin is not None and twin not in twins():
-            raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
-        return Selection(catalogue.select(words, tags, exclude), twin, None)
+    if profile.build == OWN:
+        return _own(words, tags, exclude, twin or profile.twin)
     foreign_driver.usable(profile, twin)
     scenarios = catalogue.select(words, tags, exclude, catalogue.any_driver)
     scenarios, left_out = any_driver.playable(scenarios, profile, set(words) - catalogue.tags_of(scenarios))
@@ -46,3 +53,9 @@ def select(
     for sentence in left_out:
         progress(sentence)
     return Selection(scenarios, None, found)
+
+
+def _own(words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], twin: str | None) -> Selection:
+    if twin is not None and twin not in twins():
+        raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
+    return Selection(catalogue.select(words, tags, exclude), twin, None)
