@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.guest import ssh
 from wsklab.orchestrator.guest.guest import FOLDER, Guest, content_of, linux_address
 from wsklab.orchestrator.lab.machines import Machines, savevm
 from wsklab.orchestrator.lab.peer import BOOT, Peer
@@ -152,23 +153,33 @@ class Lab:
         Raises LabError, MachineError or TimeoutError; nothing is left running then.
         """
         try:
-            with ThreadPoolExecutor(1) as pool:
-                copied = pool.submit(self._machines.copy, kept)
-                self.wire.start(self._on_wire)
-                copied.result()
-            self._target = Target(self._start_target(driver, TAG), self.journal)
-            self.peer.start(self.wire.peer_end, TAG)
-            with ThreadPoolExecutor(1) as pool:
-                peer = pool.submit(self.peer.wake)
-                self._driver = self._ready = driver
-                self._target.know(driver)
-                self._check()
-                peer.result()
+            with ThreadPoolExecutor(4) as pool:
+                self._resume(kept, driver, pool)
             self.settings = self.guest.settings(self.target.agent, driver)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _resume(self, kept: Kept, driver: BuiltDriver, pool: ThreadPoolExecutor) -> None:
+        """Let both machines go on, each as soon as it can: the peer's SSH takes longer than all the rest."""
+        wired = pool.submit(self.wire.start, self._on_wire)
+        pool.submit(ssh.load)
+        started = pool.submit(self.peer.resume, kept, self.wire.peer_end, wired)
+        awake = pool.submit(self.peer.wake, started)
+        try:
+            self._machines.copy(kept, "target")
+            wired.result()
+            self._target = Target(self._start_target(driver, TAG), self.journal)
+            self._driver = self._ready = driver
+            self._target.know(driver)
+            started.result()
+            self._check()
+            awake.result()
+        except BaseException:
+            wait([wired, started])
+            self.stop()  # which ends the wait for SSH, too
+            raise
 
     def save(self) -> None:
         """Make the target's present state the one that `restore` goes back to. Raises LabError or MachineError."""

@@ -87,17 +87,11 @@ class Machines:
                 copy(disk, folder / kept_name(name, disk.name))
         machine.resume()
 
-    def copy(self, kept: Kept) -> None:
-        """Give every machine its disks from a kept snapshot. Raises LabError."""
-
-        def one(name: str) -> None:
-            (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._require_allowed()
-            kept.copy(name, self._folder / name)
-
-        with ThreadPoolExecutor(len(MACHINES)) as pool:
-            for done in [pool.submit(one, name) for name in MACHINES]:
-                done.result()
+    def copy(self, kept: Kept, name: str) -> None:
+        """Give a machine its disks from a kept snapshot. Raises LabError."""
+        (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._require_allowed()
+        kept.copy(name, self._folder / name)
 
     def _require_allowed(self) -> None:
         if self._forbidden:

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wsklab.orchestrator.guest.guest import READY
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.orchestrator.lab.machines import Machines
 from wsklab.orchestrator.lab.peer_clock import check_pace
+from wsklab.orchestrator.lab.snapshots import TAG, Kept
 from wsklab.orchestrator.observe.base import made
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
 from wsklab.orchestrator.observe.lab_notes import PeerGone, Unread
@@ -217,8 +219,18 @@ class Peer:
             self._machines.keep("peer", keep)
             self._connect()
 
-    def wake(self) -> None:
-        """Make one from a snapshot fit: it has an old clock, and no connection survives it. Raises LabError."""
+    def resume(self, kept: Kept, wire_end: socket.socket, wired: Future[None]) -> None:
+        """Start the machine from a kept snapshot, once there is a wire. Raises LabError, MachineError."""
+        self._machines.copy(kept, "peer")
+        wired.result()
+        self.start(wire_end, TAG)
+
+    def wake(self, started: Future[None]) -> None:
+        """Make one from a snapshot fit, once it runs: it has an old clock, and no connection survives it.
+
+        Raises LabError.
+        """
+        started.result()
         self._connect()
         self.ssh.run(f"date -s @{int(time.time())}")
 
