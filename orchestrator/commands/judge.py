@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -57,12 +56,12 @@ def rejudge(folder: Path, name: str, row: ScenarioResult | None = None) -> Rejud
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
         damage.append(f"{folder / VERDICT}: cannot be read ({why}), so nothing says what the verdict was.")
     if row is not None:
-        of_row = {"verdict": row.verdict, "reasons": row.reasons, "observed": row.observed}
+        of_row: dict[str, object] = {"verdict": row.verdict, "reasons": row.reasons, "observed": row.observed}
         differs += _differences("the row", of_row, again)
     return Rejudged(name, again.verdict, again.reasons, tuple(differs), tuple(damage))
 
 
-def _differences(where: str, kept: Mapping[str, Any], again: Judgement) -> Iterator[str]:
+def _differences(where: str, kept: Mapping[str, object], again: Judgement) -> Iterator[str]:
     """Say in which points a judgement is not what was kept of it."""
     now = json.loads(json.dumps(asdict(again)))
     if kept.get("verdict") != now["verdict"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from wsklab.orchestrator.judge.integrity import Finding
+from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import (
     ABORTIVE,
     AT_DISPATCH_LEVEL,
@@ -24,7 +24,7 @@ ASKED_FOR = frozenset({"receive", "send", "disconnect", "close"})
 """Operations that only a step starts."""
 
 
-def disconnects(facts: Facts) -> Iterator[Finding]:
+def disconnects(facts: Facts) -> Iterator[Statement]:
     """WskDisconnectEvent: as often as expected, each call flag by flag (R4-R9)."""
     for conn in facts.connections:
         seen = facts.disconnects(conn)
@@ -44,7 +44,7 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
             yield from _flags(where, expected, call, facts.cookie(conn), facts.drawn(conn))
 
 
-def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Finding:
+def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Statement:
     """An event that did not come; it need not once the driver closes its socket, as Microsoft's echo server does.
 
     That server closes at the first receive that fails, which may be earlier than the event. A driver that was told to
@@ -59,7 +59,7 @@ def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Finding:
     return "fail", f"{where}WskDisconnectEvent was called {times(seen)}, expected {times(wanted)}"
 
 
-def late_disconnects(facts: Facts) -> Iterator[Finding]:
+def late_disconnects(facts: Facts) -> Iterator[Statement]:
     """A call after the story's end, which only an ending of the peer that came then as well can account for (R20)."""
     if facts.scenario.expect.characterise and not facts.judged_by_record:
         return
@@ -83,7 +83,7 @@ def late_disconnects(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def uninvited(facts: Facts) -> Iterator[Finding]:
+def uninvited(facts: Facts) -> Iterator[Statement]:
     """An event has the context of a connection (R4), and WskReceiveEvent is called only where enabled (R2, R23)."""
     if any(call.conn is None for call in facts.of(DisconnectTold)):
         yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
@@ -109,7 +109,7 @@ def _enables_receive(facts: Facts, conn: int) -> bool:
     )
 
 
-def unasked(facts: Facts) -> Iterator[Finding]:
+def unasked(facts: Facts) -> Iterator[Statement]:
     """The driver did nothing that no step asked for; where a step failed, its operations are not known."""
     if any(step.outcome != "done" for step in facts.steps()):
         return
@@ -121,7 +121,7 @@ def unasked(facts: Facts) -> Iterator[Finding]:
             yield "fail", f"{where}the driver did a {done.op} that no step asked for"
 
 
-def _flag_rules(where: str, call: DisconnectTold) -> Iterator[Finding]:
+def _flag_rules(where: str, call: DisconnectTold) -> Iterator[Statement]:
     """What holds for any call, whatever the scenario says (R7, R8, R9), as far as the driver tells it."""
     flags, irql = call.flags or 0, call.irql
     if flags & ~DEFINED_FLAGS:
@@ -136,7 +136,7 @@ def _flag_rules(where: str, call: DisconnectTold) -> Iterator[Finding]:
 
 def _flags(
     where: str, expected: ExpectedDisconnect, call: DisconnectTold, cookie: int | None, drawn: str | None
-) -> Iterator[Finding]:
+) -> Iterator[Statement]:
     flags, abortive = call.flags, call.abortive
     ending = ("set" if drawn == "rst" else "clear") if expected.abortive == "drawn" else expected.abortive
     for name, wanted, told in (

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from wsklab.orchestrator.judge import characterise
-from wsklab.orchestrator.judge.integrity import Finding
+from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import Facts, outcome_matches, tells_of
 from wsklab.orchestrator.judge.wording import conn_of, status_words, times
 from wsklab.orchestrator.observe.driver_lines import Completion, DriverLine, ReceiveEvent
@@ -17,7 +17,7 @@ from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.scenario.scenario import ExpectedTransfer
 
 
-def transfers(facts: Facts) -> Iterator[Finding]:
+def transfers(facts: Facts) -> Iterator[Statement]:
     """WskReceive and WskSend: the completions in order, each with its status and length."""
     expect = facts.scenario.expect
     for op, wanted in (("receive", expect.receive), ("send", expect.send)):
@@ -29,7 +29,7 @@ def transfers(facts: Facts) -> Iterator[Finding]:
             yield from _transfers(f"{conn_of(facts, conn)}Wsk{op.capitalize()}", mine, seen)
 
 
-def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Completion]) -> Iterator[Finding]:
+def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Completion]) -> Iterator[Statement]:
     completed = [e for e in wanted if e.status != "pending"]
     if len(seen) != len(completed):
         yield "fail", f"{name} completed {times(len(seen))}, expected {times(len(completed))}"
@@ -41,7 +41,7 @@ def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Com
             yield "fail", f"{name} {number} carried {length} bytes, expected {expected.length}"
 
 
-def indications(facts: Facts) -> Iterator[Finding]:
+def indications(facts: Facts) -> Iterator[Statement]:
     """WskReceiveEvent: as often as expected, each with its lengths (R52, R53)."""
     expected = facts.scenario.expect.indication
     for conn in () if expected is None else facts.connections:
@@ -59,7 +59,7 @@ def indications(facts: Facts) -> Iterator[Finding]:
                     yield "fail", f"{where} {number} {what} {told} bytes, expected {expect}"
 
 
-def order(facts: Facts) -> Iterator[Finding]:
+def order(facts: Facts) -> Iterator[Statement]:
     """What the scenario lists under `order` came in that order, by the driver's own numbers."""
     words = facts.scenario.expect.order
     for conn in facts.connections:
@@ -78,7 +78,7 @@ def _first(facts: Facts, conn: int, word: str) -> int | None:
     return min(numbers, default=None)
 
 
-def peer(facts: Facts) -> Iterator[Finding]:
+def peer(facts: Facts) -> Iterator[Statement]:
     """What the peer program counted (R12: a half-closed peer still gets the driver's bytes)."""
     wanted = facts.scenario.expect.peer.received
     if wanted is None:
@@ -89,7 +89,7 @@ def peer(facts: Facts) -> Iterator[Finding]:
             yield "fail", f"{conn_of(facts, conn)}the peer received {got} bytes, expected {wanted}"
 
 
-def as_recorded(facts: Facts) -> Iterator[Finding]:
+def as_recorded(facts: Facts) -> Iterator[Statement]:
     """A characterised scenario on a target whose behaviour is this project's own: it must be what is recorded."""
     record = facts.record
     if facts.judged_by_record and record is not None:

@@ -30,7 +30,7 @@ from wsklab.orchestrator.observe.lab_notes import (
     Overflow,
     PeerGone,
     Refusal,
-    Ring,
+    RingTaken,
     Silence,
     Trouble,
     Unplayed,
@@ -49,7 +49,7 @@ from wsklab.orchestrator.observe.machine_events import (
 )
 from wsklab.orchestrator.observe.observation import Loss, describe_loss
 
-Finding = tuple[Verdict, str]
+Statement = tuple[Verdict, str]
 """Whom a sentence blames, and the sentence."""
 
 
@@ -105,7 +105,7 @@ def blame(loss: Loss) -> Verdict:
     return "fail" if loss.machine == "target" and not isinstance(loss, (Died, LastWords)) else "infra"
 
 
-def complaints(observations: Sequence[Observation]) -> Iterator[Finding]:
+def complaints(observations: Sequence[Observation]) -> Iterator[Statement]:
     """What made the target's kernel stop and call its debugger; the debugger always says: go on."""
     for o in observations:
         if isinstance(o, Complaint) and o.machine == "target":
@@ -113,14 +113,14 @@ def complaints(observations: Sequence[Observation]) -> Iterator[Finding]:
             yield "fail", f"{COMPLAINTS[type(o)]}{when}: {o.detail}"
 
 
-def lost_text(observations: Sequence[Observation]) -> Iterator[Finding]:
+def lost_text(observations: Sequence[Observation]) -> Iterator[Statement]:
     """Debug text that the target's kernel dropped, as it took its debugger for gone."""
     for o in observations:
         if isinstance(o, LostText):
             yield "inconclusive", f"debug text is lost: {o.detail}"
 
 
-def crashes(facts: Facts) -> Iterator[Finding]:
+def crashes(facts: Facts) -> Iterator[Statement]:
     """The target or the driver's host is gone, or the driver no longer returns, or the lab itself failed."""
     for loss in facts.everywhere(MachineGone):
         yield blame(loss), describe_loss(loss)
@@ -151,13 +151,13 @@ def crashes(facts: Facts) -> Iterator[Finding]:
         yield "fail", f"the IRP of {function(again.op)} (operation {again.id}) completed twice (R83)"
 
 
-def unsupported(facts: Facts) -> Iterator[Finding]:
+def unsupported(facts: Facts) -> Iterator[Statement]:
     """What the driver asked for and the stand-in has not. It decides nothing, but may be why something else failed."""
     for text in dict.fromkeys(o.text for o in facts.everywhere(Unsupported)):
         yield "inconclusive", f"the stand-in does not offer what the driver asked for (STATUS_NOT_SUPPORTED): {text}"
 
 
-def silence(facts: Facts) -> Iterator[Finding]:
+def silence(facts: Facts) -> Iterator[Statement]:
     """Silence is not evidence: canary lines, unbroken numbers, and the driver's ring vouch for the debug line."""
     seen = {o.when: o.seen for o in facts.everywhere(CanaryNote)}
     for when in ("before", "after"):
@@ -176,7 +176,7 @@ def silence(facts: Facts) -> Iterator[Finding]:
     yield from _numbers(facts)
 
 
-def _text(facts: Facts) -> Iterator[Finding]:
+def _text(facts: Facts) -> Iterator[Statement]:
     """The canary is the lab's own driver's; another driver's lines may be filtered, or match no pattern."""
     heard = any(o.seq is None and not isinstance(o, ProviderLine) for o in facts.everywhere(DriverLine))
     for foreign in facts.everywhere(ForeignStarted):
@@ -190,13 +190,13 @@ def _text(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _numbers(facts: Facts) -> Iterator[Finding]:
+def _numbers(facts: Facts) -> Iterator[Statement]:
     """The debug line against the driver's ring: same numbers, same text; a driver that is loaded again begins anew."""
-    if not facts.everywhere(Ring):
+    if not facts.everywhere(RingTaken):
         yield "inconclusive", "the driver's ring could not be read, so the debug line has no second witness"
         return
     for load in _loads(facts.all):
-        rings = [o for o in load if isinstance(o, Ring)]
+        rings = [o for o in load if isinstance(o, RingTaken)]
         if rings:
             yield from _compared(rings[-1], [o for o in load if isinstance(o, DriverLine)])
 
@@ -211,7 +211,7 @@ def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
     return loads
 
 
-def _compared(taken: Ring, lines: list[DriverLine]) -> Iterator[Finding]:
+def _compared(taken: RingTaken, lines: list[DriverLine]) -> Iterator[Statement]:
     """The lines of one load with what was taken from the ring; for what came up to the unload its last line vouches."""
     ring = {record.seq: record.text for record in taken.records}
     numbered = [(o.seq, o) for o in lines if o.seq is not None]
@@ -237,7 +237,7 @@ def _lines(numbers: list[int]) -> str:
     return f"line {shown} is" if len(numbers) == 1 else f"lines {shown} are"
 
 
-def leftovers(facts: Facts) -> Iterator[Finding]:
+def leftovers(facts: Facts) -> Iterator[Statement]:
     """After cleaning up nothing of the scenario may be left in the driver (R69, R73, BF21, BF71)."""
     for unload in facts.everywhere(Unload):
         if left := counts(unload):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from wsklab.drivers.protocol import FNV1A_START, Flag, fnv1a, pattern
-from wsklab.orchestrator.judge.integrity import Finding
+from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import FEW, Facts, succeeded
 from wsklab.orchestrator.observe.driver_lines import Call, Completion, ReceiveEvent
 from wsklab.orchestrator.observe.foreign_lines import ForeignReceive
@@ -65,7 +65,7 @@ class Piece:
     sum: int
 
 
-def payload(facts: Facts) -> Iterator[Finding]:
+def payload(facts: Facts) -> Iterator[Statement]:
     """Every byte came as it was sent, in both directions, and before a FIN every one of them."""
     for conn in facts.connections:
         where = f"connection {conn}: " if facts.scenario.connections > 1 else ""
@@ -79,7 +79,7 @@ def payload(facts: Facts) -> Iterator[Finding]:
         yield from _compare(where, received, ended, sent_by_driver, "the driver was to send")
 
 
-def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | None, who: str) -> Iterator[Finding]:
+def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | None, who: str) -> Iterator[Statement]:
     if sent is None:
         return
     at = 0

@@ -8,10 +8,18 @@ from functools import cached_property
 
 from wsklab.orchestrator.judge.observed import Disconnect, Ends, Observed, Transfer
 from wsklab.orchestrator.judge.wire_endings import Ending, Ports, ending, frames_of
-from wsklab.orchestrator.observe.base import Kind, Observation
-from wsklab.orchestrator.observe.driver_lines import Call, Completion, DisconnectTold, DriverLine, Refused
+from wsklab.orchestrator.observe.base import Observation, OneKind
+from wsklab.orchestrator.observe.driver_lines import Call, CommandRefused, Completion, DisconnectTold, DriverLine
 from wsklab.orchestrator.observe.foreign_lines import ForeignClose
-from wsklab.orchestrator.observe.lab_notes import Drawn, End, KnownBehaviour, Opened, PortsKnown, Recorded, StepNote
+from wsklab.orchestrator.observe.lab_notes import (
+    Drawn,
+    EndOfStory,
+    KnownBehaviour,
+    Opened,
+    PortsKnown,
+    Recorded,
+    StepNote,
+)
 from wsklab.orchestrator.observe.wire_frames import FrameSeen
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -87,7 +95,7 @@ class _Lookup:
             self._kinds[kind] = [one for one in kind.__mro__ if issubclass(one, Observation)]
         return self._kinds[kind]
 
-    def of(self, kind: type[Kind], conn: int | None = None) -> list[Kind]:
+    def of(self, kind: type[OneKind], conn: int | None = None) -> list[OneKind]:
         """All of one kind, in their order, optionally of one connection."""
         found = self._by_kind.get(kind, []) if conn is None else self._by_conn.get((kind, conn), [])
         return [o for o in found if isinstance(o, kind)]
@@ -99,20 +107,20 @@ class Facts:
     def __init__(self, scenario: Scenario, observations: Sequence[Observation]) -> None:
         self.scenario = scenario
         self.all = list(observations)
-        end = next((i for i, o in enumerate(self.all) if isinstance(o, End)), len(self.all))
+        end = next((i for i, o in enumerate(self.all) if isinstance(o, EndOfStory)), len(self.all))
         self.story = self.all[:end]
         self.end = self.all[end].t if end < len(self.all) else None
         self._of_story, self._of_run, self._after_end = _Lookup(self.story), _Lookup(self.all), _Lookup(self.all[end:])
 
-    def of(self, kind: type[Kind], conn: int | None = None) -> list[Kind]:
+    def of(self, kind: type[OneKind], conn: int | None = None) -> list[OneKind]:
         """The story's observations of one kind, optionally of one connection."""
         return self._of_story.of(kind, conn)
 
-    def afterwards(self, kind: type[Kind], conn: int) -> list[Kind]:
+    def afterwards(self, kind: type[OneKind], conn: int) -> list[OneKind]:
         """What came on a connection after the story's end, while the sockets were being closed and later."""
         return self._after_end.of(kind, conn)
 
-    def everywhere(self, kind: type[Kind]) -> list[Kind]:
+    def everywhere(self, kind: type[OneKind]) -> list[OneKind]:
         """The same over the whole run, cleaning up included."""
         return self._of_run.of(kind)
 
@@ -135,9 +143,9 @@ class Facts:
         return {o.id: o for o in self.of(Completion)}
 
     @cached_property
-    def refusals(self) -> dict[int, Refused]:
+    def refusals(self) -> dict[int, CommandRefused]:
         """Refusal by operation id: the driver made no WSK call, so that nothing else will come of it."""
-        return {o.id: o for o in self.of(Refused)}
+        return {o.id: o for o in self.of(CommandRefused)}
 
     def outstanding(self) -> list[Call]:
         """Calls whose IRP has not come back by the end of the run, in the order in which they were made."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsklab.orchestrator.judge.integrity import Finding, function, waiting
+from wsklab.orchestrator.judge.integrity import Statement, function, waiting
 from wsklab.orchestrator.judge.reading import FEW, Facts, outcome_matches, succeeded
 from wsklab.orchestrator.judge.wording import status_words
 from wsklab.orchestrator.observe.lab_notes import StepNote
@@ -13,7 +13,7 @@ PEER_WAITS = frozenset({"receive", "await_", "accept"})
 """Peer steps that wait for the driver to do something: when they run out of time, the driver is asked first."""
 
 
-def steps(facts: Facts) -> Iterator[Finding]:
+def steps(facts: Facts) -> Iterator[Statement]:
     """Every step did what it should, in time; what the driver was to report has a check of its own."""
     for step, text in failed(facts):
         if _waits_for_driver(step):
@@ -25,7 +25,7 @@ def steps(facts: Facts) -> Iterator[Finding]:
         yield "infra", f"{unstarted} steps of the scenario were not started"
 
 
-def waits(facts: Facts) -> Iterator[Finding]:
+def waits(facts: Facts) -> Iterator[Statement]:
     """What a step waited for was reported. Later than the checks that know what it was, and why it did not come."""
     for step, text in failed(facts):
         if _waits_for_driver(step):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from wsklab.orchestrator.judge.integrity import Finding, function
+from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import ABORTIVE, Facts
 from wsklab.orchestrator.judge.step_checks import describe, failed
 from wsklab.orchestrator.judge.wire_endings import Ending
@@ -14,7 +14,7 @@ from wsklab.orchestrator.observe.driver_lines import Call
 from wsklab.orchestrator.scenario.steps import DriverStep
 
 
-def wire(facts: Facts) -> Iterator[Finding]:
+def wire(facts: Facts) -> Iterator[Statement]:
     """Did each side end the connection as the scenario intends?
 
     A peer that did not is the lab's fault, unless the driver had gone wrong before. What it did wrong is said first,

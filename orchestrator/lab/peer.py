@@ -9,7 +9,8 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from wsklab.images import Image
 from wsklab.orchestrator.errors import StepError, TimedOut
@@ -47,7 +48,7 @@ class PeerProcess:
 
         self._ssh = ssh
         self._journal = journal
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, PeerReply] = {}
         self._asked: dict[int, tuple[str, int | None]] = {}
         self._changed = journal.changed
         self._next = 1
@@ -109,15 +110,19 @@ class PeerProcess:
         elif isinstance(message, dict) and isinstance(message.get("id"), int):
             with self._changed:
                 do, conn = self._asked.get(message["id"], ("?", None))
-                self._answers[message["id"]] = message
-                self._changed.notify_all()
             now = time.time_ns()
             try:
-                self._journal.add(made(PeerReply, now, conn, {"do": do, **message}))
+                reply = made(PeerReply, now, conn, {"do": do, **message})
             except ValueError:
                 self._journal.add(Unread(t=now, text=line.decode(errors="replace")))
+                error = "its answer is not understood"
+                reply = PeerReply(t=now, conn=conn, do=do, id=message["id"], ok=False, error=error)
+            with self._changed:
+                self._answers[reply.id] = reply
+                self._changed.notify_all()
+            self._journal.add(reply)
 
-    def tell(self, do: str, conn: int | None = None, **words: Any) -> int:
+    def tell(self, do: str, conn: int | None = None, **words: JsonValue) -> int:
         """Send one request (about connection `conn` of the scenario) without waiting; returns its number."""
         with self._changed:
             number, self._next = self._next, self._next + 1
@@ -135,7 +140,7 @@ class PeerProcess:
         with self._changed:
             return not self.gone and len(self._asked) > len(self._answers)
 
-    def answer(self, number: int, deadline: float) -> dict[str, Any]:
+    def answer(self, number: int, deadline: float) -> PeerReply:
         """Wait for the answer to request `number`. Raises TimedOut, StepError when it failed, MachineLost."""
         with self._changed:
             while number not in self._answers:
@@ -147,12 +152,12 @@ class PeerProcess:
                     what = self._asked[number][0]
                     raise TimedOut(f"the peer program did not answer '{what}' within the time allowed")
                 self._changed.wait(left)
-            message = self._answers[number]
-        if not message.get("ok"):
-            raise StepError(f"the peer could not {self._asked[number][0]}: {message.get('error', 'refused')}")
-        return message
+            reply = self._answers[number]
+        if not reply.ok:
+            raise StepError(f"the peer could not {self._asked[number][0]}: {reply.error or 'refused'}")
+        return reply
 
-    def ask(self, do: str, deadline: float, conn: int | None = None, **words: Any) -> dict[str, Any]:
+    def ask(self, do: str, deadline: float, conn: int | None = None, **words: JsonValue) -> PeerReply:
         """`tell`, then `answer`."""
         return self.answer(self.tell(do, conn, **words), deadline)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
 
-Value = bool | int | str
+ToldValue = bool | int | str
 """What a profile's pattern tells under a name of its own."""
 
 OTHERS = "more"
@@ -36,8 +36,8 @@ class Observation:
     conn: int | None = None
 
 
-Kind = TypeVar("Kind", bound=Observation)
-Check = Callable[[object], object]
+OneKind = TypeVar("OneKind", bound=Observation)
+FieldCheck = Callable[[object], object]
 """Return the value as its field has it. Raises ValueError for one that it cannot have."""
 
 
@@ -48,7 +48,7 @@ class _Field:
     name: str
     key: str
     default: object
-    check: Check
+    check: FieldCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _fields_of(kind: type[Observation]) -> Iterator[_Field]:
             yield _Field(field.name, key, field.default, _check_of(hints[field.name]))
 
 
-def made(kind: type[Kind], t: int, conn: int | None, data: Mapping[str, object]) -> Kind:
+def made(kind: type[OneKind], t: int, conn: int | None, data: Mapping[str, object]) -> OneKind:
     """An observation of this kind out of the values of a line. Raises ValueError for what no such line has."""
     form, rest, values = _form_of(kind), dict(data), dict[str, object]()
     for field in form.fields:
@@ -93,7 +93,7 @@ def made(kind: type[Kind], t: int, conn: int | None, data: Mapping[str, object])
         values[OTHERS] = _others(rest)
     elif rest:
         raise ValueError(f"there is no {', '.join(sorted(rest))} in it")
-    make: Callable[..., Kind] = kind
+    make: Callable[..., OneKind] = kind
     return make(t=t, conn=conn, **values)
 
 
@@ -106,7 +106,7 @@ def data_of(observation: Observation) -> dict[str, object]:
         if field.default is MISSING or value != field.default:
             data[field.key] = value
     if form.takes_others:
-        others: Mapping[str, Value] = getattr(observation, OTHERS)
+        others: Mapping[str, ToldValue] = getattr(observation, OTHERS)
         data |= others
     return data
 
@@ -123,8 +123,8 @@ def plain(value: object) -> object:
     raise TypeError(f"{value!r} has no form in JSON")
 
 
-def _others(rest: Mapping[str, object]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+def _others(rest: Mapping[str, object]) -> dict[str, ToldValue]:
+    found: dict[str, ToldValue] = {}
     for key, value in rest.items():
         if not isinstance(value, (bool, int, str)):
             raise ValueError(f"{key} is {value!r}")
@@ -135,7 +135,7 @@ def _others(rest: Mapping[str, object]) -> dict[str, Value]:
 # --- types and the values that they have in JSON ----------------------------------------------------------------------
 
 
-def _check_of(hint: Any) -> Check:
+def _check_of(hint: Any) -> FieldCheck:
     """The check of a type; those that fields have, no others."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in (int, str, bool, type(None)):
@@ -154,7 +154,7 @@ def _check_of(hint: Any) -> Check:
     raise TypeError(f"no observation may have a field of the type {hint}")
 
 
-def _exactly(wanted: type) -> Check:
+def _exactly(wanted: type) -> FieldCheck:
     def check(value: object) -> object:
         if type(value) is not wanted:  # in Python a bool is an int, too
             raise ValueError(f"{value!r} is no {wanted.__name__}")
@@ -163,7 +163,7 @@ def _exactly(wanted: type) -> Check:
     return check
 
 
-def _one_of(checks: list[Check]) -> Check:
+def _one_of(checks: list[FieldCheck]) -> FieldCheck:
     def check(value: object) -> object:
         for one in checks:
             try:
@@ -175,7 +175,7 @@ def _one_of(checks: list[Check]) -> Check:
     return check
 
 
-def _among(values: tuple[object, ...]) -> Check:
+def _among(values: tuple[object, ...]) -> FieldCheck:
     def check(value: object) -> object:
         if value not in values or type(value) is not type(values[0]):
             raise ValueError(f"{value!r} is none of {', '.join(map(str, values))}")
@@ -184,7 +184,7 @@ def _among(values: tuple[object, ...]) -> Check:
     return check
 
 
-def _each(container: type[list[object]] | type[tuple[object, ...]], inner: Check) -> Check:
+def _each(container: type[list[object]] | type[tuple[object, ...]], inner: FieldCheck) -> FieldCheck:
     def check(value: object) -> object:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{value!r} is no list")
@@ -193,7 +193,7 @@ def _each(container: type[list[object]] | type[tuple[object, ...]], inner: Check
     return check
 
 
-def _table(inner: Mapping[str, Check]) -> Check:
+def _table(inner: Mapping[str, FieldCheck]) -> FieldCheck:
     """A dictionary some of whose keys are there."""
 
     def check(value: object) -> object:
@@ -204,7 +204,7 @@ def _table(inner: Mapping[str, Check]) -> Check:
     return check
 
 
-def _record(record: Callable[..., object], inner: Mapping[str, Check]) -> Check:
+def _record(record: Callable[..., object], inner: Mapping[str, FieldCheck]) -> FieldCheck:
     """A dataclass, all of whose fields are there."""
 
     def check(value: object) -> object:

@@ -30,10 +30,10 @@ class OwnLine(DriverLine):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherLine(OwnLine):
     """A line whose word is not known, or that has not what its word promises; its number counts, nothing else."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "other"
 
 
@@ -65,10 +65,10 @@ class Unload(Counted):
     allocs: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Counted):
     """What the driver waits for in its unload."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "waiting"
 
 
@@ -125,7 +125,7 @@ class Completion(OwnLine):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(OwnLine):
+class CommandRefused(OwnLine):
     """The driver made no WSK call for a command."""
 
     kind: ClassVar[str] = "refused"
@@ -263,17 +263,17 @@ class ProviderLine(DriverLine):
     rule: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenRule(ProviderLine):
     """The driver broke a rule of WSK."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "rule"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Unsupported(ProviderLine):
     """The driver asked for what Windows has, and the stand-in has not."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "unsupported"
 
 
@@ -286,7 +286,7 @@ OWN: tuple[type[DriverLine], ...] = (
     CanaryLine,
     Call,
     Completion,
-    Refused,
+    CommandRefused,
     Again,
     Addresses,
     DisconnectEvent,

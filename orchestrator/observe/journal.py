@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from wsklab.orchestrator.errors import LabError, TimedOut
-from wsklab.orchestrator.observe.base import Kind, text_in
+from wsklab.orchestrator.observe.base import OneKind, text_in
 from wsklab.orchestrator.observe.lab_notes import Overflow, Trouble
 from wsklab.orchestrator.observe.machine_events import MachineGone
 from wsklab.orchestrator.observe.observation import Loss, Observation, describe_loss
@@ -182,12 +182,12 @@ class Journal:
 
     def wait_for(
         self,
-        kind: type[Kind],
+        kind: type[OneKind],
         deadline: float,
         after: int = 0,
-        matches: Callable[[Kind], bool] = lambda _: True,
+        matches: Callable[[OneKind], bool] = lambda _: True,
         what: str = "",
-    ) -> tuple[Kind, int]:
+    ) -> tuple[OneKind, int]:
         """The same for the first observation of one kind."""
         what = what or f"the observation {kind.__name__}"
         found, position = self.wait(lambda o: isinstance(o, kind) and matches(o), deadline, after, what)

@@ -41,9 +41,10 @@ class RingRecord:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LabNote(Observation):
     """Any note of the lab's."""
+
+    __slots__ = ()
 
     source: ClassVar[Source] = "lab"
 
@@ -121,15 +122,15 @@ class StepNote(LabNote):
     synchronous: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End(LabNote):
+class EndOfStory(LabNote):
     """The story is over; what comes now is of cleaning up."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ring(LabNote):
+class RingTaken(LabNote):
     """The driver's own record of its lines from `first` on, of which the last one has the number `last`."""
 
     kind: ClassVar[str] = "ring"
@@ -208,59 +209,59 @@ class Trouble(LabNote):
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Hang(Trouble):
     """The driver does not return."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "hang"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal(Trouble):
     """The driver refuses a call."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "refusal"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WrongAnswer(Trouble):
     """The driver answered the lab with what cannot be."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "misanswer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Silence(Trouble):
     """Nothing is heard of the target any more."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "silence"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentGone(Trouble):
     """The agent is gone, its machine is not."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "agent-gone"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerGone(Trouble):
     """The peer is gone."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "peer-gone"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure(Trouble):
     """The lab itself failed."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "failure"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Unplayed(Trouble):
     """The lab failed before the first step or after the last, which is no verdict on anybody."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "unplayed"
 
 
@@ -282,8 +283,8 @@ NOTES: tuple[type[LabNote], ...] = (
     CanaryNote,
     Barrier,
     StepNote,
-    End,
-    Ring,
+    EndOfStory,
+    RingTaken,
     Recorded,
     ForeignStarted,
     Left,

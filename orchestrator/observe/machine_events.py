@@ -19,90 +19,92 @@ class OfMachine(Observation):
     early: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineGone(OfMachine):
     """After it nothing that is waited for can come any more."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Panic(MachineGone):
     """The kernel panicked."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "panic"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Died(MachineGone):
     """QEMU, or the wire's process, ended."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "died"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Crash(MachineGone):
     """The process that runs the driver crashed."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "crash"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bugcheck(MachineGone):
+class WindowsBugcheck(MachineGone):
     """Windows stopped itself."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "bugcheck"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shutdown(MachineGone):
+class MachineShutdown(MachineGone):
     """The machine shut down."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "shutdown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reset(MachineGone):
+class MachineReset(MachineGone):
     """The machine reset itself."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "reset"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LastWords(MachineGone):
     """The init of a guest of the lab's says why it cannot go on."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "last-words"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint(OfMachine):
     """Something made the target's kernel stop and call its debugger, which always says: go on."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class KernelException(Complaint):
     """An exception in the kernel."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "exception"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPrompt(Complaint):
     """An assert, or Driver Verifier, asked what to do."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "prompt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelStops(Complaint):
     """The kernel stands in its debugger, or stops at one place over and over."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "stops"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LostText(OfMachine):
     """Debug text that the kernel dropped, as it took its debugger for gone."""
 
+    __slots__ = ()
     kind: ClassVar[str] = "lost-text"
 
 
@@ -110,9 +112,9 @@ OF_MACHINES: tuple[type[OfMachine], ...] = (
     Panic,
     Died,
     Crash,
-    Bugcheck,
-    Shutdown,
-    Reset,
+    WindowsBugcheck,
+    MachineShutdown,
+    MachineReset,
     LastWords,
     KernelException,
     KernelPrompt,

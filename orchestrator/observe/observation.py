@@ -22,7 +22,7 @@ from wsklab.orchestrator.observe.machine_events import OF_MACHINES, MachineGone
 from wsklab.orchestrator.observe.peer_replies import PEER
 from wsklab.orchestrator.observe.wire_frames import FRAMES
 
-__all__ = ["KINDS", "Loss", "Observation", "Reading", "describe_loss", "made_of", "read", "write"]
+__all__ = ["KINDS", "Loss", "Observation", "ObservationFile", "describe_loss", "made_of", "read", "write"]
 
 Loss = MachineGone | Trouble
 """What makes all further waiting useless."""
@@ -35,7 +35,7 @@ KINDS: Mapping[tuple[str, str, bool], type[Observation]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ObservationFile:
     """What an evidence folder holds; `cut`: the run was killed while it wrote the last line, which is left out."""
 
     observations: tuple[Observation, ...]
@@ -57,7 +57,7 @@ def write(path: Path, observations: Iterable[Observation]) -> None:
             file.write(f'{text[:-1]},"crc":"{crc:08x}"}}\n')
 
 
-def read(path: Path) -> Reading:
+def read(path: Path) -> ObservationFile:
     """The observations of an evidence folder; only a last line without its end, of a killed run, is left out.
 
     Raises UsageError, with file and line, for a file that is not as `write` has left it, or that has a line which is
@@ -84,7 +84,7 @@ def read(path: Path) -> Reading:
                 f"{path}:{number}: this version does not understand this line ({error}); judge it with the version "
                 "that recorded it, or run the scenario again."
             ) from None
-    return Reading(tuple(observations), cut=bool(rest))
+    return ObservationFile(tuple(observations), cut=bool(rest))
 
 
 _CRC = ',"crc":"00000000"}'

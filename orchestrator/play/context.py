@@ -15,9 +15,10 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.liveness.quiescence import Quiescence
 from wsklab.orchestrator.observe.base import Observation
-from wsklab.orchestrator.observe.driver_lines import Addresses, Call, Completion, DriverLine, Refused
+from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
 from wsklab.orchestrator.observe.journal import Matches, NotYet
 from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, LabNote, Opened, PortsKnown
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed
 
@@ -39,7 +40,7 @@ GREETING = 4
 
 IN_TIME = "within the time allowed"
 
-Told = TypeVar("Told", bound=Call | Completion | Addresses)
+EndOfOperation = TypeVar("EndOfOperation", bound=Call | Completion | Addresses)
 """What the end of an operation is told by."""
 
 LISTENER = -1
@@ -65,6 +66,13 @@ class Connection:
     target_port: int | None = None
     peer_port: int | None = None
     operations: dict[str, list[int]] = field(default_factory=dict)
+
+
+def port_of(answer: PeerReply) -> int:
+    """The port that an answer tells. Raises StepError."""
+    if answer.port is None:
+        raise StepError(f"the peer's answer to {answer.do} tells no port")
+    return answer.port
 
 
 class PlayContext:
@@ -161,7 +169,7 @@ class PlayContext:
                 port=port or self.lab.fresh_port(),
                 backlog=backlog,
             )
-            self._peer_listener = int(answer["port"])
+            self._peer_listener = port_of(answer)
         return self._peer_listener
 
     # --- notes ----------------------------------------------------------------------------------------------------
@@ -244,16 +252,16 @@ class PlayContext:
             lull = min(2 * lull, LONGEST_LULL)
 
     def await_operations(
-        self, numbers: Iterable[int], what: str, deadline: float, kind: type[Told]
-    ) -> dict[int, Told | Refused]:
+        self, numbers: Iterable[int], what: str, deadline: float, kind: type[EndOfOperation]
+    ) -> dict[int, EndOfOperation | CommandRefused]:
         """What tells of the end of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
 
         A Call is the return of the functions themselves. What the driver refuses is over with that.
         """
-        pending, done = set(numbers), dict[int, Told | Refused]()
+        pending, done = set(numbers), dict[int, EndOfOperation | CommandRefused]()
 
         def matches(o: DriverLine) -> bool:
-            if isinstance(o, (kind, Refused)) and o.id in pending:
+            if isinstance(o, (kind, CommandRefused)) and o.id in pending:
                 pending.discard(o.id)
                 done[o.id] = o
             return not pending

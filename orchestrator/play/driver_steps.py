@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, PENDING, tells_of
-from wsklab.orchestrator.observe.driver_lines import Addresses, Call, Completion, DriverLine, Refused
+from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play import unloading
 from wsklab.orchestrator.play.context import Connection
 from wsklab.orchestrator.play.listening import ANY, Listening
@@ -93,22 +95,22 @@ class DriverSteps(Listening):
     def _peer_accepts(self, connections: Sequence[Connection], step: steps.DriverStep) -> int:
         """Have the peer program take the connections as they come; returns the request's number."""
         timeout = round(1000 * max(1.0, self._context.deadline(step.within) - self._context.deadline(0)))
-        words: dict[str, Any] = {"from": "listener", "timeout_ms": timeout}
+        words: dict[str, JsonValue] = {"from": "listener", "timeout_ms": timeout}
         if len(connections) == 1:
-            return self._context.peer.tell("accept", sock=connections[0].sock, **words)
-        return self._context.peer.tell("accept_many", into="", count=len(connections), **words)
+            return self._context.peer.tell("accept", None, sock=connections[0].sock, **words)
+        return self._context.peer.tell("accept_many", None, into="", count=len(connections), **words)
 
     def _connected(
         self, numbers: Sequence[int], connections: Sequence[Connection], deadline: float
-    ) -> list[Completion | Refused]:
+    ) -> list[Completion | CommandRefused]:
         """The completions of the connects (or of what failed before them); the local ports are learnt from them."""
-        pending, found = set(numbers), dict[int, Completion | Refused]()
+        pending, found = set(numbers), dict[int, Completion | CommandRefused]()
         ports: dict[int, int] = {}
 
         def matches(o: DriverLine) -> bool:
             if isinstance(o, (Completion, Addresses)) and o.id in pending:
                 ports[o.id] = o.lport or ports.get(o.id, 0)
-            if not isinstance(o, (Completion, Refused)) or o.id not in pending:
+            if not isinstance(o, (Completion, CommandRefused)) or o.id not in pending:
                 return False
             if o.op in ("connect", "socket_connect") or o.status != 0:
                 pending.discard(o.id)
@@ -122,11 +124,12 @@ class DriverSteps(Listening):
                 self._context.flow_known(connection)
         return [found[number] for number in numbers]
 
-    def _match_ends(self, connections: Sequence[Connection], accepted: dict[str, Any]) -> None:
+    def _match_ends(self, connections: Sequence[Connection], accepted: PeerReply) -> None:
         """Many were accepted in whatever order: the ports tell which of the peer's sockets belongs to which."""
-        by_port = {port: str(index) for index, port in enumerate(accepted.get("ports", []))}
+        by_port = {port: str(index) for index, port in enumerate(accepted.ports or ())}
         for connection in connections:
-            connection.sock = by_port.get(connection.target_port, connection.sock)
+            if connection.target_port is not None:
+                connection.sock = by_port.get(connection.target_port, connection.sock)
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -261,7 +264,7 @@ class DriverSteps(Listening):
         returned = self._context.await_operations(numbers, "WskControlSocket", deadline, Call)
         for number in numbers:
             line = returned[number]
-            status = line.status if isinstance(line, Refused) else line.ret
+            status = line.status if isinstance(line, CommandRefused) else line.ret
             if status == PENDING:
                 status = self._context.await_operations([number], "WskControlSocket", deadline, Completion)[
                     number

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.agent import AgentError
@@ -12,7 +13,7 @@ from wsklab.orchestrator.judge.reading import TOLD_OF_END, tells_of
 from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
 from wsklab.orchestrator.observe.foreign_lines import ForeignLoad, ForeignOpen
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
-from wsklab.orchestrator.play.context import Connection, PlayContext
+from wsklab.orchestrator.play.context import Connection, PlayContext, port_of
 from wsklab.orchestrator.play.peer_steps import ANSWER, TARGET
 from wsklab.orchestrator.scenario import steps, verbs
 
@@ -71,7 +72,7 @@ class ForeignSteps:
         except AgentError as error:
             raise StepError(f"{what}: {error}") from None
 
-    def _peer(self, do: str, connection: Connection, deadline: float, **words: Any) -> None:
+    def _peer(self, do: str, connection: Connection, deadline: float, **words: JsonValue) -> None:
         """The peer's part in the handshake; the connection's ports are known then."""
         context, port = self._context, self._foreign.foreign.provoke.port
         words |= {"sock": connection.sock, "timeout_ms": max(1, round(1000 * (deadline - time.monotonic())))}
@@ -79,7 +80,7 @@ class ForeignSteps:
             answer = context.peer.ask(do, deadline + ANSWER, connection.number, **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
-        theirs = int(answer["port"])  # the end whose port was not known before
+        theirs = port_of(answer)  # the end whose port was not known before
         ours, peers = (port, theirs) if do == "connect" else (theirs, port)
         connection.target_port, connection.peer_port = ours, peers
         context.flow_known(connection)

@@ -8,7 +8,7 @@ from typing import Any
 from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, outcome_matches, succeeded
-from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, Refused
+from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, CommandRefused, Completion
 from wsklab.orchestrator.play.context import PATIENCE, Connection, PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 
@@ -47,7 +47,7 @@ class Listening:
         """
         told = self._context.await_operations(numbers[-1:], "the command", self._context.deadline(PATIENCE), Call)
         line = told[numbers[-1]]
-        if isinstance(line, Refused):
+        if isinstance(line, CommandRefused):
             self._refusals[line.id] = line.status
 
     def _not_refused(self, numbers: Sequence[int], what: str, step: steps.DriverStep) -> None:
@@ -125,6 +125,6 @@ class Listening:
         """Ask for the port of a socket whose creation did not tell it."""
         (number,) = self._start(Op.ADDRESSES, [connection], "addresses")
         line = self._context.await_operations([number], "the question for the address", deadline, Addresses)[number]
-        if isinstance(line, Refused):
+        if isinstance(line, CommandRefused):
             raise StepError(f"the driver has no such socket any more ({line.status:08x})")
         return line.lport

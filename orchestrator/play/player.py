@@ -25,7 +25,7 @@ from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import BrokenRule, Clean, Unload, Waiting
 from wsklab.orchestrator.observe.journal import MachineLost
-from wsklab.orchestrator.observe.lab_notes import End, Left, Recorded, Ring, StepNote, WireCounters
+from wsklab.orchestrator.observe.lab_notes import EndOfStory, Left, Recorded, RingTaken, StepNote, WireCounters
 from wsklab.orchestrator.play.actors import Actors, AnyDriver, SteeredDriver, act
 from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
@@ -100,10 +100,10 @@ def _perform(lab: Lab, scenario: Scenario, context: PlayContext, evidence: crash
     if complete:
         _await_expected(context)
     context.settle(told=scenario.expect.characterise and lab.foreign is None)
-    context.note(End(t=time.time_ns()))
+    context.note(EndOfStory(t=time.time_ns()))
     _clean(lab, context, evidence)
     records, last = lab.target.ring(context.first_line)
-    context.note(Ring(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
+    context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
 
 
 def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
-from wsklab.orchestrator.observe.lab_notes import Ring
+from wsklab.orchestrator.observe.lab_notes import RingTaken
 from wsklab.orchestrator.play.context import PlayContext
 
 PATIENCE = 20.0
@@ -24,7 +24,7 @@ def in_story(context: PlayContext) -> None:
     """
     lab = context.lab
     records, last = lab.target.ring(context.first_line)  # the ring goes with the driver
-    context.note(Ring(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
+    context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
     try:
         lab.target.unload(PATIENCE * lab.slowness)
     except (AgentSilent, TimeoutError):

@@ -16,7 +16,7 @@ from wsklab.orchestrator.results.results import Results, ScenarioResult, as_text
 
 def head(folder: Path, results: Results) -> None:
     """results.json of a run that goes on: without rows, which are in results.jsonl. Raises OSError."""
-    write_atomically(folder / "results.json", as_text(replace(results.document, scenarios=())))
+    write_atomically(folder / "results.json", as_text(results.document.model_copy(update={"scenarios": ()})))
 
 
 def whole(folder: Path, results: Results) -> None:
@@ -29,7 +29,7 @@ def write(folder: Path, results: Results) -> None:
     document = results.document
     write_atomically(folder / "junit.xml", junit(results))
     files = [report.files(folder, row.evidence) for row in document.scenarios]
-    page = report.render(asdict(document), _stories(folder, document.scenarios), files, results.shortfall)
+    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall)
     write_atomically(folder / "report.html", page)
     write_atomically(folder / "results.json", as_text(document))
 

@@ -16,7 +16,7 @@ from typing import Any
 from wsklab.common.text import visible
 from wsklab.orchestrator.observe.base import Observation, data_of
 from wsklab.orchestrator.observe.driver_lines import DisconnectTold, DriverLine
-from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, End, StepNote, Trouble
+from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, EndOfStory, StepNote, Trouble
 from wsklab.orchestrator.observe.machine_events import OfMachine
 from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
 from wsklab.orchestrator.observe.wire_frames import FrameSeen
@@ -111,7 +111,7 @@ def _text(o: Observation) -> str | None:
             return f"{o.do} {_words(o, 'id', 't', 'do', 'ok')}".strip()
         case StepNote():
             return f"{o.text}: {o.outcome}{' — ' + o.detail if o.detail else ''}"
-        case CanaryNote() | Barrier() | End() | Trouble():
+        case CanaryNote() | Barrier() | EndOfStory() | Trouble():
             return f"{o.kind} {_words(o)}"
         case OfMachine():
             return f"{o.kind} {o.detail}"

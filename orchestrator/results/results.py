@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
 from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
@@ -92,11 +92,12 @@ class Plan:
         return sorted(rows, key=lambda row: (row.name == UNLOAD, row.repeat, places.get(row.name, len(places))))
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(BaseModel):
     """`results.json`."""
 
-    schema: Literal[2]
+    model_config = ConfigDict(frozen=True, defer_build=True, title="wsklab results, schema 2")
+
+    schema_: Literal[2] = Field(alias="schema")
     state: State
     why: str | None
     """Why the run is not complete, or why a complete one ended before the last row."""
@@ -204,12 +205,17 @@ class Results:
 
     def as_dict(self) -> dict[str, JsonValue]:
         """The document as it is written."""
-        return asdict(self.document)
+        return _head(self.document) | {"scenarios": [asdict(row) for row in self.plan.ordered(self.scenarios)]}
+
+
+def _head(document: Document) -> dict[str, JsonValue]:
+    """All of the document but its rows."""
+    return document.model_dump(by_alias=True, exclude={"scenarios"})
 
 
 def as_text(document: Document) -> str:
     """The document as JSON, a line for each row."""
-    head = {key: value for key, value in asdict(document).items() if key != "scenarios"}
+    head = _head(document)
     rows = ",\n  ".join(json.dumps(asdict(row)) for row in document.scenarios)
     return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "scenarios": [\n  {rows}\n ]\n}}\n'
 

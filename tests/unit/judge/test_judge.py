@@ -10,7 +10,7 @@ from support.recorded import RESET, Recording, observed
 
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
-from wsklab.orchestrator.observe.lab_notes import CanaryNote, Ring
+from wsklab.orchestrator.observe.lab_notes import CanaryNote, RingTaken
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -177,7 +177,7 @@ def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
         "not on the debug line but in the driver's ring; WskReceive completed not at all, expected once"
     )
     ring = recording[-1]
-    assert isinstance(ring, Ring)
+    assert isinstance(ring, RingTaken)
     never = [*lost[:-1], replace(ring, records=(*ring.records[:2], *ring.records[3:]))]
     got, why = verdict(judge(scenario(), never))
     assert got == "inconclusive"
@@ -187,7 +187,7 @@ def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
 def test_a_ring_that_ends_too_early_is_no_witness() -> None:
     recording = Recording().opened().step("driver", "connect").ended()
     ring = recording[-1]
-    assert isinstance(ring, Ring)
+    assert isinstance(ring, RingTaken)
     empty = [*recording[:-1], replace(ring, records=(), last=0)]
     result, why = verdict(judge(scenario(), empty))
     assert result == "inconclusive"

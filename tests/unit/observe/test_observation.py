@@ -15,7 +15,7 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.driver_lines import OtherLine, own_line
 from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect, ForeignLine, foreign_line
-from wsklab.orchestrator.observe.observation import KINDS, Observation, Reading
+from wsklab.orchestrator.observe.observation import KINDS, Observation, ObservationFile
 
 OPEN = (ForeignLine, ForeignDisconnect)
 
@@ -34,7 +34,7 @@ A_FOLDER_WILL_DO = settings(suppress_health_check=[HealthCheck.function_scoped_f
 @given(OBSERVATIONS)
 def test_what_was_written_is_read(tmp_path: Path, observations: list[Observation]) -> None:
     observation.write(tmp_path / "o.jsonl", observations)
-    assert observation.read(tmp_path / "o.jsonl") == Reading(tuple(observations), cut=False)
+    assert observation.read(tmp_path / "o.jsonl") == ObservationFile(tuple(observations), cut=False)
 
 
 @A_FOLDER_WILL_DO
@@ -79,7 +79,7 @@ def test_a_killed_run_leaves_out_its_last_line_and_says_so(
     content = path.read_bytes()
     last = content.rstrip(b"\n").rfind(b"\n") + 1
     path.write_bytes(content[: data.draw(st.integers(last + 1, len(content) - 1))])
-    assert observation.read(path) == Reading(tuple(observations[:-1]), cut=True)
+    assert observation.read(path) == ObservationFile(tuple(observations[:-1]), cut=True)
 
 
 def written(path: Path, line: dict[str, Any]) -> Path:
