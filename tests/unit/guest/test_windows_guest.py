@@ -26,7 +26,7 @@ from wsklab.orchestrator.guest import find, windows_tools
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent
 from wsklab.orchestrator.guest.guest import WindowsGuest, attached, linux_address
 from wsklab.orchestrator.guest.service_control import STATES
-from wsklab.orchestrator.lab import lab as lab_of_machines
+from wsklab.orchestrator.lab import machines
 from wsklab.orchestrator.trials import doctor_windows
 from wsklab.qemu import vmstate
 from wsklab.qemu.errors import MachineError
@@ -195,10 +195,10 @@ def test_a_machine_that_cannot_be_saved_says_how_to_do_without() -> None:
 
     machine: Any = SimpleNamespace(save=refuse, running=True)
     with pytest.raises(LabError, match=r"invtsc flag\); `--cold --shared` does without snapshots"):
-        lab_of_machines._savevm(machine)
+        machines.savevm(machine)
     machine.running = False  # its end says more
     with pytest.raises(MachineError):
-        lab_of_machines._savevm(machine)
+        machines.savevm(machine)
 
 
 def test_a_snapshot_may_take_longer_the_more_memory_there_is() -> None:
