@@ -8,15 +8,11 @@ made. What differs is built again. Flags: docs/reference/wsk.md section 5.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import stat
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,9 +20,10 @@ from typing import Literal
 
 from wsklab.common import JSON_IN_C
 
-from . import clang
+from . import clang, kept
 from .check import with_checksum
 from .errors import DriverError
+from .kept import read_checked
 from .twins import find_twin
 
 HOME = Path(__file__).parent
@@ -36,9 +33,6 @@ DDK = Path("/usr/share/mingw-w64/include/ddk")
 Progress = Callable[[str], None]
 Toolchain = Literal["mingw", "clang"]
 """mingw: gcc, with the functions' names. clang: with a PDB, so with their lines, too; for the driver and its twins."""
-
-_HASHES = "hashes.json"
-"""In the folder of a build: SHA-256 of each file in it, as it left the linker."""
 
 _WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 _WINDOWS_10 = ("-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000000")
@@ -167,48 +161,19 @@ def _build(
     recipe: _Recipe, twin: str | None, defines: tuple[str, ...], cache: Path, progress: Progress | None
 ) -> BuiltDriver:
     files = _files(recipe)
-    key = _key(recipe, defines, files)
-    kept = cache / "drivers" / key
-    _require_own(cache / "drivers")
-    hashes = _kept_hashes(kept, recipe, progress)
+    drivers = cache / "drivers"
+    build = drivers / _key(recipe, defines, files)
+    kept.require_own(drivers)
+    outputs = _outputs(recipe)
+    hashes = kept.checked(build, outputs, progress)
     if hashes is None:
         if progress:
             progress(f"building {recipe.output}" + (f" ({twin})" if twin else ""))
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache / "drivers", prefix=".building-") as work:
-            _compile(recipe, defines, files, Path(work))
-            hashes = _hashes(Path(work) / "out", recipe)
-            (Path(work) / "out" / _HASHES).write_text(json.dumps(hashes, indent=1) + "\n")
-            _publish(Path(work) / "out", kept)
-    path, symbols = (kept / name for name in _outputs(recipe))
+        with kept.workplace(drivers) as work:
+            _compile(recipe, defines, files, work)
+            hashes = kept.publish(work / "out", build, outputs)
+    path, symbols = (build / name for name in outputs)
     return BuiltDriver(path, hashes[recipe.output], recipe.output.split(".")[0], twin, symbols)
-
-
-def read_checked(path: Path, sha256: str) -> bytes:
-    """Return the bytes of a file whose hash is known.
-
-    Raises:
-        DriverError: the file cannot be read, or has another hash.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DriverError(f"{path} cannot be read ({error.strerror}): run the command again.") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise DriverError(
-            f"{path} is not what it was when this run began (SHA-256 differs): run the command again; "
-            "what the lab has built itself is then built anew."
-        )
-    return content
-
-
-def _require_own(folder: Path) -> None:
-    """Refuse drivers that somebody else could have put there, hashes and all. Raises DriverError."""
-    if folder.exists() and ((status := folder.stat()).st_mode & stat.S_IWOTH or status.st_uid != os.geteuid()):
-        raise DriverError(
-            f"{folder} is writable by everybody, or is not yours, so nothing in it is run: remove it, or "
-            "set WSKLAB_CACHE to a folder of your own."
-        )
 
 
 def _outputs(recipe: _Recipe) -> tuple[str, str]:
@@ -216,30 +181,6 @@ def _outputs(recipe: _Recipe) -> tuple[str, str]:
     if recipe.toolchain == "clang":
         return recipe.output, clang.pdb_of(recipe.output)
     return recipe.output, f"symbols/{recipe.output}"
-
-
-def _hashes(folder: Path, recipe: _Recipe) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _outputs(recipe)}
-
-
-def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict[str, str] | None:
-    """Return the hashes of a kept build that is as it was made; None when there is none, or none any more."""
-    if not kept.exists():
-        return None
-    damaged = kept / recipe.output
-    try:
-        made = json.loads((kept / _HASHES).read_text())
-        found = _hashes(kept, recipe)
-        if found == made:
-            return found
-        damaged = next((kept / name for name in found if found[name] != made[name]), damaged)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not whole
-    if progress:
-        progress(f"{damaged} is not as it was built (SHA-256 differs), so it is built again")
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".damaged-") as away, suppress(FileNotFoundError):
-        kept.rename(Path(away) / kept.name)  # gone at once for everybody else, too
-    return None
 
 
 def _files(recipe: _Recipe) -> list[Path]:
@@ -256,7 +197,7 @@ def _files(recipe: _Recipe) -> list[Path]:
 def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for part in (
-        _HASHES,  # as a build without them has another key
+        kept.HASHES,  # as a build without them has another key
         recipe.output,
         *recipe.compile,
         *defines,
@@ -344,15 +285,6 @@ def _run(command: Sequence[str], directory: Path) -> str:
     if done.returncode:
         raise DriverError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
     return done.stdout
-
-
-def _publish(made: Path, kept: Path) -> None:
-    """Move a finished build to its place in one step; another process may have been quicker with the same bytes."""
-    try:
-        made.rename(kept)
-    except OSError:
-        if not kept.is_dir():
-            raise
 
 
 class Rebuild:

@@ -1,5 +1,7 @@
 """The one exception of this layer."""
 
+from wsklab.common.errors import WsklabError
 
-class DriverError(Exception):
+
+class DriverError(WsklabError):
     """A driver, agent or driver file cannot be built, read or used; the text is one sentence for the user."""

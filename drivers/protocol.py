@@ -1,6 +1,8 @@
 """What is said between the lab and wsklab.sys: the ioctl structures and the debug lines of wsklab/protocol.h.
 
 Pure: bytes and text in, values out. `tests/unit/test_drivers_protocol.py` compiles the header and compares.
+
+Long because it is the counterpart of one header, which it is compared with as a whole.
 """
 
 from __future__ import annotations

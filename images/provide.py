@@ -1,14 +1,19 @@
 """What the other layers ask for: a guest image by name, found in the store or built."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsklab.images import recipe as recipes
 from wsklab.images.errors import ImageError
-from wsklab.images.packages import Progress
 from wsklab.images.recipe import Recipe
 from wsklab.images.store import Image, Store
+
+if TYPE_CHECKING:  # most runs build nothing
+    from wsklab.images.packages import Progress
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import gc
 import io
 import os
 import signal
@@ -25,16 +26,14 @@ INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def entry() -> NoReturn:
     """Run one command and end with its exit code."""
     _on_interruption(_leave)  # the imports take a moment, in which there is nothing to put in order
+    gc.set_threshold(50_000)  # a start makes many objects, none of which is garbage
     # Nobody's plugin has a part in what the lab's models accept, and the search for one goes through every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     import click
 
-    from wsklab.drivers.errors import DriverError
-    from wsklab.images.errors import ImageError
+    from wsklab.common.errors import UsageError, WsklabError
     from wsklab.orchestrator.commands.cli import main
-    from wsklab.orchestrator.errors import LabError, UsageError
     from wsklab.orchestrator.results.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
-    from wsklab.qemu.errors import MachineError, WrongSetting
 
     codecs.register_error("plain", _plain)
     if sys.stdout is None:  # closed by who started us
@@ -48,9 +47,9 @@ def entry() -> NoReturn:
         sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), WRONG_USAGE)
-    except (UsageError, WrongSetting) as error:
+    except UsageError as error:
         _fail(str(error), WRONG_USAGE)
-    except (LabError, MachineError, ImageError, DriverError) as error:
+    except WsklabError as error:
         _fail(str(error), NOT_PROVEN)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; what was done until then is kept.", INTERRUPTED)

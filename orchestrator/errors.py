@@ -1,12 +1,12 @@
-"""What goes wrong in a lab, in one sentence each; the message says what to do next."""
+"""What goes wrong in a lab; the tree that these belong to is that of common/errors.py."""
+
+from wsklab.common.errors import TimedOut, UsageError, WsklabError
+
+__all__ = ["LabError", "StepError", "TimedOut", "UsageError", "WsklabError"]
 
 
-class LabError(Exception):
+class LabError(WsklabError):
     """The lab could not do what it was asked; the command ends with exit code 3."""
-
-
-class UsageError(LabError):
-    """The user's words or files are wrong; the command ends with exit code 2 and nothing was booted."""
 
 
 class StepError(LabError):

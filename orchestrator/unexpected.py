@@ -8,13 +8,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from wsklab.drivers.errors import DriverError
-from wsklab.images.errors import ImageError
-from wsklab.orchestrator.errors import LabError
-from wsklab.qemu.errors import MachineError
-
-OURS = (LabError, MachineError, ImageError, DriverError)
-"""Errors whose message is made for people."""
+from wsklab.common.errors import WsklabError
 
 OF_THE_HOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EEXIST})
 """Errors that say all there is to say, whoever meets them."""
@@ -23,13 +17,14 @@ MOST = 20
 """Traces that are kept in one place; a thousand rows may fail for one cause."""
 
 LATE = "something did not happen in the time allowed"
+"""Of a deadline in a library, which does not say what it waited for; ours do."""
 
 
 def sentence(error: BaseException, folder: Path) -> str:
     """What went wrong. Where the error's own words do not suffice, its trace is written into `folder`."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, OURS):
+    if isinstance(error, WsklabError):
         return str(error) or LATE
     if isinstance(error, TimeoutError) and error.errno is None:
         return str(error) or LATE

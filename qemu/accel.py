@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
+from wsklab.common.errors import UsageError
 from wsklab.qemu.confinement import confinement
 from wsklab.qemu.deadline import within
-from wsklab.qemu.errors import MachineError, WrongSetting
+from wsklab.qemu.errors import MachineError
 from wsklab.qemu.handover import Handover
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import Accelerator
@@ -36,19 +37,19 @@ class Choice(NamedTuple):
 
 
 def wanted() -> Accelerator | None:
-    """What the user wants, by WSKLAB_ACCEL=kvm|tcg. Raises WrongSetting."""
+    """What the user wants, by WSKLAB_ACCEL=kvm|tcg. Raises UsageError."""
     word = os.environ.get("WSKLAB_ACCEL")
     if not word:
         return None
     if word not in get_args(Accelerator):
-        raise WrongSetting(f"WSKLAB_ACCEL is {word!r}: set it to kvm or tcg, or not at all")
+        raise UsageError(f"WSKLAB_ACCEL is {word!r}: set it to kvm or tcg, or not at all")
     return cast(Accelerator, word)
 
 
 def choose(kernel: Path, initrd: Path, cache: Path) -> Choice:
     """What the user wants, else KVM if it boots this kernel, else TCG; the answer is kept in `cache`.
 
-    Raises MachineError when there is no QEMU, and WrongSetting.
+    Raises MachineError when there is no QEMU, and UsageError.
     """
     if word := wanted():
         return Choice(word, "WSKLAB_ACCEL says so")

@@ -1,14 +1,12 @@
-"""What can go wrong with a machine or the wire; `MachineError` is the base of all."""
+"""What can go wrong with a machine or the wire; `MachineError` is the base of all (see common/errors.py)."""
 
 from collections.abc import Sequence
 
+from wsklab.common.errors import TimedOut, WsklabError
 
-class MachineError(Exception):
+
+class MachineError(WsklabError):
     """A machine, one of its lines, or the wire did not do what it was asked."""
-
-
-class WrongSetting(MachineError):
-    """The user has set what there is not; nothing was booted."""
 
 
 class LaunchError(MachineError):
@@ -27,8 +25,8 @@ class GuestDied(MachineError):
     """The machine ended while somebody was waiting for it."""
 
 
-class DeadlinePassed(MachineError):
-    """What was waited for did not come in time."""
+class DeadlinePassed(MachineError, TimedOut):
+    """What was awaited of a machine or the wire did not come in time; the message names it."""
 
 
 class QmpError(MachineError):

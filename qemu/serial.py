@@ -1,6 +1,5 @@
 """A serial line of a machine: drained for ever by a thread of its own, heard as whole lines of text."""
 
-import codecs
 import contextlib
 import re
 import select
@@ -9,19 +8,15 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-import pexpect
-from pexpect.socket_pexpect import SocketSpawn
-
-from wsklab.qemu.deadline import left
-from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
+from wsklab.qemu.errors import DeadlinePassed, GuestDied
 from wsklab.qemu.logfile import LogFile
+from wsklab.qemu.watch import Watch
 
 MAX_LINE = 4096  # bytes of debug and console text; of a longer line the beginning and the end are heard
 MAX_ANSWER = 1 << 20  # bytes of one answer of the agent, a whole JSON object
 REMEMBERED = 200  # lines that `expect` looks back on
-MAX_WATCHED = 1 << 20  # bytes that a watch holds: pexpect keeps, and searches anew, all that has not matched yet
 WRITE_PATIENCE = 10  # seconds for a guest to read what we write
 LineSubscriber = Callable[[int, str], None]
 Reads = Callable[[str], bool]
@@ -87,71 +82,41 @@ def unread(end: socket.socket) -> bool:
         return False
 
 
-class _TextSpawn(SocketSpawn):  # type: ignore[type-arg]  # generic in its stubs alone
-    """pexpect's SocketSpawn hands on the bytes it received even when asked for text; this one decodes them."""
+class _Hearer:
+    """One subscriber and the lines that it has not heard yet, in order. Only its line appends to `waiting`."""
 
-    def __init__(self, reader: socket.socket) -> None:
-        super().__init__(reader, encoding="utf-8")
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    def __init__(self, subscriber: LineSubscriber, waiting: Iterable[tuple[int, str]] = ()) -> None:
+        self._subscriber = subscriber
+        self.waiting = deque(waiting)
+        self._calling = threading.Lock()  # taken without waiting, as a mark: a thread is handing lines on
 
-    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
-        return self._decode(super().read_nonblocking(size, timeout))
-
-
-class Watch:
-    """pexpect over the text lines of one serial line, from the moment the watch began."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._overflow = False
-        self._interrupted = ""
-        self._room = MAX_WATCHED
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._spawn = _TextSpawn(self._reader)
-
-    def expect(self, pattern: str, deadline: float) -> re.Match[str]:
-        """The first match of a regular expression in the lines since the last match.
-
-        Raises DeadlinePassed, or GuestDied when the line ended.
-        """
-        try:
-            self._spawn.expect(pattern, timeout=left(deadline))
-            if self._overflow:
-                raise pexpect.EOF("overflow")
-        except pexpect.TIMEOUT:
-            said = str(self._spawn.buffer or "")[-500:]
-            raise DeadlinePassed(f"no {pattern!r} on the {self._name} line; its last words: {said!r}") from None
-        except pexpect.EOF:
-            if self._overflow:
-                raise MachineError(f"the {self._name} line said more than a watch holds: expect sooner") from None
-            why = f": {self._interrupted}" if self._interrupted else ""
-            raise GuestDied(f"the machine ended before {pattern!r} came on its {self._name} line{why}") from None
-        match = self._spawn.match
-        assert isinstance(match, re.Match)
-        return match
-
-    def _hear(self, _t_ns: int, text: str) -> None:
-        """Called by the drain thread, which must never block: what does not fit is an error of the one who watches."""
-        data = f"{text}\n".encode()
-        self._room -= len(data)
-        self._overflow |= self._room < 0
-        if not self._overflow:
+    def hear(self) -> None:
+        """Hand on what waits, unless a thread does so already, which then hands this on, too."""
+        while self.waiting and self._calling.acquire(blocking=False):
             try:
-                self._overflow = self._writer.send(data) < len(data)
-            except BlockingIOError:
-                self._overflow = True
-            except OSError:  # closed a moment ago
-                return
-        if self._overflow:
-            self._end()  # wakes who expects something
+                while (line := self._next()) is not None:
+                    self._subscriber(*line)
+            finally:
+                self._calling.release()
 
-    def _end(self) -> None:
-        self._writer.close()
+    def leave(self) -> None:
+        """Hear nothing more; what is being handed on at this moment is the last."""
+        self.waiting.clear()
+
+    def _next(self) -> tuple[int, str] | None:
+        try:
+            return self.waiting.popleft()
+        except IndexError:  # also when it has just left
+            return None
 
 
 class SerialLine:
-    """One end of a serial line: `log` keeps the raw bytes, subscribers hear them as lines."""
+    """One end of a serial line: `log` keeps the raw bytes, subscribers hear them as lines.
+
+    No subscriber is called with a lock of the line held, so that it may take locks of its own and call the line; each
+    hears the lines in their order, one at a time. Only `cut` and `all_dealt_with` wait for what is being handed on:
+    whoever calls them holds no lock that a subscriber takes.
+    """
 
     def __init__(self, name: str, ours: socket.socket, log: LogFile | None = None) -> None:
         self.name = name
@@ -160,10 +125,10 @@ class SerialLine:
         self._socket = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
         self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
-        # For the order of lines, and the lists of those who hear them; one of these may `interrupt`.
-        self._lock = threading.RLock()
-        self._intake = threading.Lock()  # from taking bytes off the socket until all of them have been dealt with
-        self._subscribers: list[LineSubscriber] = []
+        self._lock = threading.Lock()  # the order of lines, and the lists of those who hear them
+        self._intake = threading.Condition()  # guards `_taker`
+        self._taker: int | None = None  # the thread which deals with bytes that it has taken off the socket
+        self._hearers: list[_Hearer] = []
         self._watches: list[Watch] = []
         self._recent: deque[str] = deque(maxlen=REMEMBERED)
         self._reads: list[Reads] = []
@@ -186,10 +151,11 @@ class SerialLine:
         if reads is not None:
             self._reads.append(reads)
         with self._lock:
-            for text in list(self._recent) if look_back else ():
-                subscriber(time.time_ns(), text)
-            self._subscribers.append(subscriber)
-        return lambda: self._forget(subscriber)
+            now = time.time_ns()
+            hearer = _Hearer(subscriber, [(now, text) for text in self._recent] if look_back else ())
+            self._hearers.append(hearer)
+        hearer.hear()
+        return lambda: self._forget(hearer)
 
     def known(self, text: str) -> bool:
         """Whether a text means something to one of those who hear the line."""
@@ -200,8 +166,10 @@ class SerialLine:
         return unread(self._socket)
 
     def all_dealt_with(self) -> bool:
-        """Whether nothing is left of what has come; for a machine that stands still."""
-        with self._intake:
+        """Whether nothing is left of what has come; for a machine that stands still. A subscriber gets False."""
+        if self._taker == threading.get_ident():
+            return False
+        with self._taking():
             return not unread(self._socket)
 
     def last(self, count: int) -> list[str]:
@@ -217,14 +185,21 @@ class SerialLine:
         self._raw = receiver
 
     def say(self, lines: list[str], t_ns: int | None = None) -> None:
-        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now."""
+        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now.
+
+        Where another thread is at it for a subscriber, that one hands these on, too.
+        """
         t_ns = t_ns or time.time_ns()
         with self._lock:
-            hearers = [*self._subscribers, *(watch._hear for watch in self._watches)]
             for text in lines:
                 self._recent.append(text[:MAX_LINE])
-                for hear in hearers:
-                    hear(t_ns, text)
+                for watch in self._watches:
+                    watch.hear(t_ns, text)
+            hearers = list(self._hearers)
+            for hearer in hearers:
+                hearer.waiting.extend((t_ns, text) for text in lines)
+        for hearer in hearers:
+            hearer.hear()
 
     def write(self, data: bytes) -> None:
         """Sends bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
@@ -247,14 +222,13 @@ class SerialLine:
         with self._lock:
             self._watches.append(watch)
             if self._ended:
-                watch._end()
+                watch.end()
         try:
             yield watch
         finally:
             with self._lock:
                 self._watches.remove(watch)
-            watch._end()
-            watch._reader.close()
+            watch.close()
 
     def expect(self, pattern: str, deadline: float) -> re.Match[str]:
         """The first match in the last lines said or in one yet to come; a guest may be quicker than who waits for it.
@@ -273,15 +247,14 @@ class SerialLine:
         """Ends every `expect` under way: what is waited for cannot come any more."""
         with self._lock:
             for watch in self._watches:
-                watch._interrupted = why
-                watch._end()
+                watch.end(why)
 
     def cut(self) -> None:
         """Ends an unfinished line: what comes next comes from another time (a snapshot was restored).
 
         Raw bytes that nobody has read yet are thrown away: the machine must stand still meanwhile.
         """
-        with self._intake:
+        with self._taking():
             if self._raw:
                 with contextlib.suppress(OSError):
                     while data := self._socket.recv(65536, socket.MSG_DONTWAIT):
@@ -308,12 +281,12 @@ class SerialLine:
         with self._lock:
             self._ended = True
             for watch in self._watches:
-                watch._end()
+                watch.end()
 
     def _take(self, poll: select.poll) -> bool:
         """Waits for bytes and deals with them; False at the end of the line."""
         poll.poll()
-        with self._intake:
+        with self._taking():
             try:
                 data = self._socket.recv(65536, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -330,10 +303,25 @@ class SerialLine:
                     self.say(self._splitter.feed(data))
             return bool(data)
 
+    @contextlib.contextmanager
+    def _taking(self) -> Iterator[None]:
+        """Be the one who takes bytes off the socket until they are dealt with; waits for who is. No lock is held."""
+        assert self._taker != threading.get_ident(), "a subscriber of a line cannot cut it"
+        with self._intake:
+            self._intake.wait_for(lambda: self._taker is None)
+            self._taker = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._intake:
+                self._taker = None
+                self._intake.notify_all()
+
     def _keep(self, data: bytes) -> None:
         if self._log:
             self._log.write(data)
 
-    def _forget(self, subscriber: LineSubscriber) -> None:
+    def _forget(self, hearer: _Hearer) -> None:
         with self._lock:
-            self._subscribers.remove(subscriber)
+            self._hearers.remove(hearer)
+            hearer.leave()

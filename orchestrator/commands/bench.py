@@ -133,13 +133,21 @@ def compare_command(before: Path, after: Path, as_json: bool) -> None:
     metavar="N",
     help="Times back to the snapshot, with a scenario after each.",
 )
+@click.option(
+    "--rows",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Rows reported with no lab: what one costs must not depend on how many there are.",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder (must be empty).")
 @click.option("--json", "as_json", is_flag=True, help="Print endurance.json on standard output, and nothing else.")
-def endurance_command(disconnects: int, restores: int, out: Path | None, as_json: bool) -> None:
-    """Thousands of endings, hundreds of restores: what goes wrong, what grows. Writes endurance.json and plots."""
+def endurance_command(disconnects: int, restores: int, rows: int, out: Path | None, as_json: bool) -> None:
+    """Thousands of endings and rows, hundreds of restores: what goes wrong, what grows. Writes endurance.json."""
     from wsklab.orchestrator.commands import endurance
 
-    sys.exit(endurance.run(out, disconnects, restores, as_json))
+    sys.exit(endurance.run(out, disconnects, restores, rows, as_json))
 
 
 @command.command("history")

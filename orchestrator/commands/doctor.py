@@ -15,9 +15,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
-from wsklab.drivers.errors import DriverError
-from wsklab.images.errors import ImageError
-from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.errors import LabError, UsageError, WsklabError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.lab import Lab
@@ -176,7 +174,7 @@ class Examination:
 
         try:
             lab.boot(driver, progress)
-        except (LabError, MachineError, TimeoutError) as error:
+        except WsklabError as error:
             if what == "agent":
                 for finding in doctor_windows.after_failure(lab, self._facts):
                     self._tell(finding)
@@ -237,7 +235,7 @@ class Examination:
         done: list[str] = []
         try:
             yield done
-        except (LabError, MachineError, ImageError, DriverError, TimeoutError) as error:
+        except WsklabError as error:
             self._tell(Finding(what, "fail", str(error) or "not in the time allowed", look))
             if vital:
                 raise _Ended from None

@@ -19,13 +19,12 @@ from wsklab.drivers.errors import DriverError
 from wsklab.drivers.provider_tests import ProviderTests
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.mutation import results as mutant_results
 from wsklab.orchestrator.mutation import sample as mutant_sample
 from wsklab.orchestrator.mutation import table as mutant_table
 from wsklab.orchestrator.mutation.explanations import explained, is_equivalent
 from wsklab.orchestrator.mutation.results import Order, Outcome
-from wsklab.orchestrator.mutation.runs import Built, Subject, Trial, Worker, Workers
+from wsklab.orchestrator.mutation.runs import Built, Subject, Trial, Workers
 from wsklab.orchestrator.mutation.sample import OUTPUTS, Builder, Code
 from wsklab.orchestrator.mutation.subjects import Client, Provider
 from wsklab.orchestrator.results.console import Console
@@ -70,13 +69,13 @@ def run(
     with tempfile.TemporaryDirectory(prefix="wsklab-mutants-") as work:
         with console.step("the correct build, which mutants share"):
             builder = Builder(Rebuild(OUTPUTS[code], Path(work)), found.sources)
-        workers = [Worker(lambda: preparation.quietly().boot(correct)) for _ in range(preparation.admitted(jobs))]
+        supplies = [preparation.quietly().supply(correct, isolate=True) for _ in range(preparation.admitted(jobs))]
         try:
             order = Order(scenarios, outcomes)
             subject: Subject = Client() if code == "driver" else Provider(correct, _native(Path(work)))
             trials = [
-                Trial(worker, subject, order, lambda name: _run(folder, preparation, correct, name, seed))
-                for worker in workers
+                Trial(supply, subject, order, lambda name: _run(folder, preparation, correct, name, seed))
+                for supply in supplies
             ]
 
             def keep(done: Outcome) -> None:
@@ -89,10 +88,10 @@ def run(
             already = {done.id for done in outcomes}
             left = [mutant for mutant in chosen if mutant.id not in already]
             builds = _reachable(builder.stream(left, sample - len(already)), keep)
-            Workers(builds, keep).play(list(zip(workers, trials, strict=True)))
+            Workers(builds, keep).play(list(zip(supplies, trials, strict=True)))
         finally:
-            for worker in workers:
-                worker.stop()
+            for supply in supplies:
+                supply.retire()
             about: dict[str, Any] = {
                 **preparation.results(correct, seed).run,
                 "code": code,
@@ -116,7 +115,7 @@ def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str,
     place = folder / "mutants" / name
     shutil.rmtree(place, ignore_errors=True)  # what a run that was cut short has left
     place.mkdir(parents=True)
-    return Run(place, preparation.results(driver, seed), Console(quiet=True), boot=_lends_its_own)
+    return Run(place, preparation.results(driver, seed), Console(quiet=True))
 
 
 def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iterator[Built]:
@@ -140,10 +139,6 @@ def _native(work: Path) -> Callable[[Built], str | None]:
             return None  # gcc for Linux may refuse what it takes for Windows; the lab has the word then
 
     return failure
-
-
-def _lends_its_own() -> Lab:
-    raise AssertionError("the labs of mutants come from their workers")
 
 
 def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: int, as_json: bool) -> None:

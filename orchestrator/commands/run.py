@@ -19,7 +19,6 @@ from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.lab import foreign_driver
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results import known
@@ -65,19 +64,17 @@ def run(
     @cache
     def built() -> BuiltDriver:
         if selected.file is not None:
+            from wsklab.orchestrator.lab import foreign_driver
+
             return foreign_driver.own(selected.file)
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress, toolchain)
 
-    preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
-    preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
+    preparation = Preparation.prepare(folder, console, cold, target, verify, selected.foreign, built)
     driver = preparation.guest.prepare(built())
-    results = preparation.results(driver, seed)
-    results.plan = runner.plan(selected.scenarios, repeat, until_fail)
+    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail))
     labs = preparation.admitted(jobs)
-    current = runner.Run(
-        folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
-    )
+    current = runner.Run(folder, results, console, preparation.stop, preparation.damage)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
@@ -89,7 +86,9 @@ def run(
         else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
     )
     with phase("the run", limit, folder):
-        Workers(current, work, until_fail).play(labs, preparation.room)
+        Workers(current, lambda: preparation.supply(driver, isolate, current.learn), work, until_fail).play(
+            labs, preparation.room
+        )
     recorder.end()
     if as_json:
         console.document(_document(folder, results))

@@ -17,7 +17,7 @@ from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import tables, twin_matrix
-from wsklab.orchestrator.trials.twin_runs import Bench, TwinRun
+from wsklab.orchestrator.trials.twin_runs import TwinRun
 
 
 def run(
@@ -53,8 +53,8 @@ def run(
             if not names or twin.name in names
         }
     preparation = Preparation.prepare(folder, console)
-    bench = Bench(preparation.boot, correct)
-    matrix = TwinRun(folder, console, bench, lambda driver: preparation.results(driver, seed)).run(
+    supply = preparation.supply(correct)
+    matrix = TwinRun(folder, console, supply, lambda driver: preparation.results(driver, seed)).run(
         correct, builds, scenarios, whole
     )
     if as_json:

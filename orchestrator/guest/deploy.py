@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wsklab.drivers import dense
 from wsklab.drivers.build import BuiltDriver
-from wsklab.drivers.check import Report, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import service_control
@@ -25,6 +24,7 @@ from wsklab.orchestrator.guest.agent import Agent, Refused
 from wsklab.orchestrator.guest.ssh import Ssh
 
 if TYPE_CHECKING:
+    from wsklab.drivers.check import Report
     from wsklab.drivers.sign import SigningKey
 
 FOLDER = r"C:\wsklab"
@@ -199,6 +199,8 @@ def _holds(kept: Path, pair: SigningKey) -> bool:
 
 def _loadable(path: Path) -> Report:
     """What the check says of a file in which nothing would keep it from loading. Raises DriverError."""
+    from wsklab.drivers.check import check_file
+
     report = check_file(path)
     wrong = [finding.sentence for finding in report.findings if finding.severity == "error"]
     if wrong:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from wsklab import images
 from wsklab.images.errors import ImageError
-from wsklab.images.packages import Progress
 from wsklab.images.store import Image, Store
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import verifier
@@ -20,6 +19,9 @@ from wsklab.orchestrator.guest.guest import Guest, StandinGuest, WindowsGuest
 from wsklab.orchestrator.guest.windows_tools import require_tools
 from wsklab.qemu import enlightenments
 from wsklab.qemu.profile import Accelerator, Profile, load_profile
+
+if TYPE_CHECKING:  # most runs build nothing
+    from wsklab.images.packages import Progress
 
 STANDIN = "standin"
 

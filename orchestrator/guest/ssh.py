@@ -16,6 +16,11 @@ MOST_SAID = 16 << 20
 """Bytes that a command in a guest may print: the guest is not trusted with our memory."""
 
 
+def load() -> None:
+    """Import the library now, beside something that takes as long."""
+    import paramiko  # noqa: F401
+
+
 class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
 

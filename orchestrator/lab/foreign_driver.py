@@ -15,9 +15,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from wsklab.common import files
-from wsklab.drivers.build import BuiltDriver, Progress, read_checked
+from wsklab.drivers.build import BuiltDriver, Progress
 from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
+from wsklab.drivers.kept import read_checked
 from wsklab.drivers.patterns import read
 from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, registry_file
 from wsklab.drivers.protocol import MARK, PROVIDER_MARK

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import socket
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.guest.guest import FOLDER, READY, Guest, content_of, linux_address
-from wsklab.orchestrator.guest.ssh import Ssh
-from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
-from wsklab.orchestrator.lab.peer import PeerProcess
-from wsklab.orchestrator.lab.peer_clock import check_pace
-from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
+from wsklab.orchestrator.guest import ssh
+from wsklab.orchestrator.guest.guest import FOLDER, Guest, content_of, linux_address
+from wsklab.orchestrator.lab.machines import Machines, savevm
+from wsklab.orchestrator.lab.peer import BOOT, Peer
+from wsklab.orchestrator.lab.snapshots import TAG, Kept
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.machine_events import Complaint, Died, of_machine
 from wsklab.orchestrator.observe.observation import Loss, describe_loss
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.qemu.errors import DeadlinePassed, MachineError
-from wsklab.qemu.machine import Machine, MachineEvent
-from wsklab.qemu.profile import Accelerator, ImageFiles, Profile, load_profile
+from wsklab.qemu.errors import DeadlinePassed
+from wsklab.qemu.machine import Machine
+from wsklab.qemu.machine_events import MachineEvent
+from wsklab.qemu.profile import Accelerator
 from wsklab.qemu.wire.control import Wire
 
-BOOT = 90.0
-"""Seconds the peer may take to boot; on a slow host they are stretched by `slowness`."""
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
@@ -47,28 +45,11 @@ FIRST_PORT, PORTS = 10000, 10000
 COARSE = 20
 """Milliseconds by which a clock that was just set may lag: Windows rounds to its ticks."""
 
-PEER_PROFILE = "peer"
-
 _RESET_FIRST = ("shutdown", "internal-error")
 """States in which QEMU lets a machine run again only after a reset."""
 
 _RESTARTS = ("reset", "shutdown")
 """What a machine tells of when it starts itself anew."""
-
-
-class Peer:
-    """The Linux machine at the other end; starts peer programs over one SSH transport."""
-
-    def __init__(self, machine: Machine, ssh: Ssh, journal: Journal) -> None:
-        self.machine = machine
-        self.ssh = ssh
-        self._journal = journal
-        self.newest: PeerProcess | None = None
-
-    def process(self) -> PeerProcess:
-        """A fresh peer program. Raises StepError."""
-        self.newest = PeerProcess(self.ssh, self._journal)
-        return self.newest
 
 
 class Lab:
@@ -85,12 +66,10 @@ class Lab:
         self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
         self.foreign: InstalledForeign | None = None
         self.wire = Wire(folder / "wire")
-        self._accelerator = accelerator
-        self._peer_image = peer
         self._excused: set[str] = set()
-        self._machines: dict[str, Machine] = {}
+        self._machines = Machines(folder, accelerator, self._on_machine)
+        self.peer = Peer(self._machines, peer, self.journal, self.slowness)
         self._target: Target | None = None
-        self._peer: Peer | None = None
         self._going: str | None = None  # the machine that is taken down on purpose
         self._may_restart = False  # the target does, before it is ready
         self._ports = itertools.count()
@@ -98,20 +77,12 @@ class Lab:
         self._static_events = False
         self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
         self.journal.on_loss(self._wake)
-        self._stopped = False
-        self._stopping = threading.Lock()
 
     @property
     def target(self) -> Target:
         """The guest that runs the driver; there is one once `boot` has begun."""
         assert self._target is not None, "the lab has not booted"
         return self._target
-
-    @property
-    def peer(self) -> Peer:
-        """The guest at the other end."""
-        assert self._peer is not None, "the peer has not booted"
-        return self._peer
 
     def excuse(self, party: str, silent: bool = True) -> None:
         """A scenario silences `peer` or the `peer program` on purpose, or gives it its voice back."""
@@ -145,11 +116,11 @@ class Lab:
             self.wire.start(self._on_wire)
             self._may_restart = self.guest.restarts
             self._target = Target(self._start_target(driver), self.journal)
-            self._start_peer()
+            self.peer.start(self.wire.peer_end)
             now = time.monotonic()
             # Not waited for when something goes wrong: both end by themselves once the machines are stopped.
             pool = ThreadPoolExecutor(2)
-            peer = pool.submit(self._await_peer, now + BOOT * self.slowness, keep)
+            peer = pool.submit(self.peer.await_ready, now + BOOT * self.slowness, keep)
             target = pool.submit(
                 self.guest.await_ready,
                 self.target.machine,
@@ -169,7 +140,7 @@ class Lab:
             self.wire.barrier(time.monotonic() + 10 * self.slowness)
             if keep is not None:
                 self._check()  # after the canary's line the debug line is quiet, after the answer the agent idle
-                self._save("target", keep)
+                self._machines.keep("target", keep)
                 self._ready = driver
         except BaseException:
             self.stop()
@@ -182,29 +153,38 @@ class Lab:
         Raises LabError, MachineError or TimeoutError; nothing is left running then.
         """
         try:
-            with ThreadPoolExecutor(len(MACHINES)) as pool:
-                copies = [pool.submit(self._copy, kept, name) for name in MACHINES]
-                self.wire.start(self._on_wire)
-                for done in copies:
-                    done.result()
-            self._target = Target(self._start_target(driver, TAG), self.journal)
-            self._start_peer(TAG)
-            with ThreadPoolExecutor(1) as pool:
-                peer = pool.submit(self._wake_peer)
-                self._driver = self._ready = driver
-                self._target.know(driver)
-                self._check()
-                peer.result()
+            with ThreadPoolExecutor(4) as pool:
+                self._resume(kept, driver, pool)
             self.settings = self.guest.settings(self.target.agent, driver)
         except BaseException:
             self.stop()
             raise
         return self
 
+    def _resume(self, kept: Kept, driver: BuiltDriver, pool: ThreadPoolExecutor) -> None:
+        """Let both machines go on, each as soon as it can: the peer's SSH takes longer than all the rest."""
+        wired = pool.submit(self.wire.start, self._on_wire)
+        pool.submit(ssh.load)
+        started = pool.submit(self.peer.resume, kept, self.wire.peer_end, wired)
+        awake = pool.submit(self.peer.wake, started)
+        try:
+            self._machines.copy(kept, "target")
+            wired.result()
+            self._target = Target(self._start_target(driver, TAG), self.journal)
+            self._driver = self._ready = driver
+            self._target.know(driver)
+            started.result()
+            self._check()
+            awake.result()
+        except BaseException:
+            wait([wired, started])
+            self.stop()  # which ends the wait for SSH, too
+            raise
+
     def save(self) -> None:
         """Make the target's present state the one that `restore` goes back to. Raises LabError or MachineError."""
         if self._ready is None:
-            _savevm(self.target.machine)
+            savevm(self.target.machine)
             self._ready = self._driver
 
     def restore(self) -> None:
@@ -245,20 +225,12 @@ class Lab:
 
         Another thread may be about to start it: it meets an error.
         """
-        self._stopped = True
+        self._machines.forbid()
         self.journal.expect_loss(True)
         self.journal.close()
         if self._target is not None:
             self._target.agent.wake()
-        with self._stopping:
-            if self._peer is not None:
-                self._peer.ssh.close()
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(lambda machine: machine.stop(), list(self._machines.values())))
-            self.wire.stop()
-            for name in MACHINES:  # no evidence, and with a snapshot in them large
-                for disk in DISKS:
-                    (self.folder / name / disk).unlink(missing_ok=True)
+        self._machines.stop(before=self.peer.hang_up, after=self.wire.stop)
 
     def prepare(self, scenario: Scenario) -> None:
         """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""
@@ -287,6 +259,8 @@ class Lab:
 
         Nothing is left running then.
         """
+        from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
+
         self.foreign, self._ready = InstalledForeign(foreign, self.target, self.slowness), None
         try:
             self.foreign.install()
@@ -326,77 +300,24 @@ class Lab:
     def reset_peer(self) -> None:
         """The reset button: the peer boots anew and knows of no connection."""
         self._going = "peer"
-        self.peer.ssh.close()
-        with self.peer.machine.console.watch() as console:
-            self.peer.machine.reset()
-            console.expect(READY, time.monotonic() + BOOT * self.slowness)
-        self._greet_peer()
-        check_pace(self.peer.ssh.run, time.monotonic)
+        self.peer.reset()
+        self._going = None
 
     def cut_peer(self) -> None:
         """The plug: the peer vanishes without a word."""
         self._going = "peer"
-        self.peer.ssh.hung_up = True  # the connection ends with the machine
-        self.peer.machine.cut_power()
-        self.peer.ssh.close()
+        self.peer.cut_power()
 
     def boot_peer(self) -> None:
         """Boot the peer again after `cut_peer`."""
-        self._power_on(self.peer.machine)
-        self._await_peer(time.monotonic() + BOOT * self.slowness)
+        self.peer.boot()
+        self._going = None
 
     def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
         files = self.guest.files(driver, self.folder / "target")
-        return self._start("target", self.guest.profile, files, self.wire.target_end, snapshot)
+        return self._machines.start("target", self.guest.profile, files, self.wire.target_end, snapshot)
 
-    def _start_peer(self, snapshot: str | None = None) -> Machine:
-        image = self._peer_image
-        files = ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
-        return self._start("peer", load_profile(PEER_PROFILE), files, self.wire.peer_end, snapshot)
-
-    def _start(
-        self, name: str, profile: Profile, files: ImageFiles, wire_end: socket.socket, snapshot: str | None
-    ) -> Machine:
-        """Start one machine; what happens to it as a whole is observed from its first instruction on."""
-        machine = Machine(name, profile, files, self.folder / name, self._accelerator, wire_end)
-        machine.on_event(lambda event: self._on_machine(name, event))
-        self._machines[name] = machine
-        self._power_on(machine, snapshot)
-        return machine
-
-    def _power_on(self, machine: Machine, snapshot: str | None = None) -> None:
-        """Start a machine, unless the lab is stopped. Raises LabError then; the machine does not run."""
-        self._alive()
-        machine.start(snapshot)
-        if self._stopped:
-            machine.stop()
-            self._alive()
-
-    def _alive(self) -> None:
-        if self._stopped:
-            raise LabError("the lab was stopped")
-
-    # --- snapshots ------------------------------------------------------------------------------------------------
-
-    def _save(self, name: str, keep: Path) -> None:
-        """Save a machine and copy its disk; it stands still meanwhile, so that the copy is of one moment."""
-        machine = self._machines[name]
-        machine.pause()
-        _savevm(machine)
-        with suppress(Unfit):  # a disk that is full costs the snapshot, not the run: what is not whole is not published
-            for disk in machine.disks:
-                copy(disk, keep / kept_name(name, disk.name))
-        machine.resume()
-
-    def _copy(self, kept: Kept, name: str) -> None:
-        (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._alive()
-        kept.copy(name, self.folder / name)
-
-    def _wake_peer(self) -> None:
-        """A peer from a snapshot has an old clock; no connection survives it, so SSH connects anew."""
-        self._greet_peer()
-        self.peer.ssh.run(f"date -s @{int(time.time())}")
+    # --- signs of life --------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
         """The signs of life: the agent answers, the clock is right, the debug line works, frames pass."""
@@ -423,36 +344,6 @@ class Lab:
         why, party = describe_loss(loss), loss.machine
         if self._target is not None:
             self._target.agent.wake()
-        for machine in self._machines.values():
-            machine.interrupt(why)
-        if self._peer is not None:
-            (self._peer.ssh.give_up if party == "peer" else self._peer.ssh.interrupt)()
+        self._machines.interrupt(why)
+        self.peer.interrupt(for_good=party == "peer")
         (self.wire.give_up if party == "wire" else self.wire.interrupt)(why)
-
-    def _await_peer(self, deadline: float, keep: Path | None = None) -> None:
-        self._machines["peer"].console.expect(READY, deadline)
-        self._greet_peer()
-        check_pace(self.peer.ssh.run, time.monotonic)
-        if keep is not None:
-            self.peer.ssh.run("true")  # what a login needs is in memory now
-            self.peer.ssh.close()
-            self._save("peer", keep)
-            self._greet_peer()
-
-    def _greet_peer(self) -> None:
-        self._peer = Peer(self._machines["peer"], self._ssh(), self.journal)
-        self._going = None
-
-    def _ssh(self) -> Ssh:
-        image = self._peer_image
-        return Ssh("peer", self._machines["peer"].ssh_port, image.ssh_key, image.known_hosts)
-
-
-def _savevm(machine: Machine) -> None:
-    """Save a machine. Raises LabError, which names the way to do without, or MachineError for one that is gone."""
-    try:
-        machine.save(TAG)
-    except MachineError as error:
-        if not machine.running:
-            raise
-        raise LabError(f"{error}; `--cold --shared` does without snapshots") from None

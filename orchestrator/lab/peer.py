@@ -1,20 +1,35 @@
-"""The peer program: the Linux guest's end of every connection, one process per scenario, started over SSH."""
+"""The Linux guest at the other end of every connection, and its peer program: one process per scenario, over SSH."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
+from concurrent.futures import Future
+from pathlib import Path
 
 from pydantic import JsonValue
 
 from wsklab.common import json_line
-from wsklab.orchestrator.errors import StepError
+from wsklab.images import Image
+from wsklab.orchestrator.errors import StepError, TimedOut
+from wsklab.orchestrator.guest.guest import READY
 from wsklab.orchestrator.guest.ssh import Ssh
+from wsklab.orchestrator.lab.machines import Machines
+from wsklab.orchestrator.lab.peer_clock import check_pace
+from wsklab.orchestrator.lab.snapshots import TAG, Kept
 from wsklab.orchestrator.observe.base import made
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
 from wsklab.orchestrator.observe.lab_notes import PeerGone, Unread
 from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
+from wsklab.qemu.machine import Machine
+from wsklab.qemu.profile import ImageFiles, load_profile
+
+PEER_PROFILE = "peer"
+
+BOOT = 90.0
+"""Seconds the peer may take to boot; on a slow host they are stretched by `slowness`."""
 
 PROGRAM = "/usr/local/bin/peer"
 
@@ -125,7 +140,7 @@ class PeerProcess:
             return not self.gone and len(self._asked) > len(self._answers)
 
     def answer(self, number: int, deadline: float) -> PeerReply:
-        """Wait for the answer to request `number`. Raises TimeoutError, StepError when it failed, MachineLost."""
+        """Wait for the answer to request `number`. Raises TimedOut, StepError when it failed, MachineLost."""
         with self._changed:
             while number not in self._answers:
                 self._journal.check()
@@ -133,7 +148,8 @@ class PeerProcess:
                     raise StepError(f"the peer program ended (status {self.exit_status})")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError
+                    what = self._asked[number][0]
+                    raise TimedOut(f"the peer program did not answer '{what}' within the time allowed")
                 self._changed.wait(left)
             reply = self._answers[number]
         if not reply.ok:
@@ -145,13 +161,13 @@ class PeerProcess:
         return self.answer(self.tell(do, conn, **words), deadline)
 
     def await_gone(self, deadline: float) -> None:
-        """Wait until the program has ended. Raises TimeoutError, MachineLost."""
+        """Wait until the program has ended. Raises TimedOut, MachineLost."""
         with self._changed:
             while not self.gone:
                 self._journal.check()
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError
+                    raise TimedOut("the peer program did not end within the time allowed")
                 self._changed.wait(left)
 
     def end(self) -> None:
@@ -159,3 +175,98 @@ class PeerProcess:
         self._dismissed = True
         with contextlib.suppress(OSError, EOFError):
             self._channel.shutdown_write()
+
+
+class Peer:
+    """The Linux machine at the other end; starts peer programs over one SSH transport."""
+
+    def __init__(self, machines: Machines, image: Image, journal: Journal, slowness: float) -> None:
+        self._machines = machines
+        self._image = image
+        self._journal = journal
+        self._slowness = slowness
+        self._ssh: Ssh | None = None
+        self.newest: PeerProcess | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The machine; there is one once it has been started."""
+        return self._machines["peer"]
+
+    @property
+    def ssh(self) -> Ssh:
+        """The way in; there is one once it has booted."""
+        assert self._ssh is not None, "the peer has not booted"
+        return self._ssh
+
+    def process(self) -> PeerProcess:
+        """A fresh peer program. Raises StepError."""
+        self.newest = PeerProcess(self.ssh, self._journal)
+        return self.newest
+
+    def start(self, wire_end: socket.socket, snapshot: str | None = None) -> None:
+        """Start the machine. Raises LabError, MachineError."""
+        files = ImageFiles(self._image.disk, self._image.kernel, self._image.initrd, self._image.kernel_args)
+        self._machines.start("peer", load_profile(PEER_PROFILE), files, wire_end, snapshot)
+
+    def await_ready(self, deadline: float, keep: Path | None = None) -> None:
+        """Wait until it has booted and answers over SSH; into the folder `keep` goes a copy of it as it is then.
+
+        Raises LabError, MachineError.
+        """
+        self.machine.console.expect(READY, deadline)
+        self._connect()
+        check_pace(self.ssh.run, time.monotonic)
+        if keep is not None:
+            self.ssh.run("true")  # what a login needs is in memory now
+            self.ssh.close()
+            self._machines.keep("peer", keep)
+            self._connect()
+
+    def resume(self, kept: Kept, wire_end: socket.socket, wired: Future[None]) -> None:
+        """Start the machine from a kept snapshot, once there is a wire. Raises LabError, MachineError."""
+        self._machines.copy(kept, "peer")
+        wired.result()
+        self.start(wire_end, TAG)
+
+    def wake(self, started: Future[None]) -> None:
+        """Make one from a snapshot fit, once it runs: it has an old clock, and no connection survives it.
+
+        Raises LabError.
+        """
+        started.result()
+        self._connect()
+        self.ssh.run(f"date -s @{int(time.time())}")
+
+    def reset(self) -> None:
+        """Press the reset button: it boots anew and knows of no connection. Raises LabError, MachineError."""
+        self.ssh.close()
+        with self.machine.console.watch() as console:
+            self.machine.reset()
+            console.expect(READY, time.monotonic() + BOOT * self._slowness)
+        self._connect()
+        check_pace(self.ssh.run, time.monotonic)
+
+    def cut_power(self) -> None:
+        """Pull the plug: it vanishes without a word."""
+        self.ssh.hung_up = True  # the connection ends with the machine
+        self.machine.cut_power()
+        self.ssh.close()
+
+    def boot(self) -> None:
+        """Boot it again after `cut_power`. Raises LabError, MachineError."""
+        self._machines.power_on(self.machine)
+        self.await_ready(time.monotonic() + BOOT * self._slowness)
+
+    def hang_up(self) -> None:
+        """Close the connection, if there is one."""
+        if self._ssh is not None:
+            self._ssh.close()
+
+    def interrupt(self, for_good: bool) -> None:
+        """End every wait for an answer of it; `for_good` when it is lost itself."""
+        if self._ssh is not None:
+            (self._ssh.give_up if for_good else self._ssh.interrupt)()
+
+    def _connect(self) -> None:
+        self._ssh = Ssh("peer", self.machine.ssh_port, self._image.ssh_key, self._image.known_hosts)

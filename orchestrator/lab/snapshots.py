@@ -21,6 +21,7 @@ from typing import Any
 
 from wsklab.images.secure import require_own_folder, sha256
 from wsklab.orchestrator.errors import LabError
+from wsklab.qemu.disks import OVERLAY, VARIABLES
 
 FORMAT = 2
 """Counts up when what a snapshot holds, or what is done after its restore, changes."""
@@ -29,7 +30,7 @@ TAG = "ready"
 """The name of the snapshot inside a machine's overlay."""
 
 MACHINES = ("target", "peer")
-DISKS = OVERLAY, VARIABLES = "overlay.qcow2", "variables.qcow2"
+DISKS = OVERLAY, VARIABLES
 """The files that a machine writes to, in its folder."""
 
 NEWEST = 4

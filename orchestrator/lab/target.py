@@ -8,12 +8,11 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from wsklab.drivers import pdb, protocol
+from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.pdb import Pdb
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
 from wsklab.drivers.symbols import Symbols
 from wsklab.orchestrator.errors import LabError
@@ -29,10 +28,13 @@ from wsklab.orchestrator.observe.driver_lines import (
     Unsupported,
     own_line,
 )
-from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.journal import Journal, NotYet
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered, RingRecord
 from wsklab.orchestrator.observe.machine_events import Crash
 from wsklab.qemu.machine import Machine
+
+if TYPE_CHECKING:  # of drivers that are not ours
+    from wsklab.drivers.pdb import Pdb
 
 Unpacked = TypeVar("Unpacked")
 
@@ -106,7 +108,7 @@ class Target:
             raise LabError(f"the driver could not be loaded: {error}{told}") from None
         try:
             self.journal.wait_for(Load, time.monotonic() + timeout, mark)
-        except TimeoutError:
+        except NotYet:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
 
     def know(self, driver: BuiltDriver) -> None:
@@ -117,6 +119,8 @@ class Target:
 
     def know_pdb(self, image: str, file: Path) -> None:
         """Another driver, whose functions are named by the PDB beside its file, if there is one."""
+        from wsklab.drivers import pdb
+
         if found := pdb.beside(file):
             self._functions[image] = found
 
@@ -124,7 +128,9 @@ class Target:
         """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
         mark = self.journal.mark
         self.agent.service("stop", SERVICE, timeout=timeout)
-        last, _ = self.journal.wait_for(Unload, time.monotonic() + timeout, mark)
+        last, _ = self.journal.wait_for(
+            Unload, time.monotonic() + timeout, mark, what="the driver's last line at its unload"
+        )
         self.agent.service("delete", SERVICE, timeout=timeout)
         return last
 
@@ -133,7 +139,13 @@ class Target:
         (number,) = self.operations()
         mark = self.journal.mark
         self.command(Command(Op.STATIC_EVENTS, id=number, mask=Event.DISCONNECT | Event.ACCEPT))
-        line, _ = self.journal.wait_for(Call, time.monotonic() + 10, mark, lambda call: call.id == number)
+        line, _ = self.journal.wait_for(
+            Call,
+            time.monotonic() + 10,
+            mark,
+            lambda call: call.id == number,
+            "the return of WskControlClient(WSK_SET_STATIC_EVENT_CALLBACKS)",
+        )
         if line.ret != 0:
             raise LabError(f"static event callbacks were refused with {line.ret:08x}.")
 
@@ -203,7 +215,7 @@ class Target:
         try:
             self.command(Command(Op.CANARY, token=token))
             seen, _ = self.journal.wait_for(CanaryLine, deadline, mark, lambda line: line.token == token)
-        except (TimeoutError, AgentSilent, AgentError):
+        except (NotYet, AgentSilent, AgentError):
             return None
         return seen.seq
 

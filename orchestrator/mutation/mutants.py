@@ -14,17 +14,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-try:
-    import tree_sitter
-    import tree_sitter_c
-    from tree_sitter import Node
-except ImportError:
-    from wsklab.orchestrator.errors import UsageError
-
-    raise UsageError(
-        "mutations need tree-sitter and its C grammar, which are not installed: "
-        "pip install 'wsklab[mutate]', or in a checkout .venv/bin/pip install -e '.[mutate]'."
-    ) from None
+from wsklab.orchestrator.mutation.c_tree import (
+    Node,
+    compiled,
+    constant_of,
+    field_of,
+    functions_of,
+    name_of,
+    operator_of,
+    parsed,
+    text_of,
+)
 
 OPERATORS = {
     "negate-condition": "the condition of if, while, for or ?: the other way round",
@@ -96,12 +96,11 @@ class _Change:
 def generate(file: str, source: str) -> list[Mutant]:
     """Every mutant of a C file, in the order of the text; `file` is the name that they carry."""
     data = source.encode()
-    tree = tree_sitter.Parser(tree_sitter.Language(tree_sitter_c.language())).parse(data)
     seen: set[tuple[int, int, str]] = set()
     found: list[Mutant] = []
     times: Counter[tuple[str, ...]] = Counter()
-    for function in _functions(tree.root_node):
-        name = _name(function)
+    for function in functions_of(parsed(data)):
+        name = name_of(function)
         changes = sorted(_changes(function), key=lambda c: (c.node.start_byte, c.node.end_byte))
         for change in changes:
             place = (change.node.start_byte, change.node.end_byte, change.after)
@@ -117,7 +116,7 @@ def _mutant(file: str, data: bytes, function: str, change: _Change, times: Count
     begin = data.rfind(b"\n", 0, node.start_byte) + 1
     line = data[begin : data.find(b"\n", node.start_byte)].decode()
     column = node.start_byte - begin - (len(line) - len(line.lstrip()))
-    before = _text(node)
+    before = text_of(node)
     key = (file, function, change.operator, line.strip(), str(column), before, change.after)
     times[key] += 1
     digest = hashlib.sha256("\0".join((*key, str(times[key]))).encode()).hexdigest()[:10]
@@ -137,66 +136,12 @@ def _mutant(file: str, data: bytes, function: str, change: _Change, times: Count
 # --- where mutations may be -------------------------------------------------------------------------------------------
 
 
-def _functions(node: Node) -> Iterator[Node]:
-    if node.type == "function_definition":
-        yield node
-    else:
-        for child in node.named_children:
-            yield from _functions(child)
-
-
-def _name(function: Node) -> str:
-    node = function.child_by_field_name("declarator")
-    while node is not None and node.type != "identifier":
-        node = node.child_by_field_name("declarator")
-    return _text(node) if node is not None else ""
-
-
 def _changes(function: Node) -> Iterator[_Change]:
     kind = function.child_by_field_name("type")
     body = function.child_by_field_name("body")
     if body is not None:
-        for node in _alive(body):
-            yield from _of(node, _text(kind) if kind is not None else "")
-
-
-def _alive(node: Node) -> Iterator[Node]:
-    """The node and all below it that the correct build compiles and that is no wording."""
-    if node.type in (
-        "string_literal",
-        "concatenated_string",
-        "array_declarator",
-        "char_literal",
-    ) or node.type.startswith("preproc_"):
-        return
-    if _constant(node) is not None:
-        return
-    yield node
-    dead = None
-    if node.type in ("if_statement", "conditional_expression", "while_statement"):
-        condition = node.child_by_field_name("condition")
-        value = _constant(condition) if condition is not None else None
-        names = {True: "alternative", False: "body" if node.type == "while_statement" else "consequence"}
-        dead = node.child_by_field_name(names[value]) if value is not None else None
-    for child in node.named_children:
-        if child != dead:
-            yield from _alive(child)
-
-
-def _constant(node: Node) -> bool | None:
-    """The value of a condition that only asks which twin this is; None of any other."""
-    if node.type == "call_expression" and _text(node.child_by_field_name("function")) == "TWIN":
-        return _text(node) == "TWIN(CORRECT)"
-    if node.type == "parenthesized_expression" and node.named_child_count == 1:
-        return _constant(node.named_children[0])
-    if node.type == "unary_expression" and _operator(node) == "!":
-        value = _constant(_field(node, "argument"))
-        return None if value is None else not value
-    if node.type == "binary_expression" and (operator := _operator(node)) in ("&&", "||"):
-        sides = {_constant(_field(node, "left")), _constant(_field(node, "right"))}
-        decides = operator == "||"
-        return decides if decides in sides else None if None in sides else not decides
-    return None
+        for node in compiled(body):
+            yield from _of(node, text_of(kind) if kind is not None else "")
 
 
 # --- what is done there -----------------------------------------------------------------------------------------------
@@ -212,9 +157,9 @@ def _of(node: Node, returns: str) -> Iterator[_Change]:
         yield from _binary(node)
     elif node.type == "expression_statement" and node.named_children:
         yield from _statement(node)
-    elif node.type == "assignment_expression" and _operator(node) in ("|=", "&="):
-        left, right = _text(_field(node, "left")), _text(_field(node, "right"))
-        yield _Change("flip-flag", node, f"{left} {'&' if _operator(node) == '|=' else '|'}= ~({right})")
+    elif node.type == "assignment_expression" and operator_of(node) in ("|=", "&="):
+        left, right = text_of(field_of(node, "left")), text_of(field_of(node, "right"))
+        yield _Change("flip-flag", node, f"{left} {'&' if operator_of(node) == '|=' else '|'}= ~({right})")
     elif node.type == "argument_list":
         yield from _arguments(node)
     elif node.type == "number_literal":
@@ -229,40 +174,40 @@ def _of(node: Node, returns: str) -> Iterator[_Change]:
 
 def _condition(node: Node) -> Iterator[_Change]:
     condition = node.child_by_field_name("condition")
-    if condition is None or _constant(condition) is not None:
+    if condition is None or constant_of(condition) is not None:
         return
-    text = _text(condition)
+    text = text_of(condition)
     inner = text[1:-1] if condition.type == "parenthesized_expression" else text
     yield _Change("negate-condition", condition, f"(!({inner}))")
 
 
 def _guarded(node: Node) -> Iterator[_Change]:
     """Twins aside: what stands under a condition that is constant is not there, or is not guarded."""
-    if _constant(_field(node, "condition")) is not None:
+    if constant_of(field_of(node, "condition")) is not None:
         return
-    yield _Change("drop-guarded", _field(node, "consequence"), "{ }")
+    yield _Change("drop-guarded", field_of(node, "consequence"), "{ }")
     otherwise = node.child_by_field_name("alternative")
     if otherwise is not None:
         yield _Change("drop-guarded", otherwise, "")
 
 
 def _binary(node: Node) -> Iterator[_Change]:
-    left, right, operator = _field(node, "left"), _field(node, "right"), _operator(node)
+    left, right, operator = field_of(node, "left"), field_of(node, "right"), operator_of(node)
 
     def changed(other: str) -> str:
-        return f"{_text(left)} {other} {_text(right)}"
+        return f"{text_of(left)} {other} {text_of(right)}"
 
     if operator in _COMPARISONS:
         yield _Change("off-by-one", node, changed(_COMPARISONS[operator]))
     elif operator in ("==", "!=") and not _is_whole_condition(node):
         yield _Change("flip-comparison", node, changed("!=" if operator == "==" else "=="))
-    elif operator in ("&&", "||") and _constant(left) is None and _constant(right) is None:
+    elif operator in ("&&", "||") and constant_of(left) is None and constant_of(right) is None:
         other = "||" if operator == "&&" else "&&"
-        yield _Change("swap-logical", node, f"(({_text(left)}) {other} ({_text(right)}))")
+        yield _Change("swap-logical", node, f"(({text_of(left)}) {other} ({text_of(right)}))")
     elif operator in ("|", "&"):
-        yield _Change("flip-flag", node, f"({_text(left)} & ~({_text(right)}))")
+        yield _Change("flip-flag", node, f"({text_of(left)} & ~({text_of(right)}))")
         if operator == "&":
-            yield _Change("flip-flag", node, f"({_text(left)} | {_text(right)})")
+            yield _Change("flip-flag", node, f"({text_of(left)} | {text_of(right)})")
 
 
 def _is_whole_condition(node: Node) -> bool:
@@ -274,12 +219,12 @@ def _is_whole_condition(node: Node) -> bool:
 
 def _statement(node: Node) -> Iterator[_Change]:
     inner = node.named_children[0]
-    if inner.type == "cast_expression" and _text(_field(inner, "type")) == "void":
-        inner = _field(inner, "value")
+    if inner.type == "cast_expression" and text_of(field_of(inner, "type")) == "void":
+        inner = field_of(inner, "value")
     if inner.type in ("assignment_expression", "update_expression"):
         yield _Change("delete-assignment", node, "{ }")
     elif inner.type == "call_expression":
-        name = _text(_field(inner, "function"))
+        name = text_of(field_of(inner, "function"))
         yield _Change("skip-release" if _RELEASES.search(name) else "drop-call", node, "{ }")
 
 
@@ -287,8 +232,8 @@ def _arguments(node: Node) -> Iterator[_Change]:
     """Neighbours that are written alike; whether their types agree is the compiler's business."""
     arguments = [child for child in node.named_children if child.type != "comment"]
     for at, (one, two) in enumerate(itertools.pairwise(arguments)):
-        if _kind(one) == _kind(two) and _text(one) != _text(two) and _constant(one) is _constant(two) is None:
-            texts = [_text(argument) for argument in arguments]
+        if _kind(one) == _kind(two) and text_of(one) != text_of(two) and constant_of(one) is constant_of(two) is None:
+            texts = [text_of(argument) for argument in arguments]
             texts[at], texts[at + 1] = texts[at + 1], texts[at]
             yield _Change("swap-arguments", node, f"({', '.join(texts)})")
 
@@ -307,7 +252,7 @@ def _kind(node: Node) -> str:
 
 
 def _number(node: Node) -> Iterator[_Change]:
-    match = _NUMBER.fullmatch(_text(node))
+    match = _NUMBER.fullmatch(text_of(node))
     if match is None or _is_label(node):
         return
     digits, suffix = match.groups()
@@ -319,7 +264,7 @@ def _number(node: Node) -> Iterator[_Change]:
 
 
 def _named_constant(node: Node) -> Iterator[_Change]:
-    text = _text(node)
+    text = text_of(node)
     if _is_label(node):
         return
     if text in ("TRUE", "FALSE", "true", "false"):
@@ -341,7 +286,7 @@ def _is_label(node: Node) -> bool:
 def _return(node: Node, returns: str) -> Iterator[_Change]:
     """A status is replaced by success and by an error, anything else by nothing; constants are others' business."""
     value = node.named_children[0]
-    text = _text(value)
+    text = text_of(value)
     if text.startswith("STATUS_") or text in ("TRUE", "FALSE", "NULL", "0"):
         return
     if returns == "NTSTATUS":
@@ -353,20 +298,3 @@ def _return(node: Node, returns: str) -> Iterator[_Change]:
     for other in others:
         evaluated = f"(void)({text}), " if "(" in text and other[0] != "!" else ""
         yield _Change("replace-return", node, f"return {evaluated}{other};")
-
-
-# --- the tree ---------------------------------------------------------------------------------------------------------
-
-
-def _text(node: Node | None) -> str:
-    return node.text.decode() if node is not None and node.text is not None else ""
-
-
-def _field(node: Node, name: str) -> Node:
-    child = node.child_by_field_name(name)
-    assert child is not None, f"a {node.type} without its {name}"
-    return child
-
-
-def _operator(node: Node) -> str:
-    return _text(node.child_by_field_name("operator"))

@@ -12,13 +12,14 @@ from typing import Protocol
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.mutation.mutants import Mutant
 from wsklab.orchestrator.mutation.results import ODD, Order, Outcome, Row, outcome
 from wsklab.orchestrator.observe.journal import MachineLost
 from wsklab.orchestrator.play.player import unload
 from wsklab.orchestrator.results.results import UNLOAD
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.supply import LabSupply, unfit
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import MachineError
 
@@ -53,48 +54,11 @@ class Subject(Protocol):
         ...
 
 
-class Worker:
-    """One lab, taken back to the same moment for each mutant."""
-
-    def __init__(self, boot: Callable[[], Lab]) -> None:
-        self._boot = boot
-        self._lab: Lab | None = None
-
-    def fresh(self) -> Lab:
-        """The lab with the correct driver loaded, as it was at first. Raises LabError, MachineError."""
-        if self._lab is not None:
-            try:
-                self._lab.restore()
-                return self._lab
-            except (LabError, MachineError, TimeoutError):
-                self.stop()
-        self._lab = self._boot()
-        self._lab.save()
-        return self._lab
-
-    def bare(self) -> Lab:
-        """The same with no driver loaded. Raises LabError, MachineError."""
-        for _ in range(2):
-            lab = self.fresh()
-            try:
-                lab.target.unload(LOAD * lab.slowness)
-                return lab
-            except (LabError, MachineError, TimeoutError):
-                self.stop()
-        raise LabError("the correct driver does not unload in a lab that has just booted.")
-
-    def stop(self) -> None:
-        """Stop the lab; the next mutant gets another."""
-        lab, self._lab = self._lab, None
-        if lab is not None:
-            lab.stop()
-
-
 class Trial:
-    """Mutants on one worker, one after another."""
+    """Mutants one after another, each on the target as it was at first."""
 
-    def __init__(self, worker: Worker, subject: Subject, order: Order, run: Callable[[str], Run]) -> None:
-        self._worker = worker
+    def __init__(self, supply: LabSupply, subject: Subject, order: Order, run: Callable[[str], Run]) -> None:
+        self._supply = supply
         self._subject = subject
         self._order = order
         self._run = run
@@ -104,7 +68,7 @@ class Trial:
         began = time.monotonic()
         rows = [row] if (row := self._subject.before(built)) else []
         if not any(row.verdict == "fail" for row in rows):
-            attempt = _Attempt(self._worker, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
+            attempt = _Attempt(self._supply, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
             for stage in self._order.stages(built.mutant):
                 attempt.stage(stage)
             attempt.end()
@@ -117,9 +81,9 @@ class _Attempt:
     """One mutant in labs; `rows` gets what they say."""
 
     def __init__(
-        self, worker: Worker, subject: Subject, built: Built, run: Run, rows: list[Row], deadline: float
+        self, supply: LabSupply, subject: Subject, built: Built, run: Run, rows: list[Row], deadline: float
     ) -> None:
-        self._worker = worker
+        self._supply = supply
         self._subject = subject
         self._driver = built.driver
         self._run = run
@@ -152,7 +116,7 @@ class _Attempt:
 
     def _load(self) -> Lab | None:
         """A lab with the mutant loaded; None if it does not load, which is a row of its own."""
-        lab = self._worker.bare()
+        lab = self._supply.bare()
         try:
             self._subject.put(lab, self._driver)
             return lab
@@ -174,7 +138,7 @@ class _Attempt:
 
         A busy host makes some scenario fail now and then, which would flatter the lab.
         """
-        if self._judged(self._worker.fresh(), scenario).verdict != "pass":
+        if self._judged(self._supply.next(), scenario).verdict != "pass":
             self._rows.append(replace(row, verdict="unsound"))
             return self._load()
         if (lab := self._load()) is None:
@@ -182,7 +146,7 @@ class _Attempt:
         second = self._judged(lab, scenario)
         same = second.verdict != "pass"
         self._rows.append(second if same else replace(row, verdict="flaky"))
-        return lab if not same or trustworthy(lab) else None
+        return lab if not same or unfit(lab) is None else None
 
     def _judged(self, lab: Lab, scenario: Scenario) -> Row:
         """One scenario; of a pass no evidence is kept."""
@@ -209,17 +173,6 @@ def unloaded(lab: Lab) -> Row:
     return Row(UNLOAD, verdict, reasons[0] if reasons else "")
 
 
-def trustworthy(lab: Lab) -> bool:
-    """Whether the lab can go on with the driver that is loaded."""
-    if not lab.trusted:
-        return False
-    try:
-        lab.target.state()
-    except LabError:
-        return False
-    return True
-
-
 class Workers:
     """Several trials side by side, which take from one stream of builds."""
 
@@ -230,7 +183,7 @@ class Workers:
         self._failure: Exception | None = None
         self._closed = False
 
-    def play(self, trials: Sequence[tuple[Worker, Trial]]) -> None:
+    def play(self, trials: Sequence[tuple[LabSupply, Trial]]) -> None:
         """Until no build is left. Raises what first kept a trial from going on."""
         threads = [threading.Thread(target=self._guarded, args=(trial,), daemon=True) for _, trial in trials]
         try:
@@ -240,8 +193,8 @@ class Workers:
                 thread.join()
         finally:
             self._closed = True
-            for worker, _ in trials:
-                worker.stop()
+            for supply, _ in trials:
+                supply.retire()
         if self._failure is not None:
             raise self._failure
 

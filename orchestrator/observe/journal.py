@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.errors import LabError, TimedOut
 from wsklab.orchestrator.observe.base import OneKind, text_in
 from wsklab.orchestrator.observe.lab_notes import Overflow, Trouble
 from wsklab.orchestrator.observe.machine_events import MachineGone
@@ -27,11 +27,11 @@ class MachineLost(LabError):
     """A machine went away while something was awaited."""
 
 
-class NotYet(TimeoutError):
-    """What was waited for has not come in time; the search can go on at `position`."""
+class NotYet(TimedOut):
+    """What was awaited has not come in time; the search can go on at `position`."""
 
-    def __init__(self, position: int) -> None:
-        super().__init__()
+    def __init__(self, what: str, position: int) -> None:
+        super().__init__(f"{what} did not come within the time allowed")
         self.position = position
 
 
@@ -158,10 +158,13 @@ class Journal:
         with self._changed:
             return self._entries[max(0, mark - self._forgotten) :]
 
-    def wait(self, matches: Matches, deadline: float, after: int = 0) -> tuple[Observation, int]:
+    def wait(
+        self, matches: Matches, deadline: float, after: int = 0, what: str = "an observation"
+    ) -> tuple[Observation, int]:
         """The first observation from position `after` on that `matches`, and the position behind it.
 
-        Raises NotYet at `deadline` (time.monotonic seconds), MachineLost as soon as a machine is gone.
+        Raises NotYet, which says `what`, at `deadline` (time.monotonic seconds), MachineLost as soon as a
+        machine is gone.
         """
         with self._changed:
             position = max(0, after - self._forgotten)
@@ -175,7 +178,7 @@ class Journal:
                 if left <= 0 or not self._changed.wait(left):
                     if position < len(self._entries):
                         continue
-                    raise NotYet(self._forgotten + position)
+                    raise NotYet(what, self._forgotten + position)
 
     def wait_for(
         self,
@@ -183,9 +186,11 @@ class Journal:
         deadline: float,
         after: int = 0,
         matches: Callable[[OneKind], bool] = lambda _: True,
+        what: str = "",
     ) -> tuple[OneKind, int]:
         """The same for the first observation of one kind."""
-        found, position = self.wait(lambda o: isinstance(o, kind) and matches(o), deadline, after)
+        what = what or f"the observation {kind.__name__}"
+        found, position = self.wait(lambda o: isinstance(o, kind) and matches(o), deadline, after, what)
         assert isinstance(found, kind)
         return found, position
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator.errors import StepError
+from wsklab.orchestrator.errors import StepError, TimedOut
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.liveness.quiescence import Quiescence
@@ -47,7 +47,7 @@ LISTENER = -1
 """The number of the driver's listening socket, which is no connection of the scenario."""
 
 
-class NothingComes(TimeoutError):
+class NothingComes(TimedOut):
     """What is waited for cannot come any more; the message says why."""
 
 

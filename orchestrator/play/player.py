@@ -12,7 +12,7 @@ from typing import Literal
 
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op
-from wsklab.orchestrator.errors import LabError, StepError
+from wsklab.orchestrator.errors import LabError, StepError, TimedOut
 from wsklab.orchestrator.guest.agent import AgentSilent, LineLost
 from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.integrity import blame, complaints, counts, lost_text
@@ -37,7 +37,6 @@ from wsklab.orchestrator.observe.lab_notes import (
 from wsklab.orchestrator.play.actors import Actors, AnyDriver, SteeredDriver, act
 from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
-from wsklab.orchestrator.play.foreign_steps import ForeignSteps
 from wsklab.orchestrator.play.lab_steps import LabSteps
 from wsklab.orchestrator.play.peer_steps import PeerSteps
 from wsklab.orchestrator.play.self_driving import ByItself
@@ -45,7 +44,7 @@ from wsklab.orchestrator.play.unloading import PATIENCE, STUCK
 from wsklab.orchestrator.play.wire_steps import WireSteps, observe_recording
 from wsklab.orchestrator.scenario.scenario import Action, Scenario
 from wsklab.orchestrator.scenario.steps import DriverStep
-from wsklab.qemu.errors import DeadlinePassed, MachineError
+from wsklab.qemu.errors import MachineError
 
 LATE = 5.0
 """Seconds in which what the scenario expects may still come after its last step."""
@@ -122,6 +121,8 @@ def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:
     driver: AnyDriver
     steered: SteeredDriver | None = None
     if lab.foreign is not None:
+        from wsklab.orchestrator.play.foreign_steps import ForeignSteps  # loaded with the first such driver
+
         driver = ForeignSteps(context, lab.foreign)
     else:
         driver = steered = ByItself(context) if scenario.for_any_driver else DriverSteps(context)
@@ -156,8 +157,8 @@ def _step(context: PlayContext, actors: Actors, index: int, action: Action) -> b
         operations = act(actors, step)
     except StepError as error:
         outcome, detail = "failed", str(error)
-    except (TimeoutError, DeadlinePassed):
-        outcome, detail = "failed", "not done within the time allowed"
+    except TimedOut as error:
+        outcome, detail = "failed", str(error)
     finally:
         driver = step if isinstance(step, DriverStep) else None
         context.note(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from wsklab.orchestrator.errors import LabError
+from wsklab.common.errors import WsklabError
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import report, rows
 from wsklab.orchestrator.results.junit import junit
@@ -48,5 +48,5 @@ def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[Story
 def _story(path: Path) -> list[StoryRow]:
     try:
         return report.story(observation.read(path).observations)
-    except (OSError, ValueError, LabError):  # the row stands without it
+    except (OSError, ValueError, WsklabError):  # the row stands without it
         return []

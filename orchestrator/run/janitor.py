@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from wsklab.drivers import kept
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, Snapshots
 
@@ -79,6 +80,7 @@ def tidy(cache: Path) -> Iterator[str]:
     for what, freed in (
         ("a run that was killed left the disks of its labs", _runs(cache / "runs")),
         ("half-made images were left by builders that were killed", _images(cache / "images")),
+        ("half-made drivers were left by builds that were killed", _drivers(cache / "drivers")),
         ("half-kept snapshots were left by runs that were killed", _snapshots(cache)),
     ):
         if freed:
@@ -133,6 +135,14 @@ def _readable(manifest: Path) -> bool:
     except ValueError:
         with manifest.open("rb") as file:
             return not _lock(file)
+
+
+def _drivers(drivers: Path) -> int:
+    freed = 0
+    with suppress(OSError):
+        for folder in kept.left_behind(drivers):
+            freed += _remove(folder)
+    return freed
 
 
 def _snapshots(cache: Path) -> int:

@@ -9,11 +9,12 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_standin
@@ -23,22 +24,54 @@ from wsklab.images.store import Store
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.guest.guest import Guest
-from wsklab.orchestrator.lab.foreign_driver import Foreign
-from wsklab.orchestrator.lab.lab import PEER_PROFILE, Lab
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.peer import PEER_PROFILE
 from wsklab.orchestrator.lab.snapshots import Snapshots, key_of
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import Results
+from wsklab.orchestrator.results.results import Plan, Results
 from wsklab.orchestrator.run import capacity, janitor, runner
 from wsklab.orchestrator.run.ahead import Ahead
 from wsklab.orchestrator.run.stopping import Stop
+from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
 
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.orchestrator.lab.foreign_driver import Foreign
 
-@dataclass
+
+class ImageWatch:
+    """Looks at the images of a run again whenever a verdict is odd."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: list[str] = []
+        self._look_again = 0.0  # `time.monotonic`
+
+    def damage(self, used: Sequence[images.Image]) -> list[str]:
+        """What is wrong with them, in sentences.
+
+        Every file is hashed, but for no more than a fiftieth of the run's time. What was found once stays found.
+        """
+        with self._lock:
+            began = time.monotonic()
+            if not self._found and began >= self._look_again:
+                store = Store(images.cache_folder())
+                for image in used:
+                    try:
+                        store.verify(image)
+                    except ImageError as error:
+                        self._found.append(
+                            f"the image was damaged while the run used it, so this verdict may come of that: {error}"
+                        )
+                self._look_again = time.monotonic() + 50 * (time.monotonic() - began)
+            return list(self._found)
+
+
+@dataclass(frozen=True)
 class Preparation:
-    """What every run stands on: the images, the accelerator, the run's folder, and the labs booted so far."""
+    """What every run stands on, made once by `prepare`: images, accelerator, the run's folder, a foreign driver."""
 
     folder: Path
     console: Console
@@ -49,9 +82,7 @@ class Preparation:
     labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     foreign: Foreign | None = None  # the driver under test, when it is not ours
     stop: Stop = field(default_factory=Stop)
-    _damage_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _damaged: list[str] = field(default_factory=list)
-    _look_again: float = 0.0  # `time.monotonic`
+    watch: ImageWatch = field(default_factory=ImageWatch)
 
     @classmethod
     def prepare(
@@ -61,11 +92,13 @@ class Preparation:
         cold: bool = False,
         target: str = find.STANDIN,
         verify: str | None = None,
+        foreign: Foreign | None = None,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> Preparation:
         """Build what is missing, the images beside everything else; `meanwhile` makes what the caller needs besides.
 
-        `cold` labs neither start from a kept snapshot nor leave one. Raises DriverError, ImageError, MachineError.
+        `cold` labs neither start from a kept snapshot nor leave one; `foreign` is the driver under test when it is not
+        ours. Raises DriverError, ImageError, MachineError.
         """
         accel.wanted()  # a wrong word is refused before anything is built for it
         for line in janitor.tidy(images.cache_folder()):
@@ -86,33 +119,19 @@ class Preparation:
             title = "image of the stand-in" if target == find.STANDIN else f"image {target}"
             with _image(target, title, ahead, console):
                 guest = find.find(target, accelerator, inputs, console.progress, verify)
-        return cls(folder, console, guest, peer, accelerator, cold)
+        prepared = foreign and foreign.prepared(guest.prepare)
+        return cls(folder, console, guest, peer, accelerator, cold, foreign=prepared)
 
     def damage(self) -> list[str]:
-        """What is wrong with the images now, in sentences; they were whole when the run began.
-
-        Every file is hashed, but for no more than a fiftieth of the run's time. What was found once stays found.
-        """
-        with self._damage_lock:
-            began = time.monotonic()
-            if not self._damaged and began >= self._look_again:
-                store = Store(images.cache_folder())
-                for image in (self.peer, self.guest.image):
-                    try:
-                        store.verify(image)
-                    except ImageError as error:
-                        self._damaged.append(
-                            f"the image was damaged while the run used it, so this verdict may come of that: {error}"
-                        )
-                self._look_again = time.monotonic() + 50 * (time.monotonic() - began)
-            return list(self._damaged)
+        """What is wrong with the images now, in sentences; they were whole when the run began."""
+        return self.watch.damage((self.peer, self.guest.image))
 
     def quietly(self) -> Preparation:
         """The same preparation, of whose labs the user is shown nothing."""
         return replace(self, console=Console(quiet=True))
 
-    def results(self, driver: BuiltDriver, seed: int) -> Results:
-        """Empty results for a run of `driver`."""
+    def results(self, driver: BuiltDriver, seed: int, plan: Plan | None = None) -> Results:
+        """Empty results for a run of `driver`, from which the rows of `plan` are asked."""
         command = shlex.join(["wsklab", *sys.argv[1:]])
         return Results(
             run=runner.describe(command, seed, self.accelerator, _versions(), self.folder),
@@ -120,6 +139,7 @@ class Preparation:
             driver=self.foreign.document()
             if self.foreign
             else {"name": driver.name, "sha256": driver.sha256, "twin": driver.twin, "profile": "wsklab"},
+            plan=plan or Plan(),
         )
 
     def admitted(self, wanted: int | None) -> int:
@@ -139,6 +159,16 @@ class Preparation:
     def room(self) -> str | None:
         """Why there is no room for one more lab on this host now; None when there is."""
         return capacity.room(self.guests_mib, capacity.host())
+
+    def supply(
+        self, driver: BuiltDriver, isolate: bool = False, booted: Callable[[Lab], None] = lambda lab: None
+    ) -> LabSupply:
+        """Labs with `driver` loaded, one at a time."""
+
+        def tell(reason: str) -> None:
+            self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
+
+        return LabSupply(lambda: self.boot(driver), self.folder, isolate, self.stop, tell, booted)
 
     def boot(self, driver: BuiltDriver) -> Lab:
         """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.

@@ -1,4 +1,4 @@
-"""A run: a lab for each scenario, each judged at once, its row on disk before anything else is begun.
+"""A run: every scenario judged at once, its row on disk before anything else is begun. Labs come from `supply`.
 
 Whatever goes wrong ends as a row or as the end of the run, with a sentence; nothing ends as rows that are not there.
 """
@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -33,7 +32,7 @@ from wsklab.orchestrator.liveness.silence import note
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.lab_notes import Behaviour, Unplayed
-from wsklab.orchestrator.observe.observation import Observation, describe_loss
+from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.play.player import play, unload
 from wsklab.orchestrator.results import publish, rows
 from wsklab.orchestrator.results.console import Console
@@ -54,16 +53,12 @@ from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.qemu.errors import MachineError
 
 NOTHING = observed()
 """What is kept of a row in memory when all of it is on disk."""
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]*@")
 """In the URL of a history, which a command may name."""
-
-SLOWEST = 12.0
-"""The slowness of a lab that is not known yet: of the slowest kind of target."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +84,6 @@ class Run:
     folder: Path
     results: Results
     console: Console
-    boot: Callable[[], Lab]
-    isolate: bool = False
     stop: Stop = field(default_factory=Stop)
     damage: Callable[[], list[str]] = list
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
@@ -107,51 +100,14 @@ class Run:
         """Have on disk that the run goes on, and how many rows are asked of it. Raises OSError."""
         publish.write(self._home.wherever, self.results)
 
-    def next_lab(self, lab: Lab | None, suspect: bool = False) -> Lab:
-        """`lab` made fit for its next scenario, or a fresh one in its place; `suspect` after anything but a pass.
-
-        Raises LabError, MachineError; `lab` is stopped then.
-        """
-        with phase("making a lab ready", limits.LAB * (lab.slowness if lab else SLOWEST), self.folder):
-            if lab is not None:
-                if self._again(lab, suspect):
-                    return lab
-                lab.stop()
-            lab = self.boot()
-            try:
-                self._learn(lab.settings)
-                if self.isolate:
-                    lab.save()
-            except BaseException:
-                lab.stop()
-                raise
-            return lab
-
-    def _learn(self, settings: Mapping[str, Any]) -> None:
+    def learn(self, lab: Lab) -> None:
         """What a booted target tells of itself belongs to the results."""
+        settings = lab.settings
         with self._lock:
             if not settings.items() <= self.results.target.items():
                 self.results.target |= settings
                 with suppress(OSError):  # of use only when the run is killed: at its end it is written again
                     publish.head(self._home.wherever, self.results)
-
-    def _again(self, lab: Lab, suspect: bool) -> bool:
-        """Make the lab fit for its next scenario, or say why it gets another one."""
-        reason = lab.doubt or (describe_loss(lab.journal.lost) if lab.journal.lost else None)
-        if self.isolate:
-            try:
-                lab.restore()
-                return True
-            except (LabError, MachineError, TimeoutError) as error:
-                reason = f"the lab could not be restored ({error})"
-        elif reason is None and suspect:
-            try:
-                lab.target.state()  # a driver that hangs must not be blamed on the next scenario
-            except LabError as error:
-                reason = str(error)
-        if reason is not None and not self.stop.requested:
-            self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
-        return reason is None
 
     def one(self, lab: Lab, scenario: Scenario, number: int = 1) -> ScenarioResult:
         """One scenario, from canary to verdict, as the next row."""

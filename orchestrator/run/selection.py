@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsklab import images
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.lab import foreign_driver
-from wsklab.orchestrator.lab.foreign_driver import Foreign
-from wsklab.orchestrator.scenario import any_driver, catalogue
+from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.orchestrator.lab.foreign_driver import Foreign
+
+OWN = "wsklab"
+"""The profile of the lab's own driver."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +45,22 @@ def select(
 
     `file` is a build of the driver that takes the place of the profile's.
     """
+    if driver == OWN and file is None:
+        return _own(words, tags, exclude, twin)
+    from wsklab.orchestrator.lab import foreign_driver
+    from wsklab.orchestrator.scenario import any_driver
+
     profile = foreign_driver.profile_of(driver)
-    if file is not None and profile.build != "wsklab":
+    if profile.build == OWN:
+        own = _own(words, tags, exclude, twin or profile.twin)
+        if file is None:
+            return own
+        if own.twin is not None:
+            raise UsageError("--driver-file names a build, and --twin another; leave one of them out.")
+        foreign_driver.loadable(file, standin, progress)
+        return replace(own, file=file)
+    if file is not None:
         profile = profile.model_copy(update={"path": file, "build": None, "twin": None})
-    if profile.build == "wsklab":
-        twin = twin or profile.twin
-        if twin is not None and twin not in twins():
-            raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
-        if file is not None:
-            if twin is not None:
-                raise UsageError("--driver-file names a build, and --twin another; leave one of them out.")
-            foreign_driver.loadable(file, standin, progress)
-        return Selection(catalogue.select(words, tags, exclude), twin, None, file)
     foreign_driver.usable(profile, twin)
     scenarios = catalogue.select(words, tags, exclude, catalogue.any_driver)
     scenarios, left_out = any_driver.playable(scenarios, profile, set(words) - catalogue.tags_of(scenarios))
@@ -59,3 +68,9 @@ def select(
     for sentence in left_out:
         progress(sentence)
     return Selection(scenarios, None, found)
+
+
+def _own(words: Sequence[str], tags: Sequence[str], exclude: Sequence[str], twin: str | None) -> Selection:
+    if twin is not None and twin not in twins():
+        raise UsageError(f"there is no twin '{twin}'; there are {', '.join(twins())}.")
+    return Selection(catalogue.select(words, tags, exclude), twin, None)

@@ -14,6 +14,7 @@ from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.run.runner import Done, Item, Run
 from wsklab.orchestrator.run.stopping import Stop
+from wsklab.orchestrator.run.supply import Supply
 
 LOOK = 1.0
 """Seconds between two looks at the run's folder."""
@@ -51,15 +52,15 @@ class Work:
 
 @dataclass
 class Workers:
-    """The workers of one run."""
+    """The workers of one run; each has its labs from a `supply` of its own."""
 
     run: Run
+    supply: Callable[[], Supply]
     work: Work
     until_fail: bool = False
     look: float = LOOK
 
     def __post_init__(self) -> None:
-        self._labs: dict[int, Lab] = {}
         self._failures: list[str] = []
         self._changed = threading.Condition()
         self._running = 0
@@ -123,48 +124,37 @@ class Workers:
                 self._changed.notify_all()
 
     def _worker(self, number: int, ready: Callable[[], None]) -> None:
-        suspect = False
+        supply, lab, suspect = self.supply(), None, False
         try:
             while (item := self.work.take()) is not None:
                 try:
-                    self._next_lab(number, suspect)
+                    lab = supply.next(suspect)
                 except BaseException:
                     self.work.give_back(item)
                     raise
                 ready()
-                suspect = self._judged(number, item) != "pass"
+                lab, verdict = self._judged(supply, lab, item)
+                suspect = verdict != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if number in self._labs and not self.run.stop.requested:
-                self.run.unload(self._labs[number], number)
+            if lab is not None and not self.run.stop.requested:
+                self.run.unload(lab, number)
         finally:
-            self._stop(number)
+            supply.retire()
 
-    def _next_lab(self, number: int, suspect: bool = False) -> None:
-        """Make the worker's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
-        try:
-            self._labs[number] = self.run.next_lab(self._labs.get(number), suspect)
-        except BaseException:
-            self._stop(number)
-            raise
-
-    def _stop(self, number: int) -> None:
-        if lab := self._labs.pop(number, None):
-            lab.stop()
-
-    def _judged(self, number: int, item: Item) -> str:
+    def _judged(self, supply: Supply, lab: Lab, item: Item) -> tuple[Lab, str]:
         """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
-        done = self.run.perform(self._labs[number], item)
-        if done.result.verdict == "infra" and not self._labs[number].trusted and not self.run.stop.requested:
-            self._stop(number)
+        done = self.run.perform(lab, item)
+        if done.result.verdict == "infra" and not lab.trusted and not self.run.stop.requested:
+            supply.retire()
             try:
-                self._next_lab(number)
+                lab = supply.next()
             except BaseException:
                 self.run.add(done)  # there is no second attempt, so the first is what is known
                 raise
-            done = _again(done, self.run.perform(self._labs[number], item, "-again"))
+            done = _again(done, self.run.perform(lab, item, "-again"))
         self.run.add(done)
-        return done.result.verdict
+        return lab, done.result.verdict
 
 
 def _again(first: Done, second: Done) -> Done:

@@ -8,21 +8,23 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wsklab.common import files
 from wsklab.drivers.build import BuiltDriver
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.resource_usage import resident
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import Points
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.kd import packet
 from wsklab.qemu.kd.messages import DEBUG_IO_HEADER
@@ -172,18 +174,22 @@ class Labs:
     def __init__(self, preparation: Preparation, driver: BuiltDriver, folder: Path) -> None:
         self._preparation = preparation
         self._driver = driver
-        self._run = Run(folder, preparation.results(driver, 1), Console(quiet=True), lambda: self._lab(False))
+        self._run = Run(folder, preparation.results(driver, 1), Console(quiet=True))
         self._numbers = itertools.count(1)
 
-    def _lab(self, cold: bool) -> Lab:
-        self._preparation.cold = cold
-        return self._preparation.boot(self._driver)
+    @contextmanager
+    def _supply(self, cold: bool = False, isolate: bool = False) -> Iterator[LabSupply]:
+        supply = replace(self._preparation, cold=cold).supply(self._driver, isolate)
+        try:
+            yield supply
+        finally:
+            supply.retire()
 
     def one(self, lab: Lab, scenario: Scenario) -> float:
         """Seconds of one scenario, evidence and verdict included."""
         result = self._run.one(lab, scenario, next(self._numbers))
         if result.verdict != "pass":
-            raise UsageError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
+            raise LabError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
         return result.timing["total_s"]
 
     def starts(self, scenario: Scenario, repeats: int, cold: bool) -> tuple[list[float], list[float]]:
@@ -191,26 +197,23 @@ class Labs:
         ready, whole = [], []
         for _ in range(repeats):
             began = time.monotonic()
-            lab = self._lab(cold)
-            try:
+            with self._supply(cold) as supply:
+                lab = supply.next()
                 ready.append(time.monotonic() - began)
                 self.one(lab, scenario)
-            finally:
-                lab.stop()
             whole.append(time.monotonic() - began)
         return ready, whole
 
     def series(self, scenario: Scenario, many: Scenario, repeats: int) -> list[Figure]:
         """One warm lab: shared scenarios, isolated ones, many connections at once, and what it all takes."""
-        lab = self._lab(False)
-        try:
-            lab.save()
+        with self._supply(isolate=True) as supply:
+            lab = supply.next()
             self.one(lab, scenario)
             cpu: list[float] = []
             shared = [_with_cpu(cpu, lambda: self.one(lab, scenario)) for _ in range(repeats)]
             restores, isolated = [], []
             for _ in range(repeats):
-                lab.restore()
+                lab = supply.next()
                 restores.append(lab.last_restore_s)
                 isolated.append(lab.last_restore_s + self.one(lab, scenario))
             verdicts = [60 * many.connections / self.one(lab, many) for _ in range(max(2, repeats // 5))]
@@ -227,33 +230,26 @@ class Labs:
                 figure("memory of ours", "MiB", [resident(os.getpid())]),
                 figure("disk of a running lab", "MiB", [_blocks(lab.folder)]),
             ]
-        finally:
-            lab.stop()
 
     def by_connections(self, many: Scenario, counts: Sequence[int], repeats: int) -> Points:
         """(connections, seconds of a scenario with so many side by side: the median of `repeats`)."""
-        lab = self._lab(False)
-        try:
+        with self._supply() as supply:
+            lab = supply.next()
             scenarios = [many.model_copy(update={"connections": count}) for count in counts]
             return [(s.connections, statistics.median(self.one(lab, s) for _ in range(repeats))) for s in scenarios]
-        finally:
-            lab.stop()
 
     def by_labs(self, scenario: Scenario, most: int, each: int) -> Points:
         """(labs, scenarios per minute of all of them), `each` scenarios on every lab, the labs' starts not counted."""
         labs: list[Lab] = []
         points: list[tuple[float, float]] = []
-        try:
+        with ExitStack() as supplies:
             for count in range(1, most + 1):
-                labs.append(self._lab(False))
+                labs.append(supplies.enter_context(self._supply()).next())
                 self.one(labs[-1], scenario)
                 began = time.monotonic()
                 with ThreadPoolExecutor(count) as pool:
                     list(pool.map(lambda lab: [self.one(lab, scenario) for _ in range(each)], labs))
                 points.append((count, round(60 * count * each / (time.monotonic() - began), 1)))
-        finally:
-            for lab in labs:
-                lab.stop()
         return points
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsklab import images
+from wsklab.common.errors import UsageError
 from wsklab.images import tools
 from wsklab.images.errors import ImageError
 from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN
@@ -18,7 +19,7 @@ from wsklab.orchestrator.trials import host_packages
 from wsklab.orchestrator.trials.host_packages import Purpose
 from wsklab.qemu import accel, firmware
 from wsklab.qemu.confinement import Confinement, confinement
-from wsklab.qemu.errors import MachineError, WrongSetting
+from wsklab.qemu.errors import MachineError
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -139,7 +140,7 @@ def acceleration(cache: Path) -> Finding:
         return Finding("accelerator", "warn", "not tried: no image to boot yet", "run `wsklab image build peer`")
     try:
         choice = accel.choose(peers[-1].kernel, peers[-1].initrd, cache)
-    except WrongSetting as error:
+    except UsageError as error:
         return Finding("accelerator", "fail", str(error), "set WSKLAB_ACCEL to kvm or tcg, or not at all")
     except (MachineError, OSError) as error:
         return Finding("accelerator", "fail", f"not tried: {error}", "see to QEMU first")

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsklab.common.errors import WsklabError
 from wsklab.drivers.build import BuiltDriver
-from wsklab.drivers.errors import DriverError
-from wsklab.images.errors import ImageError
-from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.qemu.errors import MachineError
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def do(case: Case, setup: Setup, folder: Path) -> Outcome:
     began = time.monotonic()
     try:
         seen = case.do(setup, folder)
-    except (LabError, MachineError, ImageError, DriverError, OSError, TimeoutError) as error:
+    except (WsklabError, OSError) as error:
         why = f"it could not be done: {error or type(error).__name__}"
         return Outcome(case.part, case.name, Seen("none", why, None, round(time.monotonic() - began, 1)), (why,))
     return Outcome(case.part, case.name, seen, tuple(problems(case, seen)))

@@ -22,8 +22,8 @@ from wsklab.orchestrator.play.player import play
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 from wsklab.orchestrator.trials.fault import Case, Do, Seen, Setup
+from wsklab.qemu.disks import create_overlay
 from wsklab.qemu.errors import GuestDied
-from wsklab.qemu.machine import create_overlay
 
 SENDS = (
     """

@@ -13,10 +13,11 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.twins import Twin
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, State, write_atomically
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import tables, twin_matrix
 from wsklab.orchestrator.trials.twin_matrix import Row, Rows
@@ -35,61 +36,20 @@ LABS = 3
 """So many labs one build of the driver may use up."""
 
 
-class Bench:
-    """One lab, lent to one build of the driver after another; a fresh one when it can no longer be trusted."""
-
-    def __init__(self, boot: Callable[[BuiltDriver], Lab], correct: BuiltDriver) -> None:
-        self._boot = boot
-        self._correct = correct
-        self._lab: Lab | None = None
-
-    def lend(self, driver: BuiltDriver) -> Lab | str:
-        """The lab with a fresh load of `driver`, or why `driver` does not load. Raises LabError when no lab boots.
-
-        A lab boots with the correct driver, so that a driver that does not load is told from a lab that does not boot.
-        """
-        if self._lab is None:
-            self._lab = self._boot(self._correct)
-            if driver is self._correct:
-                return self._lab
-            try:
-                self._lab.target.unload(LOAD * self._lab.slowness)
-            except TimeoutError:
-                raise LabError("the correct driver does not unload in a lab that has just booted.") from None
-        lab = self._lab
-        try:
-            lab.load(driver)
-        except LabError as error:
-            self.give_up()
-            return str(error)
-        return lab
-
-    def trusted(self) -> bool:
-        """Whether the lab can go on with the driver that is loaded; if not, it is given up."""
-        lab = self._lab
-        if lab is not None and lab.doubt is None and lab.journal.lost is None:
-            try:
-                lab.target.state()
-                return True
-            except LabError:
-                pass  # it hangs: whatever the reason, no later verdict may depend on it
-        self.give_up()
-        return False
-
-    def give_up(self) -> None:
-        """Stop the lab; the next loan gets another."""
-        lab, self._lab = self._lab, None
-        if lab is not None:
-            lab.stop()
+class NotLoaded(LabError):
+    """A driver does not load where the correct one does; the message says why."""
 
 
 class TwinRun:
     """The whole of `wsklab run --twins`; `folder` gets a folder for each build, and twins.json."""
 
-    def __init__(self, folder: Path, console: Console, bench: Bench, results: Callable[[BuiltDriver], Results]) -> None:
+    def __init__(
+        self, folder: Path, console: Console, supply: LabSupply, results: Callable[[BuiltDriver], Results]
+    ) -> None:
+        """`supply` gives shared labs with the correct driver: one that does not load is no lab that does not boot."""
         self._folder = folder
         self._console = console
-        self._bench = bench
+        self._supply = supply
         self._results = results
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
@@ -120,7 +80,7 @@ class TwinRun:
             self._keep(builds, asked, _ended(error))
             raise
         finally:
-            self._bench.give_up()
+            self._supply.retire()
 
     def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
         """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
@@ -134,7 +94,7 @@ class TwinRun:
         """A run of its own for one build, concluded at the end whatever happens."""
         folder = self._folder / (driver.twin or "correct")
         folder.mkdir()
-        run = Run(folder, self._results(driver), Console(quiet=True), boot=_lends_its_own)
+        run = Run(folder, self._results(driver), Console(quiet=True))
         run.begin()
         try:
             yield run
@@ -174,14 +134,15 @@ class TwinRun:
         """A fresh load, the scenarios until it is `enough`, and the unload, which is judged too."""
         waiting = list(scenarios)
         for _ in range(LABS):
-            lab = self._bench.lend(driver)
-            if isinstance(lab, str):
-                rows[LOADING] = Row(LOADING, "inconclusive", (lab,))
+            try:
+                lab = self._loaded(driver)
+            except NotLoaded as error:
+                rows[LOADING] = Row(LOADING, "inconclusive", (str(error),))
                 return
             lost = False
             while waiting and not lost and not enough(False):
                 _add(rows, self._one(run, lab, waiting.pop(0)))
-                lost = not self._bench.trusted()
+                lost = not self._supply.fit()
             if not lost:
                 break
             if enough(True):
@@ -191,13 +152,25 @@ class TwinRun:
         result = run.unload(lab)
         _add(rows, _row(result))
         if result.verdict != "pass":
-            self._bench.give_up()  # what it left behind would be blamed on the next
+            self._supply.retire()  # what it left behind would be blamed on the next
+
+    def _loaded(self, driver: BuiltDriver) -> Lab:
+        """A lab with a fresh load of `driver`. Raises NotLoaded, and LabError or MachineError when no lab boots."""
+        if driver.twin is None and self._supply.lab is None:
+            return self._supply.next()
+        lab = self._supply.bare()
+        try:
+            lab.load(driver)
+        except LabError as error:
+            self._supply.retire()
+            raise NotLoaded(str(error)) from None
+        return lab
 
     def _one(self, run: Run, lab: Lab, scenario: Scenario) -> Row:
         try:
             return _row(run.one(lab, scenario))
         except (LabError, MachineError, TimeoutError) as error:
-            self._bench.give_up()
+            self._supply.retire()
             return Row(scenario.name, "infra", (str(error) or "something did not happen in time",))
 
 
@@ -213,7 +186,3 @@ def _add(rows: dict[str, Row], row: Row) -> None:
 
 def _ended(error: BaseException) -> State:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
-
-
-def _lends_its_own() -> Lab:
-    raise AssertionError("the labs of a twin run come from its bench")

@@ -14,6 +14,7 @@ from typing import Final
 
 from wsklab.qemu.kd.messages import api_number, needs_answer, plausible
 from wsklab.qemu.kd.packet import INITIAL_ID, SYNC, Kind, Packet, encode
+from wsklab.qemu.kd.resends import Resends
 
 _RETRANSMIT: Final = 0.25  # s, doubled each time up to _RETRANSMIT_MAX (kd.md 3.2 rule 8)
 _RETRANSMIT_MAX: Final = 5.0
@@ -22,44 +23,9 @@ _STUCK: Final = 1.0  # s without progress while the target waits for us, doubled
 _STUCK_MAX: Final = 10.0
 _DOUBTS: Final = 4  # RESETs to a target that has gone on, as far as the ACK of a noisy line can be believed
 _NOISY: Final = 10.0  # s for which a line that was damaged is distrusted
-_QUIET: Final = 0.005  # s of silence after which a RESEND is repeated; a try of a target under TCG is 14 ms (kd.md 1.5)
-_QUICK_RESENDS: Final = 16
-_SLOW_RESENDS: Final = 4  # at most one a second (kd.md 3.2 rule 4), then no more
-_SLOW: Final = 1.0
 _RESEND_PAUSE: Final = 0.02  # s without a reply before a RESEND is answered: two sides that do it at once never end
 _GREETINGS: Final = (0.3, 1.0, 2.0)  # s between the RESETs to a target that was restored, as long as no packet comes
 _SIGHTINGS: Final = 3  # of a header that contradicts what is known
-
-
-class _Resends:
-    """When to ask for a packet again."""
-
-    def __init__(self) -> None:
-        self._wanted = False
-        self._count = 0
-        self._at = 0.0
-
-    def want(self) -> None:
-        self._wanted = True
-
-    def good(self) -> None:
-        """A packet came."""
-        self._wanted = False
-        self._count = 0
-
-    def sent(self, now: float) -> None:
-        self._wanted = True
-        self._count += 1
-        self._at = now
-
-    @property
-    def quick(self) -> bool:
-        return self._count < _QUICK_RESENDS
-
-    def due(self, heard: float) -> float | None:
-        if not self._wanted or self._count >= _QUICK_RESENDS + _SLOW_RESENDS:
-            return None
-        return max(heard + _QUIET, self._at + _QUIET if self.quick else self._at + _SLOW)
 
 
 @dataclass(slots=True)
@@ -117,7 +83,7 @@ class Link:
         self._repeat_asked: float | None = None  # when the target asked for our packet again
         self._greetings: list[float] = []  # when RESETs are due
         self._standing = False  # the target is left in its stop
-        self._resends = _Resends()
+        self._resends = Resends()
         self.out.clear()
 
     # --- what the decoder found

@@ -2,6 +2,8 @@
 
 The aim is text, and a target that never waits for us: everything it says is ACKed at once, everything it asks is
 answered, every stop is continued (docs/reference/kd.md section 3).
+
+Long because it is one state machine: each of its decisions reads what most of the others keep.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import pytest
 from wsklab import images
 from wsklab.orchestrator.guest.ssh import Ssh
 from wsklab.qemu.deadline import within
-from wsklab.qemu.machine import Machine, MachineEvent
+from wsklab.qemu.machine import Machine
+from wsklab.qemu.machine_events import MachineEvent
 from wsklab.qemu.profile import ImageFiles, load_profile
 
 pytestmark = pytest.mark.vm

@@ -18,7 +18,8 @@ from wsklab.qemu.accel import choose
 from wsklab.qemu.confinement import USER
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, LaunchError, MachineError
-from wsklab.qemu.machine import Machine, MachineEvent
+from wsklab.qemu.machine import Machine
+from wsklab.qemu.machine_events import MachineEvent
 from wsklab.qemu.profile import Accelerator, ImageFiles, load_profile
 from wsklab.qemu.wire.control import Wire, read_recording
 

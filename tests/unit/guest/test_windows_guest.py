@@ -26,10 +26,10 @@ from wsklab.orchestrator.guest import find, windows_tools
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent
 from wsklab.orchestrator.guest.guest import WindowsGuest, attached, linux_address
 from wsklab.orchestrator.guest.service_control import STATES
-from wsklab.orchestrator.lab import lab as lab_of_machines
+from wsklab.orchestrator.lab import machines
 from wsklab.orchestrator.trials import doctor_windows
+from wsklab.qemu import vmstate
 from wsklab.qemu.errors import MachineError
-from wsklab.qemu.machine import snapshot_patience
 from wsklab.qemu.profile import load_profile
 from wsklab.qemu.serial import SerialLine
 
@@ -195,14 +195,14 @@ def test_a_machine_that_cannot_be_saved_says_how_to_do_without() -> None:
 
     machine: Any = SimpleNamespace(save=refuse, running=True)
     with pytest.raises(LabError, match=r"invtsc flag\); `--cold --shared` does without snapshots"):
-        lab_of_machines._savevm(machine)
+        machines.savevm(machine)
     machine.running = False  # its end says more
     with pytest.raises(MachineError):
-        lab_of_machines._savevm(machine)
+        machines.savevm(machine)
 
 
 def test_a_snapshot_may_take_longer_the_more_memory_there_is() -> None:
-    assert snapshot_patience(512) < snapshot_patience(4096) >= 180
+    assert vmstate.patience(512) < vmstate.patience(4096) >= 180
 
 
 def test_how_far_a_windows_came_that_did_not_come_up(tmp_path: Path) -> None:

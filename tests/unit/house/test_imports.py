@@ -9,16 +9,21 @@ import pytest
 
 NOT_FOR_A_RUN = {
     "wsklab.images.builder",
+    "wsklab.images.packages",
     "wsklab.images.windows.install",
     "wsklab.images.windows.media",
+    "wsklab.drivers.check",
+    "wsklab.drivers.pdb",
+    "wsklab.drivers.profile",
     "wsklab.drivers.sign",
+    "wsklab.orchestrator.lab.foreign_driver",
     "wsklab.qemu.kd.line",
     "paramiko",
     "jinja2",
     "cryptography",
     "pycdlib",
 }
-"""Loaded where it is used: by a build, a Windows guest, the first SSH connection, the report."""
+"""Loaded where it is used: by a build, a Windows guest, a foreign driver, the first SSH connection, the report."""
 
 
 def loaded(module: str) -> set[str]:

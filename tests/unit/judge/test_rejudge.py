@@ -49,7 +49,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     logs = {name: LogFile(machine / name) for name in ("debug.log", "qmp.log")}
     target = SimpleNamespace(machine=SimpleNamespace(log=logs.__getitem__), unload=lambda _: None)
     lab: Any = SimpleNamespace(journal=Journal(), doubt=None, last_restore_s=0.0, target=target)
-    run = Run(tmp_path, Results(run={"seed": 1}), Console(quiet=True), boot=lambda: lab)
+    run = Run(tmp_path, Results(run={"seed": 1}), Console(quiet=True))
     stories: list[tuple[str, Callable[[], list[Observation]]]] = [
         ("linger-zero", lambda: played(1)),
         ("linger-zero", lambda: played(0)),

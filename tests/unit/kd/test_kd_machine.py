@@ -21,7 +21,7 @@ from wsklab.qemu.errors import GuestDied
 from wsklab.qemu.kd.events import Bugcheck
 from wsklab.qemu.kd.line import KdLine, Told, describe, tell_places
 from wsklab.qemu.logfile import LogFile
-from wsklab.qemu.machine import _crash_registers
+from wsklab.qemu.machine_events import crash_registers
 from wsklab.qemu.serial import SerialLine
 
 VECTORS = vectors()
@@ -161,10 +161,10 @@ def test_kd_what_nobody_has_read_is_thrown_away_in_both_directions(kd: Kd) -> No
 
 def test_a_crash_that_windows_tells_its_hypervisor_of_is_a_bugcheck() -> None:
     info = {"type": "hyper-v", "arg1": 0xD1, "arg2": 0x10, "arg3": 2, "arg4": 0, "arg5": PC}
-    told = _crash_registers({"event": "GUEST_PANICKED", "data": {"action": "run", "info": info}})
+    told = crash_registers({"event": "GUEST_PANICKED", "data": {"action": "run", "info": info}})
     assert told is not None and told[0] == "bugcheck"
     assert told[1].startswith("0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0000000000000010, ")
-    assert _crash_registers({"event": "GUEST_PANICKED", "data": {"action": "pause"}}) is None
+    assert crash_registers({"event": "GUEST_PANICKED", "data": {"action": "pause"}}) is None
 
 
 def test_kd_everything_is_told_and_written_when_the_line_ends(kd: Kd) -> None:

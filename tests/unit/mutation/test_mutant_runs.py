@@ -32,8 +32,8 @@ class PlayedLab:
     def __init__(self, verdicts: dict[str, list[str]], correct: dict[str, str]) -> None:
         self.verdicts, self.correct, self.loaded = verdicts, correct, "correct"
         self.ran: Counter[str] = Counter()
-        self.trusted = True
         self.doubt: str | None = None
+        self.journal = SimpleNamespace(lost=None)
         self.target = SimpleNamespace(state=lambda: None)
 
     def judge(self, scenario: Scenario) -> str:
@@ -48,13 +48,13 @@ class PlayedLane:
     def __init__(self, lab: PlayedLab) -> None:
         self.lab, self.fresh_labs = lab, 0
 
-    def fresh(self) -> PlayedLab:
+    def next(self) -> PlayedLab:
         self.lab.loaded, self.fresh_labs = "correct", self.fresh_labs + 1
-        self.lab.trusted = True
+        self.lab.doubt = None
         return self.lab
 
     def bare(self) -> PlayedLab:
-        self.fresh().loaded = ""
+        self.next().loaded = ""
         return self.lab
 
 
@@ -162,27 +162,6 @@ def test_tests_without_a_lab_spare_it(played: Any) -> None:
     assert (done.by, worker.fresh_labs) == (Row("native tests", "fail", "line 1"), 0)
 
 
-def test_a_lab_whose_correct_driver_does_not_unload_is_replaced_once() -> None:
-    booted = list[Any]()
-
-    def boot() -> Any:
-        def unload(timeout: float) -> None:
-            if len(booted) == 1:
-                raise TimeoutError
-
-        lab = SimpleNamespace(
-            slowness=1.0,
-            save=lambda: None,
-            stop=lambda: None,
-            restore=lambda: None,
-            target=SimpleNamespace(unload=unload),
-        )
-        booted.append(lab)
-        return lab
-
-    assert mutant_runs.Worker(boot).bare() is booted[1]
-
-
 # --- side by side -------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +178,7 @@ class PlayedTrial:
 class StoppedLane:
     stopped = 0
 
-    def stop(self) -> None:
+    def retire(self) -> None:
         self.stopped += 1
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from wsklab.common.errors import UsageError
 from wsklab.qemu import accel
-from wsklab.qemu.errors import WrongSetting
 from wsklab.qemu.process import Child
 
 
@@ -56,7 +56,7 @@ def test_the_environment_overrules(
     monkeypatch.setenv("WSKLAB_ACCEL", "tcg")
     assert accel.choose(kernel, kernel, tmp_path).name == "tcg"
     monkeypatch.setenv("WSKLAB_ACCEL", "fast")
-    with pytest.raises(WrongSetting, match="kvm or tcg"):
+    with pytest.raises(UsageError, match="kvm or tcg"):
         accel.choose(kernel, kernel, tmp_path)
     assert probes == []
 

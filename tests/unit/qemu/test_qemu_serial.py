@@ -155,3 +155,84 @@ def test_whoever_waits_is_told_why_nothing_will_come(pair: Pair) -> None:
         guest.sendall(b"READY\n")
         with pytest.raises(GuestDied):  # `last_words` has heard this, too
             watch.expect("never said", within(30))
+
+
+def test_a_subscriber_is_called_with_no_lock_of_the_line_held(pair: Pair) -> None:
+    """The order of locks: whoever holds a lock that a subscriber wants may still call the line."""
+    line, guest = pair
+    theirs, called, heard = threading.Lock(), threading.Event(), threading.Event()
+
+    def wants_it(_t: int, _text: str) -> None:
+        called.set()
+        with theirs:
+            heard.set()
+
+    def call_the_line() -> None:
+        line.on_line(lambda _t, _text: None, look_back=True)()
+        with line.watch():
+            line.interrupt("why not")
+        assert line.last(1) == ["one"]
+        line.say(["of ours"])
+        returned.set()
+
+    returned = threading.Event()
+    line.on_line(wants_it)
+    with theirs:
+        guest.send(b"one\n")
+        assert called.wait(5)
+        threading.Thread(target=call_the_line, daemon=True).start()
+        assert returned.wait(5)
+    assert heard.wait(5)
+
+
+def test_a_subscriber_may_call_back_into_the_line(pair: Pair) -> None:
+    line, guest = pair
+    heard: list[str] = []
+    done = threading.Event()
+
+    def calls_back(_t: int, text: str) -> None:
+        heard.append(text)
+        if text == "one":
+            line.say(["said within"])
+            leave = line.on_line(lambda _t, text: heard.append(f"looked back on {text}"), look_back=True)
+            leave()
+            assert not line.all_dealt_with()
+        elif text == "said within":
+            done.set()
+
+    line.on_line(calls_back)
+    guest.send(b"one\ntwo\n")
+    assert done.wait(5)
+    # Both lines came at once, and what is said within the first follows them: nobody hears lines out of order.
+    assert [text for text in heard if not text.startswith("looked")] == ["one", "two", "said within"]
+    assert "looked back on one" in heard
+
+
+def test_all_hear_the_same_lines_in_the_same_order_whoever_says_them(pair: Pair) -> None:
+    line, _ = pair
+    early, late = list[str](), list[str]()
+    line.on_line(lambda _t, text: early.append(text))
+    threads = [
+        threading.Thread(target=lambda who=who: [line.say([f"{who} {number}"]) for number in range(60)])
+        for who in ("a", "b", "c")
+    ]
+    for thread in threads:
+        thread.start()
+    line.on_line(lambda _t, text: late.append(text), look_back=True)
+    for thread in threads:
+        thread.join()
+    assert early == late == line.last(180)
+
+
+def test_who_has_left_hears_nothing_more(pair: Pair) -> None:
+    line, _ = pair
+    heard: list[str] = []
+
+    def once(_t: int, text: str) -> None:
+        heard.append(text)
+        leave()
+
+    leave = line.on_line(once)
+    line.say(["one", "two"])
+    line.say(["three"])
+    assert heard == ["one"]

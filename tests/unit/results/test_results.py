@@ -215,7 +215,6 @@ def test_whatever_is_not_a_pass_is_told_of_damage_beside_it(tmp_path: Path) -> N
         tmp_path,
         some(),
         Console(quiet=True),
-        boot=lambda: None,  # type: ignore[arg-type, return-value]
         damage=lambda: ["the image was damaged"],
     )
     for repeat, verdict in enumerate(("pass", "fail", "infra", "inconclusive"), 1):
@@ -224,7 +223,7 @@ def test_whatever_is_not_a_pass_is_told_of_damage_beside_it(tmp_path: Path) -> N
 
 
 def test_a_repetition_that_passed_is_whole_on_disk_and_let_go_in_memory(tmp_path: Path) -> None:
-    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(tmp_path, some(), Console(quiet=True))
     for repeat, verdict in ((1, "pass"), (2, "pass"), (3, "fail")):
         row = result(repeat=repeat, verdict=verdict)
         (tmp_path / row.evidence).mkdir(parents=True)
@@ -237,7 +236,7 @@ def test_a_repetition_that_passed_is_whole_on_disk_and_let_go_in_memory(tmp_path
 
 
 def test_a_row_costs_the_same_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(tmp_path, some(), Console(quiet=True))
     run.begin()
     monkeypatch.setattr(publish, "write_atomically", lambda *_: pytest.fail("a whole file was written for a row"))
     sizes = []
@@ -335,7 +334,7 @@ def test_a_run_without_end_that_is_interrupted_is_no_success() -> None:
 
 def test_every_row_has_the_same_keys(tmp_path: Path) -> None:
     lab = SimpleNamespace(journal=Journal())  # the unload fails at once: such a lab has no target
-    run = Run(tmp_path, some(), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(tmp_path, some(), Console(quiet=True))
     row = run.unload(lab)  # type: ignore[arg-type]
     assert (row.verdict, row.observed) == ("infra", observed())
     assert set(row.observed) == {"disconnects", "receives", "sends", "wire"}
@@ -349,7 +348,7 @@ def killed(folder: Path, *scenarios: ScenarioResult) -> None:
     """A run's folder as SIGKILL leaves it."""
     begun = some()
     begun.plan, begun.state = PLAN, "running"
-    run = Run(folder, begun, Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(folder, begun, Console(quiet=True))
     run.begin()
     for row in scenarios:
         run.add(Done(row))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,3 +75,9 @@ def test_looking_costs_a_fiftieth_of_the_time_at_most(
     now[0] = 304.0
     assert stands_on.damage() == []
     assert len(hashed) == 4
+
+
+def test_it_is_made_once_and_filled_in_from_nowhere(stands_on: Preparation) -> None:
+    with pytest.raises(FrozenInstanceError):
+        stands_on.cold = True  # type: ignore[misc]
+    assert replace(stands_on, cold=True).cold and not stands_on.cold

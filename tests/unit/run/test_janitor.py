@@ -20,6 +20,7 @@ KEY, OTHER = "a" * 64, "b" * 64
 
 HOLDERS = {
     "run": "from wsklab.orchestrator.run.runner import new_folder; new_folder(folder)",
+    "build": "from wsklab.drivers import kept; it = kept.workplace(cache / 'drivers'); it.__enter__()",
     "image": "from wsklab.images.store import Store; it = Store(cache).building('peer', print); it.__enter__()",
     "snapshot": f"from wsklab.orchestrator.lab.snapshots import Snapshots; it = Snapshots(cache).saving('{KEY}'); "
     "it.__enter__()",
@@ -63,6 +64,8 @@ def a_disk(path: Path, size: int = 1 << 20) -> Path:
         ("run", "run/lab-1/target/overlay.qcow2", "a run that was killed left the disks of its labs (2 MiB)"),
         ("image", "cache/images/peer.partial/disk.qcow2", "half-made images"),
         ("image", "cache/images/mmdebstrap.XyZ/usr/bin/sh", "half-made images"),
+        ("build", "cache/drivers/.building-XyZ/out/wsklab.sys", "half-made drivers"),
+        ("build", "cache/drivers/.damaged-XyZ/0123/wsklab.sys", "half-made drivers"),
         ("snapshot", f"cache/snapshots/{KEY}.partial/target.qcow2", "half-kept snapshots"),
     ],
 )

@@ -62,7 +62,6 @@ class FakeRun(Run):
                 driver={"name": "wsklab", "sha256": "", "twin": None},
             ),
             Console(quiet=True),
-            boot=lambda: None,  # type: ignore[arg-type, return-value]  # its labs are names
         )
         self.deaths, self.broken, self.fails = deaths or {}, broken, fails
         self.labs: list[FakeLab] = []
@@ -72,9 +71,10 @@ class FakeRun(Run):
         self.boots: Callable[[int], None] = lambda number: None
         self._numbers = itertools.count(1)
 
-    def next_lab(self, lab: Any, suspect: bool = False) -> Any:
-        if lab is not None:
-            return lab
+    def supply(self) -> FakeSupply:
+        return FakeSupply(self)
+
+    def new_lab(self) -> FakeLab:
         number = next(self._numbers)
         made = FakeLab(number)
         self.stop.watch(made)
@@ -113,6 +113,23 @@ class FakeRun(Run):
         self.add(Done(self.row(UNLOAD, number, "pass", f"{UNLOAD}-{number}")))
 
 
+class FakeSupply:
+    """One lab of the run's, until it is retired."""
+
+    def __init__(self, run: FakeRun) -> None:
+        self._run = run
+        self._lab: FakeLab | None = None
+
+    def next(self, suspect: bool = False) -> Any:
+        self._lab = self._lab or self._run.new_lab()
+        return self._lab
+
+    def retire(self) -> None:
+        if self._lab is not None:
+            self._lab.stop()
+        self._lab = None
+
+
 def scenario(name: str) -> Scenario:
     return parse(f"name: {name}\ntitle: t\nsteps:\n  - lab: settle\n", Scenario, "f")
 
@@ -123,7 +140,9 @@ SIX = [scenario(name) for name in "abcdef"]
 def play(run: FakeRun, workers: int, repeat: int = 1, until_fail: bool = False, **words: Any) -> None:
     run.results.plan = plan(SIX, repeat, until_fail)
     run.begin()
-    Workers(run, Work(order(SIX, repeat, until_fail), run.stop), until_fail, look=0.01).play(workers, **words)
+    Workers(run, run.supply, Work(order(SIX, repeat, until_fail), run.stop), until_fail, look=0.01).play(
+        workers, **words
+    )
 
 
 def rows(run: FakeRun) -> list[tuple[str, int]]:
@@ -231,7 +250,7 @@ def test_a_run_until_something_fails_that_loses_its_labs_is_not_complete(tmp_pat
 def test_a_lane_for_which_nothing_is_left_boots_no_lab(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
     run.results.plan = plan(SIX[:1], 1, False)
-    Workers(run, Work(order(SIX[:1], 1, False), run.stop)).play(4)
+    Workers(run, run.supply, Work(order(SIX[:1], 1, False), run.stop)).play(4)
     assert (len(rows(run)), len(run.labs)) == (1, 1)
 
 
@@ -393,7 +412,7 @@ def test_interrupted_no_lab_is_left_running_and_none_is_begun(tmp_path: Path) ->
     assert [lab.stopped for lab in run.labs] == [True, True]
     assert run.unloaded == []
     with pytest.raises(Stopped):
-        run.next_lab(None)
+        run.new_lab()
 
 
 class EagerStop(Stop):

@@ -58,7 +58,7 @@ def performed(
     scenario: Scenario = SCENARIO,
 ) -> tuple[Any, OneLab]:
     """What becomes of a scenario that is played so."""
-    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True))
     lab = OneLab(folder)
     monkeypatch.setattr(runner, "play", lambda lab, *_: play(lab))
     return run.perform(lab, Item(1, scenario)).result, lab  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_an_evidence_folder_that_is_there_already_is_left_alone(
 def test_a_removed_run_folder_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True), boot=lambda: None)  # type: ignore[arg-type, return-value]
+    run = Run(folder, Results(run={"seed": 1}), Console(quiet=True))
     lab = OneLab(tmp_path)
     shutil.rmtree(folder)
     assert run.perform(lab, Item(1, SCENARIO)).result.verdict == "infra"  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_machine_is_not_started_in_a_lab_that_was_stopped(tmp_path: Path) -> N
     lab, machine = a_lab(tmp_path), NoMachine()
     lab.stop()
     with pytest.raises(LabError, match="the lab was stopped"):
-        lab._power_on(machine)  # type: ignore[arg-type]
+        lab._machines.power_on(machine)  # type: ignore[arg-type]
     assert machine.did == []
     with pytest.raises(MachineLost, match="the lab was stopped"):
         lab.journal.wait(lambda o: True, float("inf"), lab.journal.mark)
@@ -192,7 +192,7 @@ def test_a_machine_that_was_starting_meanwhile_is_stopped(tmp_path: Path) -> Non
     lab = a_lab(tmp_path)
     machine = NoMachine(lab.stop)
     with pytest.raises(LabError, match="the lab was stopped"):
-        lab._power_on(machine)  # type: ignore[arg-type]
+        lab._machines.power_on(machine)  # type: ignore[arg-type]
     assert machine.did == ["start", "stop"]
 
 

@@ -153,32 +153,42 @@ def test_the_matrix_is_one_line_a_twin(capsys: pytest.CaptureFixture[str]) -> No
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-class FakeBench:
-    """A bench without a lab: `loads` says which builds load, `loses` after which scenarios the lab is lost."""
+class FakeSupply:
+    """A supply without a lab: `loads` says whether twins load, `loses` after which scenarios the lab is lost."""
 
     def __init__(self, loads: bool = True, loses: Sequence[str] = ()) -> None:
         self.loads, self.loses = loads, loses
-        self.lent: list[str | None] = []
+        self.loaded: list[str | None] = []
         self.lost = 0
         self.last = ""
+        self.lab: object = None
 
-    def lend(self, driver: BuiltDriver) -> object:
-        self.lent.append(driver.twin)
-        return SimpleNamespace(bench=self) if self.loads or driver.twin is None else "its first line never came"
+    def next(self) -> object:
+        self.lab = SimpleNamespace(bench=self, load=self.load)
+        self.loaded.append(None)
+        return self.lab
 
-    def trusted(self) -> bool:
+    def bare(self) -> object:
+        return SimpleNamespace(bench=self, load=self.load)
+
+    def load(self, driver: BuiltDriver) -> None:
+        self.loaded.append(driver.twin)
+        if driver.twin is not None and not self.loads:
+            raise LabError("its first line never came")
+
+    def fit(self) -> bool:
         held = self.last not in self.loses
         self.lost += not held
         return held
 
-    def give_up(self) -> None:
+    def retire(self) -> None:
         self.last = ""
 
 
 def run_twins(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    bench: FakeBench,
+    bench: FakeSupply,
     fails: Callable[[str], bool],
     whole: bool = False,
     correct_fails: Sequence[str] = (),
@@ -187,7 +197,7 @@ def run_twins(
     met: list[str] = []
 
     class FakeRun:
-        def __init__(self, folder: Path, results: Results, console: Console, boot: object) -> None:
+        def __init__(self, folder: Path, results: Results, console: Console) -> None:
             self.twin = results.driver["twin"]
 
         def one(self, lab: Any, scenario: Scenario) -> ScenarioResult:
@@ -234,26 +244,26 @@ PANEL = [s.name for s in twin_matrix.panel(catalogue.built_in())]
 
 
 def test_a_twin_that_was_caught_often_enough_is_run_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, met = run_twins(tmp_path, monkeypatch, FakeBench(), lambda name: name != UNLOAD)
+    found, met = run_twins(tmp_path, monkeypatch, FakeSupply(), lambda name: name != UNLOAD)
     assert met == [*LIKELY[: twin_runs.ENOUGH], UNLOAD]
     assert found["missed"] == []
 
 
 def test_a_twin_that_nothing_likely_catches_meets_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = FakeBench()
+    bench = FakeSupply()
     found, met = run_twins(tmp_path, monkeypatch, bench, lambda name: False)
     assert sorted(set(met)) == sorted([*PANEL, UNLOAD])
-    assert bench.lent == [None, TWIN.name, TWIN.name], "each stage has a fresh load"
+    assert bench.loaded == [None, TWIN.name, TWIN.name], "each stage has a fresh load"
     assert found["missed"] == [TWIN.name]
 
 
 def test_scenarios_that_the_user_chose_are_all_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = run_twins(tmp_path, monkeypatch, FakeBench(), lambda name: True, whole=True)
+    found, _ = run_twins(tmp_path, monkeypatch, FakeSupply(), lambda name: True, whole=True)
     assert set(found["twins"][0]["verdicts"]) == {*PANEL, UNLOAD}
 
 
 def test_a_catch_that_costs_the_lab_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = FakeBench(loses=LIKELY[1:2])
+    bench = FakeSupply(loses=LIKELY[1:2])
     found, met = run_twins(tmp_path, monkeypatch, bench, lambda name: name == LIKELY[1])
     assert met == LIKELY[:2]
     assert [by["scenario"] for by in found["twins"][0]["by"]] == [LIKELY[1]]
@@ -262,12 +272,12 @@ def test_a_catch_that_costs_the_lab_is_enough(tmp_path: Path, monkeypatch: pytes
 def test_a_lab_lost_without_a_catch_is_replaced_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = FakeBench(loses=LIKELY[:1])
+    once = FakeSupply(loses=LIKELY[:1])
     (tmp_path / "once").mkdir()
     _, met = run_twins(tmp_path / "once", monkeypatch, once, lambda name: name == UNLOAD)
-    assert once.lent == [None, TWIN.name, TWIN.name]
+    assert once.loaded == [None, TWIN.name, TWIN.name]
     assert met == [*LIKELY, UNLOAD]
-    always = FakeBench(loses=PANEL)
+    always = FakeSupply(loses=PANEL)
     (tmp_path / "always").mkdir()
     found, met = run_twins(tmp_path / "always", monkeypatch, always, lambda name: False)
     assert always.lost == 2 * twin_runs.LABS
@@ -275,18 +285,16 @@ def test_a_lab_lost_without_a_catch_is_replaced_but_not_for_ever(
 
 
 def test_a_driver_that_is_not_seen_to_load_has_a_row_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, met = run_twins(tmp_path, monkeypatch, FakeBench(loads=False), lambda name: False)
+    found, met = run_twins(tmp_path, monkeypatch, FakeSupply(loads=False), lambda name: False)
     assert met == []
     assert found["twins"][0]["verdicts"] == {twin_runs.LOADING: "inconclusive"}
     assert found["missed"] == [TWIN.name], "it should fail, not be unproven"
 
 
 def test_a_matrix_that_is_cut_short_does_not_look_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Interrupted(FakeBench):
-        def lend(self, driver: BuiltDriver) -> Any:
-            if driver.twin:
-                raise KeyboardInterrupt
-            return super().lend(driver)
+    class Interrupted(FakeSupply):
+        def bare(self) -> Any:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_twins(tmp_path, monkeypatch, Interrupted(), lambda name: False)
@@ -295,59 +303,9 @@ def test_a_matrix_that_is_cut_short_does_not_look_whole(tmp_path: Path, monkeypa
 
 
 def test_a_false_alarm_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = run_twins(tmp_path, monkeypatch, FakeBench(), lambda name: name in LIKELY, correct_fails=["kill"])
+    found, _ = run_twins(tmp_path, monkeypatch, FakeSupply(), lambda name: name in LIKELY, correct_fails=["kill"])
     assert [alarm["scenario"] for alarm in found["false_alarms"]] == ["kill"]
     assert not twin_matrix.all_caught(found)
-
-
-class FakeTarget:
-    """Remembers what was asked of it; `says` is what loading raises."""
-
-    def __init__(self, says: str = "") -> None:
-        self.done: list[str] = []
-        self.says = says
-
-    def load(self, driver: BuiltDriver) -> None:
-        self.done.append(f"load {driver.twin}")
-        if self.says:
-            raise LabError(self.says)
-
-    def unload(self, timeout: float) -> None:
-        self.done.append("unload")
-
-    def state(self) -> None:
-        self.done.append("state")
-
-
-def bench_with(target: FakeTarget, driver: BuiltDriver) -> tuple[twin_runs.Bench, Any]:
-    lab = SimpleNamespace(
-        target=target,
-        slowness=1.0,
-        doubt=None,
-        journal=SimpleNamespace(lost=None),
-        load=target.load,
-        stop=lambda: target.done.append("stop"),
-    )
-    return twin_runs.Bench(lambda booted: lab, driver), lab  # type: ignore[arg-type,return-value]
-
-
-def test_one_lab_serves_many_builds_until_it_is_doubted(tmp_path: Path) -> None:
-    correct = BuiltDriver(tmp_path / "wsklab.sys", "", "wsklab", None, tmp_path)
-    twin = BuiltDriver(tmp_path / "wsklab.sys", "", "wsklab", TWIN.name, tmp_path)
-    target = FakeTarget()
-    bench, lab = bench_with(target, correct)
-    assert bench.lend(correct) is lab
-    assert target.done == [], "it boots with the correct driver"
-    assert bench.lend(twin) is lab
-    assert target.done == ["load ignores-flag"]
-    assert bench.trusted()
-    lab.doubt = "the driver did not finish cleaning up"  # type: ignore[union-attr]  # a namespace
-    assert not bench.trusted()
-    assert target.done[-1] == "stop"
-    target.done.clear()
-    target.says = "its first line never came"
-    assert bench.lend(twin) == "its first line never came"
-    assert target.done == ["unload", "load ignores-flag", "stop"]
 
 
 @pytest.mark.parametrize(
