@@ -27,7 +27,6 @@ from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import doctor, doctor_windows
 from wsklab.orchestrator.trials.doctor import Finding
-from wsklab.qemu.errors import MachineError
 from wsklab.qemu.network import MACHINES
 
 MARKS = {"ok": ("✓ ok", "green"), "warn": ("? warn", "yellow"), "fail": ("✗ fail", "red")}

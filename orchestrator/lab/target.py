@@ -113,6 +113,8 @@ class Target:
 
     def know(self, driver: BuiltDriver) -> None:
         """The driver that is loaded, whose functions can be named then in a crash."""
+        from wsklab.drivers import pdb
+
         self._image, self._base = driver.path.name, 0
         self._symbols = pdb.functions_of(driver.symbols)
         self._functions[self._image] = self._symbols
