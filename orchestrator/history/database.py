@@ -172,6 +172,8 @@ def _upgrade(connection: Connection, database: Database) -> None:
             f"{newest()}; use a newer wsklab, or name another database."
         )
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))  # a table may have to be copied
     command.upgrade(config, "head")
 
 
