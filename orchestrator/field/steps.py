@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
-from wsklab.orchestrator.field.course import PAUSE, Turn, acknowledged, turns
+from wsklab.orchestrator.field.course import PAUSE, Turn, turns
 from wsklab.orchestrator.field.plan import Plan, not_opened
 from wsklab.orchestrator.field.resets import FOREIGN
 from wsklab.orchestrator.field.story import SECOND, End
@@ -131,7 +131,7 @@ class Maker:
             if not any("fill" in step for step, _ in plan.steps):
                 plan.add("peer: fill", why)
             return
-        gives_up = self.number == "C45" and (turn.lost > 0 or not acknowledged(self.one, turn))
+        gives_up = self.number == "C45" and (turn.lost > 0 or not turn.acked)
         if turn.lost and not gives_up:
             count = f", count: {min(turn.lost, 5)}" if turn.lost > 1 else ""
             plan.add(f"wire: {{drop: {{from: peer, segment: data{count}}}}}", f"sent again {turn.lost} times")
@@ -152,7 +152,7 @@ class Maker:
     def _driver_data(self, turn: Turn, length: int, why: str, rest: list[Turn]) -> None:
         plan, number = self.plan_, self.number
         after = any(t.kind in ("fin", "rst") and not t.driver for t in self.turns[: self.turns.index(turn)])
-        acked = acknowledged(self.one, turn)
+        acked = turn.acked
         data_left = any(t.kind == "data" and t.driver for t in rest)
         if after and self._to_be_told():
             plan.add("driver: {await: disconnect}")
@@ -187,7 +187,7 @@ class Maker:
             plan.add("peer: {await: readable}")
             return
         outcome = ", expect: any" if after or not acked else ""
-        if length > FITS and not outcome:  # it is done when the peer has read it
+        if length > FITS:  # it is done when the peer has read it
             plan.add(f"driver: {{send: {{length: {length}, wait: false}}}}", why)
         else:
             plan.add(f"driver: {{send: {length}{outcome}}}", why)
