@@ -8,7 +8,7 @@ from __future__ import annotations
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.course import PAUSE, Turn, turns
-from wsklab.orchestrator.field.plan import Plan, not_opened
+from wsklab.orchestrator.field.plan import Plan, after_opening, before_opening, not_opened
 from wsklab.orchestrator.field.resets import FOREIGN
 from wsklab.orchestrator.field.story import SECOND, End
 
@@ -44,9 +44,12 @@ class Maker:
         if self.number in ("C21", "C22", "C23", "C28"):
             not_opened(plan, self.number, self.frame)
             return plan
-        self._before()
+        before_opening(plan, self.number)
         self._open()
-        self._prepare()
+        silent = not any(turn.driver for turn in self.turns)
+        after_opening(
+            plan, self.number, self.story.halves[self.one.driver], self.story.halves[1 - self.one.driver], silent
+        )
         for index, turn in enumerate(self.turns):
             self._pause(turn)
             if turn.kind == "data":
@@ -68,12 +71,6 @@ class Maker:
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
-    def _before(self) -> None:
-        if self.number == "C18":
-            self.plan_.add("peer: {sysctl: {name: net.ipv4.tcp_fin_timeout, value: 1}}", "FIN_WAIT_2 is over sooner")
-        if self.number == "C43":
-            self.plan_.add("peer: {sysctl: {name: net.ipv4.tcp_orphan_retries, value: 1}}", "the peer gives up sooner")
-
     def _open(self) -> None:
         plan, why = self.plan_, f"frame {self.frame}: the handshake"
         if not self.story.opened[0]:
@@ -94,21 +91,6 @@ class Maker:
                 plan.add(f"driver: {{receive: {{length: {whole}, flags: [waitall]}}}}", "all that the peer sends")
                 pieces = 0
             plan.add(f"driver: {{receive: {1 + pieces}}}", "pending receives: a capture does not show them")
-
-    def _prepare(self) -> None:
-        plan, number = self.plan_, self.number
-        if number == "C14":
-            plan.add("peer: {option: {linger: 0}}")
-        elif number == "C44":
-            count = max(2, min(self.story.halves[1 - self.one.driver].keepalives, 9))
-            plan.add(f"peer: {{option: {{keepalive: {{idle: 1, interval: 1, count: {count}}}}}}}", "keepalive probes")
-        elif number == "C45":
-            plan.add("peer: {option: {user-timeout-ms: 1000}}", "the peer gives up sooner")
-        elif number == "C31":
-            count = max(2, min(self.story.halves[self.one.driver].keepalives, 9))
-            plan.add(f"driver: {{keepalive: {{idle: 1, interval: 1, count: {count}}}}}", "keepalive probes")
-        elif number == "C46" and not any(turn.driver for turn in self.turns):
-            plan.add("driver: silent", "the driver's side answers nothing")
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
