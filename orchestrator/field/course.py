@@ -28,6 +28,7 @@ class Turn:
     length: int = 0
     lost: int = 0  # times that its first bytes, or its FIN, were sent again
     acked: bool = True
+    end_seq: int = 0  # the sequence number behind its bytes
     with_fin: bool = False  # its last segment carries the FIN, too
     end: End | None = None
 
@@ -47,7 +48,7 @@ def turns(one: Connection) -> list[Turn]:
     walker = _Walker(one)
     for segment in one.segments():
         walker.take(segment)
-    return _shortened(walker.turns)
+    return _shortened(walker.finished())
 
 
 class _Walker:
@@ -57,6 +58,7 @@ class _Walker:
         self.acked: list[int | None] = [None, None]
         self.last_time = one.story.established or one.story.begin
         self.errors = [e for e in one.flow.errors if one.story.first_frame <= e.frame <= one.story.last_frame]
+        self.odd_syns = {id_of(syn) for syn in one.story.odd_syns}
         self.ends = {id_of(end.segment): end for end in one.story.ends}
 
     def take(self, segment: Segment) -> None:
@@ -65,10 +67,14 @@ class _Walker:
         while self.errors and self.errors[0].frame < segment.frame:
             error = self.errors.pop(0)
             self._add(Turn(False, "icmp", error.frame, error.frame), error.time)
+        if segment.flags & ACK:
+            acked = self.acked[1 - side]
+            if acked is None or 0 < _signed(segment.ack - acked) < 1 << 30:
+                self.acked[1 - side] = segment.ack
         if segment.flags & SYN:
-            if segment in self.one.story.odd_syns:
+            if id_of(segment) in self.odd_syns:
                 self._add(Turn(driver, "syn", segment.frame, segment.frame), segment.time)
-            else:
+            elif self.next[side] is None:
                 self.next[side] = segment.end
             return
         end = self.ends.get(id_of(segment))
@@ -97,10 +103,19 @@ class _Walker:
             else:
                 self._add(Turn(driver, "data", segment.frame, segment.frame, length=length), segment.time)
             self.turns[-1].with_fin = fin
+            self.turns[-1].end_seq = (segment.end - fin) & 0xFFFFFFFF
             self.last_time = segment.time
         if fin:
             lost = int(end is not None and not end.arrived)
             self._add(Turn(driver, "fin", segment.frame, segment.frame, end=end, lost=lost), segment.time)
+
+    def finished(self) -> list[Turn]:
+        """Return the turns, now that it is known how far they were acknowledged."""
+        for turn in self.turns:
+            acked = self.acked[self.one.driver if turn.driver else 1 - self.one.driver]
+            if turn.kind == "data" and acked is not None:
+                turn.acked = _signed(acked - turn.end_seq) >= 0
+        return self.turns
 
     def _add(self, turn: Turn, time: int) -> None:
         turn.gap = max(0, time - self.last_time)
@@ -125,10 +140,11 @@ def _shortened(found: list[Turn]) -> list[Turn]:
     if len(data) <= MOST_TURNS:
         return found
     middle = data[MOST_TURNS // 4 : -MOST_TURNS // 4]
+    summed = set(map(id, middle))
     kept: list[Turn] = []
     sums: dict[bool, Turn] = {}
     for turn in found:
-        if turn not in middle:
+        if id(turn) not in summed:
             kept.append(turn)
         elif turn.driver in sums:
             total = sums[turn.driver]
@@ -146,14 +162,3 @@ def id_of(segment: Segment) -> tuple[int, int]:
 
 def _signed(value: int) -> int:
     return ((value + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-
-
-def acknowledged(one: Connection, turn: Turn) -> bool:
-    """Whether the other side acknowledged all of a turn of data."""
-    side = one.driver if turn.driver else 1 - one.driver
-    segments = one.segments()
-    last = next((s for s in segments if s.frame == turn.last and s.marks & REVERSED == side), None)
-    if last is None:
-        return True
-    end = (last.seq + last.length) & 0xFFFFFFFF
-    return any(s.flags & ACK and s.marks & REVERSED != side and _signed(s.ack - end) >= 0 for s in segments)

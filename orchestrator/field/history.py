@@ -9,6 +9,9 @@ from wsklab.orchestrator.field.segments import CUT, KEPT, REVERSED, STAMPED, WRO
 from wsklab.orchestrator.field.story import MS, SECOND, End, Half, History, opening
 from wsklab.qemu.wire.frames import ACK, FIN, RST, SYN
 
+MOST_SYNS = 8
+"""SYNs within a connection that are kept."""
+
 MOST_ENDS = 16
 """FINs and RSTs of a connection that are kept."""
 
@@ -61,7 +64,6 @@ class _Follower:
             if self.lab and segment.lane & 3 == 1 and self.story.driver_lane is None:
                 self.story.driver_lane = side if segment.lane >> 2 == 0 else 1 - side
             if self.lab and segment.lane & 3 == 2:
-                self.story.made.append(segment)
                 self._made(side, segment)
             elif segment.flags & RST:
                 self._rst(side, segment)
@@ -114,7 +116,7 @@ class _Follower:
                 self.base[side] = segment.seq
                 half.next, half.acked = 1, 0
             elif (segment.seq - (self.base[side] or 0)) & 0xFFFFFFFF:
-                story.odd_syns.append(segment)
+                self._odd_syn(segment)
                 return
             elif not length:
                 half.retransmissions += 1
@@ -266,7 +268,7 @@ class _Follower:
     def _made(self, side: int, segment: Segment) -> None:
         """A segment that the lab's wire made: it changes nothing but what its receiver may believe."""
         if segment.flags & SYN:
-            self.story.odd_syns.append(segment)
+            self._odd_syn(segment)
         elif segment.flags & (RST | FIN):
             at = self._at(side, segment.seq)
             half = self.story.halves[side]
@@ -275,6 +277,10 @@ class _Follower:
                 End(side, word, segment, at, at - half.next, self._unacked(), False, True, made=True),
                 segment,
             )
+
+    def _odd_syn(self, segment: Segment) -> None:
+        if len(self.story.odd_syns) < MOST_SYNS:
+            self.story.odd_syns.append(segment)
 
     def _add(self, end: End, segment: Segment) -> None:
         end.damaged = bool(segment.marks & WRONG_SUM) and self.sums[end.side]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wsklab.orchestrator.field.story import Half
+
 
 @dataclass
 class Plan:
@@ -36,3 +38,30 @@ def not_opened(plan: Plan, number: str, frame: int) -> None:
         plan.add("driver: {connect: {to: peer, accept: false, wait: false}}", why)
         plan.add("wire: {await: {from: driver, segment: syn}}")
         plan.add("driver: {close: {}, expect: success}", "not in the capture: the driver gives up")
+
+
+def before_opening(plan: Plan, number: str) -> None:
+    """Plan what the peer's kernel must be told before the connection is made."""
+    if number == "C18":
+        plan.add("peer: {sysctl: {name: net.ipv4.tcp_fin_timeout, value: 1}}", "FIN_WAIT_2 is over sooner")
+    elif number == "C43":
+        plan.add("peer: {sysctl: {name: net.ipv4.tcp_orphan_retries, value: 1}}", "the peer gives up sooner")
+
+
+def after_opening(plan: Plan, number: str, driver: Half, peer: Half, silent: bool) -> None:
+    """Plan the options that the ending needs; `silent`: the driver's side sent nothing."""
+    if number == "C14":
+        plan.add("peer: {option: {linger: 0}}")
+    elif number == "C44":
+        plan.add(f"peer: {{option: {{keepalive: {_probes(peer)}}}}}", "keepalive probes")
+    elif number == "C45":
+        plan.add("peer: {option: {user-timeout-ms: 1000}}", "the peer gives up sooner")
+    elif number == "C31":
+        plan.add(f"driver: {{keepalive: {_probes(driver)}}}", "keepalive probes")
+    elif number == "C46" and silent:
+        plan.add("driver: silent", "the driver's side answers nothing")
+
+
+def _probes(half: Half) -> str:
+    """As many probes as were captured, a second apart."""
+    return f"{{idle: 1, interval: 1, count: {max(2, min(half.keepalives, 9))}}}"

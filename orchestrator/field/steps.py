@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
-from wsklab.orchestrator.field.course import PAUSE, Turn, acknowledged, turns
-from wsklab.orchestrator.field.plan import Plan, not_opened
+from wsklab.orchestrator.field.course import PAUSE, Turn, turns
+from wsklab.orchestrator.field.plan import Plan, after_opening, before_opening, not_opened
 from wsklab.orchestrator.field.resets import FOREIGN
 from wsklab.orchestrator.field.story import SECOND, End
 
@@ -44,9 +44,12 @@ class Maker:
         if self.number in ("C21", "C22", "C23", "C28"):
             not_opened(plan, self.number, self.frame)
             return plan
-        self._before()
+        before_opening(plan, self.number)
         self._open()
-        self._prepare()
+        silent = not any(turn.driver for turn in self.turns)
+        after_opening(
+            plan, self.number, self.story.halves[self.one.driver], self.story.halves[1 - self.one.driver], silent
+        )
         for index, turn in enumerate(self.turns):
             self._pause(turn)
             if turn.kind == "data":
@@ -67,12 +70,6 @@ class Maker:
         return plan
 
     # -- opening ------------------------------------------------------------------------------------------------------
-
-    def _before(self) -> None:
-        if self.number == "C18":
-            self.plan_.add("peer: {sysctl: {name: net.ipv4.tcp_fin_timeout, value: 1}}", "FIN_WAIT_2 is over sooner")
-        if self.number == "C43":
-            self.plan_.add("peer: {sysctl: {name: net.ipv4.tcp_orphan_retries, value: 1}}", "the peer gives up sooner")
 
     def _open(self) -> None:
         plan, why = self.plan_, f"frame {self.frame}: the handshake"
@@ -95,21 +92,6 @@ class Maker:
                 pieces = 0
             plan.add(f"driver: {{receive: {1 + pieces}}}", "pending receives: a capture does not show them")
 
-    def _prepare(self) -> None:
-        plan, number = self.plan_, self.number
-        if number == "C14":
-            plan.add("peer: {option: {linger: 0}}")
-        elif number == "C44":
-            count = max(2, min(self.story.halves[1 - self.one.driver].keepalives, 9))
-            plan.add(f"peer: {{option: {{keepalive: {{idle: 1, interval: 1, count: {count}}}}}}}", "keepalive probes")
-        elif number == "C45":
-            plan.add("peer: {option: {user-timeout-ms: 1000}}", "the peer gives up sooner")
-        elif number == "C31":
-            count = max(2, min(self.story.halves[self.one.driver].keepalives, 9))
-            plan.add(f"driver: {{keepalive: {{idle: 1, interval: 1, count: {count}}}}}", "keepalive probes")
-        elif number == "C46" and not any(turn.driver for turn in self.turns):
-            plan.add("driver: silent", "the driver's side answers nothing")
-
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def _pause(self, turn: Turn) -> None:
@@ -131,7 +113,7 @@ class Maker:
             if not any("fill" in step for step, _ in plan.steps):
                 plan.add("peer: fill", why)
             return
-        gives_up = self.number == "C45" and (turn.lost > 0 or not acknowledged(self.one, turn))
+        gives_up = self.number == "C45" and (turn.lost > 0 or not turn.acked)
         if turn.lost and not gives_up:
             count = f", count: {min(turn.lost, 5)}" if turn.lost > 1 else ""
             plan.add(f"wire: {{drop: {{from: peer, segment: data{count}}}}}", f"sent again {turn.lost} times")
@@ -152,7 +134,7 @@ class Maker:
     def _driver_data(self, turn: Turn, length: int, why: str, rest: list[Turn]) -> None:
         plan, number = self.plan_, self.number
         after = any(t.kind in ("fin", "rst") and not t.driver for t in self.turns[: self.turns.index(turn)])
-        acked = acknowledged(self.one, turn)
+        acked = turn.acked
         data_left = any(t.kind == "data" and t.driver for t in rest)
         if after and self._to_be_told():
             plan.add("driver: {await: disconnect}")
@@ -187,7 +169,7 @@ class Maker:
             plan.add("peer: {await: readable}")
             return
         outcome = ", expect: any" if after or not acked else ""
-        if length > FITS and not outcome:  # it is done when the peer has read it
+        if length > FITS:  # it is done when the peer has read it
             plan.add(f"driver: {{send: {{length: {length}, wait: false}}}}", why)
         else:
             plan.add(f"driver: {{send: {length}{outcome}}}", why)

@@ -97,7 +97,6 @@ class History:
     stepped: bool = False  # a clock of the capture went back
     driver_lane: int | None = None  # the lab's own recording: this side is the target
     shifts: tuple[int | None, int | None] = (None, None)
-    made: list[Segment] = field(default_factory=list)  # the lab's own recording: made by the wire
 
     def ends_of(self, side: int, word: str | None = None) -> list[End]:
         """FINs and RSTs of one side, in order."""
