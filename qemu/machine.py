@@ -13,14 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from wsklab.qemu import firmware
+from wsklab.qemu import firmware, screen
 from wsklab.qemu.confinement import confinement
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.handover import Handover
 from wsklab.qemu.logfile import LogFile
-from wsklab.qemu.monitor import Event, Qmp
+from wsklab.qemu.monitor import MONITOR, Event, Qmp, listening
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
@@ -133,6 +133,7 @@ class Machine:
             if self._kd and snapshot:
                 self._kd.resync(restored=True)
             self.resume()
+            screen.RUNNING.add(self)
         except BaseException:
             self.stop()
             raise
@@ -143,6 +144,8 @@ class Machine:
         `patience` is the time in seconds that QEMU has to finish its disks: more is needed where one is to be kept.
         """
         self._stopping = True
+        screen.RUNNING.discard(self)
+        (self.folder / MONITOR).unlink(missing_ok=True)
         if child := self._child:
             for ask, seconds in ((self._quit, patience), (child.terminate, 0.3), (child.kill, 5.0)):
                 if child.exit_code is None:
@@ -317,6 +320,11 @@ class Machine:
         finally:
             made.unlink(missing_ok=True)
 
+    @property
+    def has_screen(self) -> bool:
+        """Whether there is something to see but the text on its console."""
+        return self.profile.display != "none"
+
     # -- ways in ------------------------------------------------------------------------------------------------
 
     @property
@@ -324,6 +332,15 @@ class Machine:
         if self._qmp is None:
             raise MachineError(f"{self.name} is not running: start it first")
         return self._qmp
+
+    def view(self) -> socket.socket:
+        """A connection to its screen, keyboard and mouse (RFC 6143). Raises MachineError."""
+        return screen.connect(self.qmp)
+
+    @property
+    def monitor(self) -> Path:
+        """The socket where anybody who may open it speaks QMP with it."""
+        return self.folder / MONITOR
 
     @property
     def ssh_port(self) -> int:
@@ -345,8 +362,10 @@ class Machine:
         firmware_theirs = self._listen_to_firmware() if self.files.kernel is None else None
         if self.profile.tpm:
             self._tpm = Tpm(self.folder / "tpm", self.files.tpm_state, self._confined)
+        monitor = listening(self.folder)
         theirs = [
             qmp_theirs,
+            monitor,
             *(end for _, end in serial.values()),
             *([self._tpm.qemu_end] if self._tpm else []),
             *([firmware_theirs] if firmware_theirs else []),
@@ -375,6 +394,7 @@ class Machine:
                     wire_fd=self._wire.fileno() if self._wire else None,
                     uefi=self._uefi(handover),
                     tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
+                    monitor_fd=monitor.fileno(),
                     snapshot=snapshot,
                     options=handover.options,
                 )

@@ -17,6 +17,7 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.drivers.errors import DriverError
 from wsklab.images.errors import ImageError
+from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.judge.judge import judge
@@ -260,8 +261,11 @@ class Examination:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print doctor.json (faults.json) on standard output, and nothing else."
 )
-def command(target: str | None, out: Path | None, faults: bool, as_json: bool) -> None:
+@view_option
+def command(target: str | None, out: Path | None, faults: bool, as_json: bool, view: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    if view:
+        Screens(lambda text: click.echo(text, err=as_json)).show()
     if faults:
         if target not in (None, find.STANDIN):
             raise UsageError(f"--faults are done to the stand-in; leave out --target {target}.")

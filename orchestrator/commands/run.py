@@ -14,6 +14,7 @@ import click
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
+from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.liveness import limits
@@ -21,7 +22,9 @@ from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection
+from wsklab.orchestrator.run.hold import Hold, When
 from wsklab.orchestrator.run.preparation import Preparation
+from wsklab.orchestrator.run.ways_in import ways_in
 from wsklab.orchestrator.run.workers import Work, Workers
 
 
@@ -42,10 +45,15 @@ def run(
     out: Path | None,
     as_json: bool,
     verify: str | None = None,
+    view: bool = False,
+    hold: When = "never",
+    debugger: int | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
+    if debugger is not None and target == find.STANDIN:
+        raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
     folder = runner.new_folder(out)
 
@@ -54,14 +62,28 @@ def run(
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress)
 
+    screens = Screens(console.line)
+    if view:
+        screens.show()
     preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
+    preparation.debugger_port = debugger
+    preparation.hold = Hold(
+        hold, preparation.stop, console.line, lambda lab: ways_in(lab, screens.address(), preparation.debugger_port)
+    )
     preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
     results.plan = runner.plan(selected.scenarios, repeat, until_fail)
     labs = preparation.admitted(jobs)
     current = runner.Run(
-        folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
+        folder,
+        results,
+        console,
+        lambda: preparation.boot(driver),
+        isolate,
+        preparation.stop,
+        preparation.damage,
+        preparation.hold,
     )
     current.begin()
     work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
@@ -155,6 +177,22 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@view_option
+@click.option(
+    "--hold",
+    is_flag=False,
+    flag_value="not-pass",
+    default="never",
+    type=click.Choice(["never", "not-pass", "always"]),
+    help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
+    "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",
+)
+@click.option(
+    "--debugger",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Windows: let WinDbg have COM1 whenever it connects to this port of 127.0.0.1 (0: any that is free).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def command(
     scenarios: tuple[str, ...],
@@ -173,6 +211,9 @@ def command(
     seed: int,
     out: Path | None,
     as_json: bool,
+    view: bool,
+    hold: When,
+    debugger: int | None,
 ) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
@@ -189,6 +230,10 @@ def command(
                 words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out, as_json=as_json
             )
         )
+    if as_json and (view or hold != "never"):
+        raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
+    if debugger is not None and jobs != 1:
+        raise UsageError("--debugger is one port for one lab: leave out --jobs.")
     if len(twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     code = run(
@@ -207,5 +252,8 @@ def command(
         out=out,
         as_json=as_json,
         verify=verify,
+        view=view,
+        hold=hold,
+        debugger=debugger,
     )
     sys.exit(code)

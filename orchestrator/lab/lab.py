@@ -84,9 +84,12 @@ class Lab:
         self.doubt: str | None = None
         self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
         self.foreign: InstalledForeign | None = None
+        self.debugger_port: int | None = None  # on 127.0.0.1, where another debugger may have the target's line
+        self.failed: Callable[[Lab, BaseException], None] = lambda _lab, _error: None
+        """Called when it does not boot, before it is stopped."""
         self.wire = Wire(folder / "wire")
         self._accelerator = accelerator
-        self._peer_image = peer
+        self.peer_image = peer
         self._excused: set[str] = set()
         self._machines: dict[str, Machine] = {}
         self._target: Target | None = None
@@ -175,7 +178,8 @@ class Lab:
                 self._check()  # after the canary's line the debug line is quiet, after the answer the agent idle
                 self._save("target", keep)
                 self._ready = driver
-        except BaseException:
+        except BaseException as error:
+            self.failed(self, error)
             self.stop()
             raise
         return self
@@ -354,7 +358,7 @@ class Lab:
         return self._start("target", self.guest.profile, files, self.wire.target_end, snapshot)
 
     def _start_peer(self, snapshot: str | None = None) -> Machine:
-        image = self._peer_image
+        image = self.peer_image
         files = ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
         return self._start("peer", load_profile(PEER_PROFILE), files, self.wire.peer_end, snapshot)
 
@@ -366,6 +370,8 @@ class Lab:
         machine.on_event(lambda event: self._on_machine(name, event))
         self._machines[name] = machine
         self._power_on(machine, snapshot)
+        if name == "target" and self.debugger_port is not None:
+            machine.lend_debugger(self.debugger_port)
         return machine
 
     def _power_on(self, machine: Machine, snapshot: str | None = None) -> None:
@@ -449,7 +455,7 @@ class Lab:
         self._going = None
 
     def _ssh(self) -> Ssh:
-        image = self._peer_image
+        image = self.peer_image
         return Ssh("peer", self._machines["peer"].ssh_port, image.ssh_key, image.known_hosts)
 
 

@@ -30,6 +30,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
 from wsklab.orchestrator.run import capacity, janitor, runner
 from wsklab.orchestrator.run.ahead import Ahead
+from wsklab.orchestrator.run.hold import Hold
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
@@ -49,6 +50,8 @@ class Preparation:
     labs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     foreign: Foreign | None = None  # the driver under test, when it is not ours
     stop: Stop = field(default_factory=Stop)
+    hold: Hold | None = None
+    debugger_port: int | None = None
     _damage_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _damaged: list[str] = field(default_factory=list)
     _look_again: float = 0.0  # `time.monotonic`
@@ -167,6 +170,9 @@ class Preparation:
     def _lab(self) -> Lab:
         """A lab to be booted. Raises Stopped when none is to be any more."""
         lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        lab.debugger_port = self.debugger_port
+        if self.hold is not None:
+            lab.failed = self.hold.failed
         self.stop.watch(lab)
         return lab
 

@@ -46,6 +46,7 @@ from wsklab.orchestrator.results.results import (
 from wsklab.orchestrator.results.rows import Home, Rows
 from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
+from wsklab.orchestrator.run.hold import Hold
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import MachineError
@@ -85,6 +86,7 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     damage: Callable[[], list[str]] = list
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
+    hold: Hold | None = None
 
     def __post_init__(self) -> None:
         self._behaviours: dict[str, dict[str, object]] = {}
