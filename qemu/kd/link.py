@@ -240,7 +240,6 @@ class Link:
 
     def _data(self, packet: Packet, now: float) -> Delivery | None:
         last = self._last
-        self._greetings.clear()
         if packet == last and not self._renumbered:
             self.copies += 1
             if needs_answer(packet) and self._open is None and not self.listening:
@@ -262,6 +261,7 @@ class Link:
     def _accept(self, packet: Packet, restarted: bool, now: float) -> Delivery | None:
         """A new packet, or one that comes again because of a RESET."""
         again = not restarted and self._again(packet)
+        self._greetings.clear()  # not by a copy: the first may have shown that a greeting is needed
         if restarted:
             self._tx = INITIAL_ID
             self._pending = None
