@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from support.command import ROOT, read_until, send, start
 
 from wsklab import images
 from wsklab.qemu.deadline import within
@@ -99,3 +103,29 @@ def test_a_guest_that_ends_leaves_the_page(viewer: Viewer, page: Page, tmp_path:
         page.get_by_role("button", name="lab-7/target").click()
         expect(page.locator("#state")).to_contain_text("connected")
     expect(page.locator("#state")).to_contain_text("does not run any more")
+
+
+def test_a_run_that_fails_is_held_and_seen_and_entered(page: Page, tmp_path: Path) -> None:
+    text = (ROOT / "orchestrator/scenario/files/linger-zero.yaml").read_text()
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace("name: linger-zero", "name: wrong").replace("peer: rst", "peer: fin"))
+    process = start(tmp_path / "run", str(wrong), "--view", "--hold")
+    said = "".join(read_until(process, "root@127.0.0.1"))
+    assert "held, until Ctrl-C: wrong: fail" in said
+    (url,) = set(re.findall(r"http://127\.0\.0\.1:\S+", said))
+    page.goto(url)
+    page.get_by_role("button", name="lab-1/target").click()
+    expect(page.locator("#state")).to_contain_text("connected")
+    page.wait_for_function(f"({COLOURS})() > 1")  # the text screen of the stand-in
+    ssh = re.search(r"target +(ssh .*)", said)
+    assert ssh
+    inside = subprocess.run(f"{ssh[1]} cat /etc/hostname", shell=True, capture_output=True, text=True, timeout=60)
+    assert inside.stdout.strip() == "target", inside
+    monitor = re.search(r"its monitor: (.*)", "".join(read_until(process, "its monitor:")))
+    assert monitor
+    answer = subprocess.run(monitor[1], shell=True, input="info status\n", capture_output=True, text=True, timeout=60)
+    assert "VM status: running" in answer.stdout, answer
+    send(process, signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, ""), rest
+    assert "1 fail" in rest

@@ -7,7 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,8 @@ from typing import Any
 
 import pytest
 from simulated.windows import OLD, Faults
-from support.command import Finished, processes_of, run, wsklab
+from support.command import Finished, processes_of, read_until, run, send, start, wsklab
+from support.kd_host import OtherHost
 from support.windows_media import report
 
 from wsklab import images
@@ -26,6 +29,7 @@ from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.secure import sha256
 from wsklab.images.store import Manifest, Store
 from wsklab.qemu import firmware
+from wsklab.qemu.kd.events import Bugcheck
 from wsklab.qemu.profile import load_profile
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(100)]
@@ -281,3 +285,23 @@ def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played]
     notes = json.loads((done.folder / result["evidence"] / "crash" / "crash.json").read_text())
     assert "invalid vmcoreinfo" in notes["missing"]["target.dmp"] and "screen" in notes["missing"]["dumps"]
     assert "target-kd.jsonl" in notes["kept"]
+
+
+def test_another_debugger_has_the_line_at_a_bugcheck_while_the_lab_is_held(
+    played: Callable[[bool], Played], tmp_path: Path
+) -> None:
+    words = ("linger-zero", "--target", "windows-2022", "--cold", "--shared", "--hold", "--debugger", "0")
+    faults = played(True).environment(bugcheck=[0xD1, 1, 2, 3, 4])
+    process = start(tmp_path / "run", *words, **faults)
+    said = "".join(read_until(process, "windbg -k com:ipport="))
+    assert "held, until Ctrl-C: linger-zero: fail" in said and "wsklab@127.0.0.1" in said
+    found = re.search(r"windbg -k com:ipport=(\d+),port=127.0.0.1", said)
+    assert found
+    for _ in range(2):  # it comes, goes, and comes again: the target stands in its stop each time
+        other = OtherHost(int(found[1]))
+        assert [event.code for event in other.until(Bugcheck) if isinstance(event, Bugcheck)] == [0xD1]
+        other.close()
+    send(process, signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, ""), (said, rest)
+    assert "1 fail" in rest
