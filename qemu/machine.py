@@ -285,6 +285,10 @@ class Machine:
 
         return tell_places(places)
 
+    def debugger_latencies(self) -> list[float]:
+        """Seconds from a packet to the kernel until its ACK, of the last ones; none without a debugger's line."""
+        return self._kd.latencies if self._kd else []
+
     def lend_debugger(self, port: int) -> int:
         """Let WinDbg have the debug line on a TCP port of 127.0.0.1 (0: any) whenever it connects; returns the port.
 

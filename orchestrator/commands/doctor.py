@@ -187,6 +187,7 @@ class Examination:
 
     def _examine(self, lab: Lab) -> None:
         self._checks(doctor_windows.after_load(lab))
+        self._checks(doctor_windows.latency(lab, self._facts))
         with self._step("canary", CANARY[lab.guest.kind]) as done:
             if lab.target.canary(time.monotonic() + 5 * lab.slowness) is None:
                 raise LabError("the driver was told to print a token, and it was not seen on the debug line.")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from wsklab.common.text import visible
 from wsklab.drivers import protocol
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
@@ -128,6 +129,10 @@ class Collector:
             self._keep("target.dmp", partial(dump, target))
             if "target.dmp" in self.missing:
                 self._keep("dumps", partial(dumps_of_disk, target))
+            for found in (self.folder / "target.dmp", *(self.folder / "dumps").glob("*.[dD][mM][pP]")):
+                if found.exists():
+                    name = f"{found.relative_to(self.folder)}.txt"
+                    self._keep(name, partial(report_of_dump, found, self.lab.target.named))
         notes = {"why": why, "t": time.time_ns(), "kept": self.kept, "missing": self.missing}
         (self.folder / "crash.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
@@ -206,6 +211,16 @@ def dumps_of_disk(machine: Machine, folder: Path) -> None:
         for one in taken
     ]
     (folder / "dumps.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def report_of_dump(dump: Path, named: Callable[[str], str], path: Path) -> None:
+    """What can be read of a dump, with the functions of drivers that are known. Raises MachineError."""
+    from wsklab.images.windows.disk import crash_report  # only a Windows that has crashed needs it
+
+    try:
+        path.write_text(visible(named(crash_report.report(dump)), lines=True), encoding="utf-8")
+    except crash_report.Unreadable as error:
+        raise MachineError(str(error)) from None
 
 
 def why_of(lab: Lab, observation: Observation | None) -> str:

@@ -9,7 +9,8 @@ stands still for ever (kd.md 1.4).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 from wsklab.qemu.kd.messages import api_number, needs_answer, plausible
@@ -28,6 +29,7 @@ _SLOW_RESENDS: Final = 4  # at most one a second (kd.md 3.2 rule 4), then no mor
 _SLOW: Final = 1.0
 _RESEND_PAUSE: Final = 0.02  # s without a reply before a RESEND is answered: two sides that do it at once never end
 _GREETINGS: Final = (0.3, 1.0, 2.0)  # s between the RESETs to a target that was restored, as long as no packet comes
+_MEASURED: Final = 1000  # packets whose latency is kept
 _SIGHTINGS: Final = 3  # of a header that contradicts what is known
 
 
@@ -68,8 +70,12 @@ class _Sent:
 
     packet: Packet
     final: bool
-    at: float
+    at: float  # last
     wait: float = _RETRANSMIT
+    sent_at: float = field(default=0.0)  # first
+
+    def __post_init__(self) -> None:
+        self.sent_at = self.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ class Link:
 
     def __init__(self) -> None:
         self.out = bytearray()
+        self.latencies: deque[float] = deque(maxlen=_MEASURED)
+        """Seconds from a packet of ours to the target's ACK of it, of the last ones that were sent once."""
         self.resync()
 
     def resync(self) -> None:
@@ -325,6 +333,8 @@ class Link:
 
     def _accepted(self, now: float) -> None:
         """The target has our pending packet."""
+        if self._pending and self._pending.sent_at == self._pending.at:
+            self.latencies.append(now - self._pending.at)
         self._tx ^= 1
         self._pending = self._repeat_asked = None
         self._advance(now)

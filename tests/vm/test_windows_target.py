@@ -199,6 +199,7 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
             "test signing",
             "driver loads",
             "service",
+            "debugger's latency",
             "canary",
             "wire",
             "one FIN",
@@ -210,6 +211,7 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
     facts = json.loads(report.read_text())["target"]["facts"]
     assert facts["code_integrity"] == 3 and "testsigning" in facts["bcdedit"] and facts["kd_events"]["Attached"] == 1
     assert "S-1-5-32-544" in facts["groups"] and "Made up" in facts["setupact"] and "BdsDxe" in facts["com1"]
+    assert facts["kd_latency_ms"] and min(facts["kd_latency_ms"]) > 0 and "processor 0 at " in facts["kd_places"]
     words = report.with_suffix(".txt").read_text()
     assert "version: Made up, ServerStandardEval, build 20348.587" in words and "✓ ok    snapshot: " in words
 
