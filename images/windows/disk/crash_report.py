@@ -1,7 +1,7 @@
 """What a Windows crash dump tells: the stop, the registers, in which module, and what on the stack may lead there.
 
-`kdmp-parser` finds the pages of complete, kernel and bitmap dumps. A dump comes from the guest, which is not trusted, and
-the parser is C++: it runs in a process of its own, with limits. Not yet tried on a dump that Windows has made.
+`kdmp-parser` finds the pages of complete, kernel and bitmap dumps. A dump comes from the guest, which is not trusted,
+and the parser is C++: it runs in a process of its own, with limits. Not yet tried on a dump that Windows has made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,25 @@ STACK = 0x2000
 """Bytes of the stack that are looked at, upwards from RSP."""
 
 MOST_PLACES = 40
-REGISTERS = ("rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip").split()
+REGISTERS = [
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "rbp",
+    "rsp",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rip",
+]
 
 Read = Callable[[int, int], bytes | None]
 
@@ -123,7 +141,7 @@ def _main(path: Path) -> int:
         return 1
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the parser says there what it does not find
-    from kdmp_parser import KernelDumpParser
+    from kdmp_parser import KernelDumpParser  # type: ignore[import-untyped]
 
     try:
         dump = KernelDumpParser(path)

@@ -73,7 +73,7 @@ def test_a_list_of_modules_of_any_content_comes_to_an_end(bits: dict[int, bytes]
 
     def read(address: int, count: int) -> bytes | None:
         at = address - HEAD
-        return bytes(memory[at : at + count]) if 0 <= at and at + count <= len(memory) else None
+        return bytes(memory[at : at + count]) if at >= 0 and at + count <= len(memory) else None
 
     found = list(modules(read, HEAD))
     assert len(found) <= crash_report.MOST_MODULES and all(isinstance(one.name, str) for one in found)
