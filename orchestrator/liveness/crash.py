@@ -195,13 +195,20 @@ def dump(machine: Machine, path: Path) -> None:
 
 
 def dumps_of_disk(machine: Machine, folder: Path) -> None:
-    """What Windows itself has written down of its crash; the machine stands still from now on. Raises MachineError."""
+    """What Windows itself has written down of its crash; the machine stands still meanwhile. Raises MachineError."""
     from wsklab.images.windows.disk import dumps  # only a Windows that has crashed needs it
 
+    ran = False
     with suppress(MachineError):
+        ran = machine.status(within(STATUS)) == "running"
         machine.pause()  # what QEMU has in its own memory of the disk goes into the file
     folder.mkdir()
-    taken, said = dumps.take(machine.overlay, folder)
+    try:
+        taken, said = dumps.take(machine.overlay, folder)
+    finally:
+        with suppress(MachineError):
+            if ran:  # somebody may hold the lab, to look at it with another debugger
+                machine.resume()
     if not taken:
         folder.rmdir()
         raise MachineError(said)

@@ -156,8 +156,8 @@ def latency(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
         facts["kd_places"] = places
         middle, slowest = times[len(times) // 2], times[-1]
         return (
-            f"{len(times)} packets since power-on, half of them acknowledged within {1000 * middle:.1f} ms, the slowest "
-            f"after {1000 * slowest:.1f} ms; it was stopped at {places}, and went on"
+            f"{len(times)} packets since power-on, half of them acknowledged within {1000 * middle:.1f} ms, "
+            f"the slowest after {1000 * slowest:.1f} ms; it was stopped at {places}, and went on"
         )
 
     yield Check(
