@@ -76,14 +76,14 @@ class Hold:
         if self._stop.requested:
             return
         mine = queue.SimpleQueue[None]()
-        with self._lock, paused():  # one lab after the other is shown
-            lines = self._ways(lab)
-            self._say(f"          held, until Ctrl-C: {why}")
-            for line in lines:
-                self._say(f"            {line}")
         self._held.append(mine)
         try:
             with paused():
+                with self._lock:  # one lab after the other is shown
+                    lines = self._ways(lab)
+                    self._say(f"          held, until Ctrl-C: {why}")
+                    for line in lines:
+                        self._say(f"            {line}")
                 self._wait(mine)
         finally:
             self._held.remove(mine)

@@ -292,7 +292,8 @@ def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played]
 def test_another_debugger_has_the_line_at_a_bugcheck_while_the_lab_is_held(
     played: Callable[[bool], Played], tmp_path: Path
 ) -> None:
-    words = ("linger-zero", "--target", "windows-2022", "--cold", "--shared", "--hold", "--debugger", "0")
+    first_run = ("linger-zero", "--cold", "--shared", "--target", "windows-2022", "--twin", "crashes")
+    words = (*first_run, "--hold", "--debugger", "0")
     faults = played(True).environment(bugcheck=[0xD1, 1, 2, 3, 4])
     process = start(tmp_path / "run", *words, **faults)
     said = "".join(read_until(process, "windbg -k com:ipport="))
