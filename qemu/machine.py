@@ -145,7 +145,8 @@ class Machine:
         """
         self._stopping = True
         screen.RUNNING.discard(self)
-        (self.folder / MONITOR).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.monitor.unlink(missing_ok=True)
         if child := self._child:
             for ask, seconds in ((self._quit, patience), (child.terminate, 0.3), (child.kill, 5.0)):
                 if child.exit_code is None:
@@ -369,7 +370,7 @@ class Machine:
         monitor = listening(self.folder)
         theirs = [
             qmp_theirs,
-            monitor,
+            *([monitor] if monitor else []),
             *(end for _, end in serial.values()),
             *([self._tpm.qemu_end] if self._tpm else []),
             *([firmware_theirs] if firmware_theirs else []),
@@ -398,7 +399,7 @@ class Machine:
                     wire_fd=self._wire.fileno() if self._wire else None,
                     uefi=self._uefi(handover),
                     tpm_fd=self._tpm.qemu_end.fileno() if self._tpm else None,
-                    monitor_fd=monitor.fileno(),
+                    monitor_fd=monitor.fileno() if monitor else None,
                     snapshot=snapshot,
                     options=handover.options,
                 )

@@ -30,16 +30,23 @@ MONITOR = "monitor.sock"
 """In a machine's folder: QMP for everybody who may open it, which is the lab's user."""
 
 
-def listening(folder: Path) -> socket.socket:
-    """Make the socket MONITOR for QEMU to accept at; its mode is set before it has a name (unix(7))."""
+def listening(folder: Path) -> socket.socket | None:
+    """Make the socket MONITOR for QEMU to accept at; its mode is set before it has a name (unix(7)).
+
+    None where a file system has no sockets, or no room: a machine runs without it, too.
+    """
     end = socket.socket(socket.AF_UNIX)
     os.fchmod(end.fileno(), 0o600)
-    (folder / MONITOR).unlink(missing_ok=True)
-    way = os.open(folder, os.O_PATH | os.O_DIRECTORY)  # the name of a socket is short, that of a folder need not be
     try:
-        end.bind(f"/proc/self/fd/{way}/{MONITOR}")
-    finally:
-        os.close(way)
+        (folder / MONITOR).unlink(missing_ok=True)
+        way = os.open(folder, os.O_PATH | os.O_DIRECTORY)  # the name of a socket is short, that of a folder need not be
+        try:
+            end.bind(f"/proc/self/fd/{way}/{MONITOR}")
+        finally:
+            os.close(way)
+    except OSError:
+        end.close()
+        return None
     end.listen()
     return end
 

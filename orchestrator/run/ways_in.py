@@ -37,6 +37,8 @@ def _into(name: str, machine: Machine, image: Image, user: str) -> Iterator[str]
         yield f"{name:9} {ssh_command(machine.ssh_port, image.ssh_key, image.known_hosts, user)}"
     else:
         yield f"{name:9} no SSH: its image has no SSH server"
+    if not machine.monitor.exists():
+        return
     shell = [str(Path(sys.prefix) / "bin" / "qmp-shell"), "-H", str(machine.monitor.resolve())]
     yield f"{'':9} its monitor: {shlex.join(shell)}"
 
