@@ -130,7 +130,18 @@ def ended(results: Results) -> int:
     return results.exit_code
 
 
-@click.command("run")
+class _HoldAlone(click.Command):
+    """`--hold` may stand alone: without this, the name of a scenario behind it would be taken for its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give it the value that it has then."""
+        return super().parse_args(ctx, [f"--hold={HOLD_ALONE}" if word == "--hold" else word for word in args])
+
+
+HOLD_ALONE: When = "not-pass"
+
+
+@click.command("run", cls=_HoldAlone)
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
@@ -180,9 +191,8 @@ def ended(results: Results) -> int:
 @view_option
 @click.option(
     "--hold",
-    is_flag=False,
-    flag_value="not-pass",
     default="never",
+    metavar="[=always]",
     type=click.Choice(["never", "not-pass", "always"]),
     help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
     "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",

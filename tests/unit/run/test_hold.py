@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from wsklab.orchestrator.commands.run import command
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.results import ScenarioResult, observed
 from wsklab.orchestrator.run.hold import Hold, When
@@ -129,3 +130,13 @@ def test_the_ssh_command_is_one_that_a_shell_and_ssh_understand(tmp_path: Path) 
         "identitiesonly yes",
     }
     assert wanted <= set(said.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "when"),
+    [(["--hold", "close"], "not-pass"), (["close", "--hold"], "not-pass"), (["--hold=always", "close"], "always"),
+     (["close"], "never")],
+)  # fmt: skip
+def test_hold_alone_takes_no_scenario_for_its_value(words: list[str], when: str) -> None:
+    options = command.make_context("run", words).params
+    assert (options["hold"], options["scenarios"]) == (when, ("close",))
