@@ -141,7 +141,10 @@ class Workers:
                 if suspect and self.until_fail:
                     self.work.close()
             if number in self._labs and not self.run.stop.requested:
-                self._hold(number, self.run.unload(self._labs[number], number))
+                trusted = self._labs[number].trusted  # else somebody has looked at it already
+                unloaded = self.run.unload(self._labs[number], number)
+                if trusted:
+                    self._hold(number, unloaded)
         finally:
             self._stop(number)
 
