@@ -3,6 +3,7 @@ import RFB from "./novnc/core/rfb.js";
 
 const LOOK = 1000; // milliseconds between two looks at what runs
 
+const encoded = (name) => name.split("/").map(encodeURIComponent).join("/");
 const part = (id) => document.getElementById(id);
 let guests = [];
 let chosen = null; // a name
@@ -27,7 +28,7 @@ function choose(name) {
 }
 
 function connect(name) {
-  const address = new URL(`screen/${name}`, location.href);
+  const address = new URL(`screen/${encoded(name)}`, location.href);
   address.protocol = "ws:";
   const mine = new RFB(part("screen"), address.href);
   mine.scaleViewport = true;
@@ -45,7 +46,7 @@ function connect(name) {
 }
 
 async function readConsole(name) {
-  const text = await (await fetch(`console/${name}`)).text();
+  const text = await (await fetch(`console/${encoded(name)}`)).text();
   const box = part("console");
   const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 4;
   if (chosen === name && box.textContent !== text) {
