@@ -105,11 +105,14 @@ def test_a_guest_that_ends_leaves_the_page(viewer: Viewer, page: Page, tmp_path:
     expect(page.locator("#state")).to_contain_text("does not run any more")
 
 
-def test_a_run_that_fails_is_held_and_seen_and_entered(page: Page, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_held_and_seen_and_entered(
+    page: Page, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     text = (ROOT / "orchestrator/scenario/files/linger-zero.yaml").read_text()
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(text.replace("name: linger-zero", "name: wrong").replace("peer: rst", "peer: fin"))
+    wrong.write_text(text.replace("name: linger-zero", "name: wrong").replace("abortive: set", "abortive: clear"))
     process = start(tmp_path / "run", str(wrong), "--view", "--hold")
+    request.addfinalizer(process.kill)
     said = "".join(read_until(process, "root@127.0.0.1"))
     assert "held, until Ctrl-C: wrong: fail" in said
     (url,) = set(re.findall(r"http://127\.0\.0\.1:\S+", said))

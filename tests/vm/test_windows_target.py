@@ -290,12 +290,13 @@ def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played]
 
 
 def test_another_debugger_has_the_line_at_a_bugcheck_while_the_lab_is_held(
-    played: Callable[[bool], Played], tmp_path: Path
+    played: Callable[[bool], Played], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     first_run = ("linger-zero", "--cold", "--shared", "--target", "windows-2022", "--twin", "crashes")
     words = (*first_run, "--hold", "--debugger", "0")
     faults = played(True).environment(bugcheck=[0xD1, 1, 2, 3, 4])
     process = start(tmp_path / "run", *words, **faults)
+    request.addfinalizer(process.kill)
     said = "".join(read_until(process, "windbg -k com:ipport="))
     assert "held, until Ctrl-C: linger-zero: fail" in said and "wsklab@127.0.0.1" in said
     found = re.search(r"windbg -k com:ipport=(\d+),port=127.0.0.1", said)
