@@ -1,7 +1,7 @@
 """The start of a machine's QEMU: its channels, its command line, and the process.
 
-Every channel is a socket pair, of which QEMU inherits one end: it is connected before anything runs, with no path and
-no port.
+Every channel of ours is a socket pair, of which QEMU inherits one end: it is connected before anything runs, with no
+path and no port.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wsklab.qemu.errors import LaunchError, MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.handover import Handover
 from wsklab.qemu.logfile import LogFile
-from wsklab.qemu.monitor import Qmp
+from wsklab.qemu.monitor import Qmp, listening
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile, SerialRole, command_line
 from wsklab.qemu.serial import SerialLine
@@ -62,13 +62,15 @@ class Channels:
         if launch.files.kernel is None:  # SeaBIOS writes its log to this port; what runs later may write there, too
             ours, self.firmware_theirs = _serial_pair()
             self.firmware = SerialLine("firmware", ours, launch.log("firmware.log"))
+        self.monitor_theirs = listening(launch.folder)  # for others, at a name in the machine's folder
         self.tpm = Tpm(launch.folder / "tpm", launch.files.tpm_state, launch.confined) if launch.profile.tpm else None
 
     @property
     def theirs(self) -> list[socket.socket]:
         """QEMU's ends."""
         tpm = [self.tpm.qemu_end] if self.tpm else []
-        return [self.qmp_theirs, *self.serial_theirs.values(), *tpm, *filter(None, [self.firmware_theirs])]
+        others = filter(None, [self.firmware_theirs, self.monitor_theirs])
+        return [self.qmp_theirs, *self.serial_theirs.values(), *tpm, *others]
 
 
 def start(launch: Launch, channels: Channels, snapshot: str | None, on_exit: Callable[[int], None]) -> Child:
@@ -89,6 +91,7 @@ def start(launch: Launch, channels: Channels, snapshot: str | None, on_exit: Cal
                 wire_fd=launch.wire.fileno() if launch.wire else None,
                 uefi=_uefi(launch.profile, handover),
                 tpm_fd=channels.tpm.qemu_end.fileno() if channels.tpm else None,
+                monitor_fd=channels.monitor_theirs.fileno() if channels.monitor_theirs else None,
                 snapshot=snapshot,
                 options=handover.options,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from wsklab.qemu import launch, vmstate
+from wsklab.qemu import launch, screen, vmstate
 from wsklab.qemu.confinement import confinement
 from wsklab.qemu.deadline import within
 from wsklab.qemu.disks import OVERLAY, VARIABLES, make_disks
@@ -18,7 +18,7 @@ from wsklab.qemu.errors import MachineError
 from wsklab.qemu.launch import Channels, Launch
 from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.machine_events import Events, MachineEvent, is_reset
-from wsklab.qemu.monitor import Event, Qmp
+from wsklab.qemu.monitor import MONITOR, Event, Qmp
 from wsklab.qemu.process import Child
 from wsklab.qemu.profile import WIRE_LINK, Accelerator, ImageFiles, Profile, SerialRole
 from wsklab.qemu.serial import SerialLine
@@ -101,6 +101,7 @@ class Machine:
             if self._kd and snapshot:
                 self._kd.resync(restored=True)
             self.resume()
+            screen.RUNNING.add(self)
         except BaseException:
             self.stop()
             raise
@@ -111,6 +112,9 @@ class Machine:
         `patience` is the time in seconds that QEMU has to finish its disks: more is needed where one is to be kept.
         """
         self._events.muted = True
+        screen.RUNNING.discard(self)
+        with suppress(OSError):
+            self.monitor.unlink(missing_ok=True)
         if child := self._child:
             for ask, seconds in ((self._quit, patience), (child.terminate, 0.3), (child.kill, 5.0)):
                 if child.exit_code is None:
@@ -212,6 +216,10 @@ class Machine:
 
         return tell_places(places)
 
+    def debugger_latencies(self) -> list[float]:
+        """Seconds from a packet to the kernel until its ACK, of the last ones; none without a debugger's line."""
+        return self._kd.latencies if self._kd else []
+
     def lend_debugger(self, port: int) -> int:
         """Let WinDbg have the debug line on a TCP port of 127.0.0.1 (0: any) whenever it connects; returns the port.
 
@@ -247,6 +255,11 @@ class Machine:
         finally:
             made.unlink(missing_ok=True)
 
+    @property
+    def has_screen(self) -> bool:
+        """Whether there is something to see but the text on its console."""
+        return self.profile.display != "none"
+
     # -- ways in ------------------------------------------------------------------------------------------------
 
     @property
@@ -254,6 +267,15 @@ class Machine:
         if self._qmp is None:
             raise MachineError(f"{self.name} is not running: start it first")
         return self._qmp
+
+    def view(self) -> socket.socket:
+        """A connection to its screen, keyboard and mouse (RFC 6143). Raises MachineError."""
+        return screen.connect(self.qmp)
+
+    @property
+    def monitor(self) -> Path:
+        """The socket where anybody who may open it speaks QMP with it."""
+        return self.folder / MONITOR
 
     @property
     def ssh_port(self) -> int:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from typing import Any, TypeVar
 
 from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
@@ -23,6 +24,31 @@ T = TypeVar("T")
 Event = Mapping[str, Any]
 _SILENT = logging.Logger("quiet", logging.CRITICAL)  # errors are raised to our caller, who knows more
 PATIENCE = 10.0  # seconds for a command, when the caller names no deadline
+
+
+MONITOR = "monitor.sock"
+"""In a machine's folder: QMP for everybody who may open it, which is the lab's user."""
+
+
+def listening(folder: Path) -> socket.socket | None:
+    """Make the socket MONITOR for QEMU to accept at; its mode is set before it has a name (unix(7)).
+
+    None where a file system has no sockets, or no room: a machine runs without it, too.
+    """
+    end = socket.socket(socket.AF_UNIX)
+    os.fchmod(end.fileno(), 0o600)
+    try:
+        (folder / MONITOR).unlink(missing_ok=True)
+        way = os.open(folder, os.O_PATH | os.O_DIRECTORY)  # the name of a socket is short, that of a folder need not be
+        try:
+            end.bind(f"/proc/self/fd/{way}/{MONITOR}")
+        finally:
+            os.close(way)
+    except OSError:
+        end.close()
+        return None
+    end.listen()
+    return end
 
 
 @functools.cache
@@ -52,6 +78,7 @@ class Qmp:
         self._client = QMPClient(name)
         self._client.logger = _SILENT
         self._task: asyncio.Task[None] | None = None
+        self._giving = threading.Lock()
 
     def connect(self, deadline: float) -> None:
         """Raises MachineError when QEMU does not greet."""
@@ -77,6 +104,16 @@ class Qmp:
         """Runs a command of the human monitor and returns its text: errors come as text, too."""
         return str(self.execute("human-monitor-command", deadline, **{"command-line": command}))
 
+    def give(self, name: str, fd: int, then: str, **arguments: object) -> None:
+        """Hand QEMU a file descriptor under `name`, and run a command that takes it. Raises as `execute` does."""
+        with self._giving:  # the descriptor is that of the next `getfd`, whoever asks for it
+            try:
+                self._run(self._send(fd), within(PATIENCE), "getfd")
+            except (StateError, OSError) as error:
+                raise GuestDied(f"{self._name}: QEMU is gone") from error
+            self.execute("getfd", fdname=name)
+        self.execute(then, None, **arguments)
+
     def close(self) -> None:
         with contextlib.suppress(Exception):  # whatever broke the connection is already known from the machine
             self._run(self._disconnect(), within(1.0), "the end of QMP")
@@ -86,6 +123,9 @@ class Qmp:
     async def _connect(self) -> None:
         await self._client.connect(self._socket)
         self._task = asyncio.create_task(self._listen())
+
+    async def _send(self, fd: int) -> None:
+        self._client.send_fd_scm(fd)
 
     async def _disconnect(self) -> None:
         if self._task:

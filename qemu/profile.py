@@ -87,6 +87,7 @@ def command_line(
     wire_fd: int | None = None,
     uefi: Uefi | None = None,
     tpm_fd: int | None = None,
+    monitor_fd: int | None = None,
     snapshot: str | None = None,
     options: Sequence[str] = (),
 ) -> list[str]:
@@ -97,7 +98,9 @@ def command_line(
     return [
         "qemu-system-x86_64",
         "-name", name,
-        "-nodefaults", "-no-user-config", "-display", "none", "-S",
+        # Screen, keyboard and mouse are there for who looks (screen.py), and listen to nobody else. It is no device: a
+        # snapshot does not know of it.
+        "-nodefaults", "-no-user-config", "-display", "none", "-vnc", "none", "-S",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         *options,
         "-machine", profile.machine,
@@ -111,7 +114,7 @@ def command_line(
                    f"reboot={'reset' if profile.reboot == 'reset' else 'shutdown'}",
         "-device", "pvpanic-pci",
         "-device", "virtio-rng-pci",
-        *_monitor(qmp_fd),
+        *_monitor(qmp_fd, monitor_fd),
         *_serial(profile, serial_fds),
         *_disk(profile, files, overlay),
         *_firmware(files, firmware_fd, uefi),
@@ -126,8 +129,13 @@ def command_line(
     ]  # fmt: skip
 
 
-def _monitor(fd: int) -> list[str]:
-    return ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
+def _monitor(fd: int, listening: int | None) -> list[str]:
+    """Our own connection, and a socket where others are let in, one after the other."""
+    words = ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
+    if listening is not None:
+        words += ["-chardev", f"socket,id=monitor,fd={listening},server=on,wait=off"]
+        words += ["-mon", "chardev=monitor,mode=control"]
+    return words
 
 
 def _serial(profile: Profile, fds: Mapping[SerialRole, int]) -> list[str]:

@@ -15,6 +15,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
+from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError, WsklabError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.judge.judge import judge
@@ -184,6 +185,7 @@ class Examination:
 
     def _examine(self, lab: Lab) -> None:
         self._checks(doctor_windows.after_load(lab))
+        self._checks(doctor_windows.latency(lab, self._facts))
         with self._step("canary", CANARY[lab.guest.kind]) as done:
             if lab.target.canary(time.monotonic() + 5 * lab.slowness) is None:
                 raise LabError("the driver was told to print a token, and it was not seen on the debug line.")
@@ -259,8 +261,11 @@ class Examination:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print doctor.json (faults.json) on standard output, and nothing else."
 )
-def command(target: str | None, out: Path | None, faults: bool, as_json: bool) -> None:
+@view_option
+def command(target: str | None, out: Path | None, faults: bool, as_json: bool, view: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    if view:
+        Screens(lambda text: click.echo(text, err=as_json)).show()
     if faults:
         if target not in (None, find.STANDIN):
             raise UsageError(f"--faults are done to the stand-in; leave out --target {target}.")

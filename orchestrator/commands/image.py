@@ -18,6 +18,7 @@ from wsklab.images.errors import ImageError
 from wsklab.images.store import Store
 from wsklab.images.windows import Media
 from wsklab.orchestrator.commands import windows_images
+from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.results.console import Console
@@ -151,6 +152,7 @@ def list_command(as_json: bool) -> None:
     type=click.Choice(["install", "provision", "pack", "verify"]),
     help="Windows: do this step again, and those after it.",
 )
+@view_option
 def build_command(
     names: tuple[str, ...],
     force: bool,
@@ -158,10 +160,13 @@ def build_command(
     virtio_win: Path | None,
     openssh: Path | None,
     again: str | None,
+    view: bool,
 ) -> None:
     """Build images by recipe name; windows-* from the media that you name."""
     from wsklab.images.windows import Media
 
+    if view:
+        Screens(click.echo).show()
     build(names, force, Media(iso, virtio_win, openssh), again)
 
 

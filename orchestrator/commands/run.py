@@ -15,6 +15,7 @@ import click
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
 from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
+from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.history.recorder import Recorder
@@ -25,7 +26,10 @@ from wsklab.orchestrator.results import known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection
+from wsklab.orchestrator.run.hold import Hold, When
 from wsklab.orchestrator.run.preparation import Preparation
+from wsklab.orchestrator.run.stopping import Stop
+from wsklab.orchestrator.run.ways_in import ways_in
 from wsklab.orchestrator.run.workers import Work, Workers
 
 
@@ -50,12 +54,17 @@ def run(
     driver_file: Path | None = None,
     known_file: Path | None = None,
     toolchain: Toolchain = "mingw",
+    view: bool = False,
+    hold: When = "never",
+    debugger: int | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
     chosen(history)
     errata = known.load(known_file, Path())
+    if debugger is not None and target == find.STANDIN:
+        raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
         words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
     )
@@ -70,11 +79,26 @@ def run(
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress, toolchain)
 
-    preparation = Preparation.prepare(folder, console, cold, target, verify, selected.foreign, built)
+    screens, stop = Screens(console.line), Stop()
+    if view:
+        screens.show()
+    holding = Hold(hold, stop, console.line, lambda lab: ways_in(lab, screens.address(), debugger))
+    preparation = Preparation.prepare(
+        folder,
+        console,
+        cold,
+        target,
+        verify,
+        selected.foreign,
+        built,
+        stop=stop,
+        hold=holding,
+        debugger_port=debugger,
+    )
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail))
     labs = preparation.admitted(jobs)
-    current = runner.Run(folder, results, console, preparation.stop, preparation.damage)
+    current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
@@ -126,7 +150,18 @@ def ended(results: Results) -> int:
     return results.exit_code
 
 
-@click.command("run")
+class _HoldAlone(click.Command):
+    """`--hold` may stand alone: without this, the name of a scenario behind it would be taken for its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give it the value that it has then."""
+        return super().parse_args(ctx, [f"--hold={HOLD_ALONE}" if word == "--hold" else word for word in args])
+
+
+HOLD_ALONE: When = "not-pass"
+
+
+@click.command("run", cls=_HoldAlone)
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
@@ -192,6 +227,21 @@ def ended(results: Results) -> int:
     metavar="URL|off",
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
+@view_option
+@click.option(
+    "--hold",
+    default="never",
+    metavar="[=always]",
+    type=click.Choice(["never", "not-pass", "always"]),
+    help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
+    "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",
+)
+@click.option(
+    "--debugger",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Windows: let WinDbg have COM1 whenever it connects to this port of 127.0.0.1 (0: any that is free).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def command(
     scenarios: tuple[str, ...],
@@ -214,6 +264,9 @@ def command(
     known_file: Path | None,
     history: str | None,
     as_json: bool,
+    view: bool,
+    hold: When,
+    debugger: int | None,
 ) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
@@ -231,6 +284,10 @@ def command(
                 words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out, as_json=as_json
             )
         )
+    if as_json and (view or hold != "never"):
+        raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
+    if debugger is not None and jobs != 1:
+        raise UsageError("--debugger is one port for one lab: leave out --jobs.")
     if len(twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     code = run(
@@ -253,5 +310,8 @@ def command(
         driver_file=driver_file,
         known_file=known_file,
         toolchain=toolchain,
+        view=view,
+        hold=hold,
+        debugger=debugger,
     )
     sys.exit(code)

@@ -41,6 +41,8 @@ class Guest(ABC):
     """Seconds that it may take to boot with KVM."""
     slow: ClassVar[dict[Accelerator, float]]
     """How many times KVM's time everything may take."""
+    user: str = "root"
+    """Who logs in by SSH."""
     restarts: ClassVar[bool] = False
     """Whether it may reset itself before it is ready."""
 
@@ -137,7 +139,10 @@ class WindowsGuest(Guest):
     restarts = True
 
     def __init__(self, image: Image, profile: Profile, version: str, verify: verifier.Choice | None = None) -> None:
+        from wsklab.images.windows.answers.settings import USER
+
         super().__init__(image, profile, version)
+        self.user = USER
         self.verify = verify
 
     @property
@@ -200,9 +205,7 @@ class WindowsGuest(Guest):
         except Refused as error:
             if error.code != ALREADY_RUNNING:
                 raise
-        from wsklab.images.windows.answers.settings import USER
-
-        return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts, USER)
+        return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts, self.user)
 
     def _greet(self, machine: Machine, agent: Agent, deadline: float) -> None:
         """The agent's first words; the kernel debugger's come long before them."""

@@ -65,6 +65,9 @@ class Lab:
         self.doubt: str | None = None
         self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
         self.foreign: InstalledForeign | None = None
+        self.debugger_port: int | None = None  # on 127.0.0.1, where another debugger may have the target's line
+        self.failed: Callable[[Lab, BaseException], None] = lambda _lab, _error: None
+        """Called when it does not boot, before it is stopped."""
         self.wire = Wire(folder / "wire")
         self._excused: set[str] = set()
         self._machines = Machines(folder, accelerator, self._on_machine)
@@ -142,7 +145,8 @@ class Lab:
                 self._check()  # after the canary's line the debug line is quiet, after the answer the agent idle
                 self._machines.keep("target", keep)
                 self._ready = driver
-        except BaseException:
+        except BaseException as error:
+            self.failed(self, error)
             self.stop()
             raise
         return self
@@ -315,7 +319,10 @@ class Lab:
 
     def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
         files = self.guest.files(driver, self.folder / "target")
-        return self._machines.start("target", self.guest.profile, files, self.wire.target_end, snapshot)
+        machine = self._machines.start("target", self.guest.profile, files, self.wire.target_end, snapshot)
+        if self.debugger_port is not None:
+            machine.lend_debugger(self.debugger_port)
+        return machine
 
     # --- signs of life --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from wsklab.common.text import visible
 from wsklab.drivers import protocol
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
@@ -130,6 +131,10 @@ class Collector:
             self._keep("target.dmp", partial(dump, target))
             if "target.dmp" in self.missing:
                 self._keep("dumps", partial(dumps_of_disk, target))
+            for found in (self.folder / "target.dmp", *(self.folder / "dumps").glob("*.[dD][mM][pP]")):
+                if found.exists():
+                    name = f"{found.relative_to(self.folder)}.txt"
+                    self._keep(name, partial(report_of_dump, found, self.lab.target.named))
         notes = {"why": why, "t": time.time_ns(), "kept": self.kept, "missing": self.missing}
         (self.folder / "crash.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
@@ -192,13 +197,20 @@ def dump(machine: Machine, path: Path) -> None:
 
 
 def dumps_of_disk(machine: Machine, folder: Path) -> None:
-    """What Windows itself has written down of its crash; the machine stands still from now on. Raises MachineError."""
+    """What Windows itself has written down of its crash; the machine stands still meanwhile. Raises MachineError."""
     from wsklab.images.windows.disk import dumps  # only a Windows that has crashed needs it
 
+    ran = False
     with suppress(MachineError):
+        ran = machine.status(within(STATUS)) == "running"
         machine.pause()  # what QEMU has in its own memory of the disk goes into the file
     folder.mkdir()
-    taken, said = dumps.take(machine.overlay, folder)
+    try:
+        taken, said = dumps.take(machine.overlay, folder)
+    finally:
+        with suppress(MachineError):
+            if ran:  # somebody may hold the lab, to look at it with another debugger
+                machine.resume()
     if not taken:
         folder.rmdir()
         raise MachineError(said)
@@ -208,6 +220,16 @@ def dumps_of_disk(machine: Machine, folder: Path) -> None:
         for one in taken
     ]
     (folder / "dumps.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def report_of_dump(dump: Path, named: Callable[[str], str], path: Path) -> None:
+    """What can be read of a dump, with the functions of drivers that are known. Raises MachineError."""
+    from wsklab.images.windows.disk import crash_report  # only a Windows that has crashed needs it
+
+    try:
+        path.write_text(visible(named(crash_report.report(dump)), lines=True), encoding="utf-8")
+    except crash_report.Unreadable as error:
+        raise MachineError(str(error)) from None
 
 
 def why_of(lab: Lab, observation: Loss | None) -> str:

@@ -1,7 +1,8 @@
 """The watchdog: a process of its own that ends a command which hangs, and says so.
 
 `python -m wsklab.orchestrator.liveness.watchdog PID STACKS_FD STDERR_FD` reads one JSON object per line on its standard
-input: `{"beat": true}` every second, `{"begin": n, "what": ..., "limit": seconds, "folder": ...}` and `{"end": n}`.
+input: `{"beat": true}` every second, `{"begin": n, "what": ..., "limit": seconds, "folder": ...}` and `{"end": n}`;
+between `{"pause": n}` and `{"resume": n}` no limit counts, as somebody looks at a lab.
 At the end of input it exits. When the beats stay away, or something lasts longer than its limit, PID is asked for the
 stacks of its threads, the evidence is written, and PID is killed: by the kernel, so that nothing in it can prevent
 that. What it has started ends with it. Time in which PID was stopped (Ctrl-Z) or had no processor does not count.
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class Watch:
     def __init__(self) -> None:
         self._phases: dict[int, Phase] = {}
         self._heard = 0.0
+        self._pauses: set[int] = set()
+        self._paused_at = 0.0
 
     def hear(self, message: Mapping[str, Any], now: float) -> None:
         """A line from the command."""
@@ -63,6 +66,16 @@ class Watch:
         if "begin" in message:
             self._phases[message["begin"]] = Phase(message["what"], message["folder"], message["limit"], now)
         self._phases.pop(message.get("end", -1), None)
+        if "pause" in message:
+            self._paused_at = self._paused_at if self._pauses else now
+            self._pauses.add(message["pause"])
+        elif message.get("resume") in self._pauses:
+            self._pauses.discard(message["resume"])
+            if not self._pauses:
+                self._phases = {
+                    number: replace(phase, began=phase.began + now - max(self._paused_at, phase.began))
+                    for number, phase in self._phases.items()
+                }
 
     def overdue(self, now: float) -> Verdict | None:
         """What has lasted too long, if anything; the phase begun last has the folder for evidence."""
@@ -74,7 +87,7 @@ class Watch:
                 f"wsklab itself hangs in '{newest.what}': no Python code of it has run for {now - self._heard:.0f} s",
                 newest.folder,
             )
-        for phase in reversed(self._phases.values()):
+        for phase in reversed(self._phases.values()) if not self._pauses else ():
             if now - phase.began > phase.limit:
                 return Verdict(
                     f"'{phase.what}' has taken longer than the {phase.limit:.0f} s allowed for all of it, "

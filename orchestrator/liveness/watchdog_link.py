@@ -44,6 +44,16 @@ class Watchdog:
         """It is over."""
         self._say(end=number)
 
+    def pause(self) -> int:
+        """Time does not count from now on."""
+        number = next(self._numbers)
+        self._say(pause=number)
+        return number
+
+    def resume(self, number: int) -> None:
+        """It counts again, unless there is another pause."""
+        self._say(resume=number)
+
     def _beat(self) -> None:
         while self._say(beat=True):
             time.sleep(BEAT)
@@ -74,3 +84,15 @@ def phase(what: str, limit: float, folder: Path) -> Iterator[None]:
         yield
     finally:
         watchdog.end(number)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """A time in which no limit counts; that Python runs is watched all the same."""
+    with _ONE:
+        watchdog = _watchdog_of(os.getpid())
+    number = watchdog.pause()
+    try:
+        yield
+    finally:
+        watchdog.resume(number)

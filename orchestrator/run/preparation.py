@@ -31,6 +31,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Plan, Results
 from wsklab.orchestrator.run import capacity, janitor, runner
 from wsklab.orchestrator.run.ahead import Ahead
+from wsklab.orchestrator.run.hold import Hold
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.qemu import accel, profile
@@ -83,6 +84,8 @@ class Preparation:
     foreign: Foreign | None = None  # the driver under test, when it is not ours
     stop: Stop = field(default_factory=Stop)
     watch: ImageWatch = field(default_factory=ImageWatch)
+    hold: Hold | None = None
+    debugger_port: int | None = None
 
     @classmethod
     def prepare(
@@ -94,11 +97,16 @@ class Preparation:
         verify: str | None = None,
         foreign: Foreign | None = None,
         meanwhile: Callable[[], object] = lambda: None,
+        *,
+        stop: Stop | None = None,
+        hold: Hold | None = None,
+        debugger_port: int | None = None,
     ) -> Preparation:
         """Build what is missing, the images beside everything else; `meanwhile` makes what the caller needs besides.
 
         `cold` labs neither start from a kept snapshot nor leave one; `foreign` is the driver under test when it is not
-        ours. Raises DriverError, ImageError, MachineError.
+        ours; `hold` keeps labs for people to look at, `debugger_port` (on 127.0.0.1) lends their debug line.
+        Raises DriverError, ImageError, MachineError.
         """
         accel.wanted()  # a wrong word is refused before anything is built for it
         for line in janitor.tidy(images.cache_folder()):
@@ -120,7 +128,18 @@ class Preparation:
             with _image(target, title, ahead, console):
                 guest = find.find(target, accelerator, inputs, console.progress, verify)
         prepared = foreign and foreign.prepared(guest.prepare)
-        return cls(folder, console, guest, peer, accelerator, cold, foreign=prepared)
+        return cls(
+            folder,
+            console,
+            guest,
+            peer,
+            accelerator,
+            cold,
+            foreign=prepared,
+            stop=stop or Stop(),
+            hold=hold,
+            debugger_port=debugger_port,
+        )
 
     def damage(self) -> list[str]:
         """What is wrong with the images now, in sentences; they were whole when the run began."""
@@ -197,6 +216,9 @@ class Preparation:
     def _lab(self) -> Lab:
         """A lab to be booted. Raises Stopped when none is to be any more."""
         lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        lab.debugger_port = self.debugger_port
+        if self.hold is not None:
+            lab.failed = self.hold.failed
         self.stop.watch(lab)
         return lab
 

@@ -51,6 +51,7 @@ from wsklab.orchestrator.results.results import (
 from wsklab.orchestrator.results.rows import Home, Rows
 from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
+from wsklab.orchestrator.run.hold import Hold
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -89,6 +90,7 @@ class Run:
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
     known: Known = field(default_factory=Known)
     """What is known to fail here."""
+    hold: Hold | None = None
 
     def __post_init__(self) -> None:
         self._behaviours: dict[str, Behaviour] = {}

@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.results.results import ScenarioResult
 from wsklab.orchestrator.run.runner import Done, Item, Run
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import Supply
@@ -72,16 +74,19 @@ class Workers:
         """
         stop, threads = self.run.stop, list[threading.Thread]()
         try:
-            for number in range(1, count + 1):
-                if number > 1 and (why := room()):
-                    self.run.console.line(f"          labs side by side: {number - 1} and no more, as {why}", "yellow")
-                    break
-                ready = threading.Event()
-                self._running += 1
-                threads.append(threading.Thread(target=self._guarded, args=(number, ready), daemon=True))
-                threads[-1].start()
-                self._wait(ready.is_set)
-            self._wait(lambda: not self._running)
+            with self.run.hold.interruptible() if self.run.hold is not None else nullcontext():
+                for number in range(1, count + 1):
+                    if number > 1 and (why := room()):
+                        self.run.console.line(
+                            f"          labs side by side: {number - 1} and no more, as {why}", "yellow"
+                        )
+                        break
+                    ready = threading.Event()
+                    self._running += 1
+                    threads.append(threading.Thread(target=self._guarded, args=(number, ready), daemon=True))
+                    threads[-1].start()
+                    self._wait(ready.is_set)
+                self._wait(lambda: not self._running)
         except KeyboardInterrupt:
             stop.request("interrupted", "interrupted")
         except Exception as error:
@@ -138,7 +143,10 @@ class Workers:
                 if suspect and self.until_fail:
                     self.work.close()
             if lab is not None and not self.run.stop.requested:
-                self.run.unload(lab, number)
+                trusted = lab.trusted  # else somebody has looked at it already
+                unloaded = self.run.unload(lab, number)
+                if trusted:
+                    self._hold(lab, unloaded)
         finally:
             supply.retire()
 
@@ -146,6 +154,7 @@ class Workers:
         """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
         done = self.run.perform(lab, item)
         if done.result.verdict == "infra" and not lab.trusted and not self.run.stop.requested:
+            self._hold(lab, done.result)
             supply.retire()
             try:
                 lab = supply.next()
@@ -154,7 +163,13 @@ class Workers:
                 raise
             done = _again(done, self.run.perform(lab, item, "-again"))
         self.run.add(done)
+        self._hold(lab, done.result)
         return lab, done.result.verdict
+
+    def _hold(self, lab: Lab, result: ScenarioResult) -> None:
+        """Leave the lab as it is for as long as somebody wants to look at it."""
+        if self.run.hold is not None:
+            self.run.hold.after(lab, result)
 
 
 def _again(first: Done, second: Done) -> Done:

@@ -32,6 +32,7 @@ ROOMY = 8 << 30
 _PURPOSES: tuple[tuple[Purpose, Verdict, str], ...] = (
     ("run", "fail", "commands and files"),
     ("windows", "warn", "commands for Windows"),
+    ("view", "warn", "screens in the browser"),
     ("test", "warn", "commands for tests"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -41,6 +42,9 @@ if (Test-Path -LiteralPath $log) { Get-Content -LiteralPath $log -Tail 120 }
 
 FIRST_BYTES = 4096
 """Of COM1 as it came: firmware, then the kernel debugger's first packets."""
+
+BREAK_IN = 5.0
+"""Seconds for Windows to stop for its debugger."""
 
 _PROGRAM = 60.0
 """Seconds for a program in the guest; PowerShell takes its time at its first start."""
@@ -135,6 +139,32 @@ def after_load(lab: Lab) -> Iterator[Check]:
         return "sc.exe over SSH and the agent both say running"
 
     yield Check("service", "the two must agree: send the report", service)
+
+
+def latency(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
+    """How quick the kernel debugger's line is: a break-in, in which every processor is asked where it is."""
+    if not isinstance(lab.guest, WindowsGuest):
+        return
+    machine = lab.target.machine
+
+    def measure() -> str:
+        places = machine.locate(time.monotonic() + BREAK_IN * lab.slowness)
+        times = sorted(machine.debugger_latencies())
+        if places is None or not times:
+            raise LabError("Windows did not stop for its debugger when it was broken into.")
+        facts["kd_latency_ms"] = [round(1000 * one, 3) for one in times]
+        facts["kd_places"] = places
+        middle, slowest = times[len(times) // 2], times[-1]
+        return (
+            f"{len(times)} packets since power-on, half of them acknowledged within {1000 * middle:.1f} ms, "
+            f"the slowest after {1000 * slowest:.1f} ms; it was stopped at {places}, and went on"
+        )
+
+    yield Check(
+        "debugger's latency",
+        "text and bugchecks may still come: see kd.jsonl; a break-in is what names the place of a hang",
+        measure,
+    )
 
 
 def after_failure(lab: Lab, facts: dict[str, Any]) -> Iterator[Finding]:

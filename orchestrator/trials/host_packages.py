@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 LIST = Path(__file__).with_name("host_packages.tsv")
 
-Purpose = Literal["run", "windows", "test"]
+Purpose = Literal["run", "windows", "view", "test"]
 
 
 @dataclass(frozen=True)

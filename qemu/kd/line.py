@@ -100,6 +100,11 @@ class KdLine:
         self._relay = self._relay or Relay(self._pump, port)
         return self._relay.port
 
+    @property
+    def latencies(self) -> list[float]:
+        """Seconds from a packet of ours to the target's ACK of it, of the last ones."""
+        return self._pump.latencies
+
     def let_go(self) -> None:
         """The target's end is gone."""
         if self._relay:

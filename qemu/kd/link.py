@@ -9,7 +9,8 @@ stands still for ever (kd.md 1.4).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 from wsklab.qemu.kd.messages import api_number, needs_answer, plausible
@@ -25,6 +26,7 @@ _DOUBTS: Final = 4  # RESETs to a target that has gone on, as far as the ACK of 
 _NOISY: Final = 10.0  # s for which a line that was damaged is distrusted
 _RESEND_PAUSE: Final = 0.02  # s without a reply before a RESEND is answered: two sides that do it at once never end
 _GREETINGS: Final = (0.3, 1.0, 2.0)  # s between the RESETs to a target that was restored, as long as no packet comes
+_MEASURED: Final = 1000  # packets whose latency is kept
 _SIGHTINGS: Final = 3  # of a header that contradicts what is known
 
 
@@ -34,8 +36,12 @@ class _Sent:
 
     packet: Packet
     final: bool
-    at: float
+    at: float  # last
     wait: float = _RETRANSMIT
+    sent_at: float = field(default=0.0)  # first
+
+    def __post_init__(self) -> None:
+        self.sent_at = self.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ class Link:
 
     def __init__(self) -> None:
         self.out = bytearray()
+        self.latencies: deque[float] = deque(maxlen=_MEASURED)
+        """Seconds from a packet of ours to the target's ACK of it, of the last ones that were sent once."""
         self.resync()
 
     def resync(self) -> None:
@@ -206,7 +214,6 @@ class Link:
 
     def _data(self, packet: Packet, now: float) -> Delivery | None:
         last = self._last
-        self._greetings.clear()
         if packet == last and not self._renumbered:
             self.copies += 1
             if needs_answer(packet) and self._open is None and not self.listening:
@@ -228,6 +235,7 @@ class Link:
     def _accept(self, packet: Packet, restarted: bool, now: float) -> Delivery | None:
         """A new packet, or one that comes again because of a RESET."""
         again = not restarted and self._again(packet)
+        self._greetings.clear()  # not by a copy: the first may have shown that a greeting is needed
         if restarted:
             self._tx = INITIAL_ID
             self._pending = None
@@ -291,6 +299,8 @@ class Link:
 
     def _accepted(self, now: float) -> None:
         """The target has our pending packet."""
+        if self._pending and self._pending.sent_at == self._pending.at:
+            self.latencies.append(now - self._pending.at)
         self._tx ^= 1
         self._pending = self._repeat_asked = None
         self._advance(now)

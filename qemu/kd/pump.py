@@ -143,6 +143,12 @@ class Pump:
             self._begin_to_lend(b"")
 
     @property
+    def latencies(self) -> list[float]:
+        """Seconds from a packet of ours to the target's ACK of it, of the last ones."""
+        with self._changed:
+            return self._session.latencies
+
+    @property
     def lent(self) -> bool:
         """Another debugger has the line."""
         return self._other is not None

@@ -166,6 +166,11 @@ class Session:
         return self._step()
 
     @property
+    def latencies(self) -> list[float]:
+        """See Link."""
+        return list(self._link.latencies)
+
+    @property
     def waiting(self) -> bool:
         """A packet is half said, as far as can be seen."""
         return self._decoder.waiting

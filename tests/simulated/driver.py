@@ -87,6 +87,8 @@ class Driver:
 
     def _heard(self, what: str, number: int, conn: int) -> None:
         with self._lock:
+            if conn not in self._open:  # closed while this was on its way
+                return
             end, cookie = self._open[conn]
             if what == "open":
                 self.print(

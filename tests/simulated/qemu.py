@@ -44,7 +44,7 @@ class Machine:
         self.variables = Path(re.search(r"unit=1,format=qcow2,file=(\S+)", text)[1])  # type: ignore[index]
         self.resumed = "-loadvm" in words
         self.printed: queue.Queue[str] = queue.Queue()
-        self.running = False
+        self.running = threading.Event()
         self.booted = False
         self.kd = Target(self.debug.sendall, endless=True)
         self.kd.debugger_data()
@@ -75,7 +75,9 @@ class Machine:
         for line in (self.debug, self.agent):  # OVMF writes to both
             line.sendall(b'BdsDxe: starting Boot0002 "Windows Boot Manager" from HD(1,GPT)\r\n')
         if self.windows.faults.debugger:
-            threading.Thread(target=lambda: serve(self.kd, self.debug, self._kernel()), daemon=True).start()
+            threading.Thread(
+                target=lambda: serve(self.kd, self.debug, self._kernel(), self.running.wait), daemon=True
+            ).start()
         threading.Thread(target=self._serve_agent, daemon=True).start()
         if not self.resumed and self.windows.faults.hello:
             self._say_hello()
@@ -94,8 +96,7 @@ class Machine:
                 yield self.kd.idle(0.003)
         code, first, second, third, fourth = self.windows.faults.bugcheck
         yield self.kd.bugcheck(code, (first, second, third, fourth))
-        while True:
-            yield self.kd.idle(0.1)
+        yield self.kd.bugcheck_end()
 
     def restart(self) -> None:
         """Windows starts itself anew: services stop, the debugger's link begins from its start, the agent greets."""
@@ -183,13 +184,14 @@ class Machine:
     def do(self, command: str, words: dict[str, Any]) -> object:
         match command:
             case "cont":
-                self.running = True
+                self.running.set()
                 if not self.booted:
                     self.boot()
             case "stop":
-                self.running = False
+                self.running.clear()
             case "query-status":
-                return {"status": "running" if self.running else "paused", "running": self.running}
+                runs = self.running.is_set()
+                return {"status": "running" if runs else "paused", "running": runs}
             case "screendump":
                 Path(words["filename"]).write_bytes(PNG)
             case "dump-guest-memory":

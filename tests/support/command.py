@@ -115,7 +115,7 @@ def _processes(folder: Path) -> dict[int, str]:
     return found
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     """`wsklab run` in the background, output as it comes."""
     return subprocess.Popen(
         command("run", *words, "--out", str(folder)),
@@ -123,7 +123,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | environment | {"PYTHONUNBUFFERED": "1"},
         # A shell ignores SIGINT for what it runs in the background, and its children would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -405,12 +405,18 @@ class Target:
         return data
 
 
-def serve(target: Target, line: socket.socket, script: Iterable[Run]) -> None:
-    """Run the target in real time on its end of the socket."""
+def serve(
+    target: Target, line: socket.socket, script: Iterable[Run], runs: Callable[[], object] = lambda: None
+) -> None:
+    """Run the target in real time on its end of the socket; `runs` returns when the machine does not stand still."""
     for act in script:
         for wait in act:
+            runs()
             if select.select([line], [], [], wait.seconds)[0]:
-                data = line.recv(65536)
+                try:
+                    data = line.recv(65536, socket.MSG_DONTWAIT)
+                except BlockingIOError:  # a restore has thrown it away
+                    continue
                 if not data:
                     return
                 target.fifo += data

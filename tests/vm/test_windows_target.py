@@ -7,7 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,8 @@ from typing import Any
 
 import pytest
 from simulated.windows import OLD, Faults
-from support.command import Finished, processes_of, run, wsklab
+from support.command import Finished, processes_of, read_until, run, send, start, wsklab
+from support.kd_host import OtherHost
 from support.windows_media import report
 
 from wsklab import images
@@ -26,6 +29,7 @@ from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.secure import sha256
 from wsklab.images.store import Manifest, Store
 from wsklab.qemu import firmware
+from wsklab.qemu.kd.events import Bugcheck
 from wsklab.qemu.profile import load_profile
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(100)]
@@ -202,6 +206,7 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
             "test signing",
             "driver loads",
             "service",
+            "debugger's latency",
             "canary",
             "wire",
             "one FIN",
@@ -213,6 +218,7 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
     facts = json.loads(report.read_text())["target"]["facts"]
     assert facts["code_integrity"] == 3 and "testsigning" in facts["bcdedit"] and facts["kd_events"]["Attached"] == 1
     assert "S-1-5-32-544" in facts["groups"] and "Made up" in facts["setupact"] and "BdsDxe" in facts["com1"]
+    assert facts["kd_latency_ms"] and min(facts["kd_latency_ms"]) > 0 and "processor 0 at " in facts["kd_places"]
     words = report.with_suffix(".txt").read_text()
     assert "version: Made up, ServerStandardEval, build 20348.587" in words and "✓ ok    snapshot: " in words
 
@@ -288,3 +294,26 @@ def test_a_stop_by_driver_verifier_names_itself(played: Callable[[bool], Played]
     notes = json.loads((done.folder / result["evidence"] / "crash" / "crash.json").read_text())
     assert "invalid vmcoreinfo" in notes["missing"]["target.dmp"] and "screen" in notes["missing"]["dumps"]
     assert "target-kd.jsonl" in notes["kept"]
+
+
+def test_another_debugger_has_the_line_at_a_bugcheck_while_the_lab_is_held(
+    played: Callable[[bool], Played], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    first_run = ("linger-zero", "--cold", "--shared", "--target", "windows-2022", "--twin", "crashes")
+    words = (*first_run, "--hold", "--debugger", "0")
+    faults = played(True).environment(bugcheck=[0xD1, 1, 2, 3, 4])
+    process = start(tmp_path / "run", *words, **faults)
+    request.addfinalizer(process.kill)
+    said = "".join(read_until(process, "windbg -k com:ipport="))
+    assert "held, until Ctrl-C: linger-zero: fail" in said and "wsklab@127.0.0.1" in said
+    found = re.search(r"windbg -k com:ipport=(\d+),port=127.0.0.1", said)
+    assert found
+    for _ in range(2):  # it comes, goes, and comes again: the target stands in its stop each time
+        other = OtherHost(int(found[1]))
+        assert [event.code for event in other.until(Bugcheck) if isinstance(event, Bugcheck)] == [0xD1]
+        other.close()
+    send(process, signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, ""), (said, rest)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {row["name"]: row["verdict"] for row in results["scenarios"]}["linger-zero"] == "fail"

@@ -76,6 +76,11 @@ class Played:
         program.write_text(f'#!/bin/sh\n[ {name} = id ] || echo "{name} $*" >>{self.log}\n{does}\n')
         program.chmod(0o755)
 
+    def without(self, file: str) -> None:
+        """A file that is needed is not there."""
+        wanted = self.checkout / "orchestrator/trials/host_packages.tsv"
+        wanted.write_text(wanted.read_text().replace(file, f"/nowhere{file}"))
+
     def lacks(self, name: str) -> None:
         (self.bin / name).unlink()
 
@@ -154,6 +159,14 @@ def test_what_only_windows_needs_is_installed_where_it_is_named(played: Played) 
     assert played.lab("run")[0] == 0 and played.calls("apt-get") == []
     assert played.lab("run", "--target", "windows-2022")[0] == 0
     assert played.calls("apt-get")[-1].endswith(" osslsigncode swtpm ntfs-3g")
+
+
+@pytest.mark.parametrize("word", ["--view", "--hold", "--hold=always"])
+def test_what_shows_screens_is_installed_where_they_are_wanted(played: Played, word: str) -> None:
+    played.without("/usr/share/novnc/core/rfb.js")
+    assert played.lab("run")[0] == 0 and played.calls("apt-get") == []
+    assert played.lab("run", word, "linger-zero")[0] == 0
+    assert played.calls("apt-get")[-1].endswith(" novnc")
 
 
 def test_anybody_but_root_goes_through_sudo(played: Played) -> None:

@@ -334,3 +334,11 @@ def test_modules_come_and_go() -> None:
     assert (modules.name(0x1FFF), modules.name(0x3000)) == ("wsklab.sys+0xfff", "0x3000")
     modules.unloaded(0x1000)
     assert modules.name(0x1FFF) == "0x1fff"
+
+
+def test_the_latency_of_packets_is_that_of_the_target_and_the_host() -> None:
+    rig = Rig(lag=0.005)
+    rig.play(rig.target.load("a.sys"), rig.target.int3())
+    rig.close()
+    assert len(rig.session.latencies) == 4  # Continue; GetContext, SetContext, Continue
+    assert all(0 < one <= 0.01 for one in rig.session.latencies)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.kd_host import OtherHost
 from support.kd_rig import vectors
 from support.kd_target import Target, serve
 
@@ -19,7 +20,6 @@ from wsklab.qemu.kd.events import (
     Attached,
     Bugcheck,
     Detached,
-    Event,
     ExceptionSeen,
     ModuleLoaded,
     Resynced,
@@ -27,7 +27,6 @@ from wsklab.qemu.kd.events import (
     TextLine,
 )
 from wsklab.qemu.kd.line import KdLine, Told
-from wsklab.qemu.kd.pump import Pump
 from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.serial import SerialLine
 
@@ -62,22 +61,6 @@ class Lent:
         self.guest.close()
 
 
-class Other:
-    """Another debugger, connected."""
-
-    def __init__(self, port: int) -> None:
-        self._events: queue.Queue[Event] = queue.Queue()
-        self.pump = Pump()
-        self.pump.subscribe(lambda _t, event: self._events.put(event))
-        self.pump.attach(socket.create_connection(("127.0.0.1", port)))
-
-    def until(self, kind: type, text: str = "") -> list[Event]:
-        heard = [self._events.get(timeout=WAIT)]
-        while not isinstance(heard[-1], kind) or (text and getattr(heard[-1], "text", "") != text):
-            heard.append(self._events.get(timeout=WAIT))
-        return heard
-
-
 @pytest.fixture
 def lent(tmp_path: Path) -> Iterator[Lent]:
     one = Lent(tmp_path)
@@ -96,7 +79,7 @@ def handed_over(lent: Lent, there: bool) -> None:
 def test_the_other_debugger_has_the_line_while_it_is_there(lent: Lent, before: int) -> None:
     target = lent.target
     serve(target, lent.guest, [target.print(b"ours\n") for _ in range(before)])
-    other = Other(lent.port)
+    other = OtherHost(lent.port)
     handed_over(lent, True)
     with pytest.raises(MachineError, match="another debugger has the line"):
         lent.kd.locate(within(WAIT))
@@ -111,7 +94,7 @@ def test_the_other_debugger_has_the_line_while_it_is_there(lent: Lent, before: i
     ]
     assert lent.until("his") == ["ours"] * before + ["his"], "it is heard here as well"
     assert lent.told == [], "what he stops for is his"
-    other.pump.close()
+    other.close()
     handed_over(lent, False)
     serve(target, lent.guest, [target.int3(), target.print(b"ours again\n")])
     assert lent.until("ours again") == ["ours again"]
@@ -136,11 +119,11 @@ def test_the_other_debugger_begins_with_a_whole_packet(lent: Lent) -> None:
 def test_a_target_that_did_not_hear_of_the_other_debugger_is_told_again(lent: Lent) -> None:
     """The beginning of a request of ours is still in its UART, and takes the first RESET for its rest."""
     lent.target.fifo += vectors()["V13"][:40]
-    other = Other(lent.port)
+    other = OtherHost(lent.port)
     handed_over(lent, True)
     serve(lent.target, lent.guest, [lent.target.from_a_stop(), lent.target.print(b"on\n")])
     other.until(TextLine, "on")
-    other.pump.close()
+    other.close()
 
 
 def test_a_target_that_crashed_is_found_in_its_stop(lent: Lent) -> None:
@@ -150,18 +133,18 @@ def test_a_target_that_crashed_is_found_in_its_stop(lent: Lent) -> None:
     stands = threading.Event()
     lent.kd._pump.subscribe(lambda _t, event: stands.set() if isinstance(event, Standing) else None)
     assert stands.wait(WAIT) or any(kind == "stops" for kind, _ in lent.told)
-    other = Other(lent.port)
+    other = OtherHost(lent.port)
     heard = other.until(Bugcheck)
     assert [(event.code, event.source) for event in heard if isinstance(event, Bugcheck)] == [(0xD1, "memory")]
-    other.pump.close()
+    other.close()
 
 
 def test_a_line_that_ends_ends_the_other_debugger(lent: Lent) -> None:
-    other = Other(lent.port)
+    other = OtherHost(lent.port)
     handed_over(lent, True)
     lent.kd.let_go()
     assert isinstance(other.until(Detached)[-1], Detached)
-    other.pump.close()
+    other.close()
 
 
 def test_a_port_that_is_taken_is_said(lent: Lent, tmp_path: Path) -> None:

@@ -261,6 +261,9 @@ class Machine:
     def pause(self) -> None:
         self.registers()
 
+    def resume(self) -> None:
+        pass
+
     def screenshot(self, path: Path) -> None:
         self.registers()
         path.write_bytes(b"\x89PNG")

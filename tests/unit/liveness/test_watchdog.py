@@ -49,6 +49,25 @@ def test_the_limit_of_what_surrounds_it_counts_too_and_the_newest_has_the_eviden
     assert verdict.folder == "/g"
 
 
+def test_no_limit_counts_while_somebody_looks_at_a_lab_but_python_must_run() -> None:
+    watch = Watch()
+    watch.hear(BEGUN, 0.0)  # 100 s
+    watch.hear({"pause": 2}, 90.0)
+    watch.hear({"pause": 3}, 95.0)
+    watch.hear(BEGUN | {"begin": 4, "limit": 10.0}, 1000.0)
+    watch.hear({"resume": 2}, 1000.0)
+    watch.hear({"beat": True}, 5000.0)
+    assert watch.overdue(5000.0) is None
+    assert watch.overdue(5000.0 + PATIENCE + 1) is not None
+    watch.hear({"resume": 3}, 5000.0)
+    assert watch.overdue(5009.0) is None
+    watch.hear({"beat": True}, 5010.5)
+    verdict = watch.overdue(5010.5)  # 100.5 s without the pause, for the first
+    assert verdict is not None and "the 10 s allowed" in verdict.why
+    watch.hear({"end": 4}, 5010.5)
+    assert (late := watch.overdue(5010.5)) is not None and "the 100 s allowed" in late.why
+
+
 HANGS = """
 import re, sys
 from pathlib import Path

@@ -26,6 +26,7 @@ from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, observed
 from wsklab.orchestrator.run import capacity
 from wsklab.orchestrator.run.capacity import Host
+from wsklab.orchestrator.run.hold import Hold
 from wsklab.orchestrator.run.runner import Done, Item, Run, order, plan
 from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.run.workers import Work, Workers
@@ -110,7 +111,9 @@ class FakeRun(Run):
 
     def unload(self, lab: Any, number: int = 1) -> Any:
         self.unloaded.append(lab.number)
-        self.add(Done(self.row(UNLOAD, number, "pass", f"{UNLOAD}-{number}")))
+        done = Done(self.row(UNLOAD, number, "pass", f"{UNLOAD}-{number}"))
+        self.add(done)
+        return done.result
 
 
 class FakeSupply:
@@ -196,6 +199,33 @@ def test_a_second_death_is_the_verdict(tmp_path: Path) -> None:
     play(run, 2)
     assert {name for name, verdict in verdicts(run).items() if verdict == "infra"} == {"c"}
     assert run.results.exit_code == 3
+
+
+class Noted(Hold):
+    """Holds nothing; notes for what it would have been asked, and whether the lab was there."""
+
+    def __init__(self) -> None:
+        super().__init__("never", Stop(), print)
+        self.asked: list[tuple[str, str, int, bool]] = []
+
+    def after(self, lab: Any, result: ScenarioResult) -> None:
+        self.asked.append((result.name, result.verdict, lab.number, lab.stopped))
+
+
+def test_every_lab_can_be_held_as_its_scenario_left_it(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, deaths={"c": 1}, fails=("e",))
+    run.hold = noted = Noted()
+    play(run, 1)
+    first = [(name, "pass", 1, False) for name in "ab"] + [("c", "infra", 1, False)]
+    second = [(name, "fail" if name == "e" else "pass", 2, False) for name in "cdef"]
+    assert noted.asked == [*first, *second, (UNLOAD, "pass", 2, False)]
+
+
+def test_a_lab_that_was_lost_is_not_held_again_for_its_unload(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, deaths={"f": 2})
+    run.hold = noted = Noted()
+    play(run, 1)
+    assert [(name, verdict) for name, verdict, *_ in noted.asked[-2:]] == [("f", "infra"), ("f", "infra")]
 
 
 def test_a_death_without_a_second_lab_is_a_row_all_the_same(tmp_path: Path) -> None:

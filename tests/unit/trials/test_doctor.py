@@ -46,16 +46,16 @@ def test_the_user_of_qemu() -> None:
 
 def test_commands_that_are_missing_are_named_with_their_packages() -> None:
     absent = ("gcc", "mke2fs", "swtpm")
-    run, windows, tests = doctor.commands(lambda name: None if name in absent else name)
+    run, windows, _, tests = doctor.commands(lambda name: None if name in absent else name)
     assert run == Finding("commands and files", "fail", "missing: mke2fs, gcc", "apt-get install e2fsprogs gcc")
     assert (windows.verdict, windows.next) == ("warn", "apt-get install swtpm")
     assert tests.verdict == "ok"
-    assert [one.verdict for one in doctor.commands(lambda name: name)] == ["ok", "ok", "ok"]
+    assert [one.verdict for one in doctor.commands(lambda name: name)] == ["ok"] * 4
 
 
 def test_every_line_of_the_list_is_whole() -> None:
     for need in host_packages.needs():
-        assert need.purpose in ("run", "windows", "test")
+        assert need.purpose in ("run", "windows", "view", "test")
         assert all(need.any_of) and need.debian and need.fedora
 
 
@@ -104,5 +104,5 @@ def test_the_command_prints_json_and_its_exit_code_follows_the_findings(monkeypa
 def test_everything_that_is_found_here_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSKLAB_ACCEL", "tcg")  # nothing is booted here
     findings = list(doctor.host(tmp_path / "not-there", tmp_path))
-    assert len({finding.what for finding in findings}) == len(findings) == 11
+    assert len({finding.what for finding in findings}) == len(findings) == 12
     assert all(finding.next for finding in findings if finding.verdict != "ok")

@@ -155,16 +155,22 @@ def test_where_qemu_makes_no_dump_the_disk_is_read(tmp_path: Path, monkeypatch: 
         registers=lambda: "RIP=1",
         screenshot=nothing,
         pause=lambda: paused.append(True),
+        resume=lambda: paused.append(False),
         quiet=dict,
         status=lambda _deadline: "running",
         pid=1,
         dump=refuse,
     )
-    lab = SimpleNamespace(machine=lambda _: machine, wire=SimpleNamespace(folder=tmp_path / "wire", pid=1))
+    target = SimpleNamespace(named=str)
+    lab = SimpleNamespace(
+        machine=lambda _: machine, target=target, wire=SimpleNamespace(folder=tmp_path / "wire", pid=1)
+    )
     crash.Collector(lab, tmp_path / "crash").collect("bugcheck")  # type: ignore[arg-type]
     notes = json.loads((tmp_path / "crash" / "crash.json").read_text())
-    assert "dumps" in notes["kept"] and "invalid vmcoreinfo" in notes["missing"]["target.dmp"] and paused == [True]
+    assert "dumps" in notes["kept"] and "invalid vmcoreinfo" in notes["missing"]["target.dmp"]
+    assert paused == [True, False]
     assert (tmp_path / "crash/dumps/1.dmp").read_bytes() == dump(0xC4)
+    assert "only its header can be read (small dump)" in notes["missing"]["dumps/1.dmp.txt"]
     assert "DRIVER_VERIFIER_DETECTED_VIOLATION (0x0000000000000062" in (tmp_path / "crash/dumps/dumps.txt").read_text()
 
 
