@@ -23,18 +23,6 @@ struct indication {
     UCHAR store[PARTS * PART]; /* the headers, then the data */
 };
 
-ULONG events_offered(const struct socket *socket)
-{
-    const WSK_CLIENT_CONNECTION_DISPATCH *to = socket->events_to;
-
-    if (socket->kind == LISTEN_SOCKET)
-        return CONNECTION_EVENTS | (socket->accepts_to && socket->accepts_to->WskAcceptEvent ? WSK_EVENT_ACCEPT : 0);
-    if (!to)
-        return 0;
-    return (to->WskReceiveEvent ? WSK_EVENT_RECEIVE : 0) | (to->WskDisconnectEvent ? WSK_EVENT_DISCONNECT : 0) |
-           (to->WskSendBacklogEvent ? WSK_EVENT_SEND_BACKLOG : 0);
-}
-
 static bool may_call(struct socket *socket, ULONG event)
 {
     if (event == WSK_EVENT_RECEIVE && socket->receives_coming)

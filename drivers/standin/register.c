@@ -14,8 +14,6 @@ enum {
     WORK_ITEM_MS = 50
 };
 
-struct provider provider;
-
 static struct client *client_of(PWSK_REGISTRATION registration)
 {
     return registration->ReservedRegistrationContext;
@@ -41,7 +39,7 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
     while (provider.engine && provider.stop) /* another client's WskDeregister is stopping it */
         condition_wait(&provider.changed, &provider.lock, -1);
     if (!provider.engine)
-        status = engine_start();
+        status = engine_start(&provider_upcalls);
     if (NT_SUCCESS(status)) {
         InsertTailList(&provider.clients, &client->link);
         registration->ReservedRegistrationContext = client;
@@ -140,8 +138,10 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
             condition_wait(&provider.changed, &provider.lock, (int)left);
     }
     RemoveEntryList(&client->link);
-    if (IsListEmpty(&provider.clients))
+    if (IsListEmpty(&provider.clients)) {
         engine_stop();
+        graveyard_clear();
+    }
     lock_release(&provider.lock);
 
     events_free_retained(client);

@@ -221,24 +221,6 @@ struct request *request_first(LIST_ENTRY *queue)
     return CONTAINING_RECORD(queue->Flink, struct request, link);
 }
 
-void request_cancel(struct request *request)
-{
-    struct socket *socket = request->socket;
-    SIZE_T done = request->done;
-    bool was_disconnect = request->operation == OP_DISCONNECT;
-
-    if (socket && socket->connect == request) {
-        socket_connect_cancelled(request);
-        return;
-    }
-    /* A disconnect that is already under way goes on; only the waiting for it ends. */
-    if (was_disconnect && !socket->local_fin)
-        socket->leaving = false;
-    request_finish(request, STATUS_CANCELLED, done);
-    if (socket && socket->state == STATE_CONNECTED)
-        connection_advance(socket);
-}
-
 void request_wake(struct socket *socket)
 {
     struct request *request = ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);

@@ -1,19 +1,6 @@
 /* Sending, receiving and disconnecting on a connection. */
 #include "standin.h"
 
-void connection_failed(struct socket *socket, long error)
-{
-    error = error < 0 ? -error : error;
-    if (socket->error)
-        return;
-    if (error == OS_EPIPE) {
-        /* Linux says EPIPE for a RST behind a FIN (C16, C17), ECONNRESET for one without. */
-        socket->remote_fin = true;
-        error = OS_ECONNRESET;
-    }
-    socket->error = (int)error;
-}
-
 /* ---- Sends, and the graceful disconnect behind them ---------------------------------------------------------------------------- */
 
 /* R67 for a disconnect, the cause itself for a send (R58, X). */
