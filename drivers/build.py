@@ -92,6 +92,12 @@ class _Recipe:
     link: tuple[str, ...]  # before the objects
     inputs: tuple[str, ...]  # files of `folder` that are linked as they are
     libraries: tuple[str, ...]  # after the objects
+    more: tuple[str, ...] = ()  # further folders of *.c; no two files of one name
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """All whose *.c are compiled."""
+        return (self.folder, *self.more)
 
 
 _DRIVER = _Recipe(
@@ -100,9 +106,9 @@ _DRIVER = _Recipe(
 )  # fmt: skip
 # Not of the native subsystem: Wine calls no entry point of a native library, which then would not see its driver go.
 _NETIO = _Recipe(
-    "netio.sys", "standin", ("include",), _KERNEL_COMPILE,
+    "netio.sys", "standin", ("include", "standin", "strict"), _KERNEL_COMPILE,
     (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry", "-Wl,--subsystem,windows:10.0"),
-    ("netio.def",), ("-lntoskrnl", "-lhal", "-lntdll"),
+    ("netio.def",), ("-lntoskrnl", "-lhal", "-lntdll"), ("strict",),
 )  # fmt: skip
 _SAMPLES = {
     name: _Recipe(f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries)
@@ -229,11 +235,17 @@ def _kept_hashes(kept: Path, recipe: _Recipe, progress: Progress | None) -> dict
 
 def _files(recipe: _Recipe) -> list[Path]:
     """All files that go into the build, as absolute paths, sorted by name."""
-    folders = (recipe.folder, *recipe.includes)
+    folders = dict.fromkeys((*recipe.folders, *recipe.includes))
     found = [path for folder in folders for path in (HOME / folder).iterdir() if path.suffix in {".c", ".h", ".def"}]
     if not any(path.suffix == ".c" for path in found):
         raise DriverError(f"The sources of {recipe.output} are missing from {HOME / recipe.folder}.")
     return sorted(found)
+
+
+def _sources(recipe: _Recipe, files: Iterable[Path]) -> list[Path]:
+    """The files among those of a build that are compiled."""
+    folders = {HOME / folder for folder in recipe.folders}
+    return [path for path in files if path.suffix == ".c" and path.parent in folders]
 
 
 def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> str:
@@ -276,15 +288,14 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
     includes = [f"-Isrc/{folder}" for folder in recipe.includes]
     if recipe.compile is _KERNEL_COMPILE:
         includes.append(f"-I{DDK}")
-    stems = [path.stem for path in files if path.suffix == ".c" and path.parent == HOME / recipe.folder]
 
-    def compile_one(stem: str) -> str:
+    def compile_one(path: Path) -> str:
         flags = (*recipe.compile, *defines, *includes, f"-ffile-prefix-map={work}=build")
-        _run([COMPILER, *flags, "-c", f"src/{recipe.folder}/{stem}.c", "-o", f"{stem}.o"], work)
-        return f"{stem}.o"
+        _run([COMPILER, *flags, "-c", f"src/{path.relative_to(HOME)}", "-o", f"{path.stem}.o"], work)
+        return f"{path.stem}.o"
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        objects = list(pool.map(compile_one, stems))
+        objects = list(pool.map(compile_one, _sources(recipe, files)))
     inputs = [f"src/{recipe.folder}/{name}" for name in recipe.inputs]
     link = [COMPILER, *recipe.link, "-Wl,--no-insert-timestamp"]
     tail = [*objects, *inputs, *recipe.libraries]
@@ -327,7 +338,7 @@ class Rebuild:
         self._work = work
         files = _files(self._recipe)
         _compile(self._recipe, (), files, work)
-        self._stems = [path.stem for path in files if path.suffix == ".c" and path.parent.name == self._recipe.folder]
+        self._stems = [path.stem for path in _sources(self._recipe, files)]
         self._correct = (work / "out" / output).read_bytes()
 
     def build(self, name: str, source: str, text: str) -> BuiltDriver | None:

@@ -23,6 +23,7 @@ struct socket *socket_new(struct client *client, enum socket_kind kind, ADDRESS_
     lock_acquire(&provider.lock);
     client->sockets++;
     client->had_sockets = true;
+    level_of_new(socket);
     lock_release(&provider.lock);
     return socket;
 }

@@ -23,6 +23,7 @@
 
 #include "lock.h"
 #include "os.h"
+#include "strict.h"
 #include "wsk.h"
 
 #define POOL_TAG 0x70736b57 /* 'Wksp' */
@@ -67,6 +68,9 @@ enum socket_state {
     STATE_DISCONNECTED, /* by this end, abortively: there is no Linux socket any more */
 };
 
+/* What is called at a simulated IRQL, each kind with a count of its own: with one seed, the same again. */
+enum level_kind { LEVEL_RECEIVE, LEVEL_DISCONNECT, LEVEL_ACCEPT, LEVEL_INSPECT, LEVEL_COMPLETION, LEVEL_KINDS };
+
 enum socket_magic { SOCKET_LIVE = 0x534b4f53, SOCKET_DEAD = 0x44414544 };
 
 struct socket {
@@ -91,7 +95,11 @@ struct socket {
     int fd; /* -1: none; written by the engine */
     bool conditional_accept;
 
+    struct strict_settings level; /* at which IRQL callbacks and completion routines are called */
+    ULONG number;                 /* of the sockets made since these settings came */
+
     /* The engine's alone. */
+    ULONG called[LEVEL_KINDS];
     os_address local, remote;
     bool remote_fin, local_fin; /* seen, sent */
     int error; /* what ended the connection (enum os_error), 0 while it lives */
@@ -147,6 +155,12 @@ struct request {
     WSK_INSPECT_ACTION action;
 };
 
+/* A call of the driver's code: the thread's IRQL before it and during it, and the spin locks that it held. */
+struct level {
+    KIRQL before, during;
+    ULONG locks;
+};
+
 /* What lies above the engine and the sockets, and is called by them. */
 struct upcalls {
     struct {
@@ -168,6 +182,9 @@ struct provider {
     LIST_ENTRY in_flight[IN_FLIGHT_BUCKETS]; /* by IRP */
     LIST_ENTRY graveyard; /* closed sockets, kept a while so that their use is reported and does not crash */
     ULONG buried;
+
+    struct strict_settings level; /* of the newest socket */
+    ULONG numbered;               /* sockets with these settings */
 
     const struct upcalls *up; /* set by the first engine_start, the same for ever */
     HANDLE engine;
@@ -196,6 +213,15 @@ NTSTATUS engine_start(const struct upcalls *up);
 void engine_stop(void);
 void engine_wake(void);
 bool in_engine(void);
+
+/* ---- level.c --------------------------------------------------------------------------------------------------------------------- */
+
+void level_of_new(struct socket *socket); /* with the lock held */
+/* Before the driver's code runs; `socket` may be NULL. */
+struct level level_enter(struct socket *socket, enum level_kind kind);
+ULONG level_flag(struct level level); /* WSK_FLAG_AT_DISPATCH_LEVEL exactly at DISPATCH_LEVEL, or 0 */
+/* After it: the IRQL must be what it was, and no lock may be held that was not before. */
+void level_leave(struct level level, const char *what, const void *routine);
 
 /* ---- request.c ------------------------------------------------------------------------------------------------------------------ */
 

@@ -73,6 +73,7 @@ static void deviate(CONNECTION *connection, BOOLEAN abortive)
     }
     if (TWIN(SENDS_FOREVER) && abortive)
         (void)start_sends(connection, &(WSKLAB_COMMAND){.length = 1, .count = 1});
+    deviate_strictly(connection);
     if (TWIN(WAITS_IN_CALLBACK)) {
         (void)connection_close(connection, 0);
         while (connection->magic == MAGIC_ALIVE) /* the close waits for this callback (R70) */

@@ -9,6 +9,7 @@
  *   connection.c  one socket: its number, its life, who may close it when
  *   events.c      the callbacks of a connection
  *   accept.c      the callbacks of a listener
+ *   deviations.c  what only the strict mode of the stand-in, or Driver Verifier, sees: wrong builds alone
  *   worker.c      what follows a completion, outside of it (R85)
  *   log.c         lines and the ring
  *   account.c     counted allocation, and "everything is back"
@@ -199,6 +200,9 @@ void callback_leave(void);
 void run_program(CONNECTION *connection, enum callback which);
 extern const WSK_CLIENT_CONNECTION_DISPATCH connection_events;
 extern const WSK_CLIENT_LISTEN_DISPATCH listen_events;
+
+/* deviations.c */
+void deviate_strictly(CONNECTION *connection);
 
 /* worker.c */
 NTSTATUS worker_start(void);

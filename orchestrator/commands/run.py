@@ -16,6 +16,7 @@ from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
@@ -42,11 +43,14 @@ def run(
     out: Path | None,
     as_json: bool,
     verify: str | None = None,
+    strict: bool = False,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
-    find.check(target, verify)
+    strict_seed = seed if strict else None
+    find.check(target, verify, strict_seed)
     selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
+    selected = selection.without_strict(selected, strict, console.progress)
     folder = runner.new_folder(out)
 
     @cache
@@ -54,7 +58,7 @@ def run(
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress)
 
-    preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
+    preparation = Preparation.prepare(folder, console, cold, target, verify, built, strict_seed)
     preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
@@ -83,9 +87,17 @@ def run(
                 "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                 "not qualify a driver."
             )
+            console.line(checks(preparation.guest))
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
     return ended(results)
+
+
+def checks(guest: Guest) -> str:
+    """The sentence that says which of the stand-in's checks were on."""
+    if guest.strict is None:
+        return "Strict checks: off (--strict)."
+    return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
 
 
 def _document(folder: Path, results: Results) -> str:
@@ -136,6 +148,12 @@ def ended(results: Results) -> int:
     metavar="SET",
     help="Windows: have Driver Verifier watch the driver: standard, memory, irql, io or low-resources.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stand-in: simulate IRQLs, callbacks at DISPATCH_LEVEL and special pool, and stop the driver where Windows "
+    "with Driver Verifier would.",
+)
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option(
@@ -165,6 +183,7 @@ def command(
     twin_names: tuple[str, ...],
     twins: bool,
     verify: str | None,
+    strict: bool,
     repeat: int,
     until_fail: bool,
     jobs: int | None,
@@ -180,7 +199,9 @@ def command(
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     if twins:
-        if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
+        if (target, driver_name, repeat, until_fail, jobs, verify, strict) != (
+            "standin", "wsklab", 1, False, 1, None, False,
+        ):  # fmt: skip
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -207,5 +228,6 @@ def command(
         out=out,
         as_json=as_json,
         verify=verify,
+        strict=strict,
     )
     sys.exit(code)

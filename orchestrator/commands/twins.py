@@ -53,10 +53,14 @@ def run(
             if not names or twin.name in names
         }
     preparation = Preparation.prepare(folder, console)
-    bench = Bench(preparation.boot, correct)
-    matrix = TwinRun(folder, console, bench, lambda driver: preparation.results(driver, seed)).run(
-        correct, builds, scenarios, whole
-    )
+    strict = preparation.strictly(seed)
+    matrix = TwinRun(
+        folder,
+        console,
+        Bench(preparation.boot, correct),
+        lambda driver: preparation.results(driver, seed),
+        Bench(strict.boot, correct) if any(twin.strict for twin in builds) else None,
+    ).run(correct, builds, scenarios, whole)
     if as_json:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:

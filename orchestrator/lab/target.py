@@ -21,6 +21,7 @@ from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation
+from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.machine import Machine
 
 Answer = TypeVar("Answer")
@@ -65,6 +66,11 @@ class Target:
             if record.ev == "canary":
                 self._base = record.number("base") or self._base
             self.journal.add(Observation(t, "driver", record.ev, conn, driver_data(record, text)))
+            return
+        if stopped := protocol.parse_stop_line(text):
+            detail = self.named(stop_text(stopped))
+            self.journal.add(Observation(t, "machine", "stop", None, {"machine": "target", "detail": detail}))
+            self.agent.wake()
             return
         if crashed := crash_text(text):
             detail = name_address(crashed, self._image, self._base, self._symbols)
@@ -218,6 +224,13 @@ def crash_text(text: str) -> str | None:
     """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
     match = _WINE_CRASH.match(text)
     return match[1].removesuffix(", starting debugger...") if match else None
+
+
+def stop_text(stop: protocol.Stop) -> str:
+    """A stop of the strict mode in one line: the bugcheck, the routine, who called it, why, and the backtrace."""
+    at = f", called at {stop.at}" if stop.at else ""
+    stack = f"; backtrace {', '.join(stop.stack)}" if stop.stack else ""
+    return f"{bugcheck.describe(stop.code, stop.parameters)}: {stop.routine}{at}, {stop.why}{stack}"
 
 
 _IN_MODULE = re.compile(r"\b([\w.-]+)\+0x([0-9a-f]{1,8})\b")

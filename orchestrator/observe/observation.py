@@ -15,7 +15,7 @@ from wsklab.orchestrator.errors import UsageError
 Source = Literal["driver", "wire", "peer", "machine", "lab"]
 
 
-FATAL = frozenset({"panic", "died", "crash", "bugcheck", "shutdown", "reset", "last-words"})
+FATAL = frozenset({"panic", "died", "crash", "bugcheck", "stop", "shutdown", "reset", "last-words"})
 """Machine observations after which nothing that is waited for can come any more."""
 
 
@@ -29,8 +29,9 @@ class Observation:
              fields and `seq`
     wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
     peer     reply, exited
-    machine  panic, shutdown, reset, died, crash, bugcheck, last-words (of its own init); of the kernel debugger's line:
-             exception and prompt (the kernel stopped, and was told to go on), stops (at one place over and over),
+    machine  panic, shutdown, reset, died, crash, bugcheck, stop (the stand-in's strict mode), last-words (of its own
+             init); of the kernel debugger's line: exception and prompt (the kernel stopped, and was told to go on),
+             stops (at one place over and over),
              lost-text (the kernel had given its debugger up)
     lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
              overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure,
@@ -122,6 +123,7 @@ def describe_loss(observation: Observation) -> str:
         "last-words": f"the {machine} says on its console",
         "crash": f"the driver's host process in the {machine} crashed",
         "bugcheck": f"Windows crashed on the {machine}, bugcheck",
+        "stop": "the driver broke a rule for which Windows with Driver Verifier stops (simulated)",
         "shutdown": f"the {machine} shut down",
         "reset": f"the {machine} reset itself",
     }[observation.kind]

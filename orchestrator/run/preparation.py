@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +63,7 @@ class Preparation:
         target: str = find.STANDIN,
         verify: str | None = None,
         meanwhile: Callable[[], object] = lambda: None,
+        strict: int | None = None,
     ) -> Preparation:
         """Build what is missing, the images beside everything else; `meanwhile` makes what the caller needs besides.
 
@@ -85,7 +87,7 @@ class Preparation:
                 found(f"{accelerator}: {why}")
             title = "image of the stand-in" if target == find.STANDIN else f"image {target}"
             with _image(target, title, ahead, console):
-                guest = find.find(target, accelerator, inputs, console.progress, verify)
+                guest = find.find(target, accelerator, inputs, console.progress, verify, strict)
         return cls(folder, console, guest, peer, accelerator, cold)
 
     def damage(self) -> list[str]:
@@ -106,6 +108,12 @@ class Preparation:
                         )
                 self._look_again = time.monotonic() + 50 * (time.monotonic() - began)
             return list(self._damaged)
+
+    def strictly(self, seed: int) -> Preparation:
+        """The same preparation, whose stand-in is strict; the labs of both are numbered together."""
+        guest = copy(self.guest)
+        guest.strict = seed
+        return replace(self, guest=guest)
 
     def quietly(self) -> Preparation:
         """The same preparation, of whose labs the user is shown nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsklab import images
 from wsklab.drivers.twins import twins
@@ -21,6 +21,18 @@ class Selection:
     scenarios: list[Scenario]
     twin: str | None
     foreign: Foreign | None
+
+
+def without_strict(selection: Selection, strict: bool, progress: Callable[[str], None]) -> Selection:
+    """The selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
+    wants = [s.name for s in selection.scenarios if s.socket.irql not in (None, "passive")]
+    if strict or not wants:
+        return selection
+    left = [s for s in selection.scenarios if s.name not in wants]
+    if not left:
+        raise UsageError(f"{', '.join(wants)}: callbacks at DISPATCH_LEVEL are simulated with --strict only.")
+    progress(f"left out, as callbacks at DISPATCH_LEVEL need --strict: {', '.join(wants)}")
+    return replace(selection, scenarios=left)
 
 
 def select(

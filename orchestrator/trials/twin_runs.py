@@ -86,10 +86,19 @@ class Bench:
 class TwinRun:
     """The whole of `wsklab run --twins`; `folder` gets a folder for each build, and twins.json."""
 
-    def __init__(self, folder: Path, console: Console, bench: Bench, results: Callable[[BuiltDriver], Results]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        console: Console,
+        bench: Bench,
+        results: Callable[[BuiltDriver], Results],
+        strict: Bench | None = None,
+    ) -> None:
+        """`strict`: the bench of the twins that take the stand-in's strict mode."""
         self._folder = folder
         self._console = console
         self._bench = bench
+        self._strict = strict
         self._results = results
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
@@ -111,7 +120,9 @@ class TwinRun:
         try:
             with self._console.step("the correct driver"), self._begin(correct) as run:
                 self._stage(run, correct, scenarios, self._correct, lambda lost: False)
-            for twin, driver in builds.items():
+            for twin, driver in sorted(builds.items(), key=lambda build: build[0].strict):
+                if twin.strict and self._strict:
+                    self._go_strict(correct, scenarios)
                 if driver is not None:
                     self._twin(twin, driver, scenarios, whole)
                 self._keep(builds, asked, "running")
@@ -122,6 +133,13 @@ class TwinRun:
         finally:
             self._bench.give_up()
 
+    def _go_strict(self, correct: BuiltDriver, scenarios: Sequence[Scenario]) -> None:
+        """From now on the labs are strict; there, too, the correct driver must be right."""
+        self._bench.give_up()
+        self._bench, self._strict = self._strict or self._bench, None
+        with self._console.step("the correct driver, strictly"), self._begin(correct, "correct-strict") as run:
+            self._stage(run, correct, scenarios, self._correct, lambda lost: False)
+
     def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
         """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
         matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
@@ -130,9 +148,9 @@ class TwinRun:
         return matrix
 
     @contextmanager
-    def _begin(self, driver: BuiltDriver) -> Iterator[Run]:
+    def _begin(self, driver: BuiltDriver, name: str | None = None) -> Iterator[Run]:
         """A run of its own for one build, concluded at the end whatever happens."""
-        folder = self._folder / (driver.twin or "correct")
+        folder = self._folder / (name or driver.twin or "correct")
         folder.mkdir()
         run = Run(folder, self._results(driver), Console(quiet=True), boot=_lends_its_own)
         run.begin()
