@@ -19,6 +19,7 @@
 enum os_error {
     OS_EINTR = 4,
     OS_EAGAIN = 11,
+    OS_EFAULT = 14,
     OS_EEXIST = 17,
     OS_EMFILE = 24,
     OS_EPIPE = 32,

@@ -96,7 +96,7 @@ struct socket {
     bool conditional_accept;
 
     struct strict_settings level; /* at which IRQL callbacks and completion routines are called */
-    ULONG number;                 /* of the sockets made since these settings came */
+    ULONG number; /* of the sockets made since these settings came */
 
     /* The engine's alone. */
     ULONG called[LEVEL_KINDS];
@@ -184,7 +184,7 @@ struct provider {
     ULONG buried;
 
     struct strict_settings level; /* of the newest socket */
-    ULONG numbered;               /* sockets with these settings */
+    ULONG numbered; /* sockets with these settings */
 
     const struct upcalls *up; /* set by the first engine_start, the same for ever */
     HANDLE engine;
@@ -201,6 +201,8 @@ NTSTATUS status_of(long error); /* of an enum os_error, either sign */
 
 /* The part of a buffer behind its first `done` bytes; returns how many vectors. */
 unsigned buffer_vectors(const WSK_BUF *buffer, SIZE_T done, os_vector *vectors, unsigned most);
+/* Linux found no memory there (OS_EFAULT): a driver that frees the buffer of an IRP that is pending. */
+void buffer_gone(const struct request *request);
 /* Whether the MDL chain is as long as the buffer says. */
 bool buffer_valid(const WSK_BUF *buffer);
 

@@ -44,6 +44,8 @@ static void advance_sends(struct socket *socket)
 
             if (sent == -OS_EAGAIN)
                 return;
+            if (sent == -OS_EFAULT)
+                buffer_gone(request);
             if (sent < 0)
                 connection_failed(socket, sent);
             else
@@ -149,6 +151,8 @@ static void advance_receives(struct socket *socket)
 
         if (received == -OS_EAGAIN)
             return;
+        if (received == -OS_EFAULT)
+            buffer_gone(request);
         if (received <= 0) {
             if (received < 0)
                 connection_failed(socket, received);

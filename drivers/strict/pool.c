@@ -74,6 +74,20 @@ bool pool_owns(const void *address)
     return block_at(address) != NULL;
 }
 
+bool pool_is_live(const void *address)
+{
+    const struct block *block = block_at(address);
+
+    return block && block->state == BLOCK_LIVE;
+}
+
+bool pool_is_paged(const void *address)
+{
+    const struct block *block = block_at(address);
+
+    return block && block->paged;
+}
+
 static void check_request(const struct site *site, bool paged, SIZE_T size, ULONG tag)
 {
     KIRQL irql = irql_now();

@@ -15,6 +15,7 @@
  *   waits.c      waits and events
  *   pages.c      memory from the system, page by page
  *   pool.c       special pool
+ *   mdl.c        MDLs: built, locked, freed
  *   faults.c     access violations in it, and CR8
  *   interpose.c  the import tables
  *
@@ -59,6 +60,7 @@ struct thread_word {
 };
 
 struct thread_word *os_thread_word(void);
+bool os_on_stack(const void *address); /* of the thread that asks */
 
 /* ---- config.c --------------------------------------------------------------------------------------------------------------------- */
 
@@ -146,6 +148,20 @@ bool pool_owns(const void *address);
 void pool_fault(const void *address, const void *at, bool write, bool drivers);
 void pool_check_leaks(const void *base, ULONG size, const char *name);
 
+bool pool_is_live(const void *address);
+bool pool_is_paged(const void *address);
+
+/* ---- mdl.c ---------------------------------------------------------------------------------------------------------------------- */
+
+PMDL mdl_allocate(const struct site *site, void *address, ULONG length);
+void mdl_free(const struct site *site, PMDL mdl);
+void mdl_build(const struct site *site, PMDL mdl);
+void mdl_lock(const struct site *site, PMDL mdl);
+void mdl_unlock(const struct site *site, PMDL mdl);
+void *mdl_map(const struct site *site, PMDL mdl);
+/* What WSK is given must be built or locked. */
+void mdl_check_chain(const struct site *site, PMDL mdl);
+
 /* ---- faults.c ------------------------------------------------------------------------------------------------------------------- */
 
 void faults_start(void);
@@ -163,6 +179,7 @@ struct replacement {
 /* NULL when the routine is the kernel's own. */
 const void *strict_replacement(const char *name);
 
+extern const struct replacement mdl_replacements[];
 extern const struct replacement wait_replacements[], spin_replacements[],
     pool_replacements[]; /* each ends with a NULL name */
 

@@ -12,9 +12,22 @@ struct thread_word *os_thread_word(void)
     return &word;
 }
 
+bool os_on_stack(const void *address)
+{
+    enum { NEAR = 1 << 16 };
+
+    return (ULONG_PTR)address - (ULONG_PTR)__builtin_frame_address(0) < NEAR;
+}
+
 #else
 
-enum { TEB_PEB = 0x60, TEB_TLS_SLOTS = 0x1480, PEB_TLS_BITMAP = 0x78 }; /* of 64-bit Windows, and Wine */
+enum {
+    TEB_STACK_BASE = 0x08,
+    TEB_STACK_LIMIT = 0x10,
+    TEB_PEB = 0x60,
+    TEB_TLS_SLOTS = 0x1480,
+    PEB_TLS_BITMAP = 0x78
+}; /* of 64-bit Windows, and Wine */
 
 /* Of ntdll, not in the driver headers. */
 NTSYSAPI VOID NTAPI RtlAcquirePebLock(VOID);
@@ -52,6 +65,13 @@ struct thread_word *os_thread_word(void)
         __atomic_store_n(&slot, mine, __ATOMIC_RELEASE); /* first asked for when the image attaches: one thread */
     }
     return mine < 64 ? (struct thread_word *)(environment() + TEB_TLS_SLOTS + 8 * mine) : &nobodys;
+}
+
+bool os_on_stack(const void *address)
+{
+    UCHAR *base = *(UCHAR **)(environment() + TEB_STACK_BASE), *limit = *(UCHAR **)(environment() + TEB_STACK_LIMIT);
+
+    return (const UCHAR *)address >= limit && (const UCHAR *)address < base;
 }
 
 #endif

@@ -9,7 +9,9 @@
 
 #ifdef WSKLAB_NATIVE
 #define raise_irql() ((void)0)
+#define unlock_pages(mdl) ((void)(mdl))
 #else
+#define unlock_pages(mdl) MmUnlockPages(mdl)
 #define raise_irql() ((void)KfRaiseIrql(DISPATCH_LEVEL))
 #endif
 
@@ -63,6 +65,24 @@ static void misuse_pool(void)
         (void)bytes[0];
 }
 
+static void misuse_mdl(void)
+{
+    UCHAR *block = allocate(64);
+    PMDL mdl = block ? IoAllocateMdl(block, 64, FALSE, FALSE, NULL) : NULL;
+    if (!mdl)
+        return;
+    if (!TWIN(MAPS_UNBUILT))
+        MmBuildMdlForNonPagedPool(mdl);
+    if (TWIN(MAPS_UNBUILT))
+        (void)MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
+    if (TWIN(UNLOCKS_BUILT))
+        unlock_pages(mdl);
+    IoFreeMdl(mdl);
+    if (TWIN(FREES_MDL_TWICE))
+        IoFreeMdl(mdl);
+    release_memory(block);
+}
+
 void deviate_strictly(CONNECTION *connection)
 {
     if (TWIN(TAKES_LOCK_TWICE) || TWIN(WAITS_UNDER_LOCK) || TWIN(SLEEPS_UNDER_LOCK) || TWIN(CLOSES_HANDLE_UNDER_LOCK) ||
@@ -77,4 +97,6 @@ void deviate_strictly(CONNECTION *connection)
     if (TWIN(READS_FREED) || TWIN(WRITES_BEYOND) || TWIN(WRITES_INTO_SLACK) || TWIN(FREES_TWICE) ||
         TWIN(FREES_INSIDE) || TWIN(FREES_BY_OTHER_TAG) || TWIN(LEAKS_POOL) || TWIN(FREES_HELD_LOCK))
         misuse_pool();
+    if (TWIN(MAPS_UNBUILT) || TWIN(UNLOCKS_BUILT) || TWIN(FREES_MDL_TWICE))
+        misuse_mdl();
 }

@@ -6,6 +6,7 @@ import itertools
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -283,7 +284,8 @@ class Lab:
         """At which IRQL the stand-in's strict mode calls the driver back in this scenario. Raises LabError."""
         if self.guest.strict is None:
             return
-        wanted = f"irql={scenario.socket.irql or 'mixed'} seed={self.guest.strict}\n"
+        seed = zlib.crc32(f"{self.guest.strict} {scenario.name}".encode())  # restored, all would draw the same
+        wanted = f"irql={scenario.socket.irql or 'mixed'} seed={seed}\n"
         if wanted != self._told_irql:
             self.target.agent.put(rf"{FOLDER}\strict.txt", wanted.encode())
             self._told_irql = wanted

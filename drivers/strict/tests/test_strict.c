@@ -233,6 +233,46 @@ static void pool_leaks(void)
     pool_check_leaks(image, sizeof image, "driver");
 }
 
+static void mdl_life(void)
+{
+    UCHAR *block = block_of(5000);
+    PMDL mdl = mdl_allocate(&here, block + 3, 4000);
+
+    assert(mdl && MmGetMdlVirtualAddress(mdl) == (PVOID)(block + 3) && MmGetMdlByteCount(mdl) == 4000);
+    STOPS((void)mdl_map(&here, mdl), 0xC4, 0x140, "neither built nor locked");
+    STOPS(mdl_check_chain(&here, mdl), 0xC4, 0x140, "is given an MDL");
+    STOPS(mdl_unlock(&here, mdl), 0xC4, 0x7C, "not locked");
+    mdl_build(&here, mdl);
+    mdl_check_chain(&here, mdl);
+    assert(mdl_map(&here, mdl) == block + 3);
+    STOPS(mdl_build(&here, mdl), 0xC4, 0x140, "already");
+    STOPS(mdl_unlock(&here, mdl), 0xC4, 0x7D, "nonpaged");
+    mdl_free(&here, mdl);
+    STOPS(mdl_free(&here, mdl), 0xC4, 0x13, "twice");
+}
+
+static void mdl_locked(void)
+{
+    UCHAR *block = block_of(100);
+    PMDL mdl = mdl_allocate(&here, block, 100);
+
+    mdl_lock(&here, mdl);
+    STOPS(mdl_lock(&here, mdl), 0xC4, 0xB0, "twice");
+    STOPS(mdl_free(&here, mdl), 0xCB, 0, "whose pages are locked");
+    mdl_unlock(&here, mdl);
+    mdl_free(&here, mdl);
+}
+
+static void mdl_of_wrong_memory(void)
+{
+    UCHAR stack[16];
+    bool exhausted;
+
+    STOPS(mdl_build(&here, mdl_allocate(&here, stack, sizeof stack)), 0xC4, 0x140, "of the thread's stack");
+    STOPS(mdl_build(&here, mdl_allocate(&here, pool_allocate(&here, true, 64, 'abcd', &exhausted), 64)), 0xC4, 0x7F,
+          "of paged pool");
+}
+
 static void command_line(void)
 {
     assert(strict_parse_checks("quiet console=ttyS2") == 0);
@@ -312,6 +352,9 @@ static const struct {
     CASE(pool_asked_wrongly),
     CASE(pool_faults),
     CASE(pool_leaks),
+    CASE(mdl_life),
+    CASE(mdl_locked),
+    CASE(mdl_of_wrong_memory),
     CASE(command_line),
     CASE(settings_and_draws),
     CASE(cr8_instructions),
