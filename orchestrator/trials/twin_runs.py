@@ -118,13 +118,15 @@ class TwinRun:
         asked = sum(driver is not None for driver in builds.values())
         self._keep(builds, asked, "running")
         try:
-            with self._console.step("the correct driver"), self._begin(correct) as run:
-                self._stage(run, correct, scenarios, self._correct, lambda lost: False)
+            plain = [s for s in scenarios if s.socket.irql in (None, "passive")]
+            if plain and not all(twin.strict for twin in builds):
+                with self._console.step("the correct driver"), self._begin(correct) as run:
+                    self._stage(run, correct, plain, self._correct, lambda lost: False)
             for twin, driver in sorted(builds.items(), key=lambda build: build[0].strict):
                 if twin.strict and self._strict:
                     self._go_strict(correct, scenarios)
                 if driver is not None:
-                    self._twin(twin, driver, scenarios, whole)
+                    self._twin(twin, driver, scenarios if twin.strict else plain, whole)
                 self._keep(builds, asked, "running")
             return self._keep(builds, asked, "complete")
         except BaseException as error:
