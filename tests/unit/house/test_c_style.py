@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-HEADERS = ("drivers/include", "drivers/native", "drivers/wsklab", "drivers/standin", "drivers/strict", "images/guest/peer")
+HEADERS = (
+    "drivers/include", "drivers/native", "drivers/wsklab", "drivers/standin", "drivers/strict", "images/guest/peer",
+)  # fmt: skip
 
 
 def sources(*patterns: str) -> list[str]:

@@ -25,8 +25,8 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.profile import load_profile
 
 LINE = (
-    "0134:warn: WSKSTOP code=000000c4 p=000000122,000000002,0fee1000,0 irql=2 call=KeWaitForSingleObject at=my.sys+0x2e31 "
-    "stack=my.sys+0x2e31,my.sys+0x362e why=waits at DISPATCH_LEVEL with a timeout that is not zero\r\n"
+    "0134:warn: WSKSTOP code=000000c4 p=000000122,000000002,0fee1000,0 irql=2 call=KeWaitForSingleObject "
+    "at=my.sys+0x2e31 stack=my.sys+0x2e31,my.sys+0x362e why=waits at DISPATCH_LEVEL with a timeout that is not zero\r\n"
 )
 DISPATCH, LINGER_ZERO = (
     next(s for s in catalogue.built_in() if s.name == n) for n in ("dispatch-level", "linger-zero")
