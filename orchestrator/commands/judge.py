@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,7 +16,7 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import rows
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, UNLOAD, WRONG_USAGE, ScenarioResult, observed
+from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, UNLOAD, WRONG_USAGE, ScenarioResult
 from wsklab.orchestrator.scenario import scenario
 
 OBSERVATIONS, SCENARIO, VERDICT = "observations.jsonl", "scenario.yaml", "verdict.json"
@@ -57,20 +56,18 @@ def rejudge(folder: Path, name: str, row: ScenarioResult | None = None) -> Rejud
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
         damage.append(f"{folder / VERDICT}: cannot be read ({why}), so nothing says what the verdict was.")
     if row is not None:
-        of_row = {"verdict": row.verdict, "reasons": row.reasons, "observed": row.observed}
+        of_row: dict[str, object] = {"verdict": row.verdict, "reasons": row.reasons, "observed": row.observed}
         differs += _differences("the row", of_row, again)
     return Rejudged(name, again.verdict, again.reasons, tuple(differs), tuple(damage))
 
 
-def _differences(where: str, kept: Mapping[str, Any], again: Judgement) -> Iterator[str]:
+def _differences(where: str, kept: Mapping[str, object], again: Judgement) -> Iterator[str]:
     """Say in which points a judgement is not what was kept of it."""
     now = json.loads(json.dumps(asdict(again)))
     if kept.get("verdict") != now["verdict"]:
         yield f"the verdict is {now['verdict']}, in {where} it is {kept.get('verdict')}"
     for point in ("reasons", "remarks", "observed"):
         before, after = kept.get(point, now[point]), now[point]
-        if point == "observed":
-            before, after = observed(before or {}), observed(after)
         if before != after:
             yield f"{point}: now {_short(after)}, in {where} {_short(before)}"
 

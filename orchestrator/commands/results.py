@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import publish, rows
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, Document, Results
+from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, Document, Results, ScenarioResult
 from wsklab.orchestrator.run import janitor
-
-CONTRACT = TypeAdapter(Document)
 
 
 def schema() -> None:
     """Print the JSON Schema of `results.json`."""
-    click.echo(json.dumps({"title": "wsklab results, schema 2", **CONTRACT.json_schema()}, indent=1))
+    click.echo(json.dumps(Document.model_json_schema(), indent=1))
 
 
 def check(files: list[Path], as_json: bool) -> int:
@@ -40,7 +38,7 @@ def problems(file: Path) -> list[str]:
     """What is wrong with a results file, a sentence for each point."""
     try:
         text = file.read_bytes()
-        document = CONTRACT.validate_json(text)
+        document = Document.model_validate_json(text)
     except OSError as error:
         return [f"cannot be read: {error.strerror}"]
     except ValidationError as error:
@@ -58,7 +56,7 @@ def problems(file: Path) -> list[str]:
 def report(folder: Path) -> int:
     """Make the files of a run anew from its rows; returns the run's exit code. Raises UsageError."""
     try:
-        document = CONTRACT.validate_json((folder / "results.json").read_bytes())
+        document = Document.model_validate_json((folder / "results.json").read_bytes())
         results = _results(document, rows.read(folder))
     except FileNotFoundError as error:
         raise UsageError(f"{folder}: is not the folder of a run: it has no {Path(str(error.filename)).name}.") from None
@@ -80,7 +78,7 @@ def report(folder: Path) -> int:
     return results.exit_code
 
 
-def _results(document: Document, scenarios: Any) -> Results:
+def _results(document: Document, scenarios: Sequence[ScenarioResult]) -> Results:
     return Results(
         dict(document.run),
         dict(document.target),

@@ -8,48 +8,65 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import yaml
 
+from wsklab.orchestrator.judge.observed import Observed, Transfer
+from wsklab.orchestrator.observe.lab_notes import Behaviour, KnownBehaviour
+
 FOLDER = Path(__file__).parent / "characterisations"
 
+POINTS: tuple[Literal["disconnects", "receives", "sends", "driver"], ...] = (
+    "disconnects",
+    "receives",
+    "sends",
+    "driver",
+)
+"""In what a target's behaviour is told, in this order."""
 
-def behaviour(observed: dict[str, Any]) -> dict[str, Any]:
+
+def behaviour(observed: Observed) -> Behaviour:
     """What of `results.json`'s `observed` is the target's own behaviour, in a form that compares and reads well."""
     return {
-        "disconnects": [f"{d['flags']:08x}" for d in observed["disconnects"]],
+        "disconnects": [_flags(d["flags"]) for d in observed["disconnects"]],
         "receives": [_transfer(r) for r in observed["receives"]],
         "sends": [_transfer(s) for s in observed["sends"]],
         "driver": [" ".join(sent) for sent in observed["wire"]["driver"]],
     }
 
 
-def _transfer(done: dict[str, Any]) -> str:
+def _flags(flags: int | None) -> str:
+    return "not told" if flags is None else f"{flags:08x}"
+
+
+def _transfer(done: Transfer) -> str:
     return f"{done['status']} {done['length']}"
 
 
-def compare(name: str, seen: dict[str, Any], known: dict[str, Any] | None) -> list[str]:
+def compare(name: str, seen: Behaviour, known: KnownBehaviour | None) -> list[str]:
     """Return in which points a scenario's behaviour is not the one recorded for this target.
 
     Where two things race, a record has more than one: `or` lists in which points the others differ from the first.
     """
     if known is None:
         return [f"{name} has not been characterised on this target before: {_short(seen)}"]
-    every = [_differences(name, seen, known | other) for other in ({}, *known.get("or", []))]
+    others: list[Behaviour] = [{}, *known.get("or", [])]
+    every = [_differences(name, seen, known, other) for other in others]
     return every[0] if all(every) else []
 
 
-def _differences(name: str, seen: dict[str, Any], known: dict[str, Any]) -> list[str]:
+def _differences(name: str, seen: Behaviour, known: KnownBehaviour, other: Behaviour) -> list[str]:
+    before = {point: other.get(point, known.get(point, [])) for point in POINTS}
     return [
-        f"{name}: {point} {_list(seen[point])}, recorded before {_list(known.get(point, []))}"
-        for point in seen
-        if seen[point] != known.get(point, [])
+        f"{name}: {point} {_list(seen[point])}, recorded before {_list(before[point])}"
+        for point in POINTS
+        if point in seen and seen[point] != before[point]
     ]
 
 
-def _short(seen: dict[str, Any]) -> str:
-    return ", ".join(f"{point} {_list(values)}" for point, values in seen.items())
+def _short(seen: Behaviour) -> str:
+    return ", ".join(f"{point} {_list(seen[point])}" for point in POINTS if point in seen)
 
 
 def _list(values: list[str]) -> str:
@@ -57,12 +74,15 @@ def _list(values: list[str]) -> str:
 
 
 @cache
-def recorded(target: str) -> dict[str, dict[str, Any]]:
+def recorded(target: str) -> dict[str, KnownBehaviour]:
     """Scenario -> behaviour, as kept for `target`; empty for a target that has never been characterised."""
     path = FOLDER / f"{target}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    known: dict[str, KnownBehaviour] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return known
 
 
-def document(behaviours: dict[str, dict[str, Any]]) -> str:
+def document(behaviours: dict[str, Behaviour]) -> str:
     """The file that a run writes, and that becomes the record when it is put into `characterisations/`."""
     return yaml.safe_dump(behaviours, sort_keys=True, width=110)

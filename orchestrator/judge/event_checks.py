@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from wsklab.orchestrator.judge.integrity import Finding
+from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import (
     ABORTIVE,
     AT_DISPATCH_LEVEL,
@@ -15,7 +15,8 @@ from wsklab.orchestrator.judge.reading import (
     told_abortive,
 )
 from wsklab.orchestrator.judge.wording import conn_of, times
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.driver_lines import Completion, DisconnectTold, ReceiveEvent
+from wsklab.orchestrator.observe.foreign_lines import ForeignClose
 from wsklab.orchestrator.scenario.scenario import ExpectedDisconnect
 from wsklab.orchestrator.scenario.steps import DriverStep
 
@@ -23,12 +24,12 @@ ASKED_FOR = frozenset({"receive", "send", "disconnect", "close"})
 """Operations that only a step starts."""
 
 
-def disconnects(facts: Facts) -> Iterator[Finding]:
+def disconnects(facts: Facts) -> Iterator[Statement]:
     """WskDisconnectEvent: as often as expected, each call flag by flag (R4-R9)."""
     for conn in facts.connections:
         seen = facts.disconnects(conn)
         where = conn_of(facts, conn)
-        for call in [*seen, *facts.afterwards("driver", "disc", conn)]:
+        for call in [*seen, *facts.afterwards(DisconnectTold, conn)]:
             yield from _flag_rules(where, call)
         if facts.scenario.expect.characterise:
             continue
@@ -43,14 +44,14 @@ def disconnects(facts: Facts) -> Iterator[Finding]:
             yield from _flags(where, expected, call, facts.cookie(conn), facts.drawn(conn))
 
 
-def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Finding:
+def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Statement:
     """An event that did not come; it need not once the driver closes its socket, as Microsoft's echo server does.
 
     That server closes at the first receive that fails, which may be earlier than the event. A driver that was told to
     close has not done it of its own accord, and its scenario would not expect an event then.
     """
     where = conn_of(facts, conn)
-    if any(o.data.get("op") is None for o in facts.of("driver", "close", conn)):
+    if facts.of(ForeignClose, conn):
         return "pass", (
             f"{where}WskDisconnectEvent was called {times(seen)}: the driver was closing its socket "
             "already, and a socket that is being closed need not be told (R70, R73)"
@@ -58,12 +59,12 @@ def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Finding:
     return "fail", f"{where}WskDisconnectEvent was called {times(seen)}, expected {times(wanted)}"
 
 
-def late_disconnects(facts: Facts) -> Iterator[Finding]:
+def late_disconnects(facts: Facts) -> Iterator[Statement]:
     """A call after the story's end, which only an ending of the peer that came then as well can account for (R20)."""
     if facts.scenario.expect.characterise and not facts.judged_by_record:
         return
     for conn in facts.connections:
-        late = facts.afterwards("driver", "disc", conn)
+        late = facts.afterwards(DisconnectTold, conn)
         if not late:
             continue
         seen, story = len(facts.disconnects(conn)), len(facts.ending(conn, "peer").sent)
@@ -82,14 +83,12 @@ def late_disconnects(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def uninvited(facts: Facts) -> Iterator[Finding]:
+def uninvited(facts: Facts) -> Iterator[Statement]:
     """An event has the context of a connection (R4), and WskReceiveEvent is called only where enabled (R2, R23)."""
-    if any(call.conn is None for call in facts.of("driver", "disc")):
+    if any(call.conn is None for call in facts.of(DisconnectTold)):
         yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
     for conn in facts.connections:
-        if not _enables_receive(facts, conn) and (
-            calls := [o for o in facts.of("driver", "recv", conn) if "seq" in o.data]
-        ):
+        if not _enables_receive(facts, conn) and (calls := facts.of(ReceiveEvent, conn)):
             yield (
                 "fail",
                 (
@@ -110,21 +109,21 @@ def _enables_receive(facts: Facts, conn: int) -> bool:
     )
 
 
-def unasked(facts: Facts) -> Iterator[Finding]:
+def unasked(facts: Facts) -> Iterator[Statement]:
     """The driver did nothing that no step asked for; where a step failed, its operations are not known."""
-    if any(step["outcome"] != "done" for step in facts.steps()):
+    if any(step.outcome != "done" for step in facts.steps()):
         return
-    known = {number for step in facts.steps() for number in step.get("ops", ())}
-    unload = min((step["began"] for step in facts.steps() if step["verb"] == "unload"), default=math.inf)
-    for done in facts.of("driver", "done"):
-        if done.t < unload and done.data["op"] in ASKED_FOR and done.data["id"] not in known:
+    known = {number for step in facts.steps() for number in step.ops}
+    unload = min((step.began for step in facts.steps() if step.verb == "unload"), default=math.inf)
+    for done in facts.of(Completion):
+        if done.t < unload and done.op in ASKED_FOR and done.id not in known:
             where = "" if done.conn is None else conn_of(facts, done.conn)
-            yield "fail", f"{where}the driver did a {done.data['op']} that no step asked for"
+            yield "fail", f"{where}the driver did a {done.op} that no step asked for"
 
 
-def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
+def _flag_rules(where: str, call: DisconnectTold) -> Iterator[Statement]:
     """What holds for any call, whatever the scenario says (R7, R8, R9), as far as the driver tells it."""
-    flags, irql = call.data.get("flags", 0), call.data.get("irql")
+    flags, irql = call.flags or 0, call.irql
     if flags & ~DEFINED_FLAGS:
         yield "fail", f"{where}WskDisconnectEvent got flags {flags:08x}: {flags & ~DEFINED_FLAGS:#x} is undefined (R9)"
     if irql is None:
@@ -136,9 +135,9 @@ def _flag_rules(where: str, call: Observation) -> Iterator[Finding]:
 
 
 def _flags(
-    where: str, expected: ExpectedDisconnect, call: Observation, cookie: int | None, drawn: str | None
-) -> Iterator[Finding]:
-    flags, abortive = call.data.get("flags"), call.data.get("abortive")
+    where: str, expected: ExpectedDisconnect, call: DisconnectTold, cookie: int | None, drawn: str | None
+) -> Iterator[Statement]:
+    flags, abortive = call.flags, call.abortive
     ending = ("set" if drawn == "rst" else "clear") if expected.abortive == "drawn" else expected.abortive
     for name, wanted, told in (
         ("WSK_FLAG_ABORTIVE", ending, told_abortive(call)),
@@ -154,15 +153,15 @@ def _flags(
             yield "inconclusive", f"{where}the driver's text does not tell {name}, expected {wanted}"
         else:
             yield "fail", f"{where}{name} is {'set' if told else 'clear'}, expected {wanted} ({_told(call)})"
-    if flags is not None and abortive is not None and bool(abortive) != bool(flags & ABORTIVE):
+    if flags is not None and abortive is not None and abortive != bool(flags & ABORTIVE):
         yield "fail", f"{where}the driver takes flags {flags:08x} for {'' if abortive else 'not '}abortive"
-    if expected.context == "own" and call.data.get("cookie", cookie) != cookie:
+    if expected.context == "own" and call.cookie not in (None, cookie):
         yield "fail", f"{where}WskDisconnectEvent got another connection's context (R4)"
 
 
-def _told(call: Observation) -> str:
+def _told(call: DisconnectTold) -> str:
     """What the driver tells of a call."""
-    if "flags" in call.data:
-        return f"flags {call.data['flags']:08x}"
+    if call.flags is not None:
+        return f"flags {call.flags:08x}"
     told = told_abortive(call)
     return "flags that are not told" if told is None else f"the driver's word '{'abortive' if told else 'graceful'}'"

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from wsklab.orchestrator.judge import characterise
-from wsklab.orchestrator.judge.integrity import Finding
-from wsklab.orchestrator.judge.reading import LINES, Facts, outcome_matches
+from wsklab.orchestrator.judge.integrity import Statement
+from wsklab.orchestrator.judge.reading import Facts, outcome_matches, tells_of
 from wsklab.orchestrator.judge.wording import conn_of, status_words, times
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.driver_lines import Completion, DriverLine, ReceiveEvent
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.scenario.scenario import ExpectedTransfer
 
 
-def transfers(facts: Facts) -> Iterator[Finding]:
+def transfers(facts: Facts) -> Iterator[Statement]:
     """WskReceive and WskSend: the completions in order, each with its status and length."""
     expect = facts.scenario.expect
     for op, wanted in (("receive", expect.receive), ("send", expect.send)):
@@ -28,35 +29,37 @@ def transfers(facts: Facts) -> Iterator[Finding]:
             yield from _transfers(f"{conn_of(facts, conn)}Wsk{op.capitalize()}", mine, seen)
 
 
-def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Observation]) -> Iterator[Finding]:
+def _transfers(name: str, wanted: Sequence[ExpectedTransfer], seen: Sequence[Completion]) -> Iterator[Statement]:
     completed = [e for e in wanted if e.status != "pending"]
     if len(seen) != len(completed):
         yield "fail", f"{name} completed {times(len(seen))}, expected {times(len(completed))}"
     for number, (expected, done) in enumerate(zip(completed, seen, strict=False), 1):
-        status, length = done.data["status"], done.data["length"]
+        status, length = done.status, done.length
         if not outcome_matches(expected.status, status):
             yield "fail", f"{name} {number} completed with {status_words(status)}, expected {expected.status}"
         if expected.length is not None and length != expected.length:
             yield "fail", f"{name} {number} carried {length} bytes, expected {expected.length}"
 
 
-def indications(facts: Facts) -> Iterator[Finding]:
+def indications(facts: Facts) -> Iterator[Statement]:
     """WskReceiveEvent: as often as expected, each with its lengths (R52, R53)."""
     expected = facts.scenario.expect.indication
     for conn in () if expected is None else facts.connections:
         wanted = [e for e in expected or () if e.conn in (None, conn)]
-        seen = sorted(facts.of("driver", "recv", conn), key=lambda o: o.data["seq"])
+        seen = sorted(facts.of(ReceiveEvent, conn), key=lambda o: o.seq)
         where = f"{conn_of(facts, conn)}WskReceiveEvent"
         if len(seen) != len(wanted):
             yield "fail", f"{where} was called {times(len(seen))}, expected {times(len(wanted))}"
         for number, (one, call) in enumerate(zip(wanted, seen, strict=False), 1):
-            for key, what in (("length", "indicated"), ("took", "saw the driver take")):
-                told = call.data[key]
-                if getattr(one, key) not in (None, told):
-                    yield "fail", f"{where} {number} {what} {told} bytes, expected {getattr(one, key)}"
+            for expect, told, what in (
+                (one.length, call.length, "indicated"),
+                (one.took, call.took, "saw the driver take"),
+            ):
+                if expect not in (None, told):
+                    yield "fail", f"{where} {number} {what} {told} bytes, expected {expect}"
 
 
-def order(facts: Facts) -> Iterator[Finding]:
+def order(facts: Facts) -> Iterator[Statement]:
     """What the scenario lists under `order` came in that order, by the driver's own numbers."""
     words = facts.scenario.expect.order
     for conn in facts.connections:
@@ -71,23 +74,22 @@ def order(facts: Facts) -> Iterator[Finding]:
 
 def _first(facts: Facts, conn: int, word: str) -> int | None:
     """The number of the first line that tells of `word` on this connection."""
-    kind, op = LINES[word]
-    numbers = [o.data["seq"] for o in facts.of("driver", kind, conn) if op is None or o.data["op"] == op]
+    numbers = [o.seq for o in facts.of(DriverLine, conn) if o.seq is not None and tells_of(o, word)]
     return min(numbers, default=None)
 
 
-def peer(facts: Facts) -> Iterator[Finding]:
+def peer(facts: Facts) -> Iterator[Statement]:
     """What the peer program counted (R12: a half-closed peer still gets the driver's bytes)."""
     wanted = facts.scenario.expect.peer.received
     if wanted is None:
         return
     for conn in facts.connections:
-        got = sum(o.data.get("bytes", 0) for o in facts.of("peer", "reply", conn) if o.data.get("do") == "receive")
+        got = sum(o.bytes or 0 for o in facts.of(PeerReply, conn) if o.do == "receive")
         if got != wanted:
             yield "fail", f"{conn_of(facts, conn)}the peer received {got} bytes, expected {wanted}"
 
 
-def as_recorded(facts: Facts) -> Iterator[Finding]:
+def as_recorded(facts: Facts) -> Iterator[Statement]:
     """A characterised scenario on a target whose behaviour is this project's own: it must be what is recorded."""
     record = facts.record
     if facts.judged_by_record and record is not None:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from wsklab.orchestrator.judge import event_checks, expectations, integrity, payload, step_checks, wire_checks
-from wsklab.orchestrator.judge.integrity import Verdict
+from wsklab.orchestrator.judge.observed import Observed, Verdict
 from wsklab.orchestrator.judge.reading import Facts
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.base import Observation
+from wsklab.orchestrator.observe.lab_notes import Unplayed
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 MOST = 12
@@ -40,7 +40,7 @@ class Judgement:
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    observed: dict[str, Any]
+    observed: Observed
     remarks: tuple[str, ...] = ()
 
 
@@ -70,9 +70,9 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     if reasons:
         reasons += [Reason(verdict, text) for verdict, text in integrity.unsupported(facts)]
     verdict = _decide(reasons)
-    unplayed = facts.everywhere("lab", "unplayed")
+    unplayed = facts.everywhere(Unplayed)
     if unplayed and (verdict != "fail" or scenario.self_check):  # else the target went away by its own fault
-        return Judgement("infra", (f"the lab failed: {unplayed[-1].data['detail']}",), facts.summary())
+        return Judgement("infra", (f"the lab failed: {unplayed[-1].detail}",), facts.summary())
     texts = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict != "pass"))
     remarks = tuple(dict.fromkeys(reason.text for reason in reasons if reason.verdict == "pass"))
     if len(texts) > MOST:

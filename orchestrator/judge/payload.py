@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from wsklab.drivers.protocol import FNV1A_START, Flag, fnv1a, pattern
-from wsklab.orchestrator.judge.integrity import Finding
+from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import FEW, Facts, succeeded
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.driver_lines import Call, Completion, ReceiveEvent
+from wsklab.orchestrator.observe.foreign_lines import ForeignReceive
+from wsklab.orchestrator.observe.lab_notes import ForeignStarted
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 
 PERIOD = 256
 """The pattern begins again after so many bytes."""
@@ -62,14 +65,13 @@ class Piece:
     sum: int
 
 
-def payload(facts: Facts) -> Iterator[Finding]:
+def payload(facts: Facts) -> Iterator[Statement]:
     """Every byte came as it was sent, in both directions, and before a FIN every one of them."""
     for conn in facts.connections:
         where = f"connection {conn}: " if facts.scenario.connections > 1 else ""
         sent_by_peer, sent_by_driver = _peers(facts, conn), _drivers(facts, conn)
         for reply in _replies(facts, conn, "send"):
-            length = reply.data["bytes"]
-            if length <= LONGEST and int(reply.data["sum"], 16) != _continued(FNV1A_START, 0, length):
+            if reply.length <= LONGEST and reply.sum != _continued(FNV1A_START, 0, reply.length):
                 yield "infra", f"{where}the peer program sent other bytes than the pattern"
         received, ended = _driver_received(facts, conn)
         yield from _compare(where, received, ended, sent_by_peer, "the peer sent")
@@ -77,7 +79,7 @@ def payload(facts: Facts) -> Iterator[Finding]:
         yield from _compare(where, received, ended, sent_by_driver, "the driver was to send")
 
 
-def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | None, who: str) -> Iterator[Finding]:
+def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | None, who: str) -> Iterator[Statement]:
     if sent is None:
         return
     at = 0
@@ -102,34 +104,44 @@ def _compare(where: str, received: Sequence[Piece], ended: bool, sent: Stream | 
 # --- what was sent ----------------------------------------------------------------------------------------------------
 
 
-def _replies(facts: Facts, conn: int, do: str) -> list[Observation]:
+@dataclass(frozen=True)
+class Moved:
+    """Bytes that the peer program says it has sent or received; `eof`: the end of the stream came behind them."""
+
+    length: int
+    sum: int
+    eof: bool
+
+
+def _replies(facts: Facts, conn: int, do: str) -> list[Moved]:
     return [
-        o for o in facts.of("peer", "reply", conn) if o.data.get("do") == do and "bytes" in o.data and "sum" in o.data
+        Moved(o.bytes, int(o.sum, 16), bool(o.eof))
+        for o in facts.of(PeerReply, conn)
+        if o.do == do and o.bytes is not None and o.sum is not None
     ]
 
 
 def _peers(facts: Facts, conn: int) -> Stream:
     """The peer's stream; not whole where a send has not been answered."""
-    asked = sum(step["actor"] == "peer" and step["verb"] in ("send", "fill") for step in facts.steps())
+    asked = sum(step.actor == "peer" and step.verb in ("send", "fill") for step in facts.steps())
     replies = _replies(facts, conn, "send")
-    whole = asked == sum(o.data.get("do") == "send" for o in facts.of("peer", "reply"))
-    return Stream(tuple((0, o.data["bytes"]) for o in replies), whole)
+    whole = asked == sum(o.do == "send" for o in facts.of(PeerReply))
+    return Stream(tuple((0, reply.length) for reply in replies), whole)
 
 
 def _drivers(facts: Facts, conn: int) -> Stream | None:
     """The driver's stream, by its calls in their order; None where it does not print them all, or is another's."""
-    if facts.scenario.connections > FEW or facts.everywhere("lab", "foreign"):
+    if facts.scenario.connections > FEW or facts.everywhere(ForeignStarted):
         return None
     calls = sorted(
-        (o for o in facts.of("driver", "call", conn) if o.data["op"] in ("send", "disconnect")),
-        key=lambda o: o.data["seq"],
+        (o for o in facts.of(Call, conn) if o.op in ("send", "disconnect")),
+        key=lambda o: o.seq,
     )
-    if any("seed" not in o.data or "length" not in o.data for o in calls):
+    pieces = [(o.seed, o.length) for o in calls if o.seed is not None and o.length is not None]
+    if len(pieces) < len(calls):
         return None
-    whole = all(
-        (done := facts.outcomes.get(o.data["id"])) is not None and succeeded(done.data["status"]) for o in calls
-    )
-    return Stream(tuple((o.data["seed"], o.data["length"]) for o in calls), whole)
+    whole = all((done := facts.outcomes.get(o.id)) is not None and succeeded(done.status) for o in calls)
+    return Stream(tuple(pieces), whole)
 
 
 # --- what was received ------------------------------------------------------------------------------------------------
@@ -142,25 +154,32 @@ def _driver_received(facts: Facts, conn: int) -> tuple[list[Piece], bool]:
     """
     calls = facts.returns
     pieces: list[Piece] = []
-    told = [*facts.completions("receive", conn), *facts.of("driver", "recv", conn)]
-    if any("seq" not in o.data or "sum" not in o.data for o in told):
+    told: list[Completion | ReceiveEvent] = [*facts.completions("receive", conn), *facts.of(ReceiveEvent, conn)]
+    summed = [(o, o.sum) for o in told if o.sum is not None]
+    if len(summed) < len(told) or facts.of(ForeignReceive, conn):
         return [], False
-    for o in sorted(told, key=lambda o: o.data["seq"]):
-        if o.kind == "recv":
-            pieces.append(Piece("WskReceiveEvent brought", o.data["length"], o.data["took"], o.data["sum"]))
+    for o, total in sorted(summed, key=lambda pair: pair[0].seq):
+        if isinstance(o, ReceiveEvent):
+            pieces.append(Piece("WskReceiveEvent brought", o.length, o.took, total))
             continue
-        call = calls.get(o.data["id"])
-        flags, room = (0, 1) if call is None else (call.data.get("flags", 0), call.data.get("length", 1))
-        if flags & Flag.DRAIN or not succeeded(o.data["status"]):
+        flags, room = _asked(calls.get(o.id))
+        if flags & Flag.DRAIN or not succeeded(o.status):
             break
-        if o.data["length"] == 0 and room > 0:
+        if o.length == 0 and room > 0:
             return pieces, True
-        pieces.append(Piece("WskReceive brought", o.data["length"], o.data["length"], o.data["sum"]))
+        pieces.append(Piece("WskReceive brought", o.length, o.length, total))
     return pieces, False
+
+
+def _asked(call: Call | None) -> tuple[int, int]:
+    """With which flags, and for how many bytes, a receive was posted, as far as its call tells."""
+    if call is None:
+        return 0, 1
+    return call.flags or 0, 1 if call.length is None else call.length
 
 
 def _peer_received(facts: Facts, conn: int) -> tuple[list[Piece], bool]:
     """What the peer program read, and whether it has read to the end of the stream."""
     replies = _replies(facts, conn, "receive")
-    pieces = [Piece("the peer received", o.data["bytes"], o.data["bytes"], int(o.data["sum"], 16)) for o in replies]
-    return pieces, any(o.data.get("eof") for o in replies)
+    pieces = [Piece("the peer received", reply.length, reply.length, reply.sum) for reply in replies]
+    return pieces, any(reply.eof for reply in replies)

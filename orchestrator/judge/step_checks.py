@@ -3,68 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from wsklab.orchestrator.judge.integrity import Finding, function, waiting
+from wsklab.orchestrator.judge.integrity import Statement, function, waiting
 from wsklab.orchestrator.judge.reading import FEW, Facts, outcome_matches, succeeded
 from wsklab.orchestrator.judge.wording import status_words
+from wsklab.orchestrator.observe.lab_notes import StepNote
 
 PEER_WAITS = frozenset({"receive", "await_", "accept"})
 """Peer steps that wait for the driver to do something: when they run out of time, the driver is asked first."""
 
 
-def steps(facts: Facts) -> Iterator[Finding]:
+def steps(facts: Facts) -> Iterator[Statement]:
     """Every step did what it should, in time; what the driver was to report has a check of its own."""
     for step, text in failed(facts):
         if _waits_for_driver(step):
             continue
-        lab_fault = step["actor"] in ("lab", "wire") or (step["actor"] == "peer" and step["verb"] not in PEER_WAITS)
+        lab_fault = step.actor in ("lab", "wire") or (step.actor == "peer" and step.verb not in PEER_WAITS)
         yield ("infra" if lab_fault else "fail"), describe(step, text)
-    unstarted = len(facts.scenario.steps) - len(list(facts.steps()))
+    unstarted = len(facts.scenario.steps) - len(facts.steps())
     if unstarted > 0 and not list(failed(facts)):
         yield "infra", f"{unstarted} steps of the scenario were not started"
 
 
-def waits(facts: Facts) -> Iterator[Finding]:
+def waits(facts: Facts) -> Iterator[Statement]:
     """What a step waited for was reported. Later than the checks that know what it was, and why it did not come."""
     for step, text in failed(facts):
         if _waits_for_driver(step):
             yield "fail", describe(step, text)
 
 
-def _waits_for_driver(step: dict[str, Any]) -> bool:
-    return (step["actor"], step["verb"]) == ("driver", "await_")
+def _waits_for_driver(step: StepNote) -> bool:
+    return (step.actor, step.verb) == ("driver", "await_")
 
 
-def describe(step: dict[str, Any], text: str) -> str:
+def describe(step: StepNote, text: str) -> str:
     """A step, and what went wrong in it."""
-    return f"step {step['index'] + 1} ({step['text']}): {text}"
+    return f"step {step.index + 1} ({step.text}): {text}"
 
 
-def failed(facts: Facts) -> Iterator[tuple[dict[str, Any], str]]:
+def failed(facts: Facts) -> Iterator[tuple[StepNote, str]]:
     """Steps with what went wrong in them."""
     for step in facts.steps():
-        if step["outcome"] != "done":
-            yield step, step["detail"] + (waiting(facts) if step["actor"] == "driver" else "")
+        if step.outcome != "done":
+            yield step, step.detail + (waiting(facts) if step.actor == "driver" else "")
             continue
-        for op in step.get("ops", ()):
+        for op in step.ops:
             for text in _operation(facts, step, op):
                 yield step, text
 
 
-def _operation(facts: Facts, step: dict[str, Any], op: int) -> Iterator[str]:
+def _operation(facts: Facts, step: StepNote, op: int) -> Iterator[str]:
     """What went wrong in one operation of a step: its end, its function's return, and the bytes that it carried."""
     refused, done, returned = facts.refusals.get(op), facts.outcomes.get(op), facts.returns.get(op)
-    own = returned.data["ret"] if returned else None
-    status = (refused or done).data["status"] if refused or done else None  # type: ignore[union-attr]
-    if status is None and step.get("synchronous"):
-        status = own
-    wanted = step.get("expect")
+    own, ended = returned.ret if returned else None, refused or done
+    status = ended.status if ended else own if step.synchronous else None
+    wanted = step.expect
     if refused is not None:
         if wanted is None or not outcome_matches(wanted, status):
             yield (
-                f"should {f'end in {wanted}' if wanted else 'be done'}, was refused with {status:08x} before any "
-                "WSK call"
+                f"should {f'end in {wanted}' if wanted else 'be done'}, was refused with {refused.status:08x} "
+                "before any WSK call"
             )
         return
     if done is None and returned is None and facts.scenario.connections <= FEW:
@@ -72,9 +70,9 @@ def _operation(facts: Facts, step: dict[str, Any], op: int) -> Iterator[str]:
         return
     if wanted is not None and not outcome_matches(wanted, status):
         yield f"should end in {wanted}, ended in {status_words(status)}"
-    if step.get("returns") is not None and not outcome_matches(step["returns"], own):
-        yield f"should return {step['returns']}, returned {status_words(own)}"
-    asked = step.get("length")
-    sent = done is not None and done.data["op"] == "send" and succeeded(done.data["status"])
-    if done is not None and sent and asked and done.data["length"] != asked:
-        yield f"{function('send')} sent {done.data['length']} of {asked} bytes"
+    if step.returns is not None and not outcome_matches(step.returns, own):
+        yield f"should return {step.returns}, returned {status_words(own)}"
+    if done is None or done.op != "send" or not succeeded(done.status):
+        return
+    if step.length and done.length != step.length:
+        yield f"{function('send')} sent {done.length} of {step.length} bytes"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from wsklab.orchestrator.judge.integrity import Finding, function
+from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import ABORTIVE, Facts
 from wsklab.orchestrator.judge.step_checks import describe, failed
 from wsklab.orchestrator.judge.wire_endings import Ending
 from wsklab.orchestrator.judge.wording import conn_of, ending_words
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.driver_lines import Call
+from wsklab.orchestrator.scenario.steps import DriverStep
 
 
-def wire(facts: Facts) -> Iterator[Finding]:
+def wire(facts: Facts) -> Iterator[Statement]:
     """Did each side end the connection as the scenario intends?
 
     A peer that did not is the lab's fault, unless the driver had gone wrong before. What it did wrong is said first,
@@ -45,21 +46,21 @@ def _resolved(facts: Facts, conn: int, wanted: Sequence[str] | None) -> list[str
 
 def _unasked_end(facts: Facts, conn: int) -> Iterator[str]:
     """Calls that end a connection and that no step has asked for; what a failed step had asked for is not known."""
-    known = {number for step in facts.steps() for number in step.get("ops", ())}
+    known = {number for step in facts.steps() for number in step.ops}
     until = min(
-        (step["began"] for step in facts.steps() if step["outcome"] != "done" or step["verb"] == "unload"),
+        (step.began for step in facts.steps() if step.outcome != "done" or step.verb == "unload"),
         default=math.inf,
     )  # in its unload a driver closes what is open by itself
-    for call in facts.of("driver", "call", conn):
-        unknown = call.data["id"] not in known and call.t < until
-        if call.data["op"] in ("disconnect", "close") and unknown:
+    for call in facts.of(Call, conn):
+        unknown = call.id not in known and call.t < until
+        if call.op in ("disconnect", "close") and unknown:
             yield f"the driver ended the connection by {_called(call)}, which no step asked for"
 
 
-def _called(call: Observation) -> str:
+def _called(call: Call) -> str:
     """The function that ends a connection, and how."""
-    abortive = call.data["op"] == "disconnect" and call.data.get("flags", 0) & ABORTIVE
-    return function(call.data["op"]) + (" with WSK_FLAG_ABORTIVE" if abortive else "")
+    abortive = call.op == "disconnect" and (call.flags or 0) & ABORTIVE
+    return function(call.op) + (" with WSK_FLAG_ABORTIVE" if abortive else "")
 
 
 def _ended_first(facts: Facts, conn: int, peer: Ending, driver: Ending, wanted: list[str] | None) -> Iterator[str]:
@@ -75,9 +76,8 @@ def _asked_to_end(facts: Facts, conn: int) -> bool:
     """Whether a step of the scenario has the driver end this connection, in person or in a callback."""
     for action in facts.scenario.steps:
         step = action.step
-        if action.actor == "driver" and (
-            step.verb == "unload"
-            or (getattr(step, "conn", 0) in ("all", conn) and step.verb in ("disconnect", "close", "callback"))
+        if isinstance(step, DriverStep) and (
+            step.verb == "unload" or (step.conn in ("all", conn) and step.verb in ("disconnect", "close", "callback"))
         ):
             return True
     return False
@@ -89,5 +89,5 @@ def _failed_before(facts: Facts, t: int | None) -> Iterator[str]:
     A wait for an event does not count: an event that the peer never caused cannot come.
     """
     for step, text in failed(facts):
-        if step["actor"] == "driver" and step["verb"] != "await_" and (t is None or step["began"] < t):
+        if step.actor == "driver" and step.verb != "await_" and (t is None or step.began < t):
             yield describe(step, text)

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.base import Observation
+from wsklab.orchestrator.observe.wire_frames import FrameSeen
 
 
 @dataclass(frozen=True)
-class Flow:
+class Ports:
     """The ports of one connection; None where not known (a connect that never succeeded has no port of its own)."""
 
     target_port: int | None
     peer_port: int | None
 
-    def owns(self, frame: Observation) -> bool:
+    def owns(self, frame: FrameSeen) -> bool:
         """Whether `frame` belongs to this connection."""
-        data = frame.data
-        if data.get("proto") != "tcp":
-            return False
-        ours, theirs = ("sport", "dport") if data["sender"] == "target" else ("dport", "sport")
-        return (self.target_port in (None, data[ours])) and (self.peer_port in (None, data[theirs]))
+        ours, theirs = (frame.sport, frame.dport) if frame.sender == "target" else (frame.dport, frame.sport)
+        return self.target_port in (None, ours) and self.peer_port in (None, theirs)
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,21 @@ class Ending:
         return " then ".join(word.upper() for word in self.sent) or "neither FIN nor RST"
 
 
-def ending(frames: Iterable[Observation], flow: Flow, side: str) -> Ending:
-    """How `side` ("peer" or "driver") ended `flow`.
+def ending(frames: Iterable[FrameSeen], ports: Ports, side: str) -> Ending:
+    """How `side` ("peer" or "driver") ended the connection with these `ports`.
 
     A FIN seen again with the same end of data is a retransmission. Any number of RSTs is one ending: one is sent for
     each segment that reaches a dead socket (RFC 9293, 3.10.7.1).
     """
     sender = "target" if side == "driver" else "peer"
     sent: list[str] = []
-    first: Observation | None = None
+    first: FrameSeen | None = None
     fins: set[int] = set()
     for frame in frames:
-        if frame.data.get("sender") != sender or not flow.owns(frame) or frame.data.get("fate") == "dropped":
+        if frame.sender != sender or not ports.owns(frame) or frame.fate == "dropped":
             continue
-        word = segment(frame.data["flags"])
-        end = (frame.data["seq"] + frame.data["length"]) & 0xFFFFFFFF
+        word = segment(frame.flags)
+        end = (frame.seq + frame.length) & 0xFFFFFFFF
         if word is None or (word == "fin" and end in fins) or (word == "rst" and "rst" in sent):
             continue
         if word == "fin":
@@ -62,7 +60,7 @@ def ending(frames: Iterable[Observation], flow: Flow, side: str) -> Ending:
         first = first or frame
     if first is None:
         return Ending((), None)
-    return Ending(tuple(sent), first.t, own=not first.data.get("fate"))
+    return Ending(tuple(sent), first.t, own=not first.fate)
 
 
 def segment(flags: str) -> str | None:
@@ -72,6 +70,6 @@ def segment(flags: str) -> str | None:
     return "fin" if "F" in flags else None
 
 
-def frames_of(observations: Sequence[Observation]) -> list[Observation]:
+def frames_of(observations: Sequence[Observation]) -> list[FrameSeen]:
     """The recorded TCP frames, in wire order."""
-    return [o for o in observations if o.source == "wire" and o.kind == "frame"]
+    return [o for o in observations if isinstance(o, FrameSeen)]

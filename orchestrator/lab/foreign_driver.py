@@ -25,7 +25,9 @@ from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.lab.target import Target
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.driver_lines import DriverLine
+from wsklab.orchestrator.observe.foreign_lines import ForeignUnload, foreign_line
+from wsklab.orchestrator.observe.lab_notes import Unread
 
 PARAMETERS = r"C:\wsklab\parameters.reg"
 
@@ -177,7 +179,7 @@ class InstalledForeign:
                 self._keep_unread(t, text)
             return
         conn = None if reading.kind in ("load", "unload", "note") else self._number(reading.kind, reading.conn)
-        self._target.journal.add(Observation(t, "driver", reading.kind, conn, {**reading.data, "text": text}))
+        self._target.journal.add(foreign_line(reading.kind, t, conn, text, reading.data))
 
     def _keep_unread(self, t: int, text: str) -> None:
         """A line that means nothing to us may mean something to who looks at the evidence, within bounds."""
@@ -186,7 +188,7 @@ class InstalledForeign:
         self._unread -= len(text)
         if self._unread <= 0:
             text = "[wsklab: more lines that no pattern knows are left out here; see debug.raw]"
-        self._target.journal.add(Observation(t, "lab", "unread", None, {"text": text}))
+        self._target.journal.add(Unread(t=t, text=text))
 
     def _number(self, kind: str, told: int | None) -> int:
         """The scenario's number for a connection, by order of appearance; without one told, it is the newest."""
@@ -241,13 +243,13 @@ class InstalledForeign:
             raise AgentError(f"the service {profile.service} was told to stop and is {state}")
         if state is not None and profile.tells("unload"):
             with suppress(TimeoutError):  # it is unloaded all the same
-                self._target.journal.wait(
-                    lambda o: o.source == "driver" and o.kind == "unload",
+                self._target.journal.wait_for(
+                    ForeignUnload,
                     time.monotonic() + LAST_WORDS * self._patience,
                     mark,
                 )
 
-    def last_unload(self) -> Observation:
+    def last_unload(self) -> DriverLine:
         """Load it once more and unload it, with nobody at the other end; then delete its service. Raises LabError."""
         try:
             self._service("start", self.foreign.profile.service, ALREADY_RUNNING)
@@ -255,7 +257,7 @@ class InstalledForeign:
             raise LabError(f"it cannot even be loaded once more: {error}") from None
         self.stop()
         self._target.agent.service("delete", self.foreign.profile.service, timeout=self._limit)
-        return Observation(time.time_ns(), "driver", "unload")
+        return ForeignUnload(t=time.time_ns())
 
     def _service(self, action: Action, name: str, harmless: int) -> str | None:
         """The state that it is in then, None when there was nothing to do. Raises AgentError."""

@@ -19,14 +19,14 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.guest import FOLDER, READY, Guest, content_of, linux_address
 from wsklab.orchestrator.guest.ssh import Ssh
-from wsklab.orchestrator.judge.integrity import COMPLAINTS
 from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.lab.peer_clock import check_pace
 from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, TAG, Kept, Unfit, copy, kept_name
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.observation import Observation, describe_loss
+from wsklab.orchestrator.observe.machine_events import Complaint, Died, of_machine
+from wsklab.orchestrator.observe.observation import Loss, describe_loss
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed, MachineError
 from wsklab.qemu.machine import Machine, MachineEvent
@@ -128,16 +128,12 @@ class Lab:
         """The machines that can answer on the wire."""
         return ["target"] if self._going == "peer" else ["peer", "target"]
 
-    def complaints(self) -> list[Observation]:
+    def complaints(self) -> list[Complaint]:
         """What the target's kernel has told its debugger and no scenario has been judged by, since the driver's load.
 
         It is marked as early.
         """
-        return [
-            replace(o, data={**o.data, "early": True})
-            for o in self.journal.since(self.judged_to)
-            if o.source == "machine" and o.kind in COMPLAINTS
-        ]
+        return [replace(o, early=True) for o in self.journal.since(self.judged_to) if isinstance(o, Complaint)]
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -219,7 +215,7 @@ class Lab:
         Raises LabError, MachineError or TimeoutError: the lab is of no use then.
         """
         began, machine = time.monotonic(), self.target.machine
-        if self._going is not None or (self.journal.lost and self.journal.lost.data.get("machine") != machine.name):
+        if self._going is not None or (self.journal.lost and self.journal.lost.machine != machine.name):
             raise LabError("the peer is not there")
         if self.trusted:
             with suppress(DeadlinePassed):  # what the last scenario sent is then behind us
@@ -431,15 +427,14 @@ class Lab:
         if self._going == name or (name == "target" and self._may_restart and event.kind in _RESTARTS):
             return
         said = self._target.named(event.detail) if name == "target" and self._target is not None else event.detail
-        detail = {"machine": name, "detail": said}
-        self.journal.add(Observation(event.t_ns, "machine", event.kind, None, detail))
+        self.journal.add(of_machine(event.kind, event.t_ns, name, said))
 
     def _on_wire(self, words: str) -> None:
-        self.journal.add(Observation(time.time_ns(), "machine", "died", None, {"machine": "wire", "detail": words}))
+        self.journal.add(Died(t=time.time_ns(), machine="wire", detail=words))
 
-    def _wake(self, loss: Observation) -> None:
+    def _wake(self, loss: Loss) -> None:
         """Whoever waits for a party of this lab stops waiting, as something has gone for good."""
-        why, party = describe_loss(loss), loss.data.get("machine")
+        why, party = describe_loss(loss), loss.machine
         if self._target is not None:
             self._target.agent.wake()
         for machine in self._machines.values():

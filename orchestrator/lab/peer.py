@@ -6,12 +6,15 @@ import contextlib
 import json
 import threading
 import time
-from typing import Any
+
+from pydantic import JsonValue
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.ssh import Ssh
+from wsklab.orchestrator.observe.base import made
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import PeerGone, Unread
+from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
 
 PROGRAM = "/usr/local/bin/peer"
 
@@ -30,7 +33,7 @@ class PeerProcess:
 
         self._ssh = ssh
         self._journal = journal
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, PeerReply] = {}
         self._asked: dict[int, tuple[str, int | None]] = {}
         self._changed = journal.changed
         self._next = 1
@@ -66,7 +69,7 @@ class PeerProcess:
             self.gone, self.exit_status = True, status
             self._changed.notify_all()
         if not self._dismissed:  # at the end of a scenario its going is no observation
-            self._journal.add(Observation(time.time_ns(), "peer", "exited", None, {"status": status}))
+            self._journal.add(PeerExited(t=time.time_ns(), status=status))
         if killed and self._ssh.broken(HANG_UP):
             self._tell_of_server()
 
@@ -75,12 +78,10 @@ class PeerProcess:
         with contextlib.suppress(MachineLost):
             self._journal.pass_time(NEWS)
         self._journal.give_up(
-            Observation(
-                time.time_ns(),
-                "lab",
-                "peer-gone",
-                None,
-                {"machine": "peer", "detail": "its SSH server closed the connection, and nobody here did that"},
+            PeerGone(
+                t=time.time_ns(),
+                machine="peer",
+                detail="its SSH server closed the connection, and nobody here did that",
             )
         )
 
@@ -94,11 +95,19 @@ class PeerProcess:
         elif isinstance(message, dict) and isinstance(message.get("id"), int):
             with self._changed:
                 do, conn = self._asked.get(message["id"], ("?", None))
-                self._answers[message["id"]] = message
+            now = time.time_ns()
+            try:
+                reply = made(PeerReply, now, conn, {"do": do, **message})
+            except ValueError:
+                self._journal.add(Unread(t=now, text=line.decode(errors="replace")))
+                error = "its answer is not understood"
+                reply = PeerReply(t=now, conn=conn, do=do, id=message["id"], ok=False, error=error)
+            with self._changed:
+                self._answers[reply.id] = reply
                 self._changed.notify_all()
-            self._journal.add(Observation(time.time_ns(), "peer", "reply", conn, {"do": do, **message}))
+            self._journal.add(reply)
 
-    def tell(self, do: str, conn: int | None = None, **words: Any) -> int:
+    def tell(self, do: str, conn: int | None = None, **words: JsonValue) -> int:
         """Send one request (about connection `conn` of the scenario) without waiting; returns its number."""
         with self._changed:
             number, self._next = self._next, self._next + 1
@@ -116,7 +125,7 @@ class PeerProcess:
         with self._changed:
             return not self.gone and len(self._asked) > len(self._answers)
 
-    def answer(self, number: int, deadline: float) -> dict[str, Any]:
+    def answer(self, number: int, deadline: float) -> PeerReply:
         """Wait for the answer to request `number`. Raises TimeoutError, StepError when it failed, MachineLost."""
         with self._changed:
             while number not in self._answers:
@@ -127,12 +136,12 @@ class PeerProcess:
                 if left <= 0:
                     raise TimeoutError
                 self._changed.wait(left)
-            message = self._answers[number]
-        if not message.get("ok"):
-            raise StepError(f"the peer could not {self._asked[number][0]}: {message.get('error', 'refused')}")
-        return message
+            reply = self._answers[number]
+        if not reply.ok:
+            raise StepError(f"the peer could not {self._asked[number][0]}: {reply.error or 'refused'}")
+        return reply
 
-    def ask(self, do: str, deadline: float, conn: int | None = None, **words: Any) -> dict[str, Any]:
+    def ask(self, do: str, deadline: float, conn: int | None = None, **words: JsonValue) -> PeerReply:
         """`tell`, then `answer`."""
         return self.answer(self.tell(do, conn, **words), deadline)
 

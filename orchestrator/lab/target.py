@@ -19,8 +19,19 @@ from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
+from wsklab.orchestrator.observe.driver_lines import (
+    BrokenRule,
+    Call,
+    CanaryLine,
+    DriverLine,
+    Load,
+    Unload,
+    Unsupported,
+    own_line,
+)
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import RingRecord
+from wsklab.orchestrator.observe.machine_events import Crash, StrictStop
 from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.machine import Machine
 
@@ -65,22 +76,21 @@ class Target:
             conn = self._connections.get(record.conn)
             if record.ev == "canary":
                 self._base = record.number("base") or self._base
-            self.journal.add(Observation(t, "driver", record.ev, conn, driver_data(record, text)))
+            self.journal.add(driver_line(t, conn, record, text))
             return
         if stopped := protocol.parse_stop_line(text):
-            detail = self.named(stop_text(stopped))
-            self.journal.add(Observation(t, "machine", "stop", None, {"machine": "target", "detail": detail}))
+            self.journal.add(StrictStop(t=t, machine="target", detail=self.named(stop_text(stopped))))
             self.agent.wake()
             return
         if crashed := crash_text(text):
             detail = name_address(crashed, self._image, self._base, self._symbols)
-            self.journal.add(Observation(t, "machine", "crash", None, {"machine": "target", "detail": detail}))
+            self.journal.add(Crash(t=t, machine="target", detail=detail))
             self.agent.wake()
             return
         broken = protocol.parse_provider_line(text)
         if broken is not None:
-            kind = "unsupported" if broken.rule == protocol.UNSUPPORTED else "rule"
-            self.journal.add(Observation(t, "driver", kind, None, {"rule": broken.rule, "text": broken.text}))
+            kind = Unsupported if broken.rule == protocol.UNSUPPORTED else BrokenRule
+            self.journal.add(kind(t=t, rule=broken.rule, text=broken.text))
 
     def named(self, text: str) -> str:
         """A text of the kernel debugger's line with the functions of the drivers under test beside their offsets."""
@@ -100,7 +110,7 @@ class Target:
             told = deploy.why_blocked(self.agent, error.code)
             raise LabError(f"the driver could not be loaded: {error}{told}") from None
         try:
-            self.journal.wait(lambda o: o.kind == "load", time.monotonic() + timeout, mark)
+            self.journal.wait_for(Load, time.monotonic() + timeout, mark)
         except TimeoutError:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
 
@@ -115,11 +125,11 @@ class Target:
         if found := pdb.beside(file):
             self._functions[image] = found
 
-    def unload(self, timeout: float) -> Observation:
+    def unload(self, timeout: float) -> Unload:
         """Stop and delete the service; returns the driver's last line. Raises LabError, AgentSilent, TimeoutError."""
         mark = self.journal.mark
         self.agent.service("stop", SERVICE, timeout=timeout)
-        last, _ = self.journal.wait(lambda o: o.kind == "unload", time.monotonic() + timeout, mark)
+        last, _ = self.journal.wait_for(Unload, time.monotonic() + timeout, mark)
         self.agent.service("delete", SERVICE, timeout=timeout)
         return last
 
@@ -128,9 +138,9 @@ class Target:
         (number,) = self.operations()
         mark = self.journal.mark
         self.command(Command(Op.STATIC_EVENTS, id=number, mask=Event.DISCONNECT | Event.ACCEPT))
-        line, _ = self.journal.wait(lambda o: o.kind == "call" and o.data["id"] == number, time.monotonic() + 10, mark)
-        if line.data["ret"] != 0:
-            raise LabError(f"static event callbacks were refused with {line.data['ret']:08x}.")
+        line, _ = self.journal.wait_for(Call, time.monotonic() + 10, mark, lambda call: call.id == number)
+        if line.ret != 0:
+            raise LabError(f"static event callbacks were refused with {line.ret:08x}.")
 
     def connection(self, conn: int) -> int:
         """A fresh number of the driver for connection `conn` of the scenario."""
@@ -172,12 +182,12 @@ class Target:
         data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES)
         return _understood(protocol.unpack_state, data)
 
-    def ring(self, first: int) -> tuple[list[dict[str, object]], int]:
+    def ring(self, first: int) -> tuple[list[RingRecord], int]:
         """The driver's own record of the lines from `first` on, and the number of the last of them.
 
         It is the second witness of the debug line.
         """
-        records: list[dict[str, object]] = []
+        records: list[RingRecord] = []
         while True:
             request = protocol.pack_ring_request(first)
             data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES)
@@ -185,7 +195,7 @@ class Target:
             for line in ring.lines:
                 record = protocol.parse_line(line)
                 if record is not None:
-                    records.append({"seq": record.seq, "text": line.strip()})
+                    records.append(RingRecord(record.seq, line.strip()))
             if ring.next_seq <= first or len(data) + protocol.LINE_BYTES < RING_BYTES:  # there was room for more
                 return records, ring.next_seq - 1
             first = ring.next_seq
@@ -195,10 +205,10 @@ class Target:
         token, mark = secrets.randbits(32), self.journal.mark
         try:
             self.command(Command(Op.CANARY, token=token))
-            seen, _ = self.journal.wait(lambda o: o.kind == "canary" and o.data["token"] == token, deadline, mark)
+            seen, _ = self.journal.wait_for(CanaryLine, deadline, mark, lambda line: line.token == token)
         except (TimeoutError, AgentSilent, AgentError):
             return None
-        return int(seen.data["seq"])
+        return seen.seq
 
 
 def _understood(unpack: Callable[[bytes], Answer], data: bytes) -> Answer:
@@ -209,15 +219,15 @@ def _understood(unpack: Callable[[bytes], Answer], data: bytes) -> Answer:
         raise Misanswer(str(error)) from None
 
 
-def driver_data(record: DriverRecord, text: str) -> dict[str, object]:
+def driver_line(t: int, conn: int | None, record: DriverRecord, text: str) -> DriverLine:
     """A debug line as the judge reads it: numbers as numbers, the short words of the line written out."""
-    data: dict[str, object] = {"seq": record.seq, "text": text[text.rindex(protocol.MARK) :].strip()}
+    data: dict[str, object] = {}
     for key, value in record.fields.items():
         number = record.number(key)
         data[_WORDS.get(key, key)] = value if number is None else number
     if "abortive" in data:
         data["abortive"] = bool(data["abortive"])
-    return data
+    return own_line(record.ev, t, conn, record.seq, text[text.rindex(protocol.MARK) :].strip(), data)
 
 
 def crash_text(text: str) -> str | None:

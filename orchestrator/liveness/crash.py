@@ -24,7 +24,9 @@ from wsklab.orchestrator.lab.target import SERVICE, Misanswer
 from wsklab.orchestrator.liveness import silence
 from wsklab.orchestrator.liveness.silence import note
 from wsklab.orchestrator.observe.journal import MachineLost
-from wsklab.orchestrator.observe.observation import Observation, describe_loss
+from wsklab.orchestrator.observe.lab_notes import Failure, Hang, Refusal, WrongAnswer
+from wsklab.orchestrator.observe.machine_events import Crash
+from wsklab.orchestrator.observe.observation import Loss, describe_loss
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, MachineError, QmpError
 from wsklab.qemu.kd import bugcheck
@@ -46,17 +48,17 @@ COPIED = 4 << 20
 LOGS = ("debug.log", "kd.jsonl", "console.log", "agent.log", "qmp.log", "qemu.stderr", "command.txt")
 
 
-def name_it(lab: Lab, error: Exception) -> Observation | None:
+def name_it(lab: Lab, error: Exception) -> Loss | None:
     """What stopped a scenario, as an observation; None when the journal already says which machine went away."""
     if isinstance(error, MachineLost) or _news(lab):
         return None
     if isinstance(error, AgentError):
         return _refused(lab, error)
     if isinstance(error, Misanswer):
-        return note("misanswer", str(error))
+        return note(WrongAnswer, str(error))
     if isinstance(error, (AgentSilent, DeadlinePassed, TimeoutError)):
         return silence.name_it(lab, error)
-    return note("failure", str(error) or silence.LATE)
+    return note(Failure, str(error) or silence.LATE)
 
 
 def _news(lab: Lab) -> bool:
@@ -68,24 +70,24 @@ def _news(lab: Lab) -> bool:
     return False
 
 
-def _refused(lab: Lab, error: AgentError) -> Observation | None:
+def _refused(lab: Lab, error: AgentError) -> Loss | None:
     """The agent lives, and a call into the driver failed: it did not come back, or its device is gone."""
     if error.code in TIMED_OUT:
-        return note("hang", str(error))
+        return note(Hang, str(error))
     agent, patience = lab.target.agent, silence.ALIVE * lab.slowness
     try:
         state = f"its service, which nobody stopped, is {agent.service('query', SERVICE, timeout=patience)['state']}"
         if state.endswith(" running"):  # Wine says so even when the process that ran the driver is gone
             agent.ask("close_device", patience, device=protocol.DEVICE)
             lab.target.state()
-            return note("refusal", str(error))
+            return note(Refusal, str(error))
     except AgentError as again:
         state = f"then {again}"
     except AgentSilent as again:
         return silence.name_it(lab, AgentSilent(f"{error}; then {again}"))
     except (LabError, MachineError) as again:
-        return note("hang", f"{error}; then {again}")
-    return Observation(time.time_ns(), "machine", "crash", None, {"machine": "target", "detail": f"{error}; {state}"})
+        return note(Hang, f"{error}; then {again}")
+    return Crash(t=time.time_ns(), machine="target", detail=f"{error}; {state}")
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------------
@@ -208,7 +210,7 @@ def dumps_of_disk(machine: Machine, folder: Path) -> None:
     (folder / "dumps.txt").write_text("".join(lines), encoding="utf-8")
 
 
-def why_of(lab: Lab, observation: Observation | None) -> str:
+def why_of(lab: Lab, observation: Loss | None) -> str:
     """One sentence for people: what happened."""
     if observation is None:
         return describe_loss(lab.journal.lost) if lab.journal.lost else "a machine went away"

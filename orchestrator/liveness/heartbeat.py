@@ -19,7 +19,7 @@ from typing import Self
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.liveness import silence
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import AgentGone, Failure, PeerGone, Trouble
 from wsklab.qemu import pulse
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.pulse import FairClock, Pulse
@@ -110,16 +110,16 @@ class Heartbeat:
                 found = self._look()
             except (LabError, MachineError) as error:
                 self._stop.wait(BEAT)  # that a machine ended is told in a moment, and says more
-                found = silence.note("failure", str(error))
+                found = silence.note(Failure, str(error))
             if found is not None:
                 self._lab.journal.give_up(found)
                 return
 
-    def _look(self) -> Observation | None:
+    def _look(self) -> Trouble | None:
         """One beat; what it found out about a party that no longer lives."""
         now, stolen = time.monotonic(), pulse.stolen()
         if now > self._until:
-            return silence.note("failure", f"{self._what} took longer than the {self._limit:.0f} s it is allowed")
+            return silence.note(Failure, f"{self._what} took longer than the {self._limit:.0f} s it is allowed")
         fair = {}
         for name in WHO:
             felt = self._feel(name)
@@ -136,13 +136,13 @@ class Heartbeat:
         except MachineError:
             return None  # switched off; its end has been told
 
-    def _is_stopped(self, name: str, felt: Pulse | None) -> Observation | None:
+    def _is_stopped(self, name: str, felt: Pulse | None) -> Trouble | None:
         """Two beats in a row: a debugger may stop a process for a moment."""
         self._stopped[name] = self._stopped[name] + 1 if felt and felt.stopped else 0
         if self._stopped[name] < 2:
             return None
         return silence.note(
-            "failure",
+            Failure,
             f"{WHO[name]} has been stopped by a signal (state {felt.state if felt else ''} "
             "in /proc), and nobody here did that",
             name,
@@ -150,14 +150,14 @@ class Heartbeat:
 
     # --- parties --------------------------------------------------------------------------------------------------
 
-    def _look_at_wire(self, now: float) -> Observation | None:
+    def _look_at_wire(self, now: float) -> Trouble | None:
         self._wire.beat(now)
         silent = self._wire.silent(now)
         if silent < self._patience:
             return None
-        return silence.note("failure", f"the wire's process has not answered for {silent:.0f} s", "wire")
+        return silence.note(Failure, f"the wire's process has not answered for {silent:.0f} s", "wire")
 
-    def _look_at_target(self, now: float) -> Observation | None:
+    def _look_at_target(self, now: float) -> Trouble | None:
         target = self._lab.target
         speaks = min(target.machine.quiet().values()) < 2 * BEAT
         self._agent.beat(now, speaks)
@@ -167,10 +167,10 @@ class Heartbeat:
             return None
         said = f"the agent has not answered a ping for {silent:.0f} s"
         if answers:
-            return silence.note("agent-gone", f"{said}; its machine still answers on the wire", "target")
+            return silence.note(AgentGone, f"{said}; its machine still answers on the wire", "target")
         return silence.no_answer(self._lab, f"{said}, and the whole machine no longer answers on the wire", silent)
 
-    def _look_at_peer(self, now: float) -> Observation | None:
+    def _look_at_peer(self, now: float) -> Trouble | None:
         if self._lab.excused("peer"):
             self._ssh.forget()
             return None
@@ -181,7 +181,7 @@ class Heartbeat:
             return None
         said = f"its SSH server has not answered for {silent:.0f} s"
         if answers:
-            return silence.note("peer-gone", f"{said}; its machine still answers on the wire", "peer")
+            return silence.note(PeerGone, f"{said}; its machine still answers on the wire", "peer")
         return silence.peer_silent(self._lab, f"{said}, and the whole machine no longer answers on the wire")
 
     def _ping(self, name: str, now: float, silent: float) -> bool | None:

@@ -11,7 +11,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentSilent
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.journal import MachineLost
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import AgentGone, Failure, Hang, PeerGone, Silence, Trouble
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import DeadlinePassed, MachineError
 from wsklab.qemu.machine import Machine
@@ -25,7 +25,7 @@ LAST_LINES, LAST_LINE = 3, 200
 LATE = "something did not happen in the time allowed"
 
 
-def name_it(lab: Lab, error: Exception) -> Observation | None:
+def name_it(lab: Lab, error: Exception) -> Trouble | None:
     """What it means that `error`, something that did not come in time, happened; None when the machine went away.
 
     Kinds: hang, agent-gone, silence, failure (of the lab); whom they blame is the judge's business.
@@ -34,8 +34,8 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
     try:
         lab.target.agent.ask("ping", patience)
         if isinstance(error, AgentSilent):
-            return note("hang", said + _located(lab))
-        return note("failure", said)
+            return note(Hang, said + _located(lab))
+        return note(Failure, said)
     except MachineLost:
         return None
     except (LabError, MachineError):
@@ -43,23 +43,23 @@ def name_it(lab: Lab, error: Exception) -> Observation | None:
     try:
         lab.target.machine.set_link(up=True)  # the scenario may have pulled the cable
         lab.wire.barrier(time.monotonic() + patience, ["target"])
-        return note("agent-gone", f"{said}; its machine still answers on the wire")
+        return note(AgentGone, f"{said}; its machine still answers on the wire")
     except DeadlinePassed:
         return no_answer(lab, f"{said}, and the whole machine no longer answers on the wire", time.monotonic() - asked)
     except MachineError as wire:
-        return note("failure", str(wire))
+        return note(Failure, str(wire))
 
 
-def no_answer(lab: Lab, said: str, waited: float) -> Observation:
+def no_answer(lab: Lab, said: str, waited: float) -> Trouble:
     """Neither agent nor network: what do QEMU and the serial lines say? `waited`: for how many seconds we have."""
     machine = lab.target.machine
     if still := _stands_still(machine, lab.slowness):
-        return note("failure", f"{said}{still}")
+        return note(Failure, f"{said}{still}")
     quiet = machine.quiet()
     if speaking := [name for name, seconds in quiet.items() if seconds < waited]:
-        return note("hang", f"{said}; it still speaks on its {' and '.join(speaking)} line{_located(lab)}")
+        return note(Hang, f"{said}; it still speaks on its {' and '.join(speaking)} line{_located(lab)}")
     return note(
-        "silence",
+        Silence,
         f"{said}; its serial lines have been quiet for {min(quiet.values()):.0f} s, while QEMU "
         f"calls it running{_located(lab)}",
     )
@@ -83,10 +83,10 @@ def _located(lab: Lab) -> str:
     ) + (f"; its last lines were {said}" if said else "; it has said nothing on its debug line")
 
 
-def peer_silent(lab: Lab, said: str) -> Observation:
+def peer_silent(lab: Lab, said: str) -> Trouble:
     """Neither SSH nor network of the peer: what does its QEMU say?"""
     still = _stands_still(lab.peer.machine, lab.slowness)
-    return note("peer-gone", f"{said}{still or ', while QEMU calls it running'}", "peer")
+    return note(PeerGone, f"{said}{still or ', while QEMU calls it running'}", "peer")
 
 
 def _stands_still(machine: Machine, slowness: float) -> str:
@@ -100,6 +100,6 @@ def _stands_still(machine: Machine, slowness: float) -> str:
     return f": it stands still, QEMU calls it {status!r}, and nobody asked for that"
 
 
-def note(kind: str, detail: str, machine: str = "target") -> Observation:
+def note(kind: type[Trouble], detail: str, machine: str = "target") -> Trouble:
     """An observation of the lab itself, about one of its parties."""
-    return Observation(time.time_ns(), "lab", kind, None, {"machine": machine, "detail": detail})
+    return kind(t=time.time_ns(), machine=machine, detail=detail)

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.observe.observation import FATAL, Observation, describe_loss
+from wsklab.orchestrator.observe.base import OneKind, text_in
+from wsklab.orchestrator.observe.lab_notes import Overflow, Trouble
+from wsklab.orchestrator.observe.machine_events import MachineGone
+from wsklab.orchestrator.observe.observation import Loss, Observation, describe_loss
 
 Matches = Callable[[Observation], bool]
 
@@ -45,26 +48,27 @@ class Journal:
         self._text = 0  # characters in the entries
         self._left_out = 0
         self._changed = self.changed = threading.Condition()  # for those who wait for something else, too
-        self._lost: Observation | None = None
+        self._lost: Loss | None = None
         self._expecting_loss = False
-        self._wakers: list[Callable[[Observation], object]] = []
+        self._wakers: list[Callable[[Loss], object]] = []
         self._closed = False
 
     def add(self, observation: Observation) -> None:
         """Append and wake who waits."""
-        fatal = observation.source == "machine" and observation.kind in FATAL
+        loss = observation if isinstance(observation, MachineGone) else None
         with self._changed:
             if not self._has_room(observation):
                 return
             self._entries.append(observation)
-            lost = fatal and not self._expecting_loss and self._lost is None
-            if lost:
-                self._lost = observation
+            if self._expecting_loss or self._lost is not None:
+                loss = None
+            elif loss is not None:
+                self._lost = loss
             self._changed.notify_all()
-        if lost:
-            self._wake(observation)
+        if loss is not None:
+            self._wake(loss)
 
-    def give_up(self, observation: Observation) -> None:
+    def give_up(self, observation: Trouble) -> None:
         """Append what makes all further waiting useless, though no machine has said that it goes; nothing if one has.
 
         `observation` is the lab's own, and says in `machine` who it is about.
@@ -77,37 +81,32 @@ class Journal:
             self._changed.notify_all()
         self._wake(observation)
 
-    def on_loss(self, waker: Callable[[Observation], object]) -> None:
+    def on_loss(self, waker: Callable[[Loss], object]) -> None:
         """Call `waker` at once when waiting becomes useless: who waits for something else than the journal wakes up.
 
         It runs in the thread that noticed, and must be quick.
         """
         self._wakers.append(waker)
 
-    def _wake(self, observation: Observation) -> None:
+    def _wake(self, loss: Loss) -> None:
         for waker in self._wakers:
-            waker(observation)
+            waker(loss)
 
     def _has_room(self, observation: Observation) -> bool:
-        self._text += sum(len(value) for value in observation.data.values() if isinstance(value, str))
+        self._text += text_in(observation)
         if len(self._entries) < MOST_ENTRIES and self._text < MOST_TEXT:
             return True
         if observation.source in ("machine", "lab"):
             return True
         if not self._left_out:
             self._entries.append(
-                Observation(
-                    observation.t,
-                    "lab",
-                    "overflow",
-                    None,
-                    {
-                        "detail": (
-                            f"more than {MOST_ENTRIES} observations or {MOST_TEXT >> 20} MiB of text came in one "
-                            f"scenario; "
-                            f"from a line of the {observation.source} on they were not kept"
-                        )
-                    },
+                Overflow(
+                    t=observation.t,
+                    detail=(
+                        f"more than {MOST_ENTRIES} observations or {MOST_TEXT >> 20} MiB of text came in one "
+                        f"scenario; "
+                        f"from a line of the {observation.source} on they were not kept"
+                    ),
                 )
             )
         self._left_out += 1
@@ -119,7 +118,7 @@ class Journal:
             self._expecting_loss = expected
 
     @property
-    def lost(self) -> Observation | None:
+    def lost(self) -> Loss | None:
         """The first machine that went away unasked, if any."""
         return self._lost
 
@@ -177,6 +176,18 @@ class Journal:
                     if position < len(self._entries):
                         continue
                     raise NotYet(self._forgotten + position)
+
+    def wait_for(
+        self,
+        kind: type[OneKind],
+        deadline: float,
+        after: int = 0,
+        matches: Callable[[OneKind], bool] = lambda _: True,
+    ) -> tuple[OneKind, int]:
+        """The same for the first observation of one kind."""
+        found, position = self.wait(lambda o: isinstance(o, kind) and matches(o), deadline, after)
+        assert isinstance(found, kind)
+        return found, position
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass. Raises MachineLost as soon as a machine is gone."""

@@ -1,52 +1,41 @@
-"""Observations: one timed fact from one source. The judge sees nothing else, and they survive as JSON lines."""
+"""The file of observations: JSON lines that survive a run, of which the judge gives its verdict again.
+
+Each kind of observation is a class in a module named by its source: `driver_lines`, `foreign_lines`, `wire_frames`,
+`machine_events`, `peer_replies`, `lab_notes`.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 from wsklab.common import files
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.observe.base import Observation, data_of, made, plain
+from wsklab.orchestrator.observe.driver_lines import OWN, PROVIDER
+from wsklab.orchestrator.observe.foreign_lines import FOREIGN
+from wsklab.orchestrator.observe.lab_notes import NOTES, Trouble
+from wsklab.orchestrator.observe.machine_events import OF_MACHINES, MachineGone
+from wsklab.orchestrator.observe.peer_replies import PEER
+from wsklab.orchestrator.observe.wire_frames import FRAMES
 
-Source = Literal["driver", "wire", "peer", "machine", "lab"]
+__all__ = ["KINDS", "Loss", "Observation", "ObservationFile", "describe_loss", "made_of", "read", "write"]
 
+Loss = MachineGone | Trouble
+"""What makes all further waiting useless."""
 
-FATAL = frozenset({"panic", "died", "crash", "bugcheck", "stop", "shutdown", "reset", "last-words"})
-"""Machine observations after which nothing that is waited for can come any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """`t` is the host's clock in nanoseconds since the epoch; `conn` the scenario's connection, where there is one.
-
-    Kinds by source:
-    driver   the `ev=` word of a debug line (disc, recv, done, call, refused, canary, clean, ...), `rule` for a
-             complaint of the stand-in provider, `unsupported` for a call that it does not offer; `data` has the line's
-             fields and `seq`
-    wire     frame (data: sender, flags, seq, ack, length, ports, comment), counters
-    peer     reply, exited
-    machine  panic, shutdown, reset, died, crash, bugcheck, stop (the stand-in's strict mode), last-words (of its own
-             init); of the kernel debugger's line: exception and prompt (the kernel stopped, and was told to go on),
-             stops (at one place over and over),
-             lost-text (the kernel had given its debugger up)
-    lab      opened, step, flow, canary, ring, end, note, unread (a line of debug text that no pattern knows),
-             overflow (more than is kept), ...; hang, silence, agent-gone, peer-gone, failure,
-             unplayed (the lab failed before the first step or after the last, which is no verdict on anybody)
-    """
-
-    t: int
-    source: Source
-    kind: str
-    conn: int | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+KINDS: Mapping[tuple[str, str, bool], type[Observation]] = {
+    **{(kind.source, kind.kind, True): kind for kind in OWN},
+    **{(kind.source, kind.kind, False): kind for kind in (*PROVIDER, *FOREIGN, *FRAMES, *OF_MACHINES, *PEER, *NOTES)},
+}
+"""Every kind by its source and its name; the third says whether it is a numbered line of the lab's own driver."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ObservationFile:
     """What an evidence folder holds; `cut`: the run was killed while it wrote the last line, which is left out."""
 
     observations: tuple[Observation, ...]
@@ -61,17 +50,18 @@ def write(path: Path, observations: Iterable[Observation]) -> None:
     """
     crc = 0
     with path.open("w", encoding="utf-8") as file:
-        for observation in observations:
-            text = json.dumps(asdict(observation), separators=(",", ":"))
+        for o in observations:
+            line = {"t": o.t, "source": o.source, "kind": o.kind, "conn": o.conn, "data": data_of(o)}
+            text = json.dumps(line, separators=(",", ":"), default=plain)
             crc = zlib.crc32(text.encode(), crc)
             file.write(f'{text[:-1]},"crc":"{crc:08x}"}}\n')
 
 
-def read(path: Path) -> Reading:
+def read(path: Path) -> ObservationFile:
     """The observations of an evidence folder; only a last line without its end, of a killed run, is left out.
 
-    Raises UsageError, with file and line, for a file that is not as `write` has left it: evidence gives the verdict
-    that it gave before, or none.
+    Raises UsageError, with file and line, for a file that is not as `write` has left it, or that has a line which is
+    not known here: evidence gives the verdict that it gave before, or none.
     """
     try:
         *lines, rest = files.read_bytes(path, files.RESULT).split(b"\n")
@@ -82,50 +72,64 @@ def read(path: Path) -> Reading:
     for number, line in enumerate(lines, 1):
         text, sum_of_line = line[: -len(_CRC)] + b"}", line[-len(_CRC) :]
         crc = zlib.crc32(text, crc)
-        observation = _observation(text) if sum_of_line == f',"crc":"{crc:08x}"}}'.encode() else None
-        if observation is None:
+        if sum_of_line != f',"crc":"{crc:08x}"}}'.encode():
             raise UsageError(
                 f"{path}:{number}: this line is damaged, or one before it is missing; evidence that was "
                 "changed proves nothing, run the scenario again."
             )
-        observations.append(observation)
-    return Reading(tuple(observations), cut=bool(rest))
+        try:
+            observations.append(_observation(text))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{path}:{number}: this version does not understand this line ({error}); judge it with the version "
+                "that recorded it, or run the scenario again."
+            ) from None
+    return ObservationFile(tuple(observations), cut=bool(rest))
 
 
 _CRC = ',"crc":"00000000"}'
+_KEYS = {"t", "source", "kind", "conn", "data"}
 
 
-def _observation(text: bytes) -> Observation | None:
-    """One line without its sum; None when it is no observation."""
+def _observation(text: bytes) -> Observation:
+    """One line without its sum. Raises ValueError when it is no observation that is known."""
+    line = json.loads(text)
+    if not isinstance(line, dict) or line.keys() != _KEYS:
+        raise ValueError("it is no observation")
+    return made_of(line["source"], line["kind"], line["t"], line["conn"], line["data"])
+
+
+def made_of(source: object, kind: object, t: object, conn: object, data: object) -> Observation:
+    """An observation out of the parts of its line. Raises ValueError for what no observation is."""
+    if type(t) is not int or not (conn is None or type(conn) is int) or not isinstance(data, dict):
+        raise ValueError("it is no observation")
+    found = KINDS.get((str(source), str(kind), source == "driver" and "seq" in data))
+    if found is None:
+        raise ValueError(f"no observation of the {source} is called {kind}")
     try:
-        found = Observation(**json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    right = (
-        type(found.t) is int
-        and found.source in get_args(Source)
-        and isinstance(found.kind, str)
-        and (found.conn is None or type(found.conn) is int)
-        and isinstance(found.data, dict)
-    )
-    return found if right else None
+        return made(found, t, conn, data)
+    except ValueError as error:
+        raise ValueError(f"{kind} of the {source}: {error}") from None
 
 
-def describe_loss(observation: Observation) -> str:
+_WORDS = {
+    "panic": "the kernel of the {machine} panicked",
+    "died": "QEMU of the {machine} ended",
+    "last-words": "the {machine} says on its console",
+    "crash": "the driver's host process in the {machine} crashed",
+    "bugcheck": "Windows crashed on the {machine}, bugcheck",
+    "stop": "the driver broke a rule for which Windows with Driver Verifier stops (simulated)",
+    "shutdown": "the {machine} shut down",
+    "reset": "the {machine} reset itself",
+}
+
+
+def describe_loss(loss: Loss) -> str:
     """One sentence on how a machine went away, or on what made waiting useless."""
-    if observation.source == "lab":
-        return str(observation.data["detail"])
-    machine = observation.data.get("machine", "a machine")
-    detail = observation.data.get("detail", "")
-    words = {
-        "panic": f"the kernel of the {machine} panicked",
-        "died": "the wire's process ended" if machine == "wire" else f"QEMU of the {machine} ended",
-        "last-words": f"the {machine} says on its console",
-        "crash": f"the driver's host process in the {machine} crashed",
-        "bugcheck": f"Windows crashed on the {machine}, bugcheck",
-        "stop": "the driver broke a rule for which Windows with Driver Verifier stops (simulated)",
-        "shutdown": f"the {machine} shut down",
-        "reset": f"the {machine} reset itself",
-    }[observation.kind]
-    between = "" if not detail else " " if observation.kind == "bugcheck" else ": "
-    return f"{words}{between}{detail}"
+    if isinstance(loss, Trouble):
+        return loss.detail
+    words = _WORDS[loss.kind].format(machine=loss.machine)
+    if loss.kind == "died" and loss.machine == "wire":
+        words = "the wire's process ended"
+    between = "" if not loss.detail else " " if loss.kind == "bugcheck" else ": "
+    return f"{words}{between}{loss.detail}"

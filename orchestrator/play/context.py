@@ -7,14 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.liveness.quiescence import Quiescence
+from wsklab.orchestrator.observe.base import Observation
+from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
 from wsklab.orchestrator.observe.journal import Matches, NotYet
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, LabNote, Opened, PortsKnown
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed
 
@@ -35,6 +39,9 @@ GREETING = 4
 """Bytes of the lab's own driver, where it does unasked what any driver may do."""
 
 IN_TIME = "within the time allowed"
+
+EndOfOperation = TypeVar("EndOfOperation", bound=Call | Completion | Addresses)
+"""What the end of an operation is told by."""
 
 LISTENER = -1
 """The number of the driver's listening socket, which is no connection of the scenario."""
@@ -59,6 +66,13 @@ class Connection:
     target_port: int | None = None
     peer_port: int | None = None
     operations: dict[str, list[int]] = field(default_factory=dict)
+
+
+def port_of(answer: PeerReply) -> int:
+    """The port that an answer tells. Raises StepError."""
+    if answer.port is None:
+        raise StepError(f"the peer's answer to {answer.do} tells no port")
+    return answer.port
 
 
 class PlayContext:
@@ -87,7 +101,7 @@ class PlayContext:
             raw = self.lab.target.connection(number)
             connection = Connection(number, raw, FIRST_COOKIE + raw, str(number))
             self.connections[number] = connection
-            self.note("opened", number, id=raw, cookie=connection.cookie)
+            self.note(Opened(t=time.time_ns(), conn=number, id=raw, cookie=connection.cookie))
         return self.connections[number]
 
     def chosen(self, conn: int | str) -> list[Connection]:
@@ -109,7 +123,14 @@ class PlayContext:
 
     def flow_known(self, connection: Connection) -> None:
         """Tell the judge which ports are this connection's."""
-        self.note("flow", connection.number, target_port=connection.target_port, peer_port=connection.peer_port)
+        self.note(
+            PortsKnown(
+                t=time.time_ns(),
+                conn=connection.number,
+                target_port=connection.target_port,
+                peer_port=connection.peer_port,
+            )
+        )
 
     def ports(self, number: int, deadline: float) -> dict[str, int]:
         """The ports of connection `number`, as far as known: both once it is open, before that its listener's."""
@@ -148,19 +169,19 @@ class PlayContext:
                 port=port or self.lab.fresh_port(),
                 backlog=backlog,
             )
-            self._peer_listener = int(answer["port"])
+            self._peer_listener = port_of(answer)
         return self._peer_listener
 
     # --- notes ----------------------------------------------------------------------------------------------------
 
-    def note(self, kind: str, conn: int | None = None, **data: object) -> None:
+    def note(self, note: LabNote) -> None:
         """An observation of the lab itself."""
-        self.lab.journal.add(Observation(time.time_ns(), "lab", kind, conn, data))
+        self.lab.journal.add(note)
 
     def canary(self, when: str) -> int | None:
         """Note whether a token of ours comes through on the debug line; the number of its line if it does."""
         number = self.lab.target.canary(self.deadline(SETTLE))
-        self.note("canary", when=when, seen=number is not None)
+        self.note(CanaryNote(t=time.time_ns(), when=when, seen=number is not None))
         return number
 
     def settle(self, told: bool = False) -> None:
@@ -172,9 +193,9 @@ class PlayContext:
         """
         try:
             self.lab.wire.barrier(self.deadline(SETTLE), self.lab.reachable)
-            self.note("barrier", complete=True)
+            self.note(Barrier(t=time.time_ns(), complete=True))
         except DeadlinePassed as error:
-            self.note("barrier", complete=False, detail=str(error))
+            self.note(Barrier(t=time.time_ns(), complete=False, detail=str(error)))
         if told:
             self._await_provider()
         self.canary("after")
@@ -200,10 +221,10 @@ class PlayContext:
         """On the monotonic clock, slower machines given more."""
         return time.monotonic() + (within if within is not None else PATIENCE) * self.lab.slowness
 
-    def await_line(self, what: str, matches: Matches, deadline: float) -> Observation:
-        """The first line of the driver in this scenario that `matches`. Raises StepError at the deadline."""
+    def await_line(self, what: str, matches: Callable[[DriverLine], bool], deadline: float) -> None:
+        """Wait for a line of the driver in this scenario that `matches`. Raises StepError at the deadline."""
         try:
-            return self.wait(lambda o: o.source == "driver" and matches(o), deadline, self.began)
+            self.wait(lambda o: isinstance(o, DriverLine) and matches(o), deadline, self.began)
         except NothingComes as why:
             raise StepError(f"{what}, {why}") from None
         except TimeoutError:
@@ -231,27 +252,32 @@ class PlayContext:
             lull = min(2 * lull, LONGEST_LULL)
 
     def await_operations(
-        self, numbers: Iterable[int], what: str, deadline: float, kind: str = "done"
-    ) -> dict[int, Observation]:
-        """The completions of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
+        self, numbers: Iterable[int], what: str, deadline: float, kind: type[EndOfOperation]
+    ) -> dict[int, EndOfOperation | CommandRefused]:
+        """What tells of the end of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
 
-        With `kind="call"` it is the return of the functions themselves. What the driver refuses is over with that.
+        A Call is the return of the functions themselves. What the driver refuses is over with that.
         """
-        pending, done = set(numbers), dict[int, Observation]()
+        pending, done = set(numbers), dict[int, EndOfOperation | CommandRefused]()
 
-        def matches(o: Observation) -> bool:
-            if o.kind in (kind, "refused") and o.data["id"] in pending:
-                pending.discard(o.data["id"])
-                done[o.data["id"]] = o
+        def matches(o: DriverLine) -> bool:
+            if isinstance(o, (kind, CommandRefused)) and o.id in pending:
+                pending.discard(o.id)
+                done[o.id] = o
             return not pending
 
         if pending:
-            verb = {"done": "complete", "call": "return"}.get(kind, "end")
+            verb = {"done": "complete", "call": "return"}.get(kind.kind, "end")
             self.await_line(f"{what} did not {verb}", matches, deadline)
         return done
 
     def await_next(
-        self, what: str, matches: Matches, connections: Sequence[Connection], count: int, deadline: float
+        self,
+        what: str,
+        matches: Callable[[DriverLine], bool],
+        connections: Sequence[Connection],
+        count: int,
+        deadline: float,
     ) -> None:
         """On each connection, `count` more lines than earlier waits for `what` have used up. Raises StepError."""
         wanted = {c.number: self._used[what, c.number] + count for c in connections}
@@ -264,16 +290,18 @@ class PlayContext:
         for number, total in wanted.items():
             self._used[what, number] = total
 
-    def await_total(self, matches: Matches, count: int, connections: Iterable[Connection], deadline: float) -> None:
+    def await_total(
+        self, matches: Callable[[DriverLine], bool], count: int, connections: Iterable[Connection], deadline: float
+    ) -> None:
         """On each connection, `count` such lines since the scenario began. Raises TimeoutError."""
         self._await_counts(matches, {c.number: count for c in connections}, deadline)
 
-    def _await_counts(self, matches: Matches, missing: dict[int, int], deadline: float) -> None:
+    def _await_counts(self, matches: Callable[[DriverLine], bool], missing: dict[int, int], deadline: float) -> None:
         """One pass over the journal, however many connections: `missing` counts down by connection."""
         missing = {number: count for number, count in missing.items() if count > 0}
 
         def complete(o: Observation) -> bool:
-            if o.source == "driver" and o.conn in missing and matches(o):
+            if isinstance(o, DriverLine) and o.conn in missing and matches(o):
                 missing[o.conn] -= 1
                 if missing[o.conn] == 0:
                     del missing[o.conn]

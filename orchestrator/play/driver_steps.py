@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.judge.reading import FEW, LINES, PENDING
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.judge.reading import FEW, PENDING, tells_of
+from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play import unloading
 from wsklab.orchestrator.play.context import Connection
 from wsklab.orchestrator.play.listening import ANY, Listening
@@ -83,9 +85,9 @@ class DriverSteps(Listening):
             return numbers
         deadline = context.deadline(step.within)
         connected = self._connected(numbers, connections, deadline)
-        failed = [o for o in connected if o.data["status"] != 0]
+        failed = [o for o in connected if o.status != 0]
         if failed and step.expect is None:
-            raise StepError(f"the connect completed with {failed[0].data['status']:08x}")
+            raise StepError(f"the connect completed with {failed[0].status:08x}")
         if accepting is not None and not failed:
             self._match_ends(connections, context.peer.answer(accepting, deadline))
         return numbers
@@ -93,39 +95,41 @@ class DriverSteps(Listening):
     def _peer_accepts(self, connections: Sequence[Connection], step: steps.DriverStep) -> int:
         """Have the peer program take the connections as they come; returns the request's number."""
         timeout = round(1000 * max(1.0, self._context.deadline(step.within) - self._context.deadline(0)))
-        words: dict[str, Any] = {"from": "listener", "timeout_ms": timeout}
+        words: dict[str, JsonValue] = {"from": "listener", "timeout_ms": timeout}
         if len(connections) == 1:
-            return self._context.peer.tell("accept", sock=connections[0].sock, **words)
-        return self._context.peer.tell("accept_many", into="", count=len(connections), **words)
+            return self._context.peer.tell("accept", None, sock=connections[0].sock, **words)
+        return self._context.peer.tell("accept_many", None, into="", count=len(connections), **words)
 
     def _connected(
         self, numbers: Sequence[int], connections: Sequence[Connection], deadline: float
-    ) -> list[Observation]:
+    ) -> list[Completion | CommandRefused]:
         """The completions of the connects (or of what failed before them); the local ports are learnt from them."""
-        pending, found = set(numbers), dict[int, Observation]()
+        pending, found = set(numbers), dict[int, Completion | CommandRefused]()
         ports: dict[int, int] = {}
 
-        def matches(o: Observation) -> bool:
-            if o.kind in ("done", "addr", "refused") and o.data.get("id") in pending:
-                number = o.data["id"]
-                ports[number] = o.data.get("lport") or ports.get(number, 0)
-                if o.kind != "addr" and (o.data["op"] in ("connect", "socket_connect") or o.data["status"] != 0):
-                    pending.discard(number)
-                    found[number] = o
+        def matches(o: DriverLine) -> bool:
+            if isinstance(o, (Completion, Addresses)) and o.id in pending:
+                ports[o.id] = o.lport or ports.get(o.id, 0)
+            if not isinstance(o, (Completion, CommandRefused)) or o.id not in pending:
+                return False
+            if o.op in ("connect", "socket_connect") or o.status != 0:
+                pending.discard(o.id)
+                found[o.id] = o
             return not pending
 
         self._context.await_line("the connect did not complete", matches, deadline)
         for number, connection in zip(numbers, connections, strict=True):
-            if found[number].data["status"] == 0:
+            if found[number].status == 0:
                 connection.target_port = ports[number] or self._local_port(connection, deadline)
                 self._context.flow_known(connection)
         return [found[number] for number in numbers]
 
-    def _match_ends(self, connections: Sequence[Connection], accepted: dict[str, Any]) -> None:
+    def _match_ends(self, connections: Sequence[Connection], accepted: PeerReply) -> None:
         """Many were accepted in whatever order: the ports tell which of the peer's sockets belongs to which."""
-        by_port = {port: str(index) for index, port in enumerate(accepted.get("ports", []))}
+        by_port = {port: str(index) for index, port in enumerate(accepted.ports or ())}
         for connection in connections:
-            connection.sock = by_port.get(connection.target_port, connection.sock)
+            if connection.target_port is not None:
+                connection.sock = by_port.get(connection.target_port, connection.sock)
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -147,7 +151,7 @@ class DriverSteps(Listening):
         if len(connections) > FEW:
             self._not_refused(numbers, "WskControlSocket", step)
             return ()  # only a failure is printed, and the driver has returned from all of them
-        return self._finish(numbers, "WskControlSocket", step, kind="call")
+        return self._finish(numbers, "WskControlSocket", step, kind=Call)
 
     def callback(self, step: steps.DriverStep, args: verbs.Callback) -> Sequence[int]:
         """Program what the connection's callbacks do; what they start has the numbers of these commands."""
@@ -219,7 +223,7 @@ class DriverSteps(Listening):
     def release(self, step: steps.DriverStep, args: verbs.Nothing) -> Sequence[int]:
         """Give retained indications back (R54)."""
         numbers = self._start(Op.RELEASE, self._context.chosen(step.conn), "release")
-        return self._finish(numbers, "the release", step, kind="call")
+        return self._finish(numbers, "the release", step, kind=Call)
 
     # --- options --------------------------------------------------------------------------------------------------
 
@@ -257,11 +261,14 @@ class DriverSteps(Listening):
         )
         deadline = self._context.deadline(step.within)
         self._not_refused(numbers, "WskControlSocket", step)
-        returned = self._context.await_operations(numbers, "WskControlSocket", deadline, "call")
+        returned = self._context.await_operations(numbers, "WskControlSocket", deadline, Call)
         for number in numbers:
-            status = returned[number].data["ret"]
+            line = returned[number]
+            status = line.status if isinstance(line, CommandRefused) else line.ret
             if status == PENDING:
-                status = self._context.await_operations([number], "WskControlSocket", deadline)[number].data["status"]
+                status = self._context.await_operations([number], "WskControlSocket", deadline, Completion)[
+                    number
+                ].status
             if status != 0:
                 raise StepError(f"WskControlSocket ended with {status:08x}")
 
@@ -269,10 +276,9 @@ class DriverSteps(Listening):
 
     def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
         """Wait for what the driver reports."""
-        kind, op = LINES[args.what]
         self._context.await_next(
             args.what,
-            lambda o: o.kind == kind and (op is None or o.data["op"] == op),
+            lambda o: tells_of(o, args.what),
             [self._context.open_listener()] if args.what == "accept" else self._context.chosen(step.conn),
             args.count,
             self._context.deadline(step.within),
@@ -281,7 +287,12 @@ class DriverSteps(Listening):
             self._pair()
 
     def _finish(
-        self, numbers: Sequence[int], what: str, step: steps.DriverStep, wait: bool = True, kind: str = "done"
+        self,
+        numbers: Sequence[int],
+        what: str,
+        step: steps.DriverStep,
+        wait: bool = True,
+        kind: type[Call] | type[Completion] = Completion,
     ) -> Sequence[int]:
         """Wait for the end of the operations where the step does; one that is refused is over at once."""
         self._not_refused(numbers, what, step)

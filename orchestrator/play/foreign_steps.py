@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from pydantic import JsonValue
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.agent import AgentError
-from wsklab.orchestrator.judge.reading import LINES, TOLD_OF_END
+from wsklab.orchestrator.judge.reading import TOLD_OF_END, tells_of
 from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
-from wsklab.orchestrator.play.context import Connection, PlayContext
+from wsklab.orchestrator.observe.foreign_lines import ForeignLoad, ForeignOpen
+from wsklab.orchestrator.observe.lab_notes import ForeignStarted
+from wsklab.orchestrator.play.context import Connection, PlayContext, port_of
 from wsklab.orchestrator.play.peer_steps import ANSWER, TARGET
 from wsklab.orchestrator.scenario import steps, verbs
 
@@ -23,14 +26,16 @@ class ForeignSteps:
         self._foreign = foreign
         self._profile = foreign.foreign.profile
 
-    def connect(self, step: steps.DriverStep, args: verbs.Connect) -> None:
+    def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
         """Start the driver and have a connection made, as its profile says; over when it says that it has it."""
         context, provoke = self._context, self._foreign.foreign.provoke
         connection, deadline = context.connection(0), context.deadline(step.within)
         if provoke.by == "peer":
             self._start()
             if self._profile.tells("load"):
-                context.await_line("the driver did not say that it listens", lambda o: o.kind == "load", deadline)
+                context.await_line(
+                    "the driver did not say that it listens", lambda o: isinstance(o, ForeignLoad), deadline
+                )
             self._peer("connect", connection, deadline, host=TARGET["ipv4"], port=provoke.port)
         else:
             context.listen(deadline, provoke.port)
@@ -41,17 +46,16 @@ class ForeignSteps:
         if self._profile.tells("open"):
             context.await_line(
                 "the driver did not say that it is connected",
-                lambda o: o.kind == "open" and o.conn == connection.number,
+                lambda o: isinstance(o, ForeignOpen) and o.conn == connection.number,
                 deadline,
             )
+        return ()
 
     def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
         """Wait for what the driver reports: its event, or that it has closed the socket, after which none can come."""
-        kind, _ = LINES[args.what]
-        ends = TOLD_OF_END if kind == "disc" else (kind,)
         self._context.await_next(
             args.what,
-            lambda o: o.kind in ends,
+            lambda o: isinstance(o, TOLD_OF_END) if args.what == "disconnect" else tells_of(o, args.what),
             [self._context.connection(0)],
             args.count,
             self._context.deadline(step.within),
@@ -59,7 +63,7 @@ class ForeignSteps:
 
     def _start(self) -> None:
         self._try("the driver does not load", self._foreign.start)
-        self._context.note("foreign", name=self._profile.name)  # from now on it must be heard
+        self._context.note(ForeignStarted(t=time.time_ns(), name=self._profile.name))  # from now on it must be heard
 
     @staticmethod
     def _try(what: str, do: Callable[[], None]) -> None:
@@ -68,7 +72,7 @@ class ForeignSteps:
         except AgentError as error:
             raise StepError(f"{what}: {error}") from None
 
-    def _peer(self, do: str, connection: Connection, deadline: float, **words: Any) -> None:
+    def _peer(self, do: str, connection: Connection, deadline: float, **words: JsonValue) -> None:
         """The peer's part in the handshake; the connection's ports are known then."""
         context, port = self._context, self._foreign.foreign.provoke.port
         words |= {"sock": connection.sock, "timeout_ms": max(1, round(1000 * (deadline - time.monotonic())))}
@@ -76,7 +80,7 @@ class ForeignSteps:
             answer = context.peer.ask(do, deadline + ANSWER, connection.number, **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
-        theirs = int(answer["port"])  # the end whose port was not known before
+        theirs = port_of(answer)  # the end whose port was not known before
         ours, peers = (port, theirs) if do == "connect" else (theirs, port)
         connection.target_port, connection.peer_port = ours, peers
         context.flow_known(connection)

@@ -8,6 +8,7 @@ from typing import Any
 from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, outcome_matches, succeeded
+from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, CommandRefused, Completion
 from wsklab.orchestrator.play.context import PATIENCE, Connection, PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 
@@ -44,9 +45,10 @@ class Listening:
 
         The driver's line says so; the answer says that there is such a line, or that of a call that failed.
         """
-        told = self._context.await_operations(numbers[-1:], "the command", self._context.deadline(PATIENCE), "call")
-        if told[numbers[-1]].kind == "refused":
-            self._refusals[numbers[-1]] = told[numbers[-1]].data["status"]
+        told = self._context.await_operations(numbers[-1:], "the command", self._context.deadline(PATIENCE), Call)
+        line = told[numbers[-1]]
+        if isinstance(line, CommandRefused):
+            self._refusals[line.id] = line.status
 
     def _not_refused(self, numbers: Sequence[int], what: str, step: steps.DriverStep) -> None:
         """Raise StepError when one of the operations was refused and the step does not expect it."""
@@ -71,7 +73,7 @@ class Listening:
         self._not_refused([number], "WskSocket", step)
         context.await_line(
             "the listening socket was not opened",
-            lambda o: o.kind == "done" and o.data["id"] == number and o.data["op"] == "local",
+            lambda o: isinstance(o, Completion) and o.id == number and o.op == "local",
             deadline,
         )
         listener.target_port = self._local_port(listener, deadline)
@@ -105,7 +107,7 @@ class Listening:
                 self._refused([number])
         self._not_refused(numbers, "WskAccept", step)
         if args.wait:
-            self._context.await_operations(numbers, "WskAccept", self._context.deadline(step.within))
+            self._context.await_operations(numbers, "WskAccept", self._context.deadline(step.within), Completion)
             self._pair()
         return numbers
 
@@ -114,15 +116,15 @@ class Listening:
         context = self._context
         by_raw = {connection.raw: connection for connection in context.connections.values()}
         for o in context.lab.journal.since(context.began):
-            if o.source == "driver" and o.kind == "accept":
-                context.pair(by_raw.get(o.data["new"]), o.data["rport"])
-            elif o.source == "driver" and o.kind == "done" and o.data["op"] == "accept":
-                context.pair(context.connections.get(-1 if o.conn is None else o.conn), o.data["rport"])
+            if isinstance(o, AcceptEvent):
+                context.pair(by_raw.get(o.new), o.rport)
+            elif isinstance(o, Completion) and o.op == "accept" and o.rport is not None:
+                context.pair(context.connections.get(-1 if o.conn is None else o.conn), o.rport)
 
     def _local_port(self, connection: Connection, deadline: float) -> int:
         """Ask for the port of a socket whose creation did not tell it."""
         (number,) = self._start(Op.ADDRESSES, [connection], "addresses")
-        line = self._context.await_operations([number], "the question for the address", deadline, "addr")[number]
-        if line.kind == "refused":
-            raise StepError(f"the driver has no such socket any more ({line.data['status']:08x})")
-        return int(line.data["lport"])
+        line = self._context.await_operations([number], "the question for the address", deadline, Addresses)[number]
+        if isinstance(line, CommandRefused):
+            raise StepError(f"the driver has no such socket any more ({line.status:08x})")
+        return line.lport

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Literal
+
+from pydantic import JsonValue
 
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.peer import PeerProcess
-from wsklab.orchestrator.play.context import PlayContext
+from wsklab.orchestrator.observe.lab_notes import Drawn
+from wsklab.orchestrator.observe.peer_replies import PeerReply
+from wsklab.orchestrator.play.context import PlayContext, port_of
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu.wire.frames import ADDRESSES
 
@@ -29,7 +33,7 @@ class PeerSteps:
     def __init__(self, context: PlayContext) -> None:
         self._context = context
 
-    def _ask(self, step: steps.PeerStep, do: str, **words: Any) -> dict[str, Any]:
+    def _ask(self, step: steps.PeerStep, do: str, **words: JsonValue) -> PeerReply:
         """One request about the step's connection, or about all; a blocking one is bounded in the peer too."""
         deadline = self._context.deadline(step.within)
         if do in WAITS:
@@ -55,8 +59,8 @@ class PeerSteps:
             answer = self._ask(step, "connect_many", into="", count=len(connections), **to)
         else:
             answer = self._ask(step, "connect", **to)
-        for connection, port in zip(connections, answer.get("ports") or [answer["port"]], strict=True):
-            connection.target_port, connection.peer_port = listener.target_port, int(port)
+        for connection, port in zip(connections, answer.ports or (port_of(answer),), strict=True):
+            connection.target_port, connection.peer_port = listener.target_port, port
             context.flow_known(connection)
 
     def accept(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
@@ -104,9 +108,10 @@ class PeerSteps:
             count=context.scenario.connections,
             seed=context.draw.randrange(1, 2**32),
         )
-        resets = dict(zip(map(str, answer["order"]), answer["resets"], strict=True))
+        resets = dict(zip(map(str, answer.order or ()), answer.resets or (), strict=True))
         for connection in context.connections.values():
-            context.note("drawn", connection.number, ending="rst" if resets.get(connection.sock) else "fin")
+            ending: Literal["fin", "rst"] = "rst" if resets.get(connection.sock) else "fin"
+            context.note(Drawn(t=time.time_ns(), conn=connection.number, ending=ending))
 
     def close_listener(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
         """Close the listening socket; what is in its accept queue is reset (C24)."""
@@ -114,7 +119,7 @@ class PeerSteps:
 
     def option(self, step: steps.PeerStep, args: verbs.PeerOption) -> None:
         """Socket options."""
-        words: dict[str, Any] = {}
+        words: dict[str, JsonValue] = {}
         if args.linger is not None:
             words["linger"] = args.linger
         if args.keepalive is not None:
@@ -173,7 +178,9 @@ class PeerSteps:
 
     def _setting(self, process: PeerProcess, step: steps.PeerStep, name: str, value: int) -> int:
         answer = process.ask("sysctl", self._context.deadline(step.within), None, name=name, value=value)
-        return int(answer["was"])
+        if answer.was is None:
+            raise StepError(f"the peer does not tell what {name} was")
+        return int(answer.was)
 
     def await_(self, step: steps.PeerStep, args: verbs.PeerAwait) -> None:
         """Wait for what the peer's kernel reports."""

@@ -6,21 +6,27 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.guest.agent import AgentSilent, LineLost
 from wsklab.orchestrator.judge import characterise
-from wsklab.orchestrator.judge.integrity import Verdict, blame, complaints, lost_text
-from wsklab.orchestrator.judge.reading import TOLD_OF_END
+from wsklab.orchestrator.judge.integrity import blame, complaints, counts, lost_text
+from wsklab.orchestrator.judge.observed import Verdict
+from wsklab.orchestrator.judge.reading import TOLD_OF_END, tells_of
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.liveness import crash, limits
 from wsklab.orchestrator.liveness.heartbeat import Heartbeat
 from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.observe.journal import MachineLost, Matches
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.base import Observation
+from wsklab.orchestrator.observe.driver_lines import BrokenRule, Clean, Unload, Waiting
+from wsklab.orchestrator.observe.journal import MachineLost
+from wsklab.orchestrator.observe.lab_notes import EndOfStory, Left, Recorded, RingTaken, StepNote, WireCounters
+from wsklab.orchestrator.play.actors import Actors, AnyDriver, SteeredDriver, act
 from wsklab.orchestrator.play.context import SETTLE, PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
 from wsklab.orchestrator.play.foreign_steps import ForeignSteps
@@ -30,6 +36,7 @@ from wsklab.orchestrator.play.self_driving import ByItself
 from wsklab.orchestrator.play.unloading import PATIENCE, STUCK
 from wsklab.orchestrator.play.wire_steps import WireSteps, observe_recording
 from wsklab.orchestrator.scenario.scenario import Action, Scenario
+from wsklab.orchestrator.scenario.steps import DriverStep
 from wsklab.qemu.errors import DeadlinePassed, MachineError
 
 LATE = 5.0
@@ -82,32 +89,33 @@ def _perform(lab: Lab, scenario: Scenario, context: PlayContext, evidence: crash
     context.first_line = context.canary("before") or lab.target.state().next_seq
     if scenario.expect.characterise:
         context.note(
-            "recorded",
-            target=lab.guest.image.name,
-            judged=lab.guest.kind == "standin",
-            behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name),
+            Recorded(
+                t=time.time_ns(),
+                target=lab.guest.image.name,
+                judged=lab.guest.kind == "standin",
+                behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name),
+            )
         )
-    actors = {
-        "driver": _driver(lab, scenario, context),
-        "peer": PeerSteps(context),
-        "wire": WireSteps(context),
-        "lab": LabSteps(context),
-    }
+    actors = _actors(lab, scenario, context)
     complete = all(_step(context, actors, index, action) for index, action in enumerate(scenario.steps))
     if complete:
         _await_expected(context)
     context.settle(told=scenario.expect.characterise and lab.foreign is None)
-    context.note("end")
+    context.note(EndOfStory(t=time.time_ns()))
     _clean(lab, context, evidence)
     records, last = lab.target.ring(context.first_line)
-    context.note("ring", first=context.first_line, last=last, records=records)
+    context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
 
 
-def _driver(lab: Lab, scenario: Scenario, context: PlayContext) -> object:
-    """Who plays the driver's part."""
+def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:
+    """Who plays which part."""
+    driver: AnyDriver
+    steered: SteeredDriver | None = None
     if lab.foreign is not None:
-        return ForeignSteps(context, lab.foreign)
-    return ByItself(context) if scenario.for_any_driver else DriverSteps(context)
+        driver = ForeignSteps(context, lab.foreign)
+    else:
+        driver = steered = ByItself(context) if scenario.for_any_driver else DriverSteps(context)
+    return Actors(driver, steered, PeerSteps(context), WireSteps(context), LabSteps(context))
 
 
 def _lost(lab: Lab) -> int:
@@ -119,7 +127,7 @@ def _put_back(lab: Lab, context: PlayContext, lost_before: int) -> None:
     """Leave the lab as it was found; what cannot be put back makes it doubtful, and the next scenario gets another."""
 
     def count() -> None:
-        context.note("counters", lost=_lost(lab) - lost_before)
+        context.note(WireCounters(t=time.time_ns(), lost=_lost(lab) - lost_before))
 
     for undo in (lab.wire.clear, context.peer.end, *reversed(context.undo), lab.wire.stop_recording, count):
         try:
@@ -128,31 +136,36 @@ def _put_back(lab: Lab, context: PlayContext, lost_before: int) -> None:
             lab.doubt = lab.doubt or f"something could not be put back ({error})"
 
 
-def _step(context: PlayContext, actors: dict[str, object], index: int, action: Action) -> bool:
+def _step(context: PlayContext, actors: Actors, index: int, action: Action) -> bool:
     """Do one step and note what it came to; False ends the story."""
     step, began = action.step, time.time_ns()
-    outcome, detail, operations = "done", "", range(0)
+    outcome: Literal["done", "failed"] = "done"
+    detail = ""
+    operations: Sequence[int] = ()
     try:
-        operations = getattr(actors[action.actor], step.verb)(step, step.arguments) or range(0)
+        operations = act(actors, step)
     except StepError as error:
         outcome, detail = "failed", str(error)
     except (TimeoutError, DeadlinePassed):
         outcome, detail = "failed", "not done within the time allowed"
     finally:
+        driver = step if isinstance(step, DriverStep) else None
         context.note(
-            "step",
-            index=index,
-            actor=action.actor,
-            verb=step.verb,
-            text=str(action),
-            began=began,
-            outcome=outcome,
-            detail=detail,
-            ops=list(operations),
-            expect=getattr(step, "wanted", None),
-            returns=getattr(step, "returns", None),
-            length=getattr(step.arguments, "length", None),
-            synchronous=step.verb in ("enable", "disable", "release"),
+            StepNote(
+                t=time.time_ns(),
+                index=index,
+                actor=action.actor,
+                verb=step.verb,
+                text=str(action),
+                began=began,
+                outcome=outcome,
+                detail=detail,
+                ops=tuple(operations),
+                expect=driver.wanted if driver else None,
+                returns=driver.returns if driver else None,
+                length=step.length,
+                synchronous=step.verb in ("enable", "disable", "release"),
+            )
         )
     return outcome == "done"
 
@@ -165,18 +178,13 @@ def _await_expected(context: PlayContext) -> None:
         for conn in {e.conn for e in expect.disconnect}:
             mine = connections if conn is None else [c for c in connections if c.number == conn]
             count = sum(e.conn in (None, conn) and not e.optional for e in expect.disconnect)
-            context.await_total(lambda o: o.kind in TOLD_OF_END, count, mine, deadline)
+            context.await_total(lambda o: isinstance(o, TOLD_OF_END), count, mine, deadline)
         for op, transfers in (("receive", expect.receive), ("send", expect.send)):
             for connection in connections:
                 count = sum(t.status != "pending" and t.conn in (None, connection.number) for t in transfers or ())
-                context.await_total(completed(op), count, [connection], deadline)
+                context.await_total(partial(tells_of, word=op), count, [connection], deadline)
     except TimeoutError:
         pass
-
-
-def completed(op: str) -> Matches:
-    """Lines that tell of a completed IRP of one WSK function."""
-    return lambda o: o.kind == "done" and o.data["op"] == op
 
 
 def _clean(lab: Lab, context: PlayContext, evidence: crash.Collector) -> None:
@@ -186,12 +194,12 @@ def _clean(lab: Lab, context: PlayContext, evidence: crash.Collector) -> None:
     mark = lab.journal.mark
     lab.target.command(Command(Op.CLOSE_ALL, id=lab.target.operations()[0]))
     try:
-        context.wait(lambda o: o.source == "driver" and o.kind == "clean", context.deadline(CLEAN), mark)
+        context.wait(lambda o: isinstance(o, Clean), context.deadline(CLEAN), mark)
     except TimeoutError:
         lab.doubt = "the driver did not finish cleaning up"
         with suppress(LabError, DriverError):
             state = lab.target.state()
-            context.note("left", sockets=state.sockets, irps=state.irps, indications=state.indications)
+            context.note(Left(t=time.time_ns(), sockets=state.sockets, irps=state.irps, indications=state.indications))
         evidence.collect(lab.doubt)
 
 
@@ -215,26 +223,15 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
         lab.target.canary(time.monotonic() + SETTLE * lab.slowness)  # all that it has printed is read then
     reasons = named_at_unload(lab.journal.since(mark))
     unheard = [text for _, text in lost_text(lab.journal.since(mark))]
-    left = [f"{last.data[key]} {key}" for key in ("sockets", "irps", "indications", "allocs") if last.data.get(key)]
-    if left:
-        reasons.append(f"the driver leaks at unload: {', '.join(left)}")
+    if isinstance(last, Unload) and (left := counts(last)):
+        reasons.append(f"the driver leaks at unload: {left}")
     return ("fail" if reasons else "inconclusive" if unheard else "pass"), reasons + unheard
 
 
 def named_at_unload(observations: Sequence[Observation]) -> list[str]:
     """What the provider and the driver itself have said while it unloaded: they know why it does not end."""
-    rules = [
-        f"the driver breaks {o.data['rule']} at unload: {o.data['text']}"
-        for o in observations
-        if o.source == "driver" and o.kind == "rule"
-    ]
-    waits = [o for o in observations if o.source == "driver" and o.kind == "waiting"]
-    left = (
-        ", ".join(
-            f"{waits[-1].data.get(key)} {key}" for key in ("sockets", "irps", "indications") if waits[-1].data.get(key)
-        )
-        if waits
-        else ""
-    )
+    rules = [f"the driver breaks {o.rule} at unload: {o.text}" for o in observations if isinstance(o, BrokenRule)]
+    waits = [o for o in observations if isinstance(o, Waiting)]
+    left = counts(waits[-1]) if waits else ""
     stops = [f"{text} (at the unload)" for _, text in complaints(observations)]
     return [*dict.fromkeys(rules), *stops, *([f"the driver waits in its unload for {left} (R80)"] if left else [])]

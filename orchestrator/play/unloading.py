@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.observe.lab_notes import RingTaken
 from wsklab.orchestrator.play.context import PlayContext
 
 PATIENCE = 20.0
@@ -21,7 +24,7 @@ def in_story(context: PlayContext) -> None:
     """
     lab = context.lab
     records, last = lab.target.ring(context.first_line)  # the ring goes with the driver
-    context.note("ring", first=context.first_line, last=last, records=records)
+    context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
     try:
         lab.target.unload(PATIENCE * lab.slowness)
     except (AgentSilent, TimeoutError):

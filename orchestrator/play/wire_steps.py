@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.wire_frames import FrameSeen
 from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu.errors import DeadlinePassed
@@ -124,29 +124,30 @@ class WireSteps:
             raise StepError(f"no {args.segment.upper()} reached the wire within the time allowed") from None
 
 
-def observe(frames: list[Frame]) -> list[Observation]:
+def observe(frames: list[Frame]) -> list[FrameSeen]:
     """The TCP frames of a recording as observations; marks and the wire's own pings are left out."""
-    return [Observation(frame.time, "wire", "frame", None, _data(frame)) for frame in frames if frame.kind == "tcp"]
+    return [_seen(frame) for frame in frames if frame.kind == "tcp"]
 
 
-def _data(frame: Frame) -> dict[str, Any]:
+def _seen(frame: Frame) -> FrameSeen:
     """A frame that the wire made counts for the machine in whose name it was sent."""
     sender = frame.sender if frame.sender in OTHER_SIDE else OTHER_SIDE[frame.receiver]
     kept = frame.comment.startswith(KEPT)
-    return {
-        "proto": "tcp",
-        "sender": sender,
-        "flags": "".join(letter for bit, letter in LETTERS if frame.flags & bit),
-        "seq": frame.seq,
-        "ack": frame.ack,
-        "length": frame.payload,
-        "sport": frame.src_port,
-        "dport": frame.dst_port,
-        "fate": "dropped" if kept else frame.comment,
-        **({"note": frame.comment} if kept else {}),
-    }
+    return FrameSeen(
+        t=frame.time,
+        proto="tcp",
+        sender="target" if sender == "target" else "peer",
+        flags="".join(letter for bit, letter in LETTERS if frame.flags & bit),
+        seq=frame.seq,
+        ack=frame.ack,
+        length=frame.payload,
+        sport=frame.src_port,
+        dport=frame.dst_port,
+        fate="dropped" if kept else frame.comment,
+        note=frame.comment if kept else "",
+    )
 
 
-def observe_recording(recording: Path) -> list[Observation]:
+def observe_recording(recording: Path) -> list[FrameSeen]:
     """The observations of a recording on disk."""
     return observe(read_recording(recording))

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import IO, Any, cast
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsklab.common.text import visible
+from wsklab.orchestrator.judge.observed import Disconnect, Transfer
 from wsklab.orchestrator.results.results import Results, ScenarioResult, call_words
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "infra": "magenta", "flaky": "red"}
@@ -171,11 +172,11 @@ def _endings(sides: list[list[str]]) -> str:
     return ", ".join(shown)
 
 
-def _events(disconnects: Sequence[Mapping[str, Any]]) -> str:
+def _events(disconnects: Sequence[Disconnect]) -> str:
     return folded([call_words(call) for call in disconnects])
 
 
-def _transfers(receives: Sequence[Mapping[str, Any]]) -> str:
+def _transfers(receives: Sequence[Transfer]) -> str:
     return folded([f"{r['length']} B" if r["status"] == "00000000" else str(r["status"]) for r in receives])
 
 

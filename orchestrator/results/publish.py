@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import report, rows
 from wsklab.orchestrator.results.junit import junit
+from wsklab.orchestrator.results.report import StoryRow
 from wsklab.orchestrator.results.results import Results, ScenarioResult, as_text, write_atomically
 
 
 def head(folder: Path, results: Results) -> None:
     """results.json of a run that goes on: without rows, which are in results.jsonl. Raises OSError."""
-    write_atomically(folder / "results.json", as_text(replace(results.document, scenarios=())))
+    write_atomically(folder / "results.json", as_text(results.document.model_copy(update={"scenarios": ()})))
 
 
 def whole(folder: Path, results: Results) -> None:
@@ -29,12 +29,12 @@ def write(folder: Path, results: Results) -> None:
     document = results.document
     write_atomically(folder / "junit.xml", junit(results))
     files = [report.files(folder, row.evidence) for row in document.scenarios]
-    page = report.render(asdict(document), _stories(folder, document.scenarios), files, results.shortfall)
+    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall)
     write_atomically(folder / "report.html", page)
     write_atomically(folder / "results.json", as_text(document))
 
 
-def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[dict[str, Any]]]:
+def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[StoryRow]]:
     """The story of each row out of its evidence; one that has been told already is not read again."""
     told: set[tuple[object, ...]] = set()
     stories = []
@@ -45,7 +45,7 @@ def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[dict[
     return stories
 
 
-def _story(path: Path) -> list[dict[str, Any]]:
+def _story(path: Path) -> list[StoryRow]:
     try:
         return report.story(observation.read(path).observations)
     except (OSError, ValueError, LabError):  # the row stands without it

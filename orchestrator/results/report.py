@@ -9,11 +9,17 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsklab.common.text import visible
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.base import Observation, data_of
+from wsklab.orchestrator.observe.driver_lines import DisconnectTold, DriverLine
+from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, EndOfStory, StepNote, Trouble
+from wsklab.orchestrator.observe.machine_events import OfMachine
+from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
+from wsklab.orchestrator.observe.wire_frames import FrameSeen
 from wsklab.orchestrator.results.results import call_words
 
 MAX_ROWS = 300
@@ -21,9 +27,6 @@ MAX_ROWS = 300
 
 OPEN = 3
 """Stories of scenarios that did not pass which are open from the start."""
-
-TROUBLE = frozenset({"hang", "silence", "agent-gone", "refusal", "misanswer", "failure", "unplayed"})
-"""What the lab notes when something went down."""
 
 VERDICTS = ("fail", "inconclusive", "infra", "pass")
 
@@ -41,28 +44,40 @@ LINKED = (
 HERE = Path(__file__).parent
 
 
-def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
-    """The observations as rows of a ladder: time since the first in ms, column (driver, wire, peer, lab), text."""
-    rows: list[dict[str, Any]] = []
+@dataclass(frozen=True, slots=True)
+class StoryRow:
+    """A row of the ladder: time since the first in ms, column (driver, wire, peer, lab), text."""
+
+    ms: float
+    column: str
+    arrow: str
+    kind: str
+    """What the style sheet colours."""
+    text: str
+
+
+def story(observations: Sequence[Observation]) -> list[StoryRow]:
+    """The observations as rows of a ladder."""
+    rows: list[StoryRow] = []
     start = min((o.t for o in observations), default=0)
     for o in sorted(observations, key=lambda o: o.t):
         text = _text(o)
         if text is None:
             continue
         rows.append(
-            {
-                "ms": (o.t - start) / 1e6,
-                "column": o.source if o.source != "machine" else "lab",
-                "arrow": {"target": "→", "peer": "←"}.get(o.data.get("sender", ""), "") if o.source == "wire" else "",
-                "kind": _kind(o),
-                "text": text,
-            }
+            StoryRow(
+                ms=(o.t - start) / 1e6,
+                column=o.source if o.source != "machine" else "lab",
+                arrow={"target": "→", "peer": "←"}[o.sender] if isinstance(o, FrameSeen) else "",
+                kind=_kind(o),
+                text=text,
+            )
         )
     if len(rows) > MAX_ROWS:
         left_out = len(rows) - MAX_ROWS
         rows = [
             *rows[: MAX_ROWS // 2],
-            {"ms": 0.0, "column": "lab", "arrow": "", "kind": "", "text": f"… {left_out} rows left out …"},
+            StoryRow(0.0, "lab", "", "", f"… {left_out} rows left out …"),
             *rows[-MAX_ROWS // 2 :],
         ]
     return rows
@@ -70,30 +85,45 @@ def story(observations: Sequence[Observation]) -> list[dict[str, Any]]:
 
 def _kind(o: Observation) -> str:
     """What the style sheet colours."""
-    if o.source == "wire":
-        flags = o.data.get("flags", "")
-        return "rst" if "R" in flags else "fin" if "F" in flags else ""
-    return "event" if o.kind == "disc" else "bad" if o.source == "machine" or o.kind in TROUBLE else ""
+    match o:
+        case FrameSeen():
+            return "rst" if "R" in o.flags else "fin" if "F" in o.flags else ""
+        case DisconnectTold():
+            return "event"
+        case OfMachine() | Trouble():
+            return "bad"
+    return ""
 
 
 def _text(o: Observation) -> str | None:
-    data = o.data
-    if o.source == "driver":
-        return str(data.get("text", o.kind)).partition(" conn=")[2].partition(" ")[2] or str(data.get("text", o.kind))
-    if o.source == "wire" and o.kind == "frame":
-        length = f" [{data['length']}]" if data["length"] else ""
-        fate = f" — {data['fate']}" if data.get("fate") else ""
-        return f"{data['flags']}{length} seq {data['seq']} ack {data['ack']}{fate}"
-    if o.source == "peer":
-        if o.kind == "exited":
-            return f"program ended ({data.get('status')})"
-        words = " ".join(f"{k}={v}" for k, v in data.items() if k not in ("id", "t", "do", "ok"))
-        return f"{data.get('do', o.kind)} {words}".strip()
-    if o.source == "lab" and o.kind == "step":
-        return f"{data['text']}: {data['outcome']}{' — ' + data['detail'] if data['detail'] else ''}"
-    if o.source == "lab" and o.kind in ("canary", "barrier", "end", "note", *TROUBLE):
-        return f"{o.kind} " + " ".join(f"{k}={v}" for k, v in data.items())
-    return f"{o.kind} {data.get('detail', '')}" if o.source == "machine" else None
+    """What is told of an observation; nothing where it has no row."""
+    match o:
+        case DriverLine():
+            text = o.text or o.kind
+            return text.partition(" conn=")[2].partition(" ")[2] or text
+        case FrameSeen():
+            length = f" [{o.length}]" if o.length else ""
+            fate = f" — {o.fate}" if o.fate else ""
+            return f"{o.flags}{length} seq {o.seq} ack {o.ack}{fate}"
+        case PeerExited():
+            return f"program ended ({o.status})"
+        case PeerReply():
+            return f"{o.do} {_words(o, 'id', 't', 'do', 'ok')}".strip()
+        case StepNote():
+            return f"{o.text}: {o.outcome}{' — ' + o.detail if o.detail else ''}"
+        case CanaryNote() | Barrier() | EndOfStory() | Trouble():
+            return f"{o.kind} {_words(o)}"
+        case OfMachine():
+            return f"{o.kind} {o.detail}"
+    return None
+
+
+def _words(o: Observation, *but: str) -> str:
+    return " ".join(f"{key}={_word(value)}" for key, value in data_of(o).items() if key not in but)
+
+
+def _word(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def files(folder: Path, evidence: str) -> list[str]:
@@ -103,7 +133,7 @@ def files(folder: Path, evidence: str) -> list[str]:
 
 def render(
     results: Mapping[str, Any],
-    stories: Sequence[list[dict[str, Any]]],
+    stories: Sequence[list[StoryRow]],
     evidence: Sequence[Sequence[str]] | None = None,
     shortfall: str | None = None,
 ) -> str:
@@ -160,7 +190,7 @@ def _headline(totals: Mapping[str, int], shortfall: str | None) -> tuple[str, st
 
 def _entries(
     scenarios: Sequence[Mapping[str, Any]],
-    stories: Sequence[list[dict[str, Any]]],
+    stories: Sequence[list[StoryRow]],
     evidence: Sequence[Sequence[str]] | None,
 ) -> list[dict[str, Any]]:
     """What the template needs of each row; `same_as` names the row that tells the same story."""

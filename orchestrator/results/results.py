@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 
-from typing_extensions import TypedDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
+from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
+
+__all__ = ["VERDICTS", "Observed", "Verdict", "observed"]
 
 SCHEMA: Final = 2
 
@@ -30,53 +33,6 @@ UNLOAD_COVERS = ("R80", "R82", "BF71")
 State = Literal["running", "complete", "interrupted", "aborted"]
 """`running` is what a killed run leaves behind; only `complete` can be green."""
 
-Verdict = Literal["pass", "fail", "inconclusive", "infra"]
-VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive", "infra")
-
-
-class Disconnect(TypedDict):
-    """One call of WskDisconnectEvent; null is what the driver's text does not tell."""
-
-    conn: int | None
-    flags: int | None
-    abortive: bool | None
-    at_dispatch: bool | None
-    irql: int | None
-    context_ok: bool | None
-    order: int | None
-
-
-class Transfer(TypedDict):
-    """One completed send or receive; `status` is an NTSTATUS in hex."""
-
-    conn: int | None
-    status: str
-    length: int
-    order: int
-
-
-class Ends(TypedDict):
-    """The `fin` and `rst` segments that each side sent, a list for each connection, and how many frames there were."""
-
-    peer: list[list[str]]
-    driver: list[list[str]]
-    frames: int
-
-
-class Observed(TypedDict):
-    """What was seen; every row has all of it, empty where there was nothing to see."""
-
-    disconnects: list[Disconnect]
-    receives: list[Transfer]
-    sends: list[Transfer]
-    wire: Ends
-
-
-def observed(seen: Mapping[str, Any] | None = None) -> Observed:
-    """`seen` with every key that a row has."""
-    nothing = Observed(disconnects=[], receives=[], sends=[], wire=Ends(peer=[], driver=[], frames=0))
-    return cast(Observed, {**nothing, **(seen or {})})
-
 
 @dataclass(frozen=True)
 class ScenarioResult:
@@ -88,7 +44,7 @@ class ScenarioResult:
     verdict: Verdict
     reasons: Sequence[str]
     covers: Sequence[str]
-    expected: Mapping[str, Any]
+    expected: Mapping[str, JsonValue]
     observed: Observed
     timing: Mapping[str, float]
     evidence: str
@@ -136,11 +92,12 @@ class Plan:
         return sorted(rows, key=lambda row: (row.name == UNLOAD, row.repeat, places.get(row.name, len(places))))
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(BaseModel):
     """`results.json`."""
 
-    schema: Literal[2]
+    model_config = ConfigDict(frozen=True, defer_build=True, title="wsklab results, schema 2")
+
+    schema_: Literal[2] = Field(alias="schema")
     state: State
     why: str | None
     """Why the run is not complete, or why a complete one ended before the last row."""
@@ -150,9 +107,9 @@ class Document:
     not_run: Mapping[str, int]
     """Scenario -> rows that were asked for and are not there."""
     plan: Plan
-    run: Mapping[str, Any]
-    target: Mapping[str, Any]
-    driver: Mapping[str, Any]
+    run: Mapping[str, JsonValue]
+    target: Mapping[str, JsonValue]
+    driver: Mapping[str, JsonValue]
     totals: Mapping[str, int]
     scenarios: Sequence[ScenarioResult]
     """The rows; empty while the run goes on, when they are in `results.jsonl`."""
@@ -162,9 +119,9 @@ class Document:
 class Results:
     """Everything about one run; labs add rows to it."""
 
-    run: dict[str, Any]
-    target: dict[str, Any] = field(default_factory=dict)
-    driver: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, JsonValue]
+    target: dict[str, JsonValue] = field(default_factory=dict)
+    driver: dict[str, JsonValue] = field(default_factory=dict)
     scenarios: list[ScenarioResult] = field(default_factory=list)
     plan: Plan = Plan()
     state: State = "running"
@@ -246,25 +203,30 @@ class Results:
             scenarios=self.plan.ordered(self.scenarios),
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """The document as it is written."""
-        return asdict(self.document)
+        return _head(self.document) | {"scenarios": [asdict(row) for row in self.plan.ordered(self.scenarios)]}
+
+
+def _head(document: Document) -> dict[str, JsonValue]:
+    """All of the document but its rows."""
+    return document.model_dump(by_alias=True, exclude={"scenarios"})
 
 
 def as_text(document: Document) -> str:
     """The document as JSON, a line for each row."""
-    head = {key: value for key, value in asdict(document).items() if key != "scenarios"}
+    head = _head(document)
     rows = ",\n  ".join(json.dumps(asdict(row)) for row in document.scenarios)
     return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "scenarios": [\n  {rows}\n ]\n}}\n'
 
 
-def call_words(call: Mapping[str, Any]) -> str:
+def call_words(call: Disconnect) -> str:
     """One call of WskDisconnectEvent (of a row's `observed`), as far as the driver's text told it."""
     ending = {True: "abortive", False: "graceful", None: "not told"}[call["abortive"]]
     return ending if call["flags"] is None else f"{ending} {call['flags']:#x}"
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, JsonValue]:
     """A results file as written. Raises OSError and ValueError."""
     document = files.read_json(path, files.RESULT)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:

@@ -7,6 +7,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from wsklab.orchestrator.results.results import ScenarioResult
 
 NAME = "results.jsonl"
@@ -80,10 +82,10 @@ def read(folder: Path) -> list[ScenarioResult]:
     that is not one.
     """
     *lines, _ = (folder / NAME).read_bytes().split(b"\n")
-    rows = []
+    rows, row = [], TypeAdapter(ScenarioResult)
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(ScenarioResult(**json.loads(line)))
-        except (ValueError, TypeError):
+            rows.append(row.validate_json(line))
+        except ValueError:
             raise ValueError(f"{folder / NAME}: line {number} is not a row") from None
     return rows

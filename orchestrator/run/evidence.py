@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.judge.judge import Judgement
 from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.observe.driver_lines import DriverLine
+from wsklab.orchestrator.observe.lab_notes import Unread
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.logfile import LogFile
@@ -46,11 +48,7 @@ def save(
         yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8"
     )
     observation.write(folder / "observations.jsonl", observations)
-    lines = [
-        visible(str(o.data["text"]), lines=True)
-        for o in observations
-        if (o.source == "driver" or o.kind == "unread") and "text" in o.data
-    ]
+    lines = [visible(o.text, lines=True) for o in observations if isinstance(o, (DriverLine, Unread))]
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)
@@ -63,7 +61,12 @@ def save(
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 
-def as_document(scenario: Scenario) -> dict[str, Any]:
+def as_document(scenario: Scenario) -> dict[str, JsonValue]:
     """A scenario as it would be written by hand: only what was said."""
-    document: dict[str, Any] = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    document: dict[str, JsonValue] = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return document
+
+
+def expected(scenario: Scenario) -> dict[str, JsonValue]:
+    """What of it must be observed."""
+    return scenario.expect.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from wsklab import images
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.errors import LabError, UsageError
@@ -28,6 +30,7 @@ from wsklab.orchestrator.liveness.heartbeat import Heartbeat
 from wsklab.orchestrator.liveness.silence import note
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.observe.lab_notes import Behaviour, Unplayed
 from wsklab.orchestrator.observe.observation import Observation, describe_loss
 from wsklab.orchestrator.play.player import play, unload
 from wsklab.orchestrator.results import publish, rows
@@ -70,7 +73,7 @@ class Done:
     """What became of an item: its row, and what the target did where that is recorded."""
 
     result: ScenarioResult
-    behaviour: dict[str, object] | None = None
+    behaviour: Behaviour | None = None
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Run:
     """Looks at the images once more; what is wrong with them is told beside every verdict that may come of it."""
 
     def __post_init__(self) -> None:
-        self._behaviours: dict[str, dict[str, object]] = {}
+        self._behaviours: dict[str, Behaviour] = {}
         self._lock = threading.Lock()
         self._home = Home(self.folder)
         self._rows = Rows(self.folder)
@@ -162,7 +165,7 @@ class Run:
         except OSError as error:  # what lies there already is of somebody else, and stays as it is
             self.watch()
             why = f"the lab failed: {error.filename or folder}: {error.strerror}"
-            return Done(row(Judgement("infra", (why,), {})))
+            return Done(row(Judgement("infra", (why,), observed())))
         mark = lab.journal.mark
         logs = {
             "debug.raw": Slice.begin(lab.target.machine.log("debug.log")),
@@ -173,7 +176,7 @@ class Run:
             observations = play(lab, scenario, folder / "wire.pcapng", seed)
         except Exception as error:  # before the first step, or after the last
             why = lab.doubt = lab.doubt or unexpected.sentence(error, self.folder)
-            return Done(row(self._unplayed(scenario, [*lab.journal.since(mark), note("unplayed", why)], folder, logs)))
+            return Done(row(self._unplayed(scenario, [*lab.journal.since(mark), note(Unplayed, why)], folder, logs)))
         played = time.monotonic()
         try:
             judgement = judge(scenario, observations)
@@ -216,7 +219,7 @@ class Run:
             self.results.scenarios.append(replace(result, observed=NOTHING, expected={}) if result.again else result)
         self.console.verdict(result)
 
-    def _characterised(self, result: ScenarioResult, seen: dict[str, object]) -> ScenarioResult:
+    def _characterised(self, result: ScenarioResult, seen: Behaviour) -> ScenarioResult:
         """The row, compared with the behaviour recorded for this target."""
         known = characterise.recorded(str(self.results.target.get("name"))).get(result.name)
         self._behaviours[result.name] = seen
@@ -232,8 +235,8 @@ class Run:
             reasons=judgement.reasons,
             findings=judgement.remarks,
             covers=scenario.covers,
-            expected=evidence.as_document(scenario).get("expect", {}),
-            observed=observed(judgement.observed),
+            expected=evidence.expected(scenario),
+            observed=judgement.observed,
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)),
         )
@@ -302,7 +305,7 @@ class Run:
 
 
 def _failed(error: Exception, folder: Path) -> Judgement:
-    return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), {})
+    return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), observed())
 
 
 def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
@@ -337,7 +340,7 @@ def new_folder(out: Path | None) -> Path:
     return folder
 
 
-def describe(command: str, seed: int, accelerator: str, versions: dict[str, str], folder: Path) -> dict[str, object]:
+def describe(command: str, seed: int, accelerator: str, versions: dict[str, str], folder: Path) -> dict[str, JsonValue]:
     """The `run` part of results.json."""
     return {
         "id": folder.name,
@@ -346,5 +349,5 @@ def describe(command: str, seed: int, accelerator: str, versions: dict[str, str]
         "command": command,
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
         "accelerator": accelerator,
-        "versions": versions,
+        "versions": {**versions},
     }

@@ -59,9 +59,13 @@ class Action(Strict):
         return {key: {} if item is None else item for key, item in value.items()}
 
     @property
-    def actor(self) -> str:
+    def actor(self) -> Literal["driver", "peer", "wire", "lab"]:
         """Who acts: driver, peer, wire or lab."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+        if self.driver is not None:
+            return "driver"
+        if self.peer is not None:
+            return "peer"
+        return "wire" if self.wire is not None else "lab"
 
     @property
     def step(self) -> Step:

@@ -50,9 +50,25 @@ class Step(Strict):
         )
 
     @property
-    def arguments(self) -> Any:
+    def arguments(self) -> Strict:
         """The arguments of the verb."""
-        return getattr(self, self.verb)
+        arguments: Strict = getattr(self, self.verb)
+        return arguments
+
+    @property
+    def length(self) -> int | str | None:
+        """The bytes that it is to carry, where its verb says how many."""
+        match self.arguments:
+            case (
+                verbs.Send(length=length)
+                | verbs.Receive(length=length)
+                | verbs.Disconnect(length=length)
+                | verbs.PeerSend(length=length)
+                | verbs.PeerReceive(length=length)
+            ):
+                carried: int | str = length
+                return carried
+        return None
 
 
 class DriverStep(Step):

@@ -17,7 +17,7 @@ from wsklab import images
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.lab import Lab
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.observation import Loss
 from wsklab.orchestrator.play.player import play
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -77,7 +77,7 @@ def _arm(lab: Lab, fault: Fault) -> Struck:
             if len(seen) == STRIKES_AT:
                 threading.Thread(target=strike, daemon=True).start()
 
-    def name(_loss: Observation) -> None:
+    def name(_loss: Loss) -> None:
         struck.named = time.monotonic()
 
     lab.target.machine.debug.on_line(listen)

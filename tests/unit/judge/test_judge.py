@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.recorded import RESET, Recording
+from support.recorded import RESET, Recording, observed
 
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.observe.lab_notes import CanaryNote, RingTaken
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -118,7 +119,7 @@ def test_what_was_drawn_is_what_must_be_seen(drawn: str, frame: str, flags: int,
 
 def test_no_event_and_one_too_many_both_fail() -> None:
     silent = Recording().opened().step("driver", "connect").frame("peer", "RA").step("peer", "close")
-    silent.done("receive", 3, RESET).step("driver", "await_", outcome="timeout", detail="no disconnect within 5 s")
+    silent.done("receive", 3, RESET).step("driver", "await_", outcome="failed", detail="no disconnect within 5 s")
     got, why = verdict(judge(scenario(), silent.ended()))
     assert got == "fail"
     assert "no disconnect within 5 s" in why
@@ -136,8 +137,8 @@ def test_the_peer_ending_otherwise_blames_the_lab_not_the_driver() -> None:
 
 
 def test_a_driver_that_failed_first_is_to_blame_for_an_ending_that_never_came() -> None:
-    stuck = Recording().opened().step("driver", "send", outcome="timeout", detail="the IRP did not complete")
-    stuck.step("peer", "receive", outcome="timeout", detail="nothing came")
+    stuck = Recording().opened().step("driver", "send", outcome="failed", detail="the IRP did not complete")
+    stuck.step("peer", "receive", outcome="failed", detail="nothing came")
     got, why = verdict(judge(scenario(), stuck.ended()))
     assert got == "fail"
     assert "the IRP did not complete" in why
@@ -162,10 +163,7 @@ def test_retransmissions_and_dropped_frames_do_not_count() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_without_a_canary_nothing_is_proven(when: str) -> None:
     recording = reset_by_peer().ended()
-    muted = [
-        replace(o, data=o.data | {"seen": False}) if o.kind == "canary" and o.data["when"] == when else o
-        for o in recording
-    ]
+    muted = [replace(o, seen=False) if isinstance(o, CanaryNote) and o.when == when else o for o in recording]
     assert verdict(judge(scenario(), muted)) == (
         "inconclusive",
         f"the canary {when} the scenario was not seen on the debug line",
@@ -178,8 +176,9 @@ def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
     assert verdict(judge(scenario(), lost))[1].endswith(
         "not on the debug line but in the driver's ring; WskReceive completed not at all, expected once"
     )
-    ring = recording[-1].data["records"]
-    never = [*lost[:-1], replace(lost[-1], data=lost[-1].data | {"records": [*ring[:2], *ring[3:]]})]
+    ring = recording[-1]
+    assert isinstance(ring, RingTaken)
+    never = [*lost[:-1], replace(ring, records=(*ring.records[:2], *ring.records[3:]))]
     got, why = verdict(judge(scenario(), never))
     assert got == "inconclusive"
     assert "line 103 is not on the debug line nor in the driver's ring" in why
@@ -187,7 +186,9 @@ def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
 
 def test_a_ring_that_ends_too_early_is_no_witness() -> None:
     recording = Recording().opened().step("driver", "connect").ended()
-    empty = [*recording[:-1], replace(recording[-1], data=recording[-1].data | {"records": [], "last": 0})]
+    ring = recording[-1]
+    assert isinstance(ring, RingTaken)
+    empty = [*recording[:-1], replace(ring, records=(), last=0)]
     result, why = verdict(judge(scenario(), empty))
     assert result == "inconclusive"
     assert "not in the driver's ring" in why
@@ -262,15 +263,8 @@ def test_what_comes_in_the_wrong_order_or_not_at_all_fails() -> None:
 
 def test_what_happens_while_cleaning_up_is_not_the_story() -> None:
     recording = reset_by_peer().ended()
-    recording.insert(
-        -2,
-        replace(
-            recording[-1],
-            source="driver",
-            kind="disc",
-            data={"seq": 1, "flags": 1, "irql": 0, "cookie": 1, "abortive": True},
-        ),
-    )
+    late = observed(recording[-1].t, "driver", "disc", seq=1, flags=1, cookie=1, abortive=True)
+    recording.insert(-2, late)
     assert judge(scenario(), recording).verdict == "pass"
 
 

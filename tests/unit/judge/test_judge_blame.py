@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.recorded import COOKIE, PENDING, RESET, Recording
 
 from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.observe.driver_lines import DisconnectEvent
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -48,12 +51,15 @@ def after_the_end(recording: Recording, ms: int, flags: int = 0) -> list[Observa
     """The end of the story, then the event once more, while the sockets are closed."""
     ended = recording.ended()
     at = next(i for i, o in enumerate(ended) if o.kind == "end")
-    late = Observation(
-        ended[at].t + ms * 1_000_000,
-        "driver",
-        "disc",
-        0,
-        {"seq": 900, "flags": flags, "irql": 0, "cookie": COOKIE, "abortive": bool(flags)},
+    late = DisconnectEvent(
+        t=ended[at].t + ms * 1_000_000,
+        conn=0,
+        seq=900,
+        text="",
+        flags=flags,
+        irql=0,
+        cookie=COOKIE,
+        abortive=bool(flags),
     )
     return [*ended[: at + 1], late, *ended[at + 1 :]]
 
@@ -163,8 +169,7 @@ def test_a_step_without_any_call_fails() -> None:
 def test_what_is_outstanding_is_named_with_its_function_and_since_when() -> None:
     recording = closed().call("socket", 6).done("socket", 6, 0).call("receive", 7).call("close", 8)
     waiting = [o for o in recording.ended() if o.kind != "clean"]
-    last = waiting[-1]
-    waiting[-1] = Observation(last.t + 15_000_000_000, last.source, last.kind, last.conn, last.data)
+    waiting[-1] = replace(waiting[-1], t=waiting[-1].t + 15_000_000_000)
     _, reasons = verdict(waiting)
     assert any(
         "a close never completed; outstanding: the IRP of WskReceive (operation 7) for 15.0 s, the IRP of "

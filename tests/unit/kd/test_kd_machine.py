@@ -14,7 +14,8 @@ import pytest
 from support.kd_rig import vectors
 from support.kd_target import BREAK_WITH_STATUS, PC, Run, Target, serve
 
-from wsklab.orchestrator.observe.observation import FATAL, Observation, describe_loss
+from wsklab.orchestrator.observe.machine_events import WindowsBugcheck, of_machine
+from wsklab.orchestrator.observe.observation import describe_loss
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import GuestDied
 from wsklab.qemu.kd.events import Bugcheck
@@ -88,8 +89,8 @@ def test_kd_bugcheck_is_told_with_code_name_and_parameters(kd: Kd) -> None:
         "0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0000000000000010, 0x0000000000000002, 0x0000000000000000, "
         "0xfffff80000005000), from the kernel's memory"
     )
-    observed = Observation(1, "machine", "bugcheck", None, {"machine": "target", "detail": kd.told[-1][1]})
-    assert "bugcheck" in FATAL
+    observed = of_machine("bugcheck", 1, "target", kd.told[-1][1])
+    assert isinstance(observed, WindowsBugcheck)
     assert describe_loss(observed).startswith("Windows crashed on the target, bugcheck 0x000000d1 DRIVER_IRQL")
 
 
@@ -107,7 +108,7 @@ def test_kd_bugcheck_is_told_with_code_name_and_parameters(kd: Kd) -> None:
 def test_kd_a_stop_by_driver_verifier_says_so(code: int, first: int, says: str | None) -> None:
     told = describe(Bugcheck(code, (first, 2, 3, 4), "NAME", "memory"))
     assert told is not None
-    loss = describe_loss(Observation(1, "machine", "bugcheck", None, {"machine": "target", "detail": told[1]}))
+    loss = describe_loss(WindowsBugcheck(t=1, machine="target", detail=told[1]))
     assert ("Driver Verifier stopped Windows" in loss) is (says is not None) and (says or "") in loss
 
 

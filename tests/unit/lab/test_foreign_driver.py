@@ -23,11 +23,13 @@ from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import LabError, StepError, UsageError
 from wsklab.orchestrator.judge.integrity import silence
 from wsklab.orchestrator.judge.judge import Judgement, judge
+from wsklab.orchestrator.judge.observed import observed
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.lab import foreign_driver
 from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
+from wsklab.orchestrator.observe.foreign_lines import ForeignClose, ForeignDisconnect
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import ForeignStarted
 from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.play.foreign_steps import ForeignSteps
 from wsklab.orchestrator.run import evidence
@@ -262,9 +264,9 @@ def test_lines_that_no_pattern_knows_are_kept_in_the_evidence_and_prove_nothing(
     ):
         target.debug.say(0, line)
     observations = target.journal.since(0)
-    evidence.save(tmp_path, any_fin, observations, Judgement("pass", (), {}), {})
+    evidence.save(tmp_path, any_fin, observations, Judgement("pass", (), observed()), {})
     assert (tmp_path / "debug.txt").read_text() == "my driver \\x9b2J speaks\n"
-    foreign = Observation(0, "lab", "foreign", None, {"name": "echo"})
+    foreign = ForeignStarted(t=0, name="echo")
     assert any(
         sentence.startswith("nothing of the debug text of echo was read")
         for _, sentence in silence(Facts(any_fin, [*observations, foreign]))
@@ -335,16 +337,17 @@ def test_an_awaited_event_is_given_up_when_the_driver_says_that_it_has_closed() 
     context = PlayContext(cast(Any, lab), GONE, cast(Any, None), random.Random(1))
     actor = ForeignSteps(context, cast(Any, SimpleNamespace(foreign=SimpleNamespace(profile=ECHO))))
     step = DriverStep.model_validate({"await": "disconnect", "within": 0})
+    assert step.await_ is not None
     with pytest.raises(StepError, match="disconnect was not reported"):
-        actor.await_(step, step.arguments)
-    journal.add(Observation(1, "driver", "close", 0, {"status": 0}))
-    actor.await_(step, step.arguments)
+        actor.await_(step, step.await_)
+    journal.add(ForeignClose(t=1, conn=0, more={"status": 0}))
+    actor.await_(step, step.await_)
 
 
 def test_an_event_between_the_end_of_the_story_and_the_unload_is_judged() -> None:
     observations = reset({"abortive": True}).ended()
     end = next(i for i, o in enumerate(observations) if o.kind == "end")
-    late = Observation(observations[end].t + 200_000_000, "driver", "disc", 0, {"abortive": True})
+    late = ForeignDisconnect(t=observations[end].t + 200_000_000, conn=0, abortive=True)
     assert judge(GONE, [*observations[: end + 1], late, *observations[end + 1 :]]).reasons == (
         "unexpected WskDisconnectEvent (call 2) with the driver's word 'abortive', 200 ms after the end of the story",
     )

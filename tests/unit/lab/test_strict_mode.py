@@ -18,7 +18,7 @@ from wsklab.orchestrator.judge.integrity import crashes
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.target import stop_text
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.machine_events import StrictStop
 from wsklab.orchestrator.run.selection import Selection, without_strict
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -72,7 +72,7 @@ def test_a_stop_that_is_cut_off_is_none(cut: int) -> None:
 
 
 def test_a_stop_is_the_drivers_fault() -> None:
-    stop = Observation(1, "machine", "stop", None, {"machine": "target", "detail": "0x000000c4 ..."})
+    stop = StrictStop(t=1, machine="target", detail="0x000000c4 ...")
     found = list(crashes(Facts(LINGER_ZERO, [stop])))
     assert found == [
         ("fail", "the driver broke a rule for which Windows with Driver Verifier stops (simulated): 0x000000c4 ...")

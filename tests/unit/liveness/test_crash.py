@@ -16,8 +16,10 @@ from wsklab.orchestrator.judge.integrity import blame
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.target import Misanswer, crash_text
 from wsklab.orchestrator.liveness import crash
+from wsklab.orchestrator.observe.base import data_of
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
-from wsklab.orchestrator.observe.observation import Observation, describe_loss
+from wsklab.orchestrator.observe.machine_events import Died, MachineGone, of_machine
+from wsklab.orchestrator.observe.observation import describe_loss
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 from wsklab.qemu.errors import DeadlinePassed, GuestDied, MachineError
@@ -152,7 +154,7 @@ def test_what_stopped_a_scenario_is_named_and_blamed(
     named = crash.name_it(lab, error)  # type: ignore[arg-type]
     assert named is not None
     assert named.kind == kind
-    recording = Recording().opened().step("driver", "connect").add(named.source, kind, **named.data)
+    recording = Recording().opened().step("driver", "connect").add(named.source, kind, **data_of(named))
     judgement = judge(parse(SCENARIO, Scenario, "test"), recording.ended(canary=False))
     assert judgement.verdict == verdict
     assert says in judgement.reasons[0]
@@ -200,7 +202,7 @@ def test_what_the_kernel_tells_its_debugger_decides(kind: str, verdict: str, say
 def test_a_machine_that_went_away_is_named_by_its_own_event() -> None:
     lab = Lab()
     assert crash.name_it(lab, MachineLost("gone")) is None  # type: ignore[arg-type]
-    died = Observation(1, "machine", "died", None, {"machine": "target", "detail": "code -9"})
+    died = Died(t=1, machine="target", detail="code -9")
     lab.journal.add(died)
     assert crash.name_it(lab, GuestDied("the agent line is gone")) is None  # type: ignore[arg-type]
     assert crash.why_of(lab, None) == "QEMU of the target ended: code -9"  # type: ignore[arg-type]
@@ -220,7 +222,9 @@ def test_a_machine_that_went_away_is_named_by_its_own_event() -> None:
     ],
 )
 def test_the_lab_answers_for_qemu_and_the_peer(machine: str, kind: str, verdict: str) -> None:
-    assert blame(Observation(1, "machine", kind, None, {"machine": machine})) == verdict  # type: ignore[arg-type]
+    loss = of_machine(kind, 1, machine, "")
+    assert isinstance(loss, MachineGone)
+    assert blame(loss) == verdict
 
 
 def test_wine_tells_of_a_crash_and_a_driver_cannot() -> None:

@@ -14,7 +14,8 @@ from wsklab.orchestrator.judge.integrity import blame
 from wsklab.orchestrator.liveness import heartbeat
 from wsklab.orchestrator.liveness.heartbeat import Heartbeat, Line
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.observation import Observation, describe_loss
+from wsklab.orchestrator.observe.lab_notes import Failure, Trouble
+from wsklab.orchestrator.observe.observation import Loss, describe_loss
 from wsklab.qemu.errors import DeadlinePassed, WireError
 
 
@@ -96,7 +97,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT", 0.01)
 
 
-def found(lab: Any, beats: int = 600, limit: float = 600.0) -> Observation | None:
+def found(lab: Any, beats: int = 600, limit: float = 600.0) -> Trouble | None:
     """What the heartbeat says after so many beats at most."""
     heart = Heartbeat(lab, limit)
     for _ in range(beats):
@@ -105,7 +106,7 @@ def found(lab: Any, beats: int = 600, limit: float = 600.0) -> Observation | Non
             if observation := heart._look():
                 return observation
         except LabError as error:
-            return Observation(0, "lab", "failure", None, {"machine": "peer", "detail": str(error)})
+            return Failure(t=0, machine="peer", detail=str(error))
     return None
 
 
@@ -133,7 +134,7 @@ def found(lab: Any, beats: int = 600, limit: float = 600.0) -> Observation | Non
 def test_who_gives_no_answer_is_named_and_blamed(lab: Lab, kind: str, machine: str, verdict: str, says: str) -> None:
     observation = found(lab)
     assert observation is not None
-    assert (observation.kind, observation.data["machine"]) == (kind, machine)
+    assert (observation.kind, observation.machine) == (kind, machine)
     assert blame(observation) == verdict
     assert says in describe_loss(observation)
 
@@ -156,13 +157,13 @@ def test_who_lives_or_is_silent_on_purpose_is_left_alone(lab: Lab) -> None:
 def test_a_scenario_that_goes_on_for_ever_is_ended() -> None:
     observation = found(Lab(), limit=0.0)
     assert observation is not None
-    assert "the scenario took longer than the 0 s it is allowed" in observation.data["detail"]
+    assert "the scenario took longer than the 0 s it is allowed" in observation.detail
 
 
 def test_a_wire_that_is_gone_is_the_labs_failure() -> None:
     lab: Any = Lab()
     lab.wire.ask = lambda side=None: (_ for _ in ()).throw(WireError("the wire's process is gone (code -9)"))
-    told = list[Observation]()
+    told = list[Loss]()
     lab.journal.on_loss(told.append)
     with Heartbeat(lab, 600.0) as heart:
         heart._thread.join(30)

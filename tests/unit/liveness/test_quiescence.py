@@ -14,7 +14,9 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.liveness.quiescence import CALLBACK, NOTHING, Quiescence, active, sockets
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import PeerGone, Silence
+from wsklab.orchestrator.observe.machine_events import Died
+from wsklab.orchestrator.observe.observation import Loss
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.wire.control import Traffic
 
@@ -161,12 +163,12 @@ def test_a_target_that_gives_no_answer_is_no_quiet_one(error: Exception) -> None
 
 
 def test_loss_is_told_to_everybody_who_waits_and_only_once() -> None:
-    journal, told = Journal(), list[Observation]()
+    journal, told = Journal(), list[Loss]()
     journal.on_loss(told.append)
-    first = Observation(1, "lab", "peer-gone", None, {"machine": "peer", "detail": "no answer"})
+    first = PeerGone(t=1, machine="peer", detail="no answer")
     journal.give_up(first)
-    journal.give_up(Observation(2, "lab", "silence", None, {"machine": "target", "detail": "its consequence"}))
-    journal.add(Observation(3, "machine", "died", None, {"machine": "peer", "detail": "its consequence"}))
+    journal.give_up(Silence(t=2, machine="target", detail="its consequence"))
+    journal.add(Died(t=3, machine="peer", detail="its consequence"))
     assert told == [first]
     assert journal.lost == first
     with pytest.raises(MachineLost, match="no answer"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,21 +13,16 @@ from hypothesis import strategies as st
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.observe import observation
-from wsklab.orchestrator.observe.observation import Observation, Reading
+from wsklab.orchestrator.observe.driver_lines import OtherLine, own_line
+from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect, ForeignLine, foreign_line
+from wsklab.orchestrator.observe.observation import KINDS, Observation, ObservationFile
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
+OPEN = (ForeignLine, ForeignDisconnect)
+
+OTHER_NAMES = st.dictionaries(st.text("xyz", min_size=1, max_size=3), st.booleans() | st.integers() | st.text())
 OBSERVATIONS = st.lists(
-    st.builds(
-        Observation,
-        st.integers(0, 2**63),
-        st.sampled_from(["driver", "wire", "peer", "machine", "lab"]),
-        st.text(min_size=1, max_size=8),
-        st.none() | st.integers(0, 2000),
-        st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
+    st.sampled_from(sorted(KINDS.values(), key=lambda kind: kind.__name__)).flatmap(
+        lambda kind: st.builds(kind, more=OTHER_NAMES) if issubclass(kind, OPEN) else st.builds(kind)
     ),
     max_size=6,
 )
@@ -36,7 +34,7 @@ A_FOLDER_WILL_DO = settings(suppress_health_check=[HealthCheck.function_scoped_f
 @given(OBSERVATIONS)
 def test_what_was_written_is_read(tmp_path: Path, observations: list[Observation]) -> None:
     observation.write(tmp_path / "o.jsonl", observations)
-    assert observation.read(tmp_path / "o.jsonl") == Reading(tuple(observations), cut=False)
+    assert observation.read(tmp_path / "o.jsonl") == ObservationFile(tuple(observations), cut=False)
 
 
 @A_FOLDER_WILL_DO
@@ -81,7 +79,61 @@ def test_a_killed_run_leaves_out_its_last_line_and_says_so(
     content = path.read_bytes()
     last = content.rstrip(b"\n").rfind(b"\n") + 1
     path.write_bytes(content[: data.draw(st.integers(last + 1, len(content) - 1))])
-    assert observation.read(path) == Reading(tuple(observations[:-1]), cut=True)
+    assert observation.read(path) == ObservationFile(tuple(observations[:-1]), cut=True)
+
+
+def written(path: Path, line: dict[str, Any]) -> Path:
+    """A file of one line whose sum is right."""
+    text = json.dumps(line, separators=(",", ":"))
+    path.write_text(f'{text[:-1]},"crc":"{zlib.crc32(text.encode()):08x}"}}\n', encoding="utf-8")
+    return path
+
+
+END = {"t": 1, "source": "lab", "kind": "end", "conn": None, "data": {}}
+CANARY = {"t": 1, "source": "lab", "kind": "canary", "conn": None, "data": {"when": "before", "seen": True}}
+
+
+@pytest.mark.parametrize("line", [END, CANARY])
+def test_a_line_that_is_known_is_read(tmp_path: Path, line: dict[str, Any]) -> None:
+    (read,) = observation.read(written(tmp_path / "o.jsonl", line)).observations
+    assert (read.source, read.kind, read.t) == (line["source"], line["kind"], 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (END | {"kind": "unheard-of"}, "no observation of the lab is called unheard-of"),
+        (END | {"source": "moon"}, "no observation of the moon is called end"),
+        (END | {"source": "driver"}, "no observation of the driver is called end"),
+        (END | {"data": {"detail": "x"}}, "end of the lab: there is no detail in it"),
+        (END | {"more": 1}, "it is no observation"),
+        (END | {"t": True}, "it is no observation"),
+        (END | {"conn": "0"}, "it is no observation"),
+        (CANARY | {"data": {"when": "before"}}, "canary of the lab: seen is missing"),
+        (CANARY | {"data": {"when": "before", "seen": 1}}, "canary of the lab: 1 is no bool"),
+        (CANARY | {"data": []}, "it is no observation"),
+    ],
+)
+def test_a_line_that_is_not_understood_is_refused_with_its_number(
+    tmp_path: Path, line: dict[str, Any], says: str
+) -> None:
+    path = written(tmp_path / "o.jsonl", line)
+    with pytest.raises(UsageError, match=rf"o\.jsonl:1: this version does not understand this line \({says}\)"):
+        observation.read(path)
+
+
+@pytest.mark.parametrize(
+    ("word", "data"), [("news", {}), ("done", {"op": "close", "id": 3}), ("clean", {"sockets": "x"})]
+)
+def test_a_line_of_the_driver_that_has_not_what_its_word_promises_still_counts(
+    word: str, data: dict[str, object]
+) -> None:
+    assert own_line(word, 5, 1, 77, "said", data) == OtherLine(t=5, conn=1, seq=77, text="said")
+
+
+def test_a_pattern_may_tell_anything_under_names_of_its_own() -> None:
+    told = foreign_line("disc", 5, 0, "bye", {"flags": True, "abortive": True, "after": 9})
+    assert told == ForeignDisconnect(t=5, conn=0, text="bye", flags=1, abortive=True, more={"after": 9})
 
 
 @pytest.mark.parametrize("line", [b"{}", b"[]", b"", b'{"t":1,"source":"driver","kind":"x","conn":null,"data":{}}'])

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.recorded import observed
 
 from wsklab.drivers import protocol
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.play.driver_steps import DriverSteps
 from wsklab.orchestrator.scenario import steps
@@ -50,7 +50,7 @@ class FakeTarget:
         return [GONE if self._calls else CLOSED for _ in commands]
 
     def _say(self, kind: str, **data: object) -> None:
-        self._journal.add(Observation(time.time_ns(), "driver", kind, 0, data))
+        self._journal.add(observed(time.time_ns(), "driver", kind, 0, seq=1, **data))
 
 
 def driver(calls: bool = False) -> DriverSteps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play.context import PlayContext
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -21,9 +22,9 @@ PEER_LISTENER, DRIVER_LISTENER = 40000, 49500
 class Peer:
     """A peer program that listens where it is asked to."""
 
-    def ask(self, do: str, *_: object, port: int = 0, **__: object) -> dict[str, Any]:
+    def ask(self, do: str, *_: object, port: int = 0, **__: object) -> PeerReply:
         assert do == "listen"
-        return {"port": port}
+        return PeerReply(t=1, do=do, id=1, ok=True, port=port)
 
 
 def context(create: str, connections: int = 1, provoke: object = None) -> PlayContext:

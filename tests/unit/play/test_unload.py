@@ -8,13 +8,14 @@ from typing import Any, cast
 import pytest
 
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
+from wsklab.orchestrator.observe.driver_lines import BrokenRule, Unload, Waiting
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.play.player import unload
 
-RULE = Observation(1, "driver", "rule", None, {"rule": "R80", "text": "WskDeregister waits: sockets=1"})
-WAITING = Observation(2, "driver", "waiting", None, {"sockets": 2, "irps": 1, "indications": 0})
-LAST = Observation(4, "driver", "unload", None, {"sockets": 0, "irps": 0, "indications": 0, "allocs": 0})
+RULE = BrokenRule(t=1, rule="R80", text="WskDeregister waits: sockets=1")
+WAITING = Waiting(t=2, seq=1, text="", sockets=2, irps=1, indications=0)
+LAST = Unload(t=4, seq=2, text="", sockets=0, irps=0, indications=0)
 
 
 def lab(*said: Observation, error: Exception | None = None) -> Any:
@@ -57,5 +58,5 @@ def test_the_rule_that_is_broken_comes_before_the_time_that_is_over(error: Excep
 
 def test_a_driver_that_goes_without_deregistration_fails() -> None:
     said = "the driver was unloaded without WskDeregister"
-    rule = Observation(5, "driver", "rule", None, {"rule": "R82", "text": said})
+    rule = BrokenRule(t=5, rule="R82", text=said)
     assert unload(lab(rule)) == ("fail", [f"the driver breaks R82 at unload: {said}"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.liveness.crash import TIMED_OUT
+from wsklab.orchestrator.observe.base import data_of
+from wsklab.orchestrator.observe.lab_notes import LabNote, RingRecord
 from wsklab.orchestrator.play import unloading
 from wsklab.orchestrator.play.context import PlayContext
 
@@ -19,22 +21,24 @@ def context(unload: Exception | None, done: list[str]) -> PlayContext:
         if unload is not None:
             raise unload
 
-    def ring(first: int) -> tuple[list[dict[str, Any]], int]:
-        return [{"seq": first, "text": "x"}], first
+    def ring(first: int) -> tuple[list[RingRecord], int]:
+        return [RingRecord(first, "x")], first
 
     lab = SimpleNamespace(
         slowness=1.0, target=SimpleNamespace(ring=ring, unload=stop), reload=lambda: done.append("load")
     )
-    return cast(
-        PlayContext, SimpleNamespace(lab=lab, first_line=17, note=lambda kind, **data: done.append(f"{kind} {data}"))
-    )
+
+    def note(note: LabNote) -> None:
+        done.append(f"{note.kind} {data_of(note)}")
+
+    return cast(PlayContext, SimpleNamespace(lab=lab, first_line=17, note=note))
 
 
 def test_the_ring_is_taken_before_and_the_lines_begin_anew_after() -> None:
     done: list[str] = []
     made = context(None, done)
     unloading.in_story(made)
-    assert done == ["ring {'first': 17, 'last': 17, 'records': [{'seq': 17, 'text': 'x'}]}", "unload", "load"]
+    assert done == ["ring {'first': 17, 'last': 17, 'records': (RingRecord(seq=17, text='x'),)}", "unload", "load"]
     assert made.first_line == 1
 
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from wsklab.orchestrator.judge.integrity import silence
 from wsklab.orchestrator.judge.reading import Facts
+from wsklab.orchestrator.observe.foreign_lines import ForeignNote
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.lab_notes import Overflow
+from wsklab.orchestrator.observe.machine_events import KernelStops
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.qemu.deadline import within
@@ -188,12 +190,13 @@ def test_the_journal_of_a_scenario_is_bounded_and_the_judge_is_told(
     monkeypatch.setattr("wsklab.orchestrator.observe.journal.MOST_TEXT", 1000)
     journal = Journal()
     for number in range(count):
-        journal.add(Observation(number, "driver", "note", None, {"text": text}))
-    journal.add(Observation(1, "machine", "stops", None, {}))
+        journal.add(ForeignNote(t=number, text=text))
+    journal.add(KernelStops(t=1, machine="target", detail=""))
     kept = journal.since(0)
-    assert len(kept) <= 102 and sum(len(o.data.get("text", "")) for o in kept) <= 1000
-    assert kept[-1].kind == "stops", "what a machine has to say is always heard"
-    assert ("inconclusive", kept[-2].data["detail"]) in list(silence(Facts(any_scenario, kept)))
+    assert len(kept) <= 102 and sum(len(o.text) for o in kept if isinstance(o, ForeignNote)) <= 1000
+    assert isinstance(kept[-1], KernelStops), "what a machine has to say is always heard"
+    assert isinstance(kept[-2], Overflow)
+    assert ("inconclusive", kept[-2].detail) in list(silence(Facts(any_scenario, kept)))
     journal.forget()
-    journal.add(Observation(2, "driver", "note"))
+    journal.add(ForeignNote(t=2))
     assert [o.kind for o in journal.since(0)] == ["note"]

@@ -38,7 +38,7 @@ def result(name: str = "linger-zero", verdict: str = "pass", repeat: int = 1, **
         "reasons": [],
         "covers": ["C05"],
         "expected": {},
-        "observed": observed({"wire": {"peer": [["rst"]], "driver": [[]], "frames": 9}}),
+        "observed": observed() | {"wire": {"peer": [["rst"]], "driver": [[]], "frames": 9}},
         "timing": {"total_s": 0.5},
         "evidence": f"evidence/{name}-{repeat}",
         **more,
@@ -163,7 +163,7 @@ def test_a_long_story_is_cut_in_the_middle() -> None:
         recording.frame("peer", "PA", seq)
     rows = report.story(recording.observations)
     assert len(rows) == report.MAX_ROWS + 1
-    assert any("700 rows left out" in row["text"] for row in rows)
+    assert any("700 rows left out" in row.text for row in rows)
 
 
 def test_a_story_is_told_once_for_all_repetitions_with_the_same_outcome() -> None:

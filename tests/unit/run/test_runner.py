@@ -17,7 +17,10 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.observe.driver_lines import Load
 from wsklab.orchestrator.observe.journal import Journal, MachineLost
+from wsklab.orchestrator.observe.lab_notes import Unread
+from wsklab.orchestrator.observe.machine_events import Crash
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
@@ -38,7 +41,7 @@ class OneLab:
 
     def __init__(self, folder: Path) -> None:
         self.journal = Journal()
-        self.journal.add(Observation(1, "lab", "note", None, {"text": "of the scenario before"}))
+        self.journal.add(Unread(t=1, text="of the scenario before"))
         self.doubt: str | None = None
         self.last_restore_s = 0.0
         machine = folder / "lab-1" / "target"
@@ -65,7 +68,7 @@ def fails(error: Exception) -> Callable[[Any], list[Observation]]:
     """A driver that is to be loaded anew, and something goes wrong."""
 
     def play(lab: Any) -> list[Observation]:
-        lab.journal.add(Observation(2, "driver", "load", None, {"text": "ev=load conn=0", "seq": 1}))
+        lab.journal.add(Load(t=2, text="ev=load conn=0", seq=1))
         lab.target.machine.log("debug.log").write(b"ev=load\n")
         raise error
 
@@ -103,7 +106,7 @@ def test_a_target_that_goes_away_before_the_first_step_is_still_to_blame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def play(lab: Any) -> list[Observation]:
-        lab.journal.add(Observation(2, "machine", "crash", None, {"machine": "target", "detail": "page fault"}))
+        lab.journal.add(Crash(t=2, machine="target", detail="page fault"))
         raise MachineLost("gone")
 
     row, _ = performed(tmp_path, monkeypatch, play)
