@@ -12,6 +12,7 @@ enum { REX = 0x40, REX_R = 0x4, REX_B = 0x1 };
 /* 44 0f 20 c0 is mov rax, cr8; 0f 22 instead writes. REX.R makes control register 0 the eighth, REX.B is the register's fourth bit. */
 ULONG faults_decode_cr8(const UCHAR *code, ULONG *reg, bool *write)
 {
+    // cppcheck-suppress ctuArrayIndex
     if ((code[0] & 0xf0) != REX || !(code[0] & REX_R) || code[1] != 0x0f || (code[2] != 0x20 && code[2] != 0x22) ||
         (code[3] & 0xf8) != 0xc0)
         return 0;

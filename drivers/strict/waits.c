@@ -12,7 +12,7 @@ void wait_check(const struct site *site, const void *object, const LARGE_INTEGER
         STOP(site, CHECK_VERIFIER, 0x120, irql, object, timeout, "waits at IRQL %u", irql);
     if (!timeout)
         STOP(site, CHECK_VERIFIER, 0x121, irql, object, 0, "waits without a limit at DISPATCH_LEVEL");
-    if (timeout->QuadPart)
+    else if (timeout->QuadPart)
         STOP(site, CHECK_VERIFIER, 0x122, irql, object, timeout,
              "waits at DISPATCH_LEVEL with a timeout that is not zero");
 }

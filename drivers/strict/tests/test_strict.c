@@ -34,7 +34,8 @@ static void silent(const char *text)
             call;                                                                                                      \
         }                                                                                                              \
         if (code != (bugcheck) || detail != (first) || !strstr(said, words)) {                                         \
-            fprintf(stderr, "%s:%d: %s: got %x, %zx: %s\n", __FILE__, __LINE__, #call, code, detail, said);            \
+            fprintf(stderr, "%s:%d: %s: got %x, %zx: %s\n", __FILE__, __LINE__, #call, (unsigned)code, (size_t)detail, \
+                    said);                                                                                             \
             exit(1);                                                                                                   \
         }                                                                                                              \
     } while (0)
