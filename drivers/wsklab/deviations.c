@@ -12,7 +12,7 @@
 #define unlock_pages(mdl) ((void)(mdl))
 #else
 #define unlock_pages(mdl) MmUnlockPages(mdl)
-#define raise_irql() ((void)KfRaiseIrql(DISPATCH_LEVEL))
+#define raise_irql() ((void)KfRaiseIrql(DISPATCH_LEVEL + 1)) /* also wrong where the callback is at DISPATCH_LEVEL */
 #endif
 
 static void wait_a_moment(void)
