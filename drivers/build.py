@@ -95,6 +95,13 @@ class _Recipe:
     libraries: tuple[str, ...]  # after the objects
     shared: Path | None = None  # a folder of another layer, whose *.c are part of it, too
     toolchain: Toolchain = "mingw"
+    more: tuple[str, ...] = ()  # further folders of *.c; no two files of one name
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All whose *.c are compiled."""
+        own = (HOME / folder for folder in (self.folder, *self.more))
+        return (*own, self.shared) if self.shared else tuple(own)
 
 
 _DRIVER = _Recipe(
@@ -104,9 +111,9 @@ _DRIVER = _Recipe(
 _DRIVER_WITH_PDB = replace(_DRIVER, compile=(*_KERNEL_COMPILE, *clang.COMPILE), link=(), toolchain="clang")
 # Not of the native subsystem: Wine calls no entry point of a native library, which then would not see its driver go.
 _NETIO = _Recipe(
-    "netio.sys", "standin", ("include",), _KERNEL_COMPILE,
+    "netio.sys", "standin", ("include", "standin", "strict"), _KERNEL_COMPILE,
     (*_KERNEL_LINK, "-shared", "-Wl,--entry,NetioEntry", "-Wl,--subsystem,windows:10.0"),
-    ("netio.def",), ("-lntoskrnl", "-lhal", "-lntdll"),
+    ("netio.def",), ("-lntoskrnl", "-lhal", "-lntdll"), more=("strict",),
 )  # fmt: skip
 _SAMPLES = {
     name: _Recipe(f"{name}.sys", f"samples/{name}", ("include",), _DRIVER.compile, _DRIVER.link, (), _DRIVER.libraries)
@@ -185,13 +192,21 @@ def _outputs(recipe: _Recipe) -> tuple[str, str]:
 
 def _files(recipe: _Recipe) -> list[Path]:
     """All files that go into the build, as absolute paths, sorted by name."""
-    folders = [HOME / folder for folder in (recipe.folder, *recipe.includes)] + (
-        [recipe.shared] if recipe.shared else []
-    )
+    folders = dict.fromkeys((*recipe.folders, *(HOME / folder for folder in recipe.includes)))
     found = [path for folder in folders for path in folder.iterdir() if path.suffix in {".c", ".h", ".def"}]
     if not any(path.suffix == ".c" for path in found):
         raise DriverError(f"The sources of {recipe.output} are missing from {HOME / recipe.folder}.")
     return sorted(found)
+
+
+def _sources(recipe: _Recipe, files: Iterable[Path]) -> list[Path]:
+    """Return the files among those of a build that are compiled."""
+    return [path for path in files if path.suffix == ".c" and path.parent in recipe.folders]
+
+
+def _place(recipe: _Recipe, source: Path) -> str:
+    """Return where a source stands in the folder of a build."""
+    return f"shared/{source.name}" if source.parent == recipe.shared else f"src/{source.relative_to(HOME)}"
 
 
 def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> str:
@@ -245,21 +260,17 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
         includes.append(f"-I{DDK}")
     if recipe.shared:
         includes.append("-Ishared")
-    own, shared = HOME / recipe.folder, recipe.shared
-    sources = [f"src/{recipe.folder}/{path.name}" for path in files if path.suffix == ".c" and path.parent == own]
-    sources += [f"shared/{path.name}" for path in files if path.suffix == ".c" and path.parent == shared]
 
-    def compile_one(source: str) -> str:
+    def compile_one(source: Path) -> str:
         flags = [*recipe.compile, *defines, *includes]
         if recipe.toolchain == "mingw":
             flags.append(f"-ffile-prefix-map={work}=build")
-        made = f"{Path(source).stem}.o"
         compiler = clang.COMPILER if recipe.toolchain == "clang" else COMPILER
-        _run([compiler, *flags, "-c", source, "-o", made], work)
-        return made
+        _run([compiler, *flags, "-c", _place(recipe, source), "-o", f"{source.stem}.o"], work)
+        return f"{source.stem}.o"
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        objects = list(pool.map(compile_one, sources))
+        objects = list(pool.map(compile_one, _sources(recipe, files)))
     if recipe.toolchain == "clang":
         _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
         made = work / "out" / recipe.output
@@ -298,7 +309,7 @@ class Rebuild:
         self._work = work
         files = _files(self._recipe)
         _compile(self._recipe, (), files, work)
-        self._stems = [path.stem for path in files if path.suffix == ".c" and path.parent.name == self._recipe.folder]
+        self._stems = [path.stem for path in _sources(self._recipe, files)]
         self._correct = (work / "out" / output).read_bytes()
 
     def build(self, name: str, source: str, text: str) -> BuiltDriver | None:

@@ -347,6 +347,42 @@ def parse_provider_line(text: str) -> ProviderRecord | None:
     return ProviderRecord(match["rule"], match["text"] or "") if match else None
 
 
+#: Marks a stop of the stand-in's strict mode; drivers/strict/stop.c.
+STOP_MARK = "WSKSTOP "
+
+_WORD = r"[0-9a-f]{1,16}"
+_STOP_LINE = re.compile(
+    rf"WSKSTOP code=(?P<code>[0-9a-f]{{8}}) p=(?P<p>{_WORD}(?:,{_WORD}){{3}}) irql=(?P<irql>[0-9]{{1,2}}) "
+    r"call=(?P<call>\w{1,64}) at=(?P<at>[\w.+-]{0,64}) stack=(?P<stack>[\w.+,-]{0,900}) why=(?P<why>[ -~]*)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What Windows would have stopped for: a bugcheck, the routine, who called it (module+0xoffset), and why."""
+
+    code: int
+    parameters: tuple[int, int, int, int]
+    irql: int
+    routine: str
+    at: str
+    stack: tuple[str, ...]
+    why: str
+
+
+def parse_stop_line(text: str) -> Stop | None:
+    """Return the stop in a line of debug text, or None."""
+    at = text.rfind(STOP_MARK)
+    match = _STOP_LINE.fullmatch(text.rstrip(" \r\n"), at) if at >= 0 else None
+    if match is None:
+        return None
+    first, second, third, fourth = (int(word, 16) for word in match["p"].split(","))
+    stack = tuple(place for place in match["stack"].split(",") if place)
+    parameters = (first, second, third, fourth)
+    return Stop(int(match["code"], 16), parameters, int(match["irql"]), match["call"], match["at"], stack, match["why"])
+
+
 FNV1A_START = 0x811C9DC5
 """The sum of no bytes."""
 

@@ -17,6 +17,7 @@ from .errors import DriverError
 FLAGS = (
     "-std=gnu11", "-g", "-O1", "-w", "-fshort-wchar", "-fno-omit-frame-pointer", "-pthread", "-DWSKLAB_NATIVE",
     f"-I{HOME / 'native'}", f"-I{HOME / 'include'}", f"-I{HOME / 'standin'}", f"-I{HOME / 'standin/tests'}",
+    f"-I{HOME / 'strict'}",
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
 )  # fmt: skip
 
@@ -37,7 +38,9 @@ class ProviderTests:
     def __init__(self, work: Path) -> None:
         self.folder = work
         work.mkdir(exist_ok=True)
-        sources = [path for folder in ("standin", "standin/tests", "native") for path in HOME.glob(f"{folder}/*.c")]
+        sources = [
+            path for folder in ("standin", "standin/tests", "strict", "native") for path in HOME.glob(f"{folder}/*.c")
+        ]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             objects = list(pool.map(lambda path: self._compile(path, work / f"{path.stem}.o"), sources))
         self._objects = {path.stem: made for path, made in zip(sources, objects, strict=True)}

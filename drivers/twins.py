@@ -27,6 +27,7 @@ class Twin(BaseModel):
     shows: str
     says: str = ""
     only_windows: str = ""
+    strict: bool = False
 
 
 @cache

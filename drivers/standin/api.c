@@ -14,6 +14,8 @@ static void copy_address(os_address *to, const SOCKADDR *from)
 /* What a data call asks for, checked and copied: the WSK_BUF itself belongs to the caller only until the call returns. */
 static bool take_buffer(struct request *request, const WSK_BUF *buffer)
 {
+    if (buffer && strict_on(STRICT_MEMORY))
+        mdl_check_chain(&(struct site){request->function, NULL}, buffer->Mdl);
     if (!buffer || !buffer_valid(buffer))
         return false;
     request->buffer = *buffer;

@@ -34,6 +34,15 @@ unsigned buffer_vectors(const WSK_BUF *buffer, SIZE_T done, os_vector *vectors, 
     return count;
 }
 
+void buffer_gone(const struct request *request)
+{
+    const struct site site = {request->function, NULL};
+    os_vector vector;
+
+    if (strict_on(STRICT_MEMORY) && buffer_vectors(&request->buffer, request->done, &vector, 1))
+        STOP(&site, 0x4E, 0x99, vector.base, 0, 0, "finds the memory of its buffer freed before the IRP was completed");
+}
+
 bool buffer_valid(const WSK_BUF *buffer)
 {
     SIZE_T room = 0;

@@ -1,45 +1,12 @@
-/* The engine: the one thread that waits for sockets and requests, and does all the work. */
+/* The engine: the one thread that waits for sockets and requests, and has all the work done by what provider.up names. */
 #include "standin.h"
+
+struct provider provider;
 
 #if !defined(WSKLAB_NATIVE)
 NTSYSAPI NTSTATUS NTAPI ZwWaitForSingleObject(HANDLE handle, BOOLEAN alertable,
                                               PLARGE_INTEGER timeout); /* only in ntifs.h */
 #endif
-
-static void handle_wake(struct request *request)
-{
-    struct socket *socket = request->socket;
-
-    ExFreePoolWithTag(request, POOL_TAG);
-    if (socket->state == STATE_CONNECTED)
-        connection_advance(socket);
-    else if (socket->state == STATE_LISTENING)
-        listen_advance(socket);
-}
-
-/* The engine has returned from every callback that ran when this was asked for, so the wait of R30 is over. */
-static void handle_events_off(struct request *request)
-{
-    request_finish(request, STATUS_SUCCESS, 0);
-}
-
-static void (*const handlers[OPERATIONS])(struct request *request) = {
-    [OP_OPEN] = socket_open,
-    [OP_OPEN_CONNECT] = socket_open_connect,
-    [OP_BIND] = socket_bind,
-    [OP_CONNECT] = socket_connect,
-    [OP_LOCAL_ADDRESS] = socket_local_address,
-    [OP_REMOTE_ADDRESS] = socket_remote_address,
-    [OP_SEND] = transfer_send,
-    [OP_RECEIVE] = transfer_receive,
-    [OP_DISCONNECT] = transfer_disconnect,
-    [OP_ACCEPT] = listen_accept,
-    [OP_INSPECTED] = listen_inspected,
-    [OP_EVENTS_OFF] = handle_events_off,
-    [OP_SILENT] = socket_silence,
-    [OP_WAKE] = handle_wake,
-    [OP_CLOSE] = socket_close,
-};
 
 static void move_list(LIST_ENTRY *to, LIST_ENTRY *from)
 {
@@ -65,7 +32,7 @@ static bool read_inbox(void)
         struct request *request = CONTAINING_RECORD(RemoveHeadList(&requests), struct request, link);
 
         InitializeListHead(&request->link);
-        handlers[request->operation](request);
+        provider.up->handle[request->operation](request);
     }
     for (;;) {
         struct request *request = NULL;
@@ -79,7 +46,7 @@ static bool read_inbox(void)
         lock_release(&provider.lock);
         if (!request)
             return true;
-        request_cancel(request);
+        provider.up->cancel(request);
     }
 }
 
@@ -134,10 +101,11 @@ void engine_wake(void)
     os_wake_set(provider.wake);
 }
 
-NTSTATUS engine_start(void)
+NTSTATUS engine_start(const struct upcalls *up)
 {
     NTSTATUS status;
 
+    provider.up = up;
     InitializeListHead(&provider.clients);
     InitializeListHead(&provider.inbox);
     InitializeListHead(&provider.cancelled);
@@ -174,7 +142,6 @@ void engine_stop(void)
     lock_acquire(&provider.lock);
     os_close(provider.epoll);
     os_close(provider.wake);
-    graveyard_clear();
     provider.engine = NULL;
     condition_broadcast(&provider.changed);
 }

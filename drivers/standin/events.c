@@ -23,18 +23,6 @@ struct indication {
     UCHAR store[PARTS * PART]; /* the headers, then the data */
 };
 
-ULONG events_offered(const struct socket *socket)
-{
-    const WSK_CLIENT_CONNECTION_DISPATCH *to = socket->events_to;
-
-    if (socket->kind == LISTEN_SOCKET)
-        return CONNECTION_EVENTS | (socket->accepts_to && socket->accepts_to->WskAcceptEvent ? WSK_EVENT_ACCEPT : 0);
-    if (!to)
-        return 0;
-    return (to->WskReceiveEvent ? WSK_EVENT_RECEIVE : 0) | (to->WskDisconnectEvent ? WSK_EVENT_DISCONNECT : 0) |
-           (to->WskSendBacklogEvent ? WSK_EVENT_SEND_BACKLOG : 0);
-}
-
 static bool may_call(struct socket *socket, ULONG event)
 {
     if (event == WSK_EVENT_RECEIVE && socket->receives_coming)
@@ -75,12 +63,16 @@ void callback_end(struct socket *socket)
 
 static void tell(struct socket *socket, ULONG flags, bool *told)
 {
+    PFN_WSK_DISCONNECT_EVENT event = socket->events_to ? socket->events_to->WskDisconnectEvent : NULL;
+    struct level level;
     NTSTATUS status;
 
     if (*told || !callback_begin(socket, WSK_EVENT_DISCONNECT))
         return;
     *told = true;
-    status = socket->events_to->WskDisconnectEvent(socket->context, flags);
+    level = level_enter(socket, LEVEL_DISCONNECT);
+    status = event(socket->context, flags | level_flag(level));
+    level_leave(level, "WskDisconnectEvent", (const void *)(ULONG_PTR)event);
     callback_end(socket);
     if (status != STATUS_SUCCESS)
         REPORT("R10", "WskDisconnectEvent returned %08x", (unsigned)status);
@@ -158,7 +150,9 @@ static void cut_into_pieces(struct indication *indication, SIZE_T length)
 /* Calls WskReceiveEvent once. Returns how many bytes it took; sets *retained if it keeps the list. */
 static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZE_T length, bool *retained)
 {
+    PFN_WSK_RECEIVE_EVENT event = socket->events_to ? socket->events_to->WskReceiveEvent : NULL;
     SIZE_T accepted = length;
+    struct level level;
     NTSTATUS status;
 
     cut_into_pieces(indication, length);
@@ -168,7 +162,9 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     lock_acquire(&provider.lock);
     InsertTailList(&socket->client->retained, &indication->retained);
     lock_release(&provider.lock);
-    status = socket->events_to->WskReceiveEvent(socket->context, 0, indication->pieces, length, &accepted);
+    level = level_enter(socket, LEVEL_RECEIVE);
+    status = event(socket->context, level_flag(level), indication->pieces, length, &accepted);
+    level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
     callback_end(socket);
 
     if (status == STATUS_PENDING) { /* R54 */

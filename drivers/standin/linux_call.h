@@ -11,6 +11,7 @@
 enum {
     SYS_read = 0,
     SYS_write = 1,
+    SYS_open = 2,
     SYS_close = 3,
     SYS_ioctl = 16,
     SYS_socket = 41,

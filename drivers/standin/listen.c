@@ -71,7 +71,9 @@ static void give_to_request(struct request *request, struct arrival *arrival)
 
 static void give_to_event(struct socket *listener, struct arrival *arrival)
 {
+    PFN_WSK_ACCEPT_EVENT event = listener->accepts_to->WskAcceptEvent;
     struct socket *socket = socket_of(arrival);
+    struct level level;
     NTSTATUS status;
 
     if (!socket || !callback_begin(listener, WSK_EVENT_ACCEPT)) {
@@ -82,8 +84,10 @@ static void give_to_event(struct socket *listener, struct arrival *arrival)
         return;
     }
     socket_connected(socket);
-    status = listener->accepts_to->WskAcceptEvent(listener->context, 0, &arrival->local.any, &arrival->remote.any,
-                                                  &socket->wsk, &socket->context, &socket->events_to);
+    level = level_enter(listener, LEVEL_ACCEPT);
+    status = event(listener->context, level_flag(level), &arrival->local.any, &arrival->remote.any, &socket->wsk,
+                   &socket->context, &socket->events_to);
+    level_leave(level, "WskAcceptEvent", (const void *)(ULONG_PTR)event);
     callback_end(listener);
     arrival_free(arrival);
     if (status == STATUS_SUCCESS) {
@@ -123,8 +127,12 @@ static void inspect(struct socket *listener, struct arrival *arrival)
     PFN_WSK_INSPECT_EVENT ask = listener->accepts_to ? listener->accepts_to->WskInspectEvent : NULL;
     WSK_INSPECT_ACTION action = WskInspectAccept;
 
-    if (listener->conditional_accept && ask)
+    if (listener->conditional_accept && ask) {
+        struct level level = level_enter(listener, LEVEL_INSPECT);
+
         action = ask(listener->context, &arrival->local.any, &arrival->remote.any, &arrival->id);
+        level_leave(level, "WskInspectEvent", (const void *)(ULONG_PTR)ask);
+    }
     if (action == WskInspectAccept)
         arrival->verdict = APPROVED;
     else if (action == WskInspectPend)

@@ -19,6 +19,7 @@
 enum os_error {
     OS_EINTR = 4,
     OS_EAGAIN = 11,
+    OS_EFAULT = 14,
     OS_EEXIST = 17,
     OS_EMFILE = 24,
     OS_EPIPE = 32,
@@ -121,6 +122,8 @@ void os_wake_clear(int fd);
 
 int os_thread_id(void);
 void os_raise_file_limit(void);
+/* The beginning of a text file, ended with a 0; false: it cannot be read. */
+bool os_read_file(const char *path, char *text, size_t size);
 ULONGLONG os_milliseconds(void);
 /* Sleeps while *word == value; `timeout_ms` < 0: for ever. May return early. */
 void os_futex_wait(int *word, int value, int timeout_ms);

@@ -80,6 +80,21 @@ void os_raise_file_limit(void)
     }
 }
 
+bool os_read_file(const char *path, char *text, size_t size)
+{
+    int fd = (int)call(SYS_open, ARG(path), 0, 0, 0, 0); /* O_RDONLY */
+    LONGLONG got;
+
+    if (fd < 0)
+        return false;
+    got = call(SYS_read, fd, ARG(text), (LONGLONG)size - 1, 0, 0);
+    os_close(fd);
+    if (got < 0)
+        return false;
+    text[got] = 0;
+    return true;
+}
+
 ULONGLONG os_milliseconds(void)
 {
     struct lx_timespec now;

@@ -14,8 +14,6 @@ enum {
     WORK_ITEM_MS = 50
 };
 
-struct provider provider;
-
 static struct client *client_of(PWSK_REGISTRATION registration)
 {
     return registration->ReservedRegistrationContext;
@@ -41,7 +39,7 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
     while (provider.engine && provider.stop) /* another client's WskDeregister is stopping it */
         condition_wait(&provider.changed, &provider.lock, -1);
     if (!provider.engine)
-        status = engine_start();
+        status = engine_start(&provider_upcalls);
     if (NT_SUCCESS(status)) {
         InsertTailList(&provider.clients, &client->link);
         registration->ReservedRegistrationContext = client;
@@ -140,8 +138,10 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
             condition_wait(&provider.changed, &provider.lock, (int)left);
     }
     RemoveEntryList(&client->link);
-    if (IsListEmpty(&provider.clients))
+    if (IsListEmpty(&provider.clients)) {
         engine_stop();
+        graveyard_clear();
+    }
     lock_release(&provider.lock);
 
     events_free_retained(client);
@@ -172,14 +172,28 @@ static bool lies_in(const struct image_notice *image, const void *address)
     return (ULONG_PTR)address - (ULONG_PTR)image->base < image->size;
 }
 
+/* No instruction of it has run: a driver's imports can still be made to lead to the strict mode's routines. */
+static void image_loaded(const struct image_notice *image)
+{
+    if (!strict_on(STRICT_IRQL | STRICT_MEMORY))
+        return;
+    strict_image_loaded(image->name->Buffer, image->name->Length, image->base, image->size);
+    strict_interpose(image->base);
+}
+
 /* A driver's image goes. What it has registered from there must be gone before (R82); sockets and IRPs can only be left alone. */
 static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID context)
 {
     struct client *found = NULL;
 
     (void)context;
-    if (reason != IMAGE_UNLOADED)
+    if (reason == IMAGE_LOADED) {
+        image_loaded(image);
         return;
+    }
+    if (strict_on(STRICT_MEMORY))
+        pool_check_leaks(image->base, image->size, "driver");
+    strict_image_gone(image->base);
     lock_acquire(&provider.lock);
     for (LIST_ENTRY *entry = provider.clients.Flink; provider.engine && entry != &provider.clients && !found;
          entry = entry->Flink) {
@@ -205,10 +219,14 @@ int NTAPI NetioEntry(PVOID image, ULONG reason, PVOID reserved)
     static PVOID notices;
 
     (void)image, (void)reserved;
-    if (reason == ATTACHED)
+    if (reason == ATTACHED) {
+        strict_start();
+        faults_start();
         (void)LdrRegisterDllNotification(0, on_image, NULL, &notices);
-    else if (reason == DETACHED && notices)
+    } else if (reason == DETACHED && notices) {
         (void)LdrUnregisterDllNotification(notices);
+        faults_stop();
+    }
     return 1;
 }
 

@@ -20,11 +20,15 @@ static struct request *find_in_flight(PIRP irp)
     return NULL;
 }
 
-static void complete(PIRP irp, NTSTATUS status, ULONG_PTR information)
+static void complete(struct socket *socket, PIRP irp, NTSTATUS status, ULONG_PTR information)
 {
+    PIO_COMPLETION_ROUTINE routine = IoGetCurrentIrpStackLocation(irp)->CompletionRoutine;
+    struct level level = level_enter(socket, LEVEL_COMPLETION);
+
     irp->IoStatus.Status = status;
     irp->IoStatus.Information = information;
     IoCompleteRequest(irp, IO_NO_INCREMENT);
+    level_leave(level, "IoCompletion", (const void *)(ULONG_PTR)routine);
 }
 
 /* Still in another call: such an IRP must not be completed a second time. */
@@ -99,7 +103,7 @@ struct request *request_begin(const char *function, struct client *client, struc
     if (!request) {
         *status = STATUS_INSUFFICIENT_RESOURCES;
         IoSetNextIrpStackLocation(irp);
-        complete(irp, *status, 0);
+        complete(NULL, irp, *status, 0);
         if (socket)
             socket_leave(socket);
         return NULL;
@@ -126,7 +130,7 @@ NTSTATUS request_lost(const char *function, PIRP irp)
 {
     if (!irp_busy(function, irp) && irp_usable(function, irp)) {
         IoSetNextIrpStackLocation(irp);
-        complete(irp, STATUS_INVALID_HANDLE, 0);
+        complete(NULL, irp, STATUS_INVALID_HANDLE, 0);
     }
     return STATUS_INVALID_HANDLE;
 }
@@ -185,6 +189,7 @@ NTSTATUS request_refuse(struct request *request, NTSTATUS status)
 void request_finish(struct request *request, NTSTATUS status, ULONG_PTR information)
 {
     struct client *client = request->client;
+    struct socket *socket = in_engine() ? request->socket : NULL; /* else in the driver's own thread, at its IRQL */
     PIRP irp = request->irp;
 
     if (request->cancellable && !IoSetCancelRoutine(irp, NULL)) {
@@ -201,7 +206,7 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     RemoveEntryList(&request->link);
     ExFreePoolWithTag(request, POOL_TAG);
 
-    complete(irp, status, information);
+    complete(socket, irp, status, information);
 
     /* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
     lock_acquire(&provider.lock);
@@ -219,24 +224,6 @@ void request_finish_all(LIST_ENTRY *queue, NTSTATUS status)
 struct request *request_first(LIST_ENTRY *queue)
 {
     return CONTAINING_RECORD(queue->Flink, struct request, link);
-}
-
-void request_cancel(struct request *request)
-{
-    struct socket *socket = request->socket;
-    SIZE_T done = request->done;
-    bool was_disconnect = request->operation == OP_DISCONNECT;
-
-    if (socket && socket->connect == request) {
-        socket_connect_cancelled(request);
-        return;
-    }
-    /* A disconnect that is already under way goes on; only the waiting for it ends. */
-    if (was_disconnect && !socket->local_fin)
-        socket->leaving = false;
-    request_finish(request, STATUS_CANCELLED, done);
-    if (socket && socket->state == STATE_CONNECTED)
-        connection_advance(socket);
 }
 
 void request_wake(struct socket *socket)

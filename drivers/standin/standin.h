@@ -7,10 +7,13 @@
  * and what Windows must wait for ("running callbacks have returned", R30, R70) has happened when the engine reads its inbox again.
  * The price is said in docs/standin.md: callbacks of two sockets never overlap.
  *
- *   driver --WskXxx--> api.c --request--> engine.c --> socket.c    open, bind, connect, close
+ *   driver --WskXxx--> api.c --request--> engine.c --> connect.c   open, bind, connect, close
  *                                             ^        transfer.c  send, receive, disconnect
  *   Linux sockets (os_*.c) --readiness----+        events.c    receive and disconnect callbacks
  *                                                      listen.c    accepting
+ *
+ * The files stand below in their order: each calls only files that stand before it. What a low one must call of a high one is in one
+ * table, struct upcalls, which operations.c fills.
  *
  * R and C numbers are those of the requirements and endings in docs/reference/wsk.md; X marks what no document says, where the
  * provider does the plainest thing.
@@ -20,6 +23,7 @@
 
 #include "lock.h"
 #include "os.h"
+#include "strict.h"
 #include "wsk.h"
 
 #define POOL_TAG 0x70736b57 /* 'Wksp' */
@@ -36,6 +40,8 @@ struct watch {
     void (*ready)(struct watch *watch, ULONG events);
 };
 
+#define CONNECTION_EVENTS (WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG)
+
 /* One WskRegister; the PWSK_CLIENT that the driver gets. Everything is under provider.lock. */
 struct client {
     LIST_ENTRY link;
@@ -51,7 +57,7 @@ struct client {
     LIST_ENTRY retained; /* indications that a WskReceiveEvent kept (R54) */
 };
 
-enum socket_kind { BASIC_SOCKET, LISTEN_SOCKET, CONNECTION_SOCKET };
+enum socket_kind { BASIC_SOCKET, LISTEN_SOCKET, CONNECTION_SOCKET, SOCKET_KINDS };
 
 enum socket_state {
     STATE_OPEN,
@@ -61,6 +67,9 @@ enum socket_state {
     STATE_CONNECTED, /* also after the remote end's FIN or RST */
     STATE_DISCONNECTED, /* by this end, abortively: there is no Linux socket any more */
 };
+
+/* What is called at a simulated IRQL, each kind with a count of its own: with one seed, the same again. */
+enum level_kind { LEVEL_RECEIVE, LEVEL_DISCONNECT, LEVEL_ACCEPT, LEVEL_INSPECT, LEVEL_COMPLETION, LEVEL_KINDS };
 
 enum socket_magic { SOCKET_LIVE = 0x534b4f53, SOCKET_DEAD = 0x44414544 };
 
@@ -86,7 +95,11 @@ struct socket {
     int fd; /* -1: none; written by the engine */
     bool conditional_accept;
 
+    struct strict_settings level; /* at which IRQL callbacks and completion routines are called */
+    ULONG number; /* of the sockets made since these settings came */
+
     /* The engine's alone. */
+    ULONG called[LEVEL_KINDS];
     os_address local, remote;
     bool remote_fin, local_fin; /* seen, sent */
     int error; /* what ended the connection (enum os_error), 0 while it lives */
@@ -142,6 +155,22 @@ struct request {
     WSK_INSPECT_ACTION action;
 };
 
+/* A call of the driver's code: the thread's IRQL before it and during it, and the spin locks that it held. */
+struct level {
+    KIRQL before, during;
+    ULONG locks;
+};
+
+/* What lies above the engine and the sockets, and is called by them. */
+struct upcalls {
+    struct {
+        const void *dispatch; /* the functions that the driver is given */
+        void (*ready)(struct watch *watch, ULONG events);
+    } kinds[SOCKET_KINDS];
+    void (*handle[OPERATIONS])(struct request *request);
+    void (*cancel)(struct request *request);
+};
+
 enum { IN_FLIGHT_BUCKETS = 1024, GRAVEYARD_SIZE = 1024 };
 
 struct provider {
@@ -154,21 +183,47 @@ struct provider {
     LIST_ENTRY graveyard; /* closed sockets, kept a while so that their use is reported and does not crash */
     ULONG buried;
 
+    struct strict_settings level; /* of the newest socket */
+    ULONG numbered; /* sockets with these settings */
+
+    const struct upcalls *up; /* set by the first engine_start, the same for ever */
     HANDLE engine;
     int engine_thread; /* Linux thread id */
     int epoll, wake;
     bool stop;
 };
 
-extern struct provider provider;
+/* ---- status.c --------------------------------------------------------------------------------------------------------------------- */
+
+NTSTATUS status_of(long error); /* of an enum os_error, either sign */
+
+/* ---- buffer.c --------------------------------------------------------------------------------------------------------------------- */
+
+/* The part of a buffer behind its first `done` bytes; returns how many vectors. */
+unsigned buffer_vectors(const WSK_BUF *buffer, SIZE_T done, os_vector *vectors, unsigned most);
+/* Linux found no memory there (OS_EFAULT): a driver that frees the buffer of an IRP that is pending. */
+void buffer_gone(const struct request *request);
+/* Whether the MDL chain is as long as the buffer says. */
+bool buffer_valid(const WSK_BUF *buffer);
 
 /* ---- engine.c ------------------------------------------------------------------------------------------------------------------ */
 
+extern struct provider provider;
+
 /* Both are called with the lock held, and release it meanwhile. */
-NTSTATUS engine_start(void);
+NTSTATUS engine_start(const struct upcalls *up);
 void engine_stop(void);
 void engine_wake(void);
 bool in_engine(void);
+
+/* ---- level.c --------------------------------------------------------------------------------------------------------------------- */
+
+void level_of_new(struct socket *socket); /* with the lock held */
+/* Before the driver's code runs; `socket` may be NULL. */
+struct level level_enter(struct socket *socket, enum level_kind kind);
+ULONG level_flag(struct level level); /* WSK_FLAG_AT_DISPATCH_LEVEL exactly at DISPATCH_LEVEL, or 0 */
+/* After it: the IRQL must be what it was, and no lock may be held that was not before. */
+void level_leave(struct level level, const char *what, const void *routine);
 
 /* ---- request.c ------------------------------------------------------------------------------------------------------------------ */
 
@@ -185,24 +240,12 @@ NTSTATUS request_refuse(struct request *request, NTSTATUS status); /* completes 
 void request_finish(struct request *request, NTSTATUS status, ULONG_PTR information);
 void request_finish_all(LIST_ENTRY *queue, NTSTATUS status);
 struct request *request_first(LIST_ENTRY *queue);
-void request_cancel(struct request *request); /* in the engine */
 /* Asks the engine to look at the socket again. */
 void request_wake(struct socket *socket);
 
 /* The socket of a WSK function, or NULL if it is closed, which is reported. */
 struct socket *socket_enter(const char *function, PWSK_SOCKET wsk);
 void socket_leave(struct socket *socket);
-
-/* ---- buffer.c --------------------------------------------------------------------------------------------------------------------- */
-
-/* The part of a buffer behind its first `done` bytes; returns how many vectors. */
-unsigned buffer_vectors(const WSK_BUF *buffer, SIZE_T done, os_vector *vectors, unsigned most);
-/* Whether the MDL chain is as long as the buffer says. */
-bool buffer_valid(const WSK_BUF *buffer);
-
-/* ---- status.c --------------------------------------------------------------------------------------------------------------------- */
-
-NTSTATUS status_of(long error); /* of an enum os_error, either sign */
 
 /* ---- socket.c --------------------------------------------------------------------------------------------------------------------- */
 
@@ -215,6 +258,40 @@ void socket_set_fd(struct socket *socket, int fd);
 void socket_shut(struct socket *socket, void (*how)(int fd));
 /* A connection exists: from now on its readiness counts. */
 void socket_connected(struct socket *socket);
+/* The events for which the client gave a callback; on a listener also those for the sockets that come out of it (R38). */
+ULONG events_offered(const struct socket *socket);
+/* What ended the connection; only the first cause counts. */
+void connection_failed(struct socket *socket, long error);
+
+/* ---- events.c ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Whether the callback of `event` may be called; if so it counts as running until callback_end. */
+bool callback_begin(struct socket *socket, ULONG event);
+void callback_end(struct socket *socket);
+bool callback_enabled(struct socket *socket, ULONG event);
+void events_receive(struct socket *socket);
+void events_disconnect(struct socket *socket);
+void events_release(struct client *client, PWSK_DATA_INDICATION list, const char *function);
+void events_free_retained(struct client *client);
+
+/* ---- transfer.c ------------------------------------------------------------------------------------------------------------------- */
+
+void connection_advance(struct socket *socket); /* does all that can be done now */
+void transfer_send(struct request *request);
+void transfer_receive(struct request *request);
+void transfer_disconnect(struct request *request);
+
+/* ---- listen.c ----------------------------------------------------------------------------------------------------------------------- */
+
+void listen_ready(struct watch *watch, ULONG events);
+void listen_advance(struct socket *socket);
+void listen_accept(struct request *request);
+void listen_inspected(struct request *request);
+void listen_drop_arrivals(struct socket *socket);
+
+/* ---- connect.c ------------------------------------------------------------------------------------------------------------------- */
+
+void connection_ready(struct watch *watch, ULONG events);
 void socket_open(struct request *request);
 void socket_open_connect(struct request *request);
 void socket_bind(struct request *request);
@@ -225,48 +302,22 @@ void socket_silence(struct request *request);
 void socket_close(struct request *request);
 void socket_connect_cancelled(struct request *request);
 
-/* ---- transfer.c ------------------------------------------------------------------------------------------------------------------- */
-
-void connection_ready(struct watch *watch, ULONG events);
-void connection_advance(struct socket *socket); /* does all that can be done now */
-void connection_failed(struct socket *socket, long error);
-void transfer_send(struct request *request);
-void transfer_receive(struct request *request);
-void transfer_disconnect(struct request *request);
-
-/* ---- events.c ----------------------------------------------------------------------------------------------------------------------- */
-
-/* Whether the callback of `event` may be called; if so it counts as running until callback_end. */
-bool callback_begin(struct socket *socket, ULONG event);
-void callback_end(struct socket *socket);
-bool callback_enabled(struct socket *socket, ULONG event);
-/* The events for which the client gave a callback; on a listener also those for the sockets that come out of it (R38). */
-ULONG events_offered(const struct socket *socket);
-void events_receive(struct socket *socket);
-void events_disconnect(struct socket *socket);
-void events_release(struct client *client, PWSK_DATA_INDICATION list, const char *function);
-void events_free_retained(struct client *client);
-
-/* ---- listen.c ----------------------------------------------------------------------------------------------------------------------- */
-
-void listen_ready(struct watch *watch, ULONG events);
-void listen_advance(struct socket *socket);
-void listen_accept(struct request *request);
-void listen_inspected(struct request *request);
-void listen_drop_arrivals(struct socket *socket);
-
-/* ---- control.c, api.c ---------------------------------------------------------------------------------------------------------------- */
+/* ---- control.c ------------------------------------------------------------------------------------------------------------------- */
 
 NTSTATUS WSKAPI control_socket(PWSK_SOCKET socket, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level,
                                SIZE_T in_size, PVOID in, SIZE_T out_size, PVOID out, SIZE_T *out_returned, PIRP irp);
 NTSTATUS WSKAPI control_client(PWSK_CLIENT client, ULONG code, SIZE_T in_size, PVOID in, SIZE_T out_size, PVOID out,
                                SIZE_T *out_returned, PIRP irp);
 
-#define CONNECTION_EVENTS (WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG)
+/* ---- api.c ----------------------------------------------------------------------------------------------------------------------- */
 
 extern const WSK_PROVIDER_DISPATCH provider_dispatch;
 extern const WSK_PROVIDER_BASIC_DISPATCH basic_dispatch;
 extern const WSK_PROVIDER_LISTEN_DISPATCH listen_dispatch;
 extern const WSK_PROVIDER_CONNECTION_DISPATCH connection_dispatch;
+
+/* ---- operations.c ---------------------------------------------------------------------------------------------------------------- */
+
+extern const struct upcalls provider_upcalls;
 
 #endif

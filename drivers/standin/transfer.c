@@ -1,19 +1,6 @@
 /* Sending, receiving and disconnecting on a connection. */
 #include "standin.h"
 
-void connection_failed(struct socket *socket, long error)
-{
-    error = error < 0 ? -error : error;
-    if (socket->error)
-        return;
-    if (error == OS_EPIPE) {
-        /* Linux says EPIPE for a RST behind a FIN (C16, C17), ECONNRESET for one without. */
-        socket->remote_fin = true;
-        error = OS_ECONNRESET;
-    }
-    socket->error = (int)error;
-}
-
 /* ---- Sends, and the graceful disconnect behind them ---------------------------------------------------------------------------- */
 
 /* R67 for a disconnect, the cause itself for a send (R58, X). */
@@ -57,6 +44,8 @@ static void advance_sends(struct socket *socket)
 
             if (sent == -OS_EAGAIN)
                 return;
+            if (sent == -OS_EFAULT)
+                buffer_gone(request);
             if (sent < 0)
                 connection_failed(socket, sent);
             else
@@ -162,6 +151,8 @@ static void advance_receives(struct socket *socket)
 
         if (received == -OS_EAGAIN)
             return;
+        if (received == -OS_EFAULT)
+            buffer_gone(request);
         if (received <= 0) {
             if (received < 0)
                 connection_failed(socket, received);

@@ -8,6 +8,7 @@
 #include "account.h"
 #include "closing.h"
 #include "connection.h"
+#include "deviations.h"
 #include "log.h"
 #include "operation.h"
 #include "start.h"
@@ -79,6 +80,7 @@ static void deviate(CONNECTION *connection, BOOLEAN abortive)
     }
     if (TWIN(SENDS_FOREVER) && abortive)
         (void)start_sends(connection, &(WSKLAB_COMMAND){.length = 1, .count = 1});
+    deviate_strictly(connection);
     if (TWIN(WAITS_IN_CALLBACK)) {
         (void)connection_close(connection, 0);
         while (connection->magic == MAGIC_ALIVE) /* the close waits for this callback (R70) */

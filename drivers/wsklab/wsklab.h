@@ -11,6 +11,7 @@
  *   start.c       receives, sends, disconnects and event masks: for commands, callbacks and the worker
  *   operation.c   one IRP given to WSK: made, started, completed, freed
  *   call.c        the one place that calls WSK functions of a socket
+ *   deviations.c  what only the strict mode of the stand-in, or Driver Verifier, sees: wrong builds alone
  *   worker.c      the thread and its list
  *   connection.c  one socket: its number, its context, who uses it now
  *   account.c     counted allocation, and "everything is back"

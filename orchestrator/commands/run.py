@@ -18,6 +18,7 @@ from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
 from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
 from wsklab.orchestrator.liveness import limits
@@ -57,10 +58,12 @@ def run(
     view: bool = False,
     hold: When = "never",
     debugger: int | None = None,
+    strict: bool = False,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
-    find.check(target, verify)
+    strict_seed = seed if strict else None
+    find.check(target, verify, strict_seed)
     chosen(history)
     errata = known.load(known_file, Path())
     if debugger is not None and target == find.STANDIN:
@@ -68,6 +71,7 @@ def run(
     selected = selection.select(
         words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
     )
+    selected = selection.without_strict(selected, strict, console.progress)
     folder = runner.new_folder(out)
 
     @cache
@@ -91,6 +95,7 @@ def run(
         verify,
         selected.foreign,
         built,
+        strict=strict_seed,
         stop=stop,
         hold=holding,
         debugger_port=debugger,
@@ -125,9 +130,17 @@ def run(
                 "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                 "not qualify a driver."
             )
+            console.line(checks(preparation.guest))
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
     return ended(results)
+
+
+def checks(guest: Guest) -> str:
+    """The sentence that says which of the stand-in's checks were on."""
+    if guest.strict is None:
+        return "Strict checks: off (--strict)."
+    return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
 
 
 def _document(folder: Path, results: Results) -> str:
@@ -196,6 +209,12 @@ HOLD_ALONE: When = "not-pass"
     metavar="SET",
     help="Windows: have Driver Verifier watch the driver: standard, memory, irql, io or low-resources.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stand-in: simulate IRQLs, callbacks at DISPATCH_LEVEL and special pool, and stop the driver where Windows "
+    "with Driver Verifier would.",
+)
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option(
@@ -254,6 +273,7 @@ def command(
     toolchain: Toolchain,
     twins: bool,
     verify: str | None,
+    strict: bool,
     repeat: int,
     until_fail: bool,
     jobs: int | None,
@@ -274,8 +294,8 @@ def command(
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     if twins:
-        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain)
-        if single != ("standin", "wsklab", None, 1, False, 1, None, "mingw"):
+        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain, strict)
+        if single != ("standin", "wsklab", None, 1, False, 1, None, "mingw", False):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -313,5 +333,6 @@ def command(
         view=view,
         hold=hold,
         debugger=debugger,
+        strict=strict,
     )
     sys.exit(code)

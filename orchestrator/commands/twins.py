@@ -53,10 +53,14 @@ def run(
             if not names or twin.name in names
         }
     preparation = Preparation.prepare(folder, console)
-    supply = preparation.supply(correct)
-    matrix = TwinRun(folder, console, supply, lambda driver: preparation.results(driver, seed)).run(
-        correct, builds, scenarios, whole
-    )
+    strict = preparation.strictly(seed)
+    matrix = TwinRun(
+        folder,
+        console,
+        preparation.supply(correct),
+        lambda driver: preparation.results(driver, seed),
+        strict.supply(correct) if any(twin.strict for twin in builds) else None,
+    ).run(correct, builds, scenarios, whole)
     if as_json:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:  # most runs build nothing
 STANDIN = "standin"
 
 
-def check(word: str, verify: str | None = None) -> None:
+def check(word: str, verify: str | None = None, strict: int | None = None) -> None:
     """See that there is such a target, and that it can do what is asked. Raises UsageError; builds nothing."""
     verifier.chosen(verify)
+    if strict is not None and word != STANDIN:
+        raise UsageError("--strict is the stand-in's; on Windows it is Driver Verifier: --verifier standard.")
     if word == STANDIN:
         if verify is not None:
             raise UsageError(verifier.NO_VERIFIER)
@@ -38,13 +40,18 @@ def check(word: str, verify: str | None = None) -> None:
 
 
 def find(
-    word: str, accelerator: Accelerator, inputs: Mapping[str, Path], progress: Progress, verify: str | None = None
+    word: str,
+    accelerator: Accelerator,
+    inputs: Mapping[str, Path],
+    progress: Progress,
+    verify: str | None = None,
+    strict: int | None = None,
 ) -> Guest:
     """The guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
-    check(word, verify)
+    check(word, verify, strict)
     if word == STANDIN:
         image = images.ensure(STANDIN, inputs, progress)
-        return StandinGuest(image, load_profile(STANDIN), _standin_version(image))
+        return StandinGuest(image, load_profile(STANDIN), _standin_version(image), strict)
     from wsklab.images.windows.install import report  # the stand-in has no use for it
 
     image = _stored(word)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -46,7 +47,9 @@ class Guest(ABC):
     restarts: ClassVar[bool] = False
     """Whether it may reset itself before it is ready."""
 
-    def __init__(self, image: Image, profile: Profile, version: str) -> None:
+    def __init__(self, image: Image, profile: Profile, version: str, strict: int | None = None) -> None:
+        self.strict = strict
+        """The seed of what the stand-in's strict mode draws; None: it is off, or there is none."""
         self.image = image
         self.profile = profile
         self.version = version
@@ -101,6 +104,10 @@ class Guest(ABC):
         return {}
 
 
+STRICT_CHECKS = ("irql", "memory")
+"""What the strict mode of the stand-in checks; drivers/strict/config.c knows the words."""
+
+
 class StandinGuest(Guest):
     """Debian with Wine: its own shell behind SSH, READY on its console."""
 
@@ -108,6 +115,18 @@ class StandinGuest(Guest):
     boot = 90.0
     slow: ClassVar[dict[Accelerator, float]] = {"kvm": 1.0, "tcg": 3.0}
     LINUX_FOLDER = "/wine/drive_c/wsklab"  # FOLDER, in Linux's words
+
+    def ingredients(self) -> dict[str, str]:
+        return super().ingredients() | ({} if self.strict is None else {"strict": ",".join(STRICT_CHECKS)})
+
+    def files(self, driver: BuiltDriver, folder: Path) -> ImageFiles:
+        files = super().files(driver, folder)
+        if self.strict is None:
+            return files
+        return replace(files, kernel_args=f"{files.kernel_args} wsklab.strict={','.join(STRICT_CHECKS)}")
+
+    def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
+        return {} if self.strict is None else {"strict": {"checks": list(STRICT_CHECKS), "simulated": True}}
 
     def await_ready(self, machine: Machine, agent: Agent, driver: BuiltDriver, deadline: float) -> None:
         machine.console.expect(READY, deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -78,6 +79,7 @@ class Lab:
         self._ports = itertools.count()
         self._driver: BuiltDriver | None = None
         self._static_events = False
+        self._told_irql: str | None = None  # what the target's file says
         self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
         self.journal.on_loss(self._wake)
 
@@ -216,6 +218,7 @@ class Lab:
             self._going = None
         self.journal.forgive()
         self._driver, self._static_events, self.doubt = self._ready, False, None
+        self._told_irql = None
         self._check()
         self.last_restore_s = time.monotonic() - began
 
@@ -238,6 +241,7 @@ class Lab:
 
     def prepare(self, scenario: Scenario) -> None:
         """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""
+        self._tell_irql(scenario)
         wanted = scenario.socket.events == "static"
         if wanted == self._static_events:
             return
@@ -247,6 +251,16 @@ class Lab:
         if wanted:
             self.target.set_static_events()
         self._static_events = wanted
+
+    def _tell_irql(self, scenario: Scenario) -> None:
+        """At which IRQL the stand-in's strict mode calls the driver back in this scenario. Raises LabError."""
+        if self.guest.strict is None:
+            return
+        seed = zlib.crc32(f"{self.guest.strict} {scenario.name}".encode())  # restored, all would draw the same
+        wanted = f"irql={scenario.socket.irql or 'mixed'} seed={seed}\n"
+        if wanted != self._told_irql:
+            self.target.agent.put(rf"{FOLDER}\strict.txt", wanted.encode())
+            self._told_irql = wanted
 
     def load(self, driver: BuiltDriver) -> None:
         """Put another build of the driver into the target, which has none loaded, and load it. Raises LabError."""

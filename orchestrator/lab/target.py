@@ -30,7 +30,8 @@ from wsklab.orchestrator.observe.driver_lines import (
 )
 from wsklab.orchestrator.observe.journal import Journal, NotYet
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered, RingRecord
-from wsklab.orchestrator.observe.machine_events import Crash
+from wsklab.orchestrator.observe.machine_events import Crash, StrictStop
+from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.machine import Machine
 
 if TYPE_CHECKING:  # of drivers that are not ours
@@ -78,6 +79,10 @@ class Target:
             if record.ev == "canary":
                 self._base = record.number("base") or self._base
             self.journal.add(driver_line(t, conn, record, text))
+            return
+        if stopped := protocol.parse_stop_line(text):
+            self.journal.add(StrictStop(t=t, machine="target", detail=self.named(stop_text(stopped))))
+            self.agent.wake()
             return
         if crashed := crash_text(text):
             detail = name_address(crashed, self._image, self._base, self._symbols)
@@ -251,6 +256,13 @@ def crash_text(text: str) -> str | None:
     """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
     match = _WINE_CRASH.match(text)
     return match[1].removesuffix(", starting debugger...") if match else None
+
+
+def stop_text(stop: protocol.Stop) -> str:
+    """A stop of the strict mode in one line: the bugcheck, the routine, who called it, why, and the backtrace."""
+    at = f", called at {stop.at}" if stop.at else ""
+    stack = f"; backtrace {', '.join(stop.stack)}" if stop.stack else ""
+    return f"{bugcheck.describe(stop.code, stop.parameters)}: {stop.routine}{at}, {stop.why}{stack}"
 
 
 _IN_MODULE = re.compile(r"\b([\w.-]+)\+0x([0-9a-f]{1,8})\b")

@@ -53,6 +53,13 @@ class WindowsBugcheck(MachineGone):
     kind: ClassVar[str] = "bugcheck"
 
 
+class StrictStop(MachineGone):
+    """The stand-in's strict mode stopped the driver where Windows with Driver Verifier would stop itself."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "stop"
+
+
 class MachineShutdown(MachineGone):
     """The machine shut down."""
 
@@ -113,6 +120,7 @@ OF_MACHINES: tuple[type[OfMachine], ...] = (
     Died,
     Crash,
     WindowsBugcheck,
+    StrictStop,
     MachineShutdown,
     MachineReset,
     LastWords,

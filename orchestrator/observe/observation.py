@@ -118,6 +118,7 @@ _WORDS = {
     "last-words": "the {machine} says on its console",
     "crash": "the driver's host process in the {machine} crashed",
     "bugcheck": "Windows crashed on the {machine}, bugcheck",
+    "stop": "the driver broke a rule for which Windows with Driver Verifier stops (simulated)",
     "shutdown": "the {machine} shut down",
     "reset": "the {machine} reset itself",
 }

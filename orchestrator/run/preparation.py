@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -98,6 +99,7 @@ class Preparation:
         foreign: Foreign | None = None,
         meanwhile: Callable[[], object] = lambda: None,
         *,
+        strict: int | None = None,
         stop: Stop | None = None,
         hold: Hold | None = None,
         debugger_port: int | None = None,
@@ -126,7 +128,7 @@ class Preparation:
                 found(f"{accelerator}: {why}")
             title = "image of the stand-in" if target == find.STANDIN else f"image {target}"
             with _image(target, title, ahead, console):
-                guest = find.find(target, accelerator, inputs, console.progress, verify)
+                guest = find.find(target, accelerator, inputs, console.progress, verify, strict)
         prepared = foreign and foreign.prepared(guest.prepare)
         return cls(
             folder,
@@ -144,6 +146,12 @@ class Preparation:
     def damage(self) -> list[str]:
         """What is wrong with the images now, in sentences; they were whole when the run began."""
         return self.watch.damage((self.peer, self.guest.image))
+
+    def strictly(self, seed: int) -> Preparation:
+        """The same preparation, whose stand-in is strict; the labs of both are numbered together."""
+        guest = copy(self.guest)
+        guest.strict = seed
+        return replace(self, guest=guest)
 
     def quietly(self) -> Preparation:
         """The same preparation, of whose labs the user is shown nothing."""

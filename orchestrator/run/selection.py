@@ -31,6 +31,18 @@ class Selection:
     """The build of the lab's own driver that the user has named instead of making it."""
 
 
+def without_strict(selection: Selection, strict: bool, progress: Callable[[str], None]) -> Selection:
+    """The selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
+    wants = [s.name for s in selection.scenarios if s.socket.irql not in (None, "passive")]
+    if strict or not wants:
+        return selection
+    left = [s for s in selection.scenarios if s.name not in wants]
+    if not left:
+        raise UsageError(f"{', '.join(wants)}: callbacks at DISPATCH_LEVEL are simulated with --strict only.")
+    progress(f"left out, as callbacks at DISPATCH_LEVEL need --strict: {', '.join(wants)}")
+    return replace(selection, scenarios=left)
+
+
 def select(
     words: Sequence[str],
     tags: Sequence[str],

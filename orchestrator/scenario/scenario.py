@@ -39,6 +39,8 @@ class Socket(Strict):
     create: Literal["connect", "socket-connect", "accept", "accept-event"] = "connect"
     family: Literal["ipv4", "ipv6"] = "ipv4"
     events: Literal["per-socket", "static", "off"] = "per-socket"
+    irql: Literal["passive", "dispatch", "mixed"] | None = None
+    """At which simulated IRQL the stand-in calls the driver back; not named, it is `mixed` with --strict."""
 
 
 class Action(Strict):

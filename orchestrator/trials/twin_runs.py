@@ -44,12 +44,21 @@ class TwinRun:
     """The whole of `wsklab run --twins`; `folder` gets a folder for each build, and twins.json."""
 
     def __init__(
-        self, folder: Path, console: Console, supply: LabSupply, results: Callable[[BuiltDriver], Results]
+        self,
+        folder: Path,
+        console: Console,
+        supply: LabSupply,
+        results: Callable[[BuiltDriver], Results],
+        strict: LabSupply | None = None,
     ) -> None:
-        """`supply` gives shared labs with the correct driver: one that does not load is no lab that does not boot."""
+        """`supply` gives shared labs with the correct driver: one that does not load is no lab that does not boot.
+
+        `strict` does so for the twins that take the stand-in's strict mode.
+        """
         self._folder = folder
         self._console = console
         self._supply = supply
+        self._strict = strict
         self._results = results
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
@@ -69,11 +78,15 @@ class TwinRun:
         asked = sum(driver is not None for driver in builds.values())
         self._keep(builds, asked, "running")
         try:
-            with self._console.step("the correct driver"), self._begin(correct) as run:
-                self._stage(run, correct, scenarios, self._correct, lambda lost: False)
-            for twin, driver in builds.items():
+            plain = [s for s in scenarios if s.socket.irql in (None, "passive")]
+            if plain and not all(twin.strict for twin in builds):
+                with self._console.step("the correct driver"), self._begin(correct) as run:
+                    self._stage(run, correct, plain, self._correct, lambda lost: False)
+            for twin, driver in sorted(builds.items(), key=lambda build: build[0].strict):
+                if twin.strict and self._strict:
+                    self._go_strict(correct, scenarios)
                 if driver is not None:
-                    self._twin(twin, driver, scenarios, whole)
+                    self._twin(twin, driver, scenarios if twin.strict else plain, whole)
                 self._keep(builds, asked, "running")
             return self._keep(builds, asked, "complete")
         except BaseException as error:
@@ -81,6 +94,13 @@ class TwinRun:
             raise
         finally:
             self._supply.retire()
+
+    def _go_strict(self, correct: BuiltDriver, scenarios: Sequence[Scenario]) -> None:
+        """From now on the labs are strict; there, too, the correct driver must be right."""
+        self._supply.retire()
+        self._supply, self._strict = self._strict or self._supply, None
+        with self._console.step("the correct driver, strictly"), self._begin(correct, "correct-strict") as run:
+            self._stage(run, correct, scenarios, self._correct, lambda lost: False)
 
     def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
         """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
@@ -90,9 +110,9 @@ class TwinRun:
         return matrix
 
     @contextmanager
-    def _begin(self, driver: BuiltDriver) -> Iterator[Run]:
+    def _begin(self, driver: BuiltDriver, name: str | None = None) -> Iterator[Run]:
         """A run of its own for one build, concluded at the end whatever happens."""
-        folder = self._folder / (driver.twin or "correct")
+        folder = self._folder / (name or driver.twin or "correct")
         folder.mkdir()
         run = Run(folder, self._results(driver), Console(quiet=True))
         run.begin()

@@ -15,10 +15,13 @@ import pytest
 from support.own_network import in_own_network
 from support.standin_cases import CASE, CASES, DRIVERS
 
-SOURCES = [*DRIVERS.glob("standin/*.c"), *DRIVERS.glob("standin/tests/*.c"), *DRIVERS.glob("native/*.c")]
+SOURCES = [
+    path for folder in ("standin", "standin/tests", "strict", "native") for path in DRIVERS.glob(f"{folder}/*.c")
+]
 FLAGS = [
     "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fshort-wchar", "-fno-omit-frame-pointer", "-pthread",
     "-DWSKLAB_NATIVE", f"-I{DRIVERS / 'native'}", f"-I{DRIVERS / 'include'}", f"-I{DRIVERS / 'standin'}",
+    f"-I{DRIVERS / 'strict'}",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")

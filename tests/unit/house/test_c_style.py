@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-HEADERS = ("drivers/include", "drivers/native", "drivers/wsklab", "drivers/standin", "images/guest/peer", "common/json")
+HEADERS = (
+    "drivers/include", "drivers/native", "drivers/wsklab", "drivers/standin", "drivers/strict", "images/guest/peer",
+    "common/json",
+)  # fmt: skip
 
 
 def sources(*patterns: str) -> list[str]:

@@ -192,6 +192,7 @@ def run_twins(
     fails: Callable[[str], bool],
     whole: bool = False,
     correct_fails: Sequence[str] = (),
+    strict: FakeBench | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Run TWIN on the panel, with verdicts of `fails`; returns the matrix, and what the twin was run on."""
     met: list[str] = []
@@ -232,8 +233,13 @@ def run_twins(
         Console(quiet=True),
         bench,  # type: ignore[arg-type]
         lambda driver: Results({}, driver={"twin": driver.twin}),
+        strict,  # type: ignore[arg-type]
     )
-    found = run.run(built(None), {TWIN: built(TWIN.name)}, twin_matrix.panel(catalogue.built_in()), whole)
+    twin = TWIN if strict is None else TWIN.model_copy(update={"strict": True})
+    scenarios = twin_matrix.panel(catalogue.built_in())
+    if strict is not None:
+        scenarios += [s for s in catalogue.built_in() if s.name == "dispatch-level"]
+    found = run.run(built(None), {twin: built(TWIN.name)}, scenarios, whole)
     assert json.loads((folder / "twins.json").read_text()) == found
     assert (found["state"], found["asked"]) == ("complete", 1)
     return found, met
@@ -321,3 +327,19 @@ def test_wrong_words_are_refused_before_anything_is_built(words: list[str], mess
     refused = CliRunner().invoke(main, ["run", *words])
     assert isinstance(refused.exception, UsageError)
     assert message in str(refused.exception)
+
+
+def test_a_twin_of_the_strict_mode_meets_strict_labs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, strict = FakeBench(), FakeBench()
+    _, met = run_twins(tmp_path, monkeypatch, plain, lambda name: True, whole=True, strict=strict)
+    assert plain.lent == []
+    assert strict.lent == [None, TWIN.name, TWIN.name], "there, too, the correct driver must be right"
+    assert "dispatch-level" in met
+
+
+def test_what_needs_the_strict_mode_is_not_run_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch = [s for s in catalogue.built_in() if s.name == "dispatch-level"]
+    monkeypatch.setattr(twin_matrix, "panel", lambda scenarios: dispatch)
+    bench = FakeBench()
+    _, met = run_twins(tmp_path, monkeypatch, bench, lambda name: True, whole=True)
+    assert set(met) == {UNLOAD}

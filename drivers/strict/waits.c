@@ -1,0 +1,60 @@
+/* Waits and events: their rule depends on the arguments, not only on the IRQL. */
+#include "strict.h"
+
+/* At DISPATCH_LEVEL a wait may only look: with a timeout of zero. Above it there is no waiting at all. */
+void wait_check(const struct site *site, const void *object, const LARGE_INTEGER *timeout)
+{
+    KIRQL irql = irql_now();
+
+    if (irql < DISPATCH_LEVEL)
+        return;
+    if (irql > DISPATCH_LEVEL)
+        STOP(site, CHECK_VERIFIER, 0x120, irql, object, timeout, "waits at IRQL %u", irql);
+    if (!timeout)
+        STOP(site, CHECK_VERIFIER, 0x121, irql, object, 0, "waits without a limit at DISPATCH_LEVEL");
+    else if (timeout->QuadPart)
+        STOP(site, CHECK_VERIFIER, 0x122, irql, object, timeout,
+             "waits at DISPATCH_LEVEL with a timeout that is not zero");
+}
+
+/* Wait TRUE promises a wait at once, so what holds for the wait holds for the call. */
+void set_event_check(const struct site *site, const void *event, BOOLEAN wait)
+{
+    KIRQL irql = irql_now();
+
+    if (irql > (wait ? APC_LEVEL : DISPATCH_LEVEL))
+        STOP(site, CHECK_VERIFIER, 0x80, irql, event, 0, "sets an event at IRQL %u%s", irql, wait ? " with Wait" : "");
+}
+
+#if !defined(WSKLAB_NATIVE)
+
+static NTSTATUS NTAPI wait_for_one(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
+                                   PLARGE_INTEGER timeout)
+{
+    wait_check(&SITE("KeWaitForSingleObject"), object, timeout);
+    return KeWaitForSingleObject(object, reason, mode, alertable, timeout);
+}
+
+static NTSTATUS NTAPI wait_for_several(ULONG count, PVOID objects[], WAIT_TYPE type, KWAIT_REASON reason,
+                                       KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER timeout,
+                                       PKWAIT_BLOCK blocks)
+{
+    wait_check(&SITE("KeWaitForMultipleObjects"), count ? objects[0] : NULL, timeout);
+    return KeWaitForMultipleObjects(count, objects, type, reason, mode, alertable, timeout, blocks);
+}
+
+static LONG NTAPI set_event(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
+{
+    set_event_check(&SITE("KeSetEvent"), event, wait);
+    return KeSetEvent(event, increment, wait);
+}
+
+const struct replacement wait_replacements[] = {
+    {"KeWaitForSingleObject", wait_for_one},
+    {"KeWaitForMutexObject", wait_for_one},
+    {"KeWaitForMultipleObjects", wait_for_several},
+    {"KeSetEvent", set_event},
+    {NULL, NULL},
+};
+
+#endif
