@@ -17,6 +17,9 @@ from wsklab.orchestrator.observe.lab_notes import Answer, Answered
 PROGRAMS = frozenset({"accept_events", "callback"})
 """Commands that call no function of WSK, so that nothing but the driver itself can make them fail."""
 
+AWAITED = frozenset({"socket", "bind"})
+"""Calls whose IRP the driver waits for before it answers: it answers with the IRP's status."""
+
 MADE = frozenset({"connect", "socket_connect", "accept"})
 """Operations whose completion tells the ports of a connection."""
 
@@ -24,12 +27,14 @@ MADE = frozenset({"connect", "socket_connect", "accept"})
 def accounts(facts: Facts) -> Iterator[Statement]:
     """Whether what the driver answers, prints and reports of one operation is the same."""
     told = {(call.op, call.id): call.ret for call in facts.everywhere(Call)}
+    returns = dict(told)
+    told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
     for answered in facts.of(Answered):
         for answer in answered.answers:
             yield from _answer(answer, told.get((answer.op, answer.id + answer.count - 1)))
     for done in facts.of(Completion):
-        returned = told.get((done.op, done.id), PENDING)
+        returned = returns.get((done.op, done.id), PENDING)
         if returned not in (PENDING, done.status):
             yield (
                 "fail",
@@ -66,8 +71,9 @@ def ports(facts: Facts) -> Iterator[Statement]:
     seen |= {(frame.dport, frame.sport) for frame in facts.frames if frame.sender == "peer"}
     for conn in facts.connections:
         completions = facts.of(Completion, conn)
-        asked = any(done.op == "local" and succeeded(done.status) for done in completions)
+        asked = False
         for done in completions:
+            asked = asked or (done.op == "local" and succeeded(done.status))
             if done.op not in MADE or not succeeded(done.status):
                 continue
             fits = any(done.rport == peer and (done.lport == own or not (done.lport or asked)) for own, peer in seen)

@@ -98,6 +98,20 @@ def test_ports_that_the_wire_does_not_show_fail(ports: tuple[int, int]) -> None:
     assert f"between its port {ports[0]} and port {ports[1]}, the wire shows no such" in why
 
 
+def test_the_answer_to_an_awaited_call_is_how_its_irp_completed() -> None:
+    def bound(answer: int) -> Recording:
+        recording = told().call("bind", 5).done("bind", 5, 0)
+        return recording.add("lab", "answered", answers=[{"op": "bind", "id": 5, "count": 1, "status": answer}])
+
+    assert verdict(bound(0)) == ("pass", "")
+    assert verdict(bound(UNSUCCESSFUL))[0] == "fail"
+
+
+def test_an_address_that_is_asked_for_later_is_not_told_before() -> None:
+    recording = told(ports=(0, PEER_PORT), asked=False).call("local", 9).done("local", 9, 0)
+    assert verdict(recording) == ("pass", "")
+
+
 def test_a_port_that_the_driver_has_not_asked_for_may_be_0() -> None:
     assert verdict(told(ports=(0, PEER_PORT), asked=False)) == ("pass", "")
 
