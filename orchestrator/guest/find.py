@@ -119,4 +119,4 @@ def _about(image: Image) -> dict[str, Any]:
 
 def _standin_version(image: Image) -> str:
     packages = image.manifest.packages
-    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-cloud-amd64', '?')}"
+    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-amd64', '?')}"
