@@ -55,7 +55,9 @@ def run(
             return build_driver(selected.twin, images.cache_folder(), console.progress)
 
     preparation = Preparation.prepare(folder, console, cold, target, verify, meanwhile=built)
-    preparation.foreign = selected.foreign and selected.foreign.prepared(preparation.guest.prepare)
+    preparation.foreign = selected.foreign and selected.foreign.prepared(
+        preparation.guest.prepare, preparation.guest.pack
+    )
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
     results.plan = runner.plan(selected.scenarios, repeat, until_fail)

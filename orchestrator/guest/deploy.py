@@ -25,6 +25,7 @@ from wsklab.orchestrator.guest.agent import Agent, Refused
 from wsklab.orchestrator.guest.ssh import Ssh
 
 if TYPE_CHECKING:
+    from wsklab.drivers.package import Package
     from wsklab.drivers.sign import SigningKey
 
 FOLDER = r"C:\wsklab"
@@ -185,6 +186,17 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
     verify(kept, pair)
     _loadable(kept)
     return replace(driver, path=kept, sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
+
+
+def packed(package: Package, cache: Path, now: datetime) -> dict[str, bytes]:
+    """The files of a package, signed where they are not. Raises DriverError, which names what Windows would refuse."""
+    from wsklab.drivers.package import signed
+    from wsklab.drivers.sign import signing_key
+
+    for name in package.contents():
+        if name.lower().endswith(".sys"):
+            _loadable(package.inf.parent / name)
+    return signed(package, signing_key(cache, now), cache / "signed" / "packages", now)
 
 
 def _holds(kept: Path, pair: SigningKey) -> bool:

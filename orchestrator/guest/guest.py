@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_agent
 from wsklab.drivers.errors import DriverError
+from wsklab.drivers.package import Package
 from wsklab.images.store import Image
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy, verifier
@@ -72,6 +73,14 @@ class Guest(ABC):
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
         """The driver as it goes into this guest, checked on the host. Raises DriverError."""
         return driver
+
+    def pack(self, package: Package) -> Mapping[str, bytes]:
+        """The files of a driver's package as they go into this guest. Raises DriverError."""
+        return package.contents()
+
+    def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        """Start the system anew by its own command. Raises LabError."""
+        raise LabError(f"a {self.kind} is not restarted")
 
     def files(self, driver: BuiltDriver, folder: Path) -> ImageFiles:
         """What the machine boots from; `folder` is the machine's own, for what must be written first."""
@@ -150,6 +159,9 @@ class WindowsGuest(Guest):
 
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
         return deploy.prepared(driver, images.cache_folder(), datetime.now(UTC))
+
+    def pack(self, package: Package) -> Mapping[str, bytes]:
+        return deploy.packed(package, images.cache_folder(), datetime.now(UTC))
 
     def files(self, driver: BuiltDriver, folder: Path) -> ImageFiles:
         """Without SSH the driver comes on a disc, which is there from power-on: that bus takes none later."""

@@ -80,6 +80,7 @@ class Lab:
         self.journal = Journal()
         self.slowness = guest.slow[accelerator]
         self.settings: dict[str, Any] = {}
+        self.remarks: list[str] = []  # on what could not be done as a driver's package says
         self.last_restore_s = 0.0
         self.doubt: str | None = None
         self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
@@ -293,11 +294,22 @@ class Lab:
         """
         self.foreign, self._ready = InstalledForeign(foreign, self.target, self.slowness), None
         try:
-            self.foreign.install()
+            self.remarks = self.foreign.install(self.guest.kind == "windows", self.restart)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def restart(self) -> None:
+        """Have the target start anew by its own command, and load the lab's driver again. Raises LabError."""
+        assert self._driver is not None, "the lab has not booted"
+        self._may_restart = True
+        try:
+            deadline = time.monotonic() + self.guest.boot * self.slowness
+            self.guest.restart(self.target.machine, self.target.agent, deadline)
+        finally:
+            self._may_restart = False
+        self._load(self._driver)
 
     def _load(self, driver: BuiltDriver) -> None:
         self.target.load(driver, FOLDER, LOAD * self.slowness)

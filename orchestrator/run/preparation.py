@@ -148,7 +148,8 @@ class Preparation:
         lab = self._boot(driver)
         if self.foreign is not None:
             with self.console.step(f"driver {self.foreign.profile.name}"):
-                lab.install_foreign(self.foreign)
+                for remark in lab.install_foreign(self.foreign).remarks:
+                    self.console.progress(remark)
         return lab
 
     def _boot(self, driver: BuiltDriver) -> Lab:
