@@ -82,7 +82,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class About:
     """What an INF file says of its package, for x64."""
 
     provider: str
@@ -275,7 +275,7 @@ def _split(line: str, number: int) -> tuple[str, tuple[str, ...]]:
 # --- the package ------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path) -> Package:
+def load(path: Path) -> About:
     """Read a package's INF file. Raises DriverError."""
     try:
         return read(decode(files.read_bytes(path, LARGEST)))
@@ -285,7 +285,7 @@ def load(path: Path) -> Package:
         raise DriverError(f"The INF file {path} is wrong: {error}.") from None
 
 
-def read(text: str) -> Package:
+def read(text: str) -> About:
     """What the text of an INF file says of its package. Raises DriverError."""
     inf = parse(text)
     signature = inf.value("Version", "Signature").lower()
@@ -304,7 +304,7 @@ def read(text: str) -> Package:
                           "install sections of [Manufacturer]")  # fmt: skip
     listed = [line.key or line.value for section in ("SourceDisksFiles.amd64", "SourceDisksFiles")
               for line in inf.lines(section)]  # fmt: skip
-    return Package(
+    return About(
         provider=inf.value("Version", "Provider"),
         version=version.strip(),
         date=date.strip(),

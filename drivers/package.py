@@ -11,9 +11,10 @@ from pathlib import Path
 
 from wsklab.common import files
 
-from . import catalog, inf
+from . import catalog
 from .check import check_file
 from .errors import DriverError
+from .inf import About, Service, load
 from .sign import SigningKey, sign
 
 BEFORE_WINDOWS = r"C:\wsklab"
@@ -25,8 +26,8 @@ class Package:
     """A package on this host: every file that it names is there."""
 
     inf: Path
-    about: inf.Package
-    service: inf.Service
+    about: About
+    service: Service
 
     @property
     def driver(self) -> Path:
@@ -57,7 +58,7 @@ class Package:
 
 def find(path: Path, service: str) -> Package:
     """The package of an INF file that adds `service`. Raises DriverError, which names what is missing."""
-    about = inf.load(path)
+    about = load(path)
     added = about.service(service)
     if added is None:
         names = ", ".join(one.name for one in about.services)
@@ -74,7 +75,7 @@ def newer(package: Package, older: Package) -> bool:
     return _rank(package.about) > _rank(older.about)
 
 
-def _rank(about: inf.Package) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _rank(about: About) -> tuple[tuple[int, ...], tuple[int, ...]]:
     day = re.fullmatch(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})", about.date)
     number = tuple(int(part) for part in about.version.split(".") if part.isdigit())
     return ((int(day[3]), int(day[1]), int(day[2])) if day else ()), number

@@ -77,6 +77,7 @@ class Provoke(Strict):
     )
     greeting: int = Field(default=0, ge=0, le=1 << 20, description="bytes it sends unasked as soon as it is connected")
     replies: bool = Field(default=False, description="it sends something back when it gets data")
+    ipv6: bool = Field(default=False, description="it listens on IPv6, too; for `by: peer`")
 
     @property
     def talks(self) -> bool:
@@ -87,6 +88,10 @@ class Provoke(Strict):
     def _consistent(self) -> Self:
         if (self.by == "command") != bool(self.command):
             raise ValueError("`command` goes with `by: command`, and only with it")
+        if self.ipv6 and self.by != "peer":
+            raise ValueError(
+                "`ipv6` goes with `by: peer`: a driver that connects has its address from its own settings"
+            )
         return self
 
 

@@ -411,13 +411,16 @@ class Machine:
         """A fresh overlay, fresh UEFI variables, and no TPM state of an earlier run."""
         create_overlay(self.files.disk, self.overlay)
         if self.profile.firmware == "ovmf":
-            firmware.make_variables(self.files.variables or firmware.find().variables, self.variables)
+            secure = self.profile.variant.secure_boot
+            template = (not secure and self.files.variables) or firmware.find(secure=secure).variables
+            firmware.make_variables(template, self.variables)
         shutil.rmtree(self.folder / "tpm", ignore_errors=True)
 
     def _uefi(self, handover: Handover) -> Uefi | None:
         if self.profile.firmware != "ovmf":
             return None
-        return Uefi(handover.block(firmware.find().code), Path(self.variables.name))
+        found = firmware.find(secure=self.profile.variant.secure_boot)
+        return Uefi(handover.block(found.code), Path(self.variables.name), found.secure)
 
     def _greet(self, child: Child) -> None:
         try:

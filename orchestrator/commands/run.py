@@ -15,7 +15,7 @@ from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest import find, variants
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.console import Console
@@ -42,11 +42,17 @@ def run(
     out: Path | None,
     as_json: bool,
     verify: str | None = None,
+    variant_names: Sequence[str] = (),
+    every_variant: bool = False,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
     find.check(target, verify)
     selected = selection.select(words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress)
+    names, left_out = variants.chosen(find.machine(target), target, variant_names, every_variant)
+    played, unplayed = selection.on_variants(selected, names, find.machine(target))
+    for sentence in (*left_out, *unplayed):
+        console.progress(sentence)
     folder = runner.new_folder(out)
 
     @cache
@@ -60,17 +66,24 @@ def run(
     )
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
-    results.plan = runner.plan(selected.scenarios, repeat, until_fail)
+    results.plan = runner.plan(selected.scenarios, repeat, until_fail, {name: played[name] for name in names})
     labs = preparation.admitted(jobs)
     current = runner.Run(
-        folder, results, console, lambda: preparation.boot(driver), isolate, preparation.stop, preparation.damage
+        folder,
+        results,
+        console,
+        lambda: preparation.boot(driver),
+        isolate,
+        preparation.stop,
+        preparation.damage,
+        lambda variant: preparation.boot(driver, variant),
     )
     current.begin()
-    work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
+    work = Work(runner.order(selected.scenarios, repeat, until_fail, played), preparation.stop)
     limit = (
         inf
         if until_fail
-        else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
+        else len(names) * limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
     )
     with phase("the run", limit, folder):
         Workers(current, work, until_fail).play(labs, preparation.room)
@@ -138,6 +151,14 @@ def ended(results: Results) -> int:
     metavar="SET",
     help="Windows: have Driver Verifier watch the driver: standard, memory, irql, io or low-resources.",
 )
+@click.option(
+    "--variant",
+    "variant_names",
+    multiple=True,
+    metavar="NAME",
+    help="Run on this variant of the target's machine (may be repeated; base is the machine itself).",
+)
+@click.option("--variants", type=click.Choice(["all"]), help="Run on the machine and on each of its variants.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option(
@@ -167,6 +188,8 @@ def command(
     twin_names: tuple[str, ...],
     twins: bool,
     verify: str | None,
+    variant_names: tuple[str, ...],
+    variants: str | None,
     repeat: int,
     until_fail: bool,
     jobs: int | None,
@@ -181,7 +204,11 @@ def command(
     With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
+    if variants and variant_names:
+        raise UsageError("--variants all has every variant in it; leave out --variant.")
     if twins:
+        if variants or variant_names:
+            raise UsageError("--twins goes without variants of the machine.")
         if (target, driver_name, repeat, until_fail, jobs, verify) != ("standin", "wsklab", 1, False, 1, None):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
@@ -209,5 +236,7 @@ def command(
         out=out,
         as_json=as_json,
         verify=verify,
+        variant_names=variant_names,
+        every_variant=variants == "all",
     )
     sys.exit(code)

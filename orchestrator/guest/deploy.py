@@ -6,6 +6,7 @@ both refuse with the same Win32 errors. Not yet run on Windows.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -293,6 +294,12 @@ def run(agent: Agent, command: str, timeout: float, harmless: tuple[int, ...] | 
     if harmless is not None and answer["exit"] not in harmless:
         raise LabError(f"'{command}' failed in the target (status {answer['exit']}): {said.strip()[-500:]}")
     return said
+
+
+def powershell(agent: Agent, script: str) -> str:
+    """Run a script in the guest; returns what it printed. Encoded, so that nothing on the way quotes it."""
+    encoded = base64.b64encode(script.encode("utf-16-le")).decode()
+    return run(agent, f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}", COPY)
 
 
 def _tag(files: Mapping[str, bytes]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_agent
@@ -15,7 +16,7 @@ from wsklab.drivers.errors import DriverError
 from wsklab.drivers.package import Package
 from wsklab.images.store import Image
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.guest import deploy, verifier
+from wsklab.orchestrator.guest import deploy, variants, verifier
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent, Refused
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING
 from wsklab.orchestrator.guest.ssh import Ssh
@@ -55,6 +56,16 @@ class Guest(ABC):
     def qualifying(self) -> bool:
         """Whether a driver that passes here has passed on Windows."""
         return self.kind == "windows"
+
+    def varied(self, name: str) -> Self:
+        """The same guest on a variant of its machine; "" is the machine itself."""
+        guest = copy.copy(self)
+        guest.profile = self.profile.varied(name)
+        return guest
+
+    @abstractmethod
+    def adjust(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        """Make the ready guest the variant that its machine is. Raises LabError."""
 
     def describe(self) -> dict[str, Any]:
         """The `target` part of results.json."""
@@ -136,6 +147,13 @@ class StandinGuest(Guest):
     def address(self, present: bool) -> str:
         return linux_address("target", present)
 
+    def adjust(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        commands = variants.linux(self.profile.variant, WIRE_NIC[self.kind])
+        if not self.profile.variant.ipv4:
+            commands.append(self.address(present=False))
+        for command in commands:
+            self.shell(machine, agent, command)
+
 
 class WindowsGuest(Guest):
     """Windows as `wsklab image build windows-*` makes it: KD on COM1, the agent on COM2. Not yet run on Windows."""
@@ -199,6 +217,17 @@ class WindowsGuest(Guest):
             f"netsh.exe interface ipv4 delete address name={WIRE_NIC[self.kind]} "
             f"address={ADDRESSES['target']} store=active"
         )
+
+    def adjust(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        variant = self.profile.variant
+        changed_card = variant.network is not None
+        script = variants.powershell(variant, WIRE_NIC[self.kind], self.profile.wire_mac, changed_card)
+        if script:
+            deploy.powershell(agent, script)
+        if variant.memory_integrity:
+            self.restart(machine, agent, deadline)
+        if not variant.ipv4:
+            self.shell(machine, agent, self.address(present=False))
 
     def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
         if self.verify is None:

@@ -147,7 +147,7 @@ class Lab:
         MachineError; nothing is left running then.
         """
         try:
-            self.wire.start(self._on_wire)
+            self._start_wire()
             self._may_restart = self.guest.restarts
             self._target = Target(self._start_target(driver), self.journal)
             self._start_peer()
@@ -166,6 +166,9 @@ class Lab:
             peer.result()
             step("the peer answers over SSH")
             target.result()
+            self.guest.adjust(
+                self.target.machine, self.target.agent, time.monotonic() + self.guest.boot * self.slowness
+            )
             self._may_restart = False
             step("the agent answers, the driver is in place")
             self.judged_to = self.journal.mark  # what Windows has told its debugger so far is not the driver's
@@ -189,7 +192,7 @@ class Lab:
         try:
             with ThreadPoolExecutor(len(MACHINES)) as pool:
                 copies = [pool.submit(self._copy, kept, name) for name in MACHINES]
-                self.wire.start(self._on_wire)
+                self._start_wire()
                 for done in copies:
                     done.result()
             self._target = Target(self._start_target(driver, TAG), self.journal)
@@ -307,6 +310,8 @@ class Lab:
         try:
             deadline = time.monotonic() + self.guest.boot * self.slowness
             self.guest.restart(self.target.machine, self.target.agent, deadline)
+            if not self.guest.profile.variant.ipv4:  # the address was taken until the next start only
+                self.guest.shell(self.target.machine, self.target.agent, self.guest.address(present=False))
         finally:
             self._may_restart = False
         self._load(self._driver)
@@ -360,6 +365,11 @@ class Lab:
         """Boot the peer again after `cut_peer`."""
         self._power_on(self.peer.machine)
         self._await_peer(time.monotonic() + BOOT * self.slowness)
+
+    def _start_wire(self) -> None:
+        self.wire.start(self._on_wire)
+        if not self.guest.profile.variant.ipv4:
+            self.wire.ping_by_ipv6("target")
 
     def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
         files = self.guest.files(driver, self.folder / "target")

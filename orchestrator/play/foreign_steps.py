@@ -31,7 +31,7 @@ class ForeignSteps:
             self._start()
             if self._profile.tells("load"):
                 context.await_line("the driver did not say that it listens", lambda o: o.kind == "load", deadline)
-            self._peer("connect", connection, deadline, host=TARGET["ipv4"], port=provoke.port)
+            self._peer("connect", connection, deadline, host=TARGET[context.scenario.socket.family], port=provoke.port)
         else:
             context.listen(deadline, provoke.port)
             self._start()

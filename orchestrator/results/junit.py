@@ -46,7 +46,7 @@ def junit(results: Results) -> str:
 
 
 def _case(result: ScenarioResult, target: str) -> ET.Element:
-    name = result.name if result.repeat == 1 else f"{result.name}#{result.repeat}"
+    name = result.label if result.repeat == 1 else f"{result.label}#{result.repeat}"
     case = _testcase(target, name, result.timing.get("total_s", 0.0))
     if result.verdict != "pass":
         tag = "failure" if result.verdict == "fail" else "error"

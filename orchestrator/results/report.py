@@ -14,7 +14,7 @@ from typing import Any
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.observe.observation import Observation
-from wsklab.orchestrator.results.results import call_words
+from wsklab.orchestrator.results.results import call_words, labelled
 
 MAX_ROWS = 300
 """Rows of one story; a bulk transfer would otherwise make the page unreadable. The evidence folder has all of it."""
@@ -166,11 +166,12 @@ def _entries(
     """What the template needs of each row; `same_as` names the row that tells the same story."""
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
-        seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
+        seen.setdefault(labelled(scenario["name"], scenario["variant"]), set()).add(scenario["verdict"])
     told: dict[tuple[object, ...], str] = {}
     entries, opened = [], 0
     for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
-        anchor = f"{scenario['name']}-{scenario['repeat']}"
+        label = labelled(scenario["name"], scenario["variant"])
+        anchor = "-".join(filter(None, (scenario["name"], scenario["variant"], str(scenario["repeat"]))))
         first = told.setdefault(outcome(scenario), anchor)
         bad = scenario["verdict"] != "pass"
         opened += bad
@@ -179,7 +180,7 @@ def _entries(
             {
                 "scenario": scenario,
                 "id": anchor,
-                "flaky": len(seen[scenario["name"]]) > 1,
+                "flaky": len(seen[label]) > 1,
                 "open": bad and opened <= OPEN,
                 "same_as": None if first == anchor else first,
                 "rows": story_rows if first == anchor else [],

@@ -11,7 +11,9 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.lab import foreign_driver
 from wsklab.orchestrator.lab.foreign_driver import Foreign
 from wsklab.orchestrator.scenario import any_driver, catalogue
+from wsklab.orchestrator.scenario.families import over_ipv6
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.qemu.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,20 @@ class Selection:
     scenarios: list[Scenario]
     twin: str | None
     foreign: Foreign | None
+
+
+def on_variants(
+    selected: Selection, names: Sequence[str], machine: Profile
+) -> tuple[dict[str, list[Scenario]], list[str]]:
+    """(the scenarios as each variant of the machine plays them, why some are left out). Raises UsageError."""
+    played, left_out = dict[str, list[Scenario]](), list[str]()
+    for name in names:
+        played[name] = selected.scenarios
+        if name and not machine.variants[name].ipv4:
+            foreign = selected.foreign.profile if selected.foreign else None
+            played[name], reasons = over_ipv6(selected.scenarios, foreign, name)
+            left_out += reasons
+    return played, left_out
 
 
 def select(

@@ -60,6 +60,7 @@ class Workers:
 
     def __post_init__(self) -> None:
         self._labs: dict[int, Lab] = {}
+        self._variants: dict[int, str] = {}
         self._failures: list[str] = []
         self._changed = threading.Condition()
         self._running = 0
@@ -127,6 +128,7 @@ class Workers:
         try:
             while (item := self.work.take()) is not None:
                 try:
+                    suspect = self._change(number, item.variant) and suspect
                     self._next_lab(number, suspect)
                 except BaseException:
                     self.work.give_back(item)
@@ -135,15 +137,27 @@ class Workers:
                 suspect = self._judged(number, item) != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if number in self._labs and not self.run.stop.requested:
-                self.run.unload(self._labs[number], number)
+            self._unload(number)
         finally:
             self._stop(number)
+
+    def _change(self, number: int, variant: str) -> bool:
+        """Let a lab of another variant go, its driver unloaded. Returns whether the worker's lab stays."""
+        stays = self._variants.get(number, variant) == variant
+        if not stays:
+            self._unload(number)
+            self._stop(number)
+        self._variants[number] = variant
+        return stays
+
+    def _unload(self, number: int) -> None:
+        if number in self._labs and not self.run.stop.requested:
+            self.run.unload(self._labs[number], number, self._variants[number])
 
     def _next_lab(self, number: int, suspect: bool = False) -> None:
         """Make the worker's lab fit for its next scenario, or give it one. Raises LabError, MachineError."""
         try:
-            self._labs[number] = self.run.next_lab(self._labs.get(number), suspect)
+            self._labs[number] = self.run.next_lab(self._labs.get(number), suspect, self._variants[number])
         except BaseException:
             self._stop(number)
             raise

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.inf import Package, Service, decode, load, parse, read
+from wsklab.drivers.inf import About, Service, decode, load, parse, read
 
 PRIMITIVE = r"""; A driver without a device.
 [Version]
@@ -56,7 +56,7 @@ SERVICE = Service(
 
 
 def test_a_primitive_driver() -> None:
-    assert read(PRIMITIVE) == Package(
+    assert read(PRIMITIVE) == About(
         "Example, Inc.", "1.4.0.7", "11/02/2026", "mine.cat", True, (SERVICE,), ("mine.sys",)
     )
     (display,) = [line for line in parse(PRIMITIVE).lines("mine.SERVICE") if line.key == "DisplayName"]

@@ -72,7 +72,7 @@ class FakeRun(Run):
         self.boots: Callable[[int], None] = lambda number: None
         self._numbers = itertools.count(1)
 
-    def next_lab(self, lab: Any, suspect: bool = False) -> Any:
+    def next_lab(self, lab: Any, suspect: bool = False, variant: str = "") -> Any:
         if lab is not None:
             return lab
         number = next(self._numbers)
@@ -108,7 +108,7 @@ class FakeRun(Run):
             f"evidence/{evidence}",
         )
 
-    def unload(self, lab: Any, number: int = 1) -> Any:
+    def unload(self, lab: Any, number: int = 1, variant: str = "") -> Any:
         self.unloaded.append(lab.number)
         self.add(Done(self.row(UNLOAD, number, "pass", f"{UNLOAD}-{number}")))
 
