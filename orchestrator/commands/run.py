@@ -64,6 +64,9 @@ def run(
     preparation.foreign = selected.foreign and selected.foreign.prepared(
         preparation.guest.prepare, preparation.guest.pack
     )
+    if preparation.foreign and verify:
+        preparation.guest.watched = preparation.foreign.file_name
+    variants.fits(find.machine(target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
     results.plan = runner.plan(selected.scenarios, repeat, until_fail, {name: played[name] for name in names})

@@ -43,6 +43,8 @@ class Guest(ABC):
     """Seconds that it may take to boot with KVM."""
     slow: ClassVar[dict[Accelerator, float]]
     """How many times KVM's time everything may take."""
+    watched: str = ""
+    """The file that Driver Verifier watches, where that is not the lab's own driver."""
     restarts: ClassVar[bool] = False
     """Whether it may reset itself before it is ready."""
 
@@ -173,7 +175,10 @@ class WindowsGuest(Guest):
         return bool(self.image.known_hosts.read_text(encoding="ascii").strip())
 
     def ingredients(self) -> dict[str, str]:
-        return super().ingredients() | {"agent": self._agent().sha256, "verifier": self.verify or ""}
+        return super().ingredients() | {
+            "agent": self._agent().sha256,
+            "verifier": " ".join(filter(None, (self.verify, self.watched))),
+        }
 
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
         return deploy.prepared(driver, images.cache_folder(), datetime.now(UTC))
@@ -195,7 +200,7 @@ class WindowsGuest(Guest):
             deploy.renew_agent(agent)
             self._greet(machine, agent, deadline)
         if self.verify:
-            verifier.enable(self._program(agent), self.verify, driver.path.name)
+            verifier.enable(self._program(agent), self.verify, self.watched or driver.path.name)
             self.restart(machine, agent, deadline)
 
     def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
@@ -232,7 +237,7 @@ class WindowsGuest(Guest):
     def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
         if self.verify is None:
             return {}
-        return {"verifier": verifier.settings(self._program(agent), self.verify, driver.path.name)}
+        return {"verifier": verifier.settings(self._program(agent), self.verify, self.watched or driver.path.name)}
 
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
         """The server starts late by itself, so the agent starts it."""

@@ -7,9 +7,12 @@ protection of code integrity".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
+from wsklab.drivers.check import check_file
 from wsklab.orchestrator.errors import UsageError
-from wsklab.qemu.profile import Profile
+from wsklab.qemu.profile import Accelerator, Profile
 from wsklab.qemu.variants import BASE, Variant
 from wsklab.qemu.wire.frames import ADDRESSES, ADDRESSES_6
 
@@ -49,6 +52,35 @@ def refusal(profile: Profile, target: str, name: str) -> str | None:
     if variant.secure_boot:
         return NO_SECURE_BOOT.format(name=name)
     return None
+
+
+class UnderTest(Protocol):
+    """A driver's file on this host."""
+
+    @property
+    def file(self) -> Path: ...
+
+
+def fits(profile: Profile, names: Sequence[str], accelerator: Accelerator, driver: UnderTest | None) -> None:
+    """See that host and driver are fit for Memory Integrity, where a variant has it. Raises UsageError."""
+    for name in names:
+        if not name or not profile.variants[name].memory_integrity:
+            continue
+        if accelerator != "kvm":
+            raise UsageError(
+                f"--variant {name}: Windows runs Hyper-V for it, which takes KVM with nested virtualisation "
+                "(`nested=1` of the module kvm_intel or kvm_amd); `wsklab doctor` says what KVM does here."
+            )
+        if driver is not None and (wrong := writable_code(driver.file)):
+            raise UsageError(
+                f"--variant {name}: {driver.file.name} has sections that are both written and run "
+                f"({', '.join(wrong)}), which Memory Integrity refuses; build it without them."
+            )
+
+
+def writable_code(file: Path) -> list[str]:
+    """Names of sections that Memory Integrity does not allow."""
+    return [section.name for section in check_file(file).sections if section.writable and section.executable]
 
 
 def linux(variant: Variant, nic: str) -> list[str]:

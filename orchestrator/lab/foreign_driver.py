@@ -85,6 +85,11 @@ class Foreign:
         return replace(self, file=built.path, loaded_sha256=built.sha256)
 
     @property
+    def file_name(self) -> str:
+        """What its file is called in the target."""
+        return PureWindowsPath(self.target_path).name
+
+    @property
     def starts_by_itself(self) -> bool:
         """Whether Windows is to start it."""
         return (self.packages[-1].service.start if self.packages else self.profile.start) != "demand"
@@ -229,7 +234,7 @@ class InstalledForeign:
         self._unread = MOST_UNREAD
         # The file as it was given: a signed copy has no PDB beside it.
         given = foreign.packages[-1].driver if foreign.packages else foreign.profile.path or foreign.file
-        target.know_pdb(PureWindowsPath(foreign.target_path).name, given)
+        target.know_pdb(foreign.file_name, given)
         patterns = foreign.profile.patterns
         target.machine.debug.on_line(self._on_line, reads=lambda text: read(patterns, text.strip()) is not None)
 
