@@ -56,6 +56,8 @@ class Faults:
     """The exit status of `pnputil`."""
     no_section: bool = False
     """Windows takes no section of an INF that adds a service."""
+    no_low_resources: bool = False
+    """Driver Verifier takes everything but that."""
     keeps_old: bool = False
     """An upgrade leaves the file of the older version in place."""
     prompt: str = ""
@@ -281,8 +283,11 @@ class Windows:
     def _verifier(self, command: str) -> tuple[int, str]:
         if found := re.search(r"(/standard|/flags 0x[0-9a-f]+) /driver (\S+)", command):
             self.state["verified"] = found[2]
+            flags = 0x209BB if found[1] == "/standard" else int(found[1].split()[1], 16)
+            self.state["verifier_flags"] = flags & ~(4 if self.faults.no_low_resources else 0)
             return 2, "The system needs to be rebooted.\r\n"
-        return 0, f"Verifier Flags: 0x000209bb\r\nVerified Drivers: {self.state['verified']}\r\n"
+        flags = self.state.get("verifier_flags", 0)
+        return 0, f"Verifier Flags: 0x{flags:08x}\r\nVerified Drivers: {self.state['verified']}\r\n"
 
     # --- the agent
 
