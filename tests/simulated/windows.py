@@ -56,6 +56,8 @@ class Faults:
     """The exit status of `pnputil`."""
     no_section: bool = False
     """Windows takes no section of an INF that adds a service."""
+    secure_boot: str = "confirmed False\r\nstate 0\r\n"
+    """What PowerShell prints about it."""
     no_low_resources: bool = False
     """Driver Verifier takes everything but that."""
     keeps_old: bool = False
@@ -200,6 +202,13 @@ class Windows:
             script = base64.b64decode(command.split()[-1]).decode("utf-16-le")
             if "setupact.log" in script:
                 return 0, "2026-01-01 00:00:00, Info  Made up\r\n"
+            if "Win32_DeviceGuard" in script:
+                return 0, "2\r\n3\r\n" if self.faults.code_integrity & 0x400 else "0\r\n"
+            if "Confirm-SecureBootUEFI" in script:
+                return 0, self.faults.secure_boot
+            if script.startswith("$ErrorActionPreference"):
+                self.state.setdefault("scripts", []).append(script)
+                return 0, ""
             assert "NtQuerySystemInformation" in script
             return 0, f"{self.faults.code_integrity}\r\n"
         if command.startswith(("pnputil.exe /add-driver", "rundll32.exe setupapi.dll,InstallHinfSection")):
