@@ -69,6 +69,11 @@ def run(
     variants.fits(find.machine(target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(driver, seed)
+    if any(names):
+        machine = find.machine(target)
+        results.target["variants"] = {
+            name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
+        }
     results.plan = runner.plan(selected.scenarios, repeat, until_fail, {name: played[name] for name in names})
     labs = preparation.admitted(jobs)
     current = runner.Run(

@@ -126,7 +126,7 @@ def powershell(variant: Variant, nic: str, mac: str, changed_card: bool) -> str:
         lines += [
             f"$null = New-Item -Path '{scenario}' -Force",
             f"Set-ItemProperty -Path '{key}' -Name EnableVirtualizationBasedSecurity -Value 1 -Type DWord",
-            f"Set-ItemProperty -Path '{key}' -Name RequirePlatformSecurityFeatures -Value 1 -Type DWord",
+            f"Set-ItemProperty -Path '{key}' -Name RequirePlatformSecurityFeatures -Value 0 -Type DWord",
             f"Set-ItemProperty -Path '{scenario}' -Name Enabled -Value 1 -Type DWord",
         ]
     return "\n".join(["$ErrorActionPreference = 'Stop'", *lines]) if lines else ""

@@ -44,6 +44,7 @@ def test_processors_mtu_and_ipv6_alone(tmp_path: Path) -> None:
     variants = ["mtu-1280", "ipv6-only", "cpus-2"]
     assert rows == [(name, variant, "pass") for name in ("much", "driver-unload") for variant in variants]
 
+    assert done.results["target"]["variants"]["mtu-1280"]["mtu"] == 1280
     small, six, two = (frames(done, f"much@{variant}") for variant in variants)
     longest = {len(frame.data) - ETHERNET for frame in small}
     assert max(longest) == 1280 and max(len(frame.data) - ETHERNET for frame in two) == 1500

@@ -156,6 +156,23 @@ def test_a_package_that_cannot_be_tested_is_refused(
         foreign_driver.find("mine", foreign_driver.profile_of(str(profile)), standin, tmp_path, print)
 
 
+def test_what_the_stand_in_does_not_do_is_one_sentence(tmp_path: Path) -> None:
+    driver_package.make(tmp_path / "old", "1.3.0.0", driver=b"MZ")
+    inf = driver_package.make(tmp_path, start=0, driver=b"MZ")
+    profile = foreign_driver.profile_of(str(driver_package.profile(tmp_path, "upgrade_from: old/echo.inf")))
+    packages = (package.find(tmp_path / "old/echo.inf", "echo"), package.find(inf, "echo"))
+    said = foreign_driver.beyond_standin(profile, packages)
+    assert said is not None and "without pnputil and catalog" in said and "its start 'boot' is recorded" in said
+    assert foreign_driver.beyond_standin(foreign_driver.profile_of("echo"), ()) is None
+    mine = foreign_driver.Foreign(profile, packages[-1].driver, "0", "mine", packages=packages)
+    assert mine.target_path == r"C:\Windows\System32\drivers\echo.sys" and mine.starts_by_itself
+    assert mine.document()["package"]["upgraded_from"] == "1.3.0.0"
+    prepared = mine.prepared(
+        lambda _: pytest.fail("a package is signed as a whole"), lambda p: {**p.contents(), "x": b""}
+    )
+    assert [len(one.contents) for one in prepared.payloads] == [3, 3] and prepared.loaded_sha256
+
+
 def test_pnputils_codes_have_words() -> None:
     assert "0xe000024b, a file is not as its catalog says" in installation.explain(-536870325, "")
     assert get_data(put_data(b"\0a%")) == b"\0a%"
