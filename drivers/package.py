@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsklab.common import files
 
@@ -15,7 +16,9 @@ from . import catalog
 from .check import check_file
 from .errors import DriverError
 from .inf import About, Service, load
-from .sign import SigningKey, sign
+
+if TYPE_CHECKING:
+    from .sign import SigningKey
 
 BEFORE_WINDOWS = r"C:\wsklab"
 """Where the stand-in has the file of a package that Windows would keep in its driver store."""
@@ -142,6 +145,8 @@ def _embedded(package: Package) -> None:
 
 def _signed_copy(content: bytes, target: Path, pair: SigningKey) -> bytes:
     """Sign a file; one that was signed with this key before serves again."""
+    from .sign import sign  # the stand-in loads what is not signed
+
     key = hashlib.sha256(content + pair.certificate.read_bytes()).hexdigest()[:16]
     kept = target.with_name(f"{key}-{target.name}")
     if not kept.exists():

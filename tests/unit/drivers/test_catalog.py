@@ -14,7 +14,7 @@ from support import driver_package
 
 from wsklab.drivers import catalog, der, package
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.sign import signing_key
+from wsklab.drivers.sign import SigningKey, signing_key
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 signs = pytest.mark.skipif(
@@ -86,7 +86,7 @@ def test_a_package_is_signed_as_windows_verifies_it(tmp_path: Path) -> None:
 def test_what_windows_would_not_install_is_refused(tmp_path: Path) -> None:
     inf = driver_package.make(tmp_path, driver=b"MZ")
     inf.write_bytes(inf.read_bytes().decode("utf-16").replace("CatalogFile = echo.cat", "").encode("utf-16"))
-    pair = package.SigningKey(tmp_path / "none", tmp_path / "none")
+    pair = SigningKey(tmp_path / "none", tmp_path / "none")
     with pytest.raises(DriverError, match="names no catalog"):
         package.signed(package.find(inf, "echo"), pair, tmp_path, NOW)
     with pytest.raises(DriverError, match="adds no service other; it adds echo"):
