@@ -45,6 +45,7 @@ from wsklab.orchestrator.results.results import (
     ScenarioResult,
     State,
     Verdict,
+    labelled,
     observed,
     write_atomically,
 )
@@ -68,6 +69,13 @@ class Item:
 
     number: int
     scenario: Scenario
+    variant: str = ""
+    """Of the machine that it is run on."""
+
+    @property
+    def folder(self) -> str:
+        """The name of its evidence."""
+        return evidence_name(self.scenario.name, self.number, self.variant)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Run:
     def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:
         """One scenario, from canary to verdict, without adding it; whatever fails under it is the verdict, too."""
         scenario, number, began = item.scenario, item.number, time.monotonic()
-        folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
+        folder = self.folder / "evidence" / (item.folder + attempt)
 
         def row(judgement: Judgement, **timing: float) -> ScenarioResult:
             return self._row(item, judgement, folder, timing | {"total_s": time.monotonic() - began})
@@ -149,7 +157,7 @@ class Run:
             judged = time.monotonic()
             evidence.save(folder, scenario, observations, judgement, logs)
             result = row(judgement, restore_s=lab.last_restore_s, run_s=played - began, judge_s=judged - played)
-            recorded = scenario.expect.characterise and judgement.verdict == "pass"
+            recorded = scenario.expect.characterise and judgement.verdict == "pass" and not item.variant
             return Done(result, characterise.behaviour(judgement.observed) if recorded else None)
         except Exception as error:  # a verdict whose evidence is not kept is none
             return Done(row(_failed(error, self.folder)))
@@ -206,12 +214,13 @@ class Run:
             observed=judgement.observed,
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)),
+            variant=item.variant,
         )
 
-    def unload(self, lab: Lab, number: int = 1) -> ScenarioResult:
+    def unload(self, lab: Lab, number: int = 1, variant: str = "") -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
-        folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
+        folder = self.folder / "evidence" / evidence_name(UNLOAD, number, variant)
         verdict: Verdict
         try:
             folder.parent.mkdir(exist_ok=True)
@@ -233,6 +242,7 @@ class Run:
             observed=observed(),
             timing={"total_s": round(time.monotonic() - began, 4)},
             evidence=str(folder.relative_to(self.folder)),
+            variant=variant,
         )
         self.add(Done(result))
         return result
@@ -275,16 +285,48 @@ def _failed(error: Exception, folder: Path) -> Judgement:
     return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), observed())
 
 
-def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
-    """All of them, `repeat` times over; `until_fail` without a number goes on for ever."""
-    for number in itertools.count(1) if until_fail and repeat == 1 else range(1, repeat + 1):
-        for scenario in scenarios:
-            yield Item(number, scenario)
+def evidence_name(name: str, number: int, variant: str) -> str:
+    """The folder of a row's evidence; no scenario's name has an @."""
+    return (f"{name}@{variant}" if variant else name) + (f"-{number}" if number > 1 else "")
 
 
-def plan(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Plan:
+def order(
+    scenarios: Sequence[Scenario],
+    repeat: int,
+    until_fail: bool,
+    variants: Mapping[str, Sequence[Scenario]] | None = None,
+) -> Iterator[Item]:
+    """All of them, `repeat` times over; `until_fail` without a number goes on for ever.
+
+    `variants` has the scenarios as each variant of the machine plays them: one variant after another, as each change
+    takes another lab.
+    """
+    each = variants or {"": scenarios}
+    if until_fail and repeat == 1:
+        for number in itertools.count(1):
+            for variant, played in each.items():
+                yield from (Item(number, scenario, variant) for scenario in played)
+    for variant, played in each.items():
+        for number in range(1, repeat + 1):
+            yield from (Item(number, scenario, variant) for scenario in played)
+
+
+def plan(
+    scenarios: Sequence[Scenario],
+    repeat: int,
+    until_fail: bool,
+    variants: Mapping[str, Sequence[Scenario]] | None = None,
+) -> Plan:
     """What `order` goes through, in numbers."""
-    return Plan(tuple(s.name for s in scenarios), None if until_fail and repeat == 1 else repeat, until_fail)
+    names = tuple(s.name for s in scenarios)
+    left_out = {
+        labelled(name, variant): True
+        for variant, played in (variants or {}).items()
+        for name in names
+        if name not in {s.name for s in played}
+    }
+    endless = until_fail and repeat == 1
+    return Plan(names, None if endless else repeat, until_fail, tuple(variants or ("",)), tuple(left_out))
 
 
 def new_folder(out: Path | None) -> Path:
