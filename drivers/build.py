@@ -21,7 +21,6 @@ from typing import Literal
 from wsklab.common import JSON_IN_C
 
 from . import clang, kept
-from .check import with_checksum
 from .errors import DriverError
 from .kept import read_checked
 from .twins import find_twin
@@ -273,6 +272,8 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
         objects = list(pool.map(compile_one, _sources(recipe, files)))
     if recipe.toolchain == "clang":
         _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
+        from .check import with_checksum  # which loads what reads PE files
+
         made = work / "out" / recipe.output
         made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero
         return
