@@ -3,6 +3,8 @@
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
 the same key gives the same bytes, and a second call does nothing but compare them with the hashes taken when they were
 made. What differs is built again. Flags: docs/reference/wsk.md section 5.
+
+Long because every kind of build and both toolchains go through the same few steps.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Literal
 from wsklab.common import JSON_IN_C
 
 from . import clang, kept
-from .check import with_checksum
 from .errors import DriverError
 from .kept import read_checked
 from .twins import find_twin
@@ -263,6 +264,8 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
     if recipe.toolchain == "clang":
         _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
         made = work / "out" / recipe.output
+        from .check import with_checksum
+
         made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero
         return
     inputs = [f"src/{recipe.folder}/{name}" for name in recipe.inputs]
