@@ -3,6 +3,8 @@
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
 the same key gives the same bytes, and a second call does nothing but compare them with the hashes taken when they were
 made. What differs is built again. Flags: docs/reference/wsk.md section 5.
+
+Long because every kind of build and both toolchains go through the same few steps.
 """
 
 from __future__ import annotations
@@ -275,6 +277,8 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
         from .check import with_checksum  # which loads what reads PE files
 
         made = work / "out" / recipe.output
+        from .check import with_checksum
+
         made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero
         return
     inputs = [f"src/{recipe.folder}/{name}" for name in recipe.inputs]

@@ -26,7 +26,7 @@ from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results import known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import runner, selection
+from wsklab.orchestrator.run import order, runner, selection
 from wsklab.orchestrator.run.hold import Hold, When
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.stopping import Stop
@@ -108,7 +108,7 @@ def run(
     )
     variants.fits(find.machine(target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
-    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail, played))
+    results = preparation.results(driver, seed, order.plan(selected.scenarios, repeat, until_fail, played))
     if any(names):
         machine = find.machine(target)
         results.target["variants"] = {
@@ -120,7 +120,7 @@ def run(
     current.begin()
     recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(runner.order(selected.scenarios, repeat, until_fail, played), preparation.stop)
+    work = Work(order.order(selected.scenarios, repeat, until_fail, played), preparation.stop)
     limit = (
         inf
         if until_fail

@@ -25,6 +25,9 @@ from wsklab.qemu.machine import Machine
 from wsklab.qemu.network import MACHINES, WIRE_NETMASK
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
 
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.drivers.package import Package
+
 READY = "WSKLAB-READY"
 """What a Linux guest of ours says on its console when its SSH server listens."""
 
