@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,37 +30,49 @@ from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.workers import Work, Workers
 
 
-def run(
-    *,
-    words: Sequence[str],
-    tags: Sequence[str],
-    exclude: Sequence[str],
-    target: str,
-    driver_name: str,
-    twin: str | None,
-    repeat: int,
-    until_fail: bool,
-    jobs: int | None,
-    isolate: bool,
-    cold: bool,
-    seed: int,
-    out: Path | None,
-    as_json: bool,
-    verify: str | None = None,
-    history: str | None = None,
-    driver_file: Path | None = None,
-    known_file: Path | None = None,
-    toolchain: Toolchain = "mingw",
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What the user has asked for, under the names that the options of the command have."""
+
+    scenarios: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    target: str = find.STANDIN
+    driver_name: str = selection.OWN
+    driver_file: Path | None = None
+    twin_names: tuple[str, ...] = ()
+    toolchain: Toolchain = "mingw"
+    twins: bool = False
+    verify: str | None = None
+    repeat: int = 1
+    until_fail: bool = False
+    jobs: int | None = 1
+    isolate: bool = True
+    cold: bool = False
+    seed: int = 1
+    out: Path | None = None
+    known_file: Path | None = None
+    history: str | None = None
+    as_json: bool = False
+
+
+def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    console = Console(quiet=as_json)
-    find.check(target, verify)
-    chosen(history)
-    errata = known.load(known_file, Path())
+    console = Console(quiet=options.as_json)
+    find.check(options.target, options.verify)
+    chosen(options.history)
+    errata = known.load(options.known_file, Path())
     selected = selection.select(
-        words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
+        options.scenarios,
+        options.tags,
+        options.exclude,
+        options.driver_name,
+        next(iter(options.twin_names), None),
+        options.target == find.STANDIN,
+        console.progress,
+        options.driver_file,
     )
-    folder = runner.new_folder(out)
+    folder = runner.new_folder(options.out)
 
     @cache
     def built() -> BuiltDriver:
@@ -68,29 +81,33 @@ def run(
 
             return foreign_driver.own(selected.file)
         with console.step("drivers", makes=True):
-            return build_driver(selected.twin, images.cache_folder(), console.progress, toolchain)
+            return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
 
-    preparation = Preparation.prepare(folder, console, cold, target, verify, selected.foreign, built)
+    preparation = Preparation.prepare(
+        folder, console, options.cold, options.target, options.verify, selected.foreign, built
+    )
     driver = preparation.guest.prepare(built())
-    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail))
-    labs = preparation.admitted(jobs)
+    results = preparation.results(
+        driver, options.seed, runner.plan(selected.scenarios, options.repeat, options.until_fail)
+    )
+    labs = preparation.admitted(options.jobs)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
-    recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
+    recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
+    work = Work(runner.order(selected.scenarios, options.repeat, options.until_fail), preparation.stop)
     limit = (
         inf
-        if until_fail
-        else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
+        if options.until_fail
+        else limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
     with phase("the run", limit, folder):
-        Workers(current, lambda: preparation.supply(driver, isolate, current.learn), work, until_fail).play(
-            labs, preparation.room
-        )
+        Workers(
+            current, lambda: preparation.supply(driver, options.isolate, current.learn), work, options.until_fail
+        ).play(labs, preparation.room)
     recorder.end()
-    if as_json:
+    if options.as_json:
         console.document(_document(folder, results))
     else:
         if results.scenarios:
@@ -193,65 +210,29 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
-def command(
-    scenarios: tuple[str, ...],
-    tags: tuple[str, ...],
-    exclude: tuple[str, ...],
-    target: str,
-    driver_name: str,
-    driver_file: Path | None,
-    twin_names: tuple[str, ...],
-    toolchain: Toolchain,
-    twins: bool,
-    verify: str | None,
-    repeat: int,
-    until_fail: bool,
-    jobs: int | None,
-    isolate: bool,
-    cold: bool,
-    seed: int,
-    out: Path | None,
-    known_file: Path | None,
-    history: str | None,
-    as_json: bool,
-) -> None:
+def command(**asked: Any) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
-    if twins:
-        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain)
-        if single != ("standin", "wsklab", None, 1, False, 1, None, "mingw"):
+    options = Options(**asked)
+    if options.twins:
+        of_twins = Options(
+            scenarios=options.scenarios,
+            tags=options.tags,
+            exclude=options.exclude,
+            twin_names=options.twin_names,
+            twins=True,
+            seed=options.seed,
+            out=options.out,
+            as_json=options.as_json,
+        )
+        if options != of_twins:
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
-        sys.exit(
-            twin_runs.run(
-                words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out, as_json=as_json
-            )
-        )
-    if len(twin_names) > 1:
+        sys.exit(twin_runs.run(options))
+    if len(options.twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
-    code = run(
-        words=scenarios,
-        tags=tags,
-        exclude=exclude,
-        target=target,
-        driver_name=driver_name,
-        twin=next(iter(twin_names), None),
-        repeat=repeat,
-        until_fail=until_fail,
-        jobs=jobs,
-        isolate=isolate,
-        cold=cold,
-        seed=seed,
-        out=out,
-        as_json=as_json,
-        verify=verify,
-        history=history,
-        driver_file=driver_file,
-        known_file=known_file,
-        toolchain=toolchain,
-    )
-    sys.exit(code)
+    sys.exit(run(options))

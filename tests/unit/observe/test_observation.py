@@ -39,12 +39,9 @@ A_FOLDER_WILL_DO = settings(suppress_health_check=[HealthCheck.function_scoped_f
 
 
 def test_an_observation_is_a_value_of_its_kind() -> None:
-    gone, reset = (kind(t=1, machine="peer", detail="x") for kind in (MachineShutdown, MachineReset))
-    assert gone == MachineShutdown(t=1, machine="peer", detail="x", conn=None, early=False)
-    assert (
-        len({gone, MachineShutdown(t=1, machine="peer", detail="x"), MachineReset(t=1, machine="peer", detail="x")})
-        == 2
-    )
+    gone, same = (MachineShutdown(t=1, machine="peer", detail="x", **more) for more in ({}, {"early": False}))
+    assert gone == same
+    assert len({gone, same, MachineReset(t=1, machine="peer", detail="x")}) == 2
     assert repr(gone) == "MachineShutdown(t=1, conn=None, machine='peer', detail='x', early=False)"
     with pytest.raises(FrozenInstanceError, match="'t'"):
         gone.t = 2  # type: ignore[misc]
