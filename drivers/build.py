@@ -273,12 +273,10 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         objects = list(pool.map(compile_one, _sources(recipe, files)))
     if recipe.toolchain == "clang":
-        _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
         from .check import with_checksum  # which loads what reads PE files
 
+        _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
         made = work / "out" / recipe.output
-        from .check import with_checksum
-
         made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero
         return
     inputs = [f"src/{recipe.folder}/{name}" for name in recipe.inputs]
