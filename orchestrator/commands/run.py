@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import known
+from wsklab.orchestrator.results import ci, known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import runner, selection
@@ -59,9 +60,10 @@ def run(
     hold: When = "never",
     debugger: int | None = None,
     strict: bool = False,
+    verbosity: int = 0,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    console = Console(quiet=as_json)
+    console = Console(quiet=as_json, verbosity=verbosity, server=ci.detect(os.environ))
     strict_seed = seed if strict else None
     find.check(target, verify, strict_seed)
     chosen(history)
@@ -114,7 +116,7 @@ def run(
         if until_fail
         else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder):
+    with phase("the run", limit, folder), console.pace(results.plan.asked):
         Workers(current, lambda: preparation.supply(driver, isolate, current.learn), work, until_fail).play(
             labs, preparation.room
         )
@@ -133,6 +135,7 @@ def run(
             console.line(checks(preparation.guest))
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
+        console.tell_server(results, folder)
     return ended(results)
 
 
@@ -261,6 +264,8 @@ HOLD_ALONE: When = "not-pass"
     metavar="PORT",
     help="Windows: let WinDbg have COM1 whenever it connects to this port of 127.0.0.1 (0: any that is free).",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Say only what did not pass, and how the run ended.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what was observed in each scenario, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def command(
     scenarios: tuple[str, ...],
@@ -287,6 +292,8 @@ def command(
     view: bool,
     hold: When,
     debugger: int | None,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
@@ -334,5 +341,6 @@ def command(
         hold=hold,
         debugger=debugger,
         strict=strict,
+        verbosity=verbose - quiet,
     )
     sys.exit(code)

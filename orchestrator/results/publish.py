@@ -40,13 +40,14 @@ def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[Story
     stories = []
     for row in results:
         key = report.outcome(asdict(row))
-        stories.append([] if key in told else _story(folder / row.evidence / "observations.jsonl"))
+        stories.append([] if key in told else story_of(folder, row))
         told.add(key)
     return stories
 
 
-def _story(path: Path) -> list[StoryRow]:
+def story_of(folder: Path, row: ScenarioResult) -> list[StoryRow]:
+    """What was observed in a row, out of its evidence; nothing where that cannot be read."""
     try:
-        return report.story(observation.read(path).observations)
+        return report.story(observation.read(folder / row.evidence / "observations.jsonl").observations)
     except (OSError, ValueError, WsklabError):  # the row stands without it
         return []

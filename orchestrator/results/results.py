@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
 from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
+from wsklab.orchestrator.results.story import Story
 
 __all__ = ["VERDICTS", "Observed", "Verdict", "observed"]
 
@@ -59,6 +60,8 @@ class ScenarioResult:
     findings: Sequence[str] = ()
     """Where the target's undocumented behaviour is not as recorded; no verdict depends on it."""
     known: Met | None = None
+    story: Story | None = None
+    """What went wrong, told; only where something did."""
 
     @property
     def excused(self) -> bool:

@@ -129,7 +129,7 @@ def test_the_page_says_it_is_not_windows_and_escapes_what_guests_say() -> None:
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<img" not in page
-    assert "RA seq 1" in page
+    assert "RST, ACK seq 1" in page
     qualifying = some(result()).as_dict()
     qualifying["target"]["qualifying"] = True
     assert "not Windows" not in report.render(qualifying, [[]])
@@ -171,7 +171,7 @@ def test_a_story_is_told_once_for_all_repetitions_with_the_same_outcome() -> Non
     scenarios = [result(repeat=number) for number in range(1, 11)]
     scenarios.append(result(repeat=11, verdict="fail", reasons=["why"]))
     page = report.render(some(*scenarios).as_dict(), [rows] * 11)
-    assert page.count("RA seq 1") == 2, "of the pass and of the fail"
+    assert page.count(">← #1 RST, ACK seq 1") == 2, "of the pass and of the fail"
     assert page.count('<a href="#linger-zero-1">') == 9
     assert page.count(">flaky<") == 11
 
