@@ -18,7 +18,7 @@ from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
 from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest import find, variants
 from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
 from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
@@ -61,6 +61,8 @@ def run(
     debugger: int | None = None,
     strict: bool = False,
     verbosity: int = 0,
+    variant_names: Sequence[str] = (),
+    every_variant: bool = False,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json, verbosity=verbosity, server=ci.detect(os.environ))
@@ -74,6 +76,10 @@ def run(
         words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
     )
     selected = selection.without_strict(selected, strict, console.progress)
+    names, left_out = variants.chosen(find.machine(target), target, variant_names, every_variant)
+    played, unplayed = selection.on_variants(selected, names, find.machine(target))
+    for sentence in (*left_out, *unplayed):
+        console.progress(sentence)
     folder = runner.new_folder(out)
 
     @cache
@@ -102,24 +108,30 @@ def run(
         hold=holding,
         debugger_port=debugger,
     )
+    variants.fits(find.machine(target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
-    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail))
+    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail, played))
+    if any(names):
+        machine = find.machine(target)
+        results.target["variants"] = {
+            name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
+        }
     labs = preparation.admitted(jobs)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
+    work = Work(runner.order(selected.scenarios, repeat, until_fail, played), preparation.stop)
     limit = (
         inf
         if until_fail
-        else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
+        else len(names) * limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
     )
     with phase("the run", limit, folder), console.pace(results.plan.asked):
-        Workers(current, lambda: preparation.supply(driver, isolate, current.learn), work, until_fail).play(
-            labs, preparation.room
-        )
+        Workers(
+            current, lambda variant: preparation.supply(driver, isolate, current.learn, variant), work, until_fail
+        ).play(labs, preparation.room)
     recorder.end()
     if as_json:
         console.document(_document(folder, results))
@@ -218,6 +230,14 @@ HOLD_ALONE: When = "not-pass"
     help="Stand-in: simulate IRQLs, callbacks at DISPATCH_LEVEL and special pool, and stop the driver where Windows "
     "with Driver Verifier would.",
 )
+@click.option(
+    "--variant",
+    "variant_names",
+    multiple=True,
+    metavar="NAME",
+    help="Run on this variant of the target's machine (may be repeated; base is the machine itself).",
+)
+@click.option("--variants", type=click.Choice(["all"]), help="Run on the machine and on each of its variants.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
 @click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
 @click.option(
@@ -279,6 +299,8 @@ def command(
     twins: bool,
     verify: str | None,
     strict: bool,
+    variant_names: tuple[str, ...],
+    variants: str | None,
     repeat: int,
     until_fail: bool,
     jobs: int | None,
@@ -300,7 +322,11 @@ def command(
     With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
+    if variants and variant_names:
+        raise UsageError("--variants all has every variant in it; leave out --variant.")
     if twins:
+        if variants or variant_names:
+            raise UsageError("--twins goes without variants of the machine.")
         single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain, strict)
         if single != ("standin", "wsklab", None, 1, False, 1, None, "mingw", False):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
@@ -342,5 +368,7 @@ def command(
         debugger=debugger,
         strict=strict,
         verbosity=verbose - quiet,
+        variant_names=variant_names,
+        every_variant=variants == "all",
     )
     sys.exit(code)

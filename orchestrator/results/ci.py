@@ -2,7 +2,8 @@
 
 * GitHub Actions: `::group::`, `::error title=::`, and a summary in Markdown (docs.github.com, workflow commands)
 * GitLab: `section_start:TIME:NAME[collapsed=true]` (docs.gitlab.com, job logs); it has no annotations in a log
-* Azure Pipelines: `##[group]`, `##vso[task.logissue]`, `##vso[task.uploadsummary]` (learn.microsoft.com, logging commands)
+* Azure Pipelines: `##[group]`, `##vso[task.logissue]`, `##vso[task.uploadsummary]` (learn.microsoft.com, logging
+  commands)
 * Jenkins: neither; what it shows is in junit.xml
 
 A log that nobody obeys has none of it. Text of a target must not be obeyed either: `harmless` sees to that.

@@ -1,4 +1,4 @@
-"""What the driver did and was told, as comments on the frames of the recording: Wireshark tells the same story. Pure."""
+"""What the driver did and was told, as comments on the frames of the recording, for Wireshark. Pure."""
 
 from __future__ import annotations
 

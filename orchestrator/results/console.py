@@ -238,7 +238,7 @@ class Console:
             Text.assemble(
                 (f"{result.timing.get('total_s', 0.0):6.1f} s  ", "dim"),
                 (f"{MARKS[result.verdict]} {result.verdict:12} ", colour),
-                f"{result.name}{number}",
+                f"{result.label}{number}",
                 (count, "dim"),
             )
         )
@@ -267,7 +267,7 @@ class Console:
                 continue
             wire = result.observed["wire"]
             table.add_row(
-                Text(result.name if result.repeat == 1 else f"{result.name} #{result.repeat}"),
+                Text(result.label if result.repeat == 1 else f"{result.label} #{result.repeat}"),
                 _endings(wire["peer"]),
                 _endings(wire["driver"]),
                 _events(result.observed["disconnects"]) or ("not called" if wire["frames"] else ""),
@@ -312,7 +312,8 @@ class _PaceLine:
 
 
 def _numbered(row: ScenarioResult) -> str:
-    return row.name if row.repeat == 1 else f"{row.name} #{row.repeat}"
+    """Its name, and which of its repetitions it is."""
+    return row.label if row.repeat == 1 else f"{row.label} #{row.repeat}"
 
 
 def _endings(sides: list[list[str]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsklab.common.errors import WsklabError
 from wsklab.orchestrator.observe import observation
-from wsklab.orchestrator.results import report, rows
+from wsklab.orchestrator.results import attachments, report, rows
 from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.report import StoryRow
 from wsklab.orchestrator.results.results import Results, ScenarioResult, as_text, write_atomically
@@ -27,7 +27,7 @@ def whole(folder: Path, results: Results) -> None:
 def write(folder: Path, results: Results) -> None:
     """All three, of the rows that `results` holds. Raises OSError."""
     document = results.document
-    write_atomically(folder / "junit.xml", junit(results))
+    write_atomically(folder / "junit.xml", junit(results, attachments.pack(folder, document.scenarios)))
     files = [report.files(folder, row.evidence) for row in document.scenarios]
     page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall)
     write_atomically(folder / "report.html", page)

@@ -15,7 +15,7 @@ from typing import Any
 from wsklab.common.text import visible
 from wsklab.orchestrator.results import diagram
 from wsklab.orchestrator.results.ladder import MAX_ROWS, StoryRow, story
-from wsklab.orchestrator.results.results import call_words
+from wsklab.orchestrator.results.results import call_words, labelled
 
 __all__ = ["MAX_ROWS", "StoryRow", "story"]
 
@@ -115,11 +115,12 @@ def _entries(
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
         if _badge(scenario) != "known":
-            seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
+            seen.setdefault(labelled(scenario["name"], scenario["variant"]), set()).add(scenario["verdict"])
     told: dict[tuple[object, ...], str] = {}
     entries, opened = [], 0
     for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
-        anchor = f"{scenario['name']}-{scenario['repeat']}"
+        label = labelled(scenario["name"], scenario["variant"])
+        anchor = "-".join(filter(None, (scenario["name"], scenario["variant"], str(scenario["repeat"]))))
         first = told.setdefault(outcome(scenario), anchor)
         bad = _badge(scenario) not in ("pass", "known")
         opened += bad
@@ -130,7 +131,7 @@ def _entries(
                 "id": anchor,
                 "word": _badge(scenario),
                 "met": scenario.get("known"),
-                "flaky": len(seen.get(scenario["name"], ())) > 1,
+                "flaky": len(seen.get(label, ())) > 1,
                 "open": bad and opened <= OPEN,
                 "same_as": None if first == anchor else first,
                 "rows": story_rows if first == anchor else [],

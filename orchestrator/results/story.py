@@ -16,7 +16,6 @@ from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import Again, Completion, DisconnectTold, DriverLine, LateCallback
 from wsklab.orchestrator.observe.lab_notes import Trouble
 from wsklab.orchestrator.observe.machine_events import OfMachine
-from wsklab.orchestrator.observe.wire_frames import FrameSeen
 from wsklab.orchestrator.results import calls, field_bugs
 from wsklab.orchestrator.results.segments import Segment, relative
 from wsklab.orchestrator.scenario.scenario import Scenario

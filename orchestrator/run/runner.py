@@ -45,6 +45,7 @@ from wsklab.orchestrator.results.results import (
     ScenarioResult,
     State,
     Verdict,
+    labelled,
     observed,
     write_atomically,
 )
@@ -69,6 +70,13 @@ class Item:
 
     number: int
     scenario: Scenario
+    variant: str = ""
+    """Of the machine that it is run on."""
+
+    @property
+    def folder(self) -> str:
+        """The name of its evidence."""
+        return evidence_name(self.scenario.name, self.number, self.variant)
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class Run:
         """One scenario, from canary to verdict, without adding it; whatever fails under it is the verdict, too."""
         scenario, number, began = item.scenario, item.number, time.monotonic()
         self.console.starts(scenario.name)
-        folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
+        folder = self.folder / "evidence" / (item.folder + attempt)
 
         def row(judgement: Judgement, **timing: float) -> ScenarioResult:
             return self._row(item, judgement, folder, timing | {"total_s": time.monotonic() - began})
@@ -153,7 +161,7 @@ class Run:
             result = row(judgement, restore_s=lab.last_restore_s, run_s=played - began, judge_s=judged - played)
             result = replace(result, story=tell(scenario, observations, judgement.verdict, judgement.reasons))
             evidence.annotate(folder, observations, result.story)
-            recorded = scenario.expect.characterise and judgement.verdict == "pass"
+            recorded = scenario.expect.characterise and judgement.verdict == "pass" and not item.variant
             return Done(result, characterise.behaviour(judgement.observed) if recorded else None)
         except Exception as error:  # a verdict whose evidence is not kept is none
             return Done(row(_failed(error, self.folder)))
@@ -212,12 +220,13 @@ class Run:
             observed=judgement.observed,
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)),
+            variant=item.variant,
         )
 
-    def unload(self, lab: Lab, number: int = 1) -> ScenarioResult:
+    def unload(self, lab: Lab, number: int = 1, variant: str = "") -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
-        folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
+        folder = self.folder / "evidence" / evidence_name(UNLOAD, number, variant)
         verdict: Verdict
         try:
             folder.parent.mkdir(exist_ok=True)
@@ -239,6 +248,7 @@ class Run:
             observed=observed(),
             timing={"total_s": round(time.monotonic() - began, 4)},
             evidence=str(folder.relative_to(self.folder)),
+            variant=variant,
         )
         self.add(Done(result))
         return result
@@ -281,16 +291,48 @@ def _failed(error: Exception, folder: Path) -> Judgement:
     return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), observed())
 
 
-def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
-    """All of them, `repeat` times over; `until_fail` without a number goes on for ever."""
-    for number in itertools.count(1) if until_fail and repeat == 1 else range(1, repeat + 1):
-        for scenario in scenarios:
-            yield Item(number, scenario)
+def evidence_name(name: str, number: int, variant: str) -> str:
+    """The folder of a row's evidence; no scenario's name has an @."""
+    return (f"{name}@{variant}" if variant else name) + (f"-{number}" if number > 1 else "")
 
 
-def plan(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Plan:
+def order(
+    scenarios: Sequence[Scenario],
+    repeat: int,
+    until_fail: bool,
+    variants: Mapping[str, Sequence[Scenario]] | None = None,
+) -> Iterator[Item]:
+    """All of them, `repeat` times over; `until_fail` without a number goes on for ever.
+
+    `variants` has the scenarios as each variant of the machine plays them: one variant after another, as each change
+    takes another lab.
+    """
+    each = variants or {"": scenarios}
+    if until_fail and repeat == 1:
+        for number in itertools.count(1):
+            for variant, played in each.items():
+                yield from (Item(number, scenario, variant) for scenario in played)
+    for variant, played in each.items():
+        for number in range(1, repeat + 1):
+            yield from (Item(number, scenario, variant) for scenario in played)
+
+
+def plan(
+    scenarios: Sequence[Scenario],
+    repeat: int,
+    until_fail: bool,
+    variants: Mapping[str, Sequence[Scenario]] | None = None,
+) -> Plan:
     """What `order` goes through, in numbers."""
-    return Plan(tuple(s.name for s in scenarios), None if until_fail and repeat == 1 else repeat, until_fail)
+    names = tuple(s.name for s in scenarios)
+    left_out = {
+        labelled(name, variant): True
+        for variant, played in (variants or {}).items()
+        for name in names
+        if name not in {s.name for s in played}
+    }
+    endless = until_fail and repeat == 1
+    return Plan(names, None if endless else repeat, until_fail, tuple(variants or ("",)), tuple(left_out))
 
 
 def new_folder(out: Path | None) -> Path:

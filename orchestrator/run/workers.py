@@ -54,10 +54,10 @@ class Work:
 
 @dataclass
 class Workers:
-    """The workers of one run; each has its labs from a `supply` of its own."""
+    """The workers of one run; each has its labs from a `supply` of its own, another for each variant."""
 
     run: Run
-    supply: Callable[[], Supply]
+    supply: Callable[[str], Supply]  # of labs on a variant of the machine
     work: Work
     until_fail: bool = False
     look: float = LOOK
@@ -129,10 +129,15 @@ class Workers:
                 self._changed.notify_all()
 
     def _worker(self, number: int, ready: Callable[[], None]) -> None:
-        supply, lab, suspect = self.supply(), None, False
+        variant, lab, suspect = "", None, False
+        supply = self.supply(variant)
         try:
             while (item := self.work.take()) is not None:
                 try:
+                    if item.variant != variant:
+                        self._unload(lab, number, variant)
+                        supply.retire()
+                        supply, lab, suspect, variant = self.supply(item.variant), None, False, item.variant
                     lab = supply.next(suspect)
                 except BaseException:
                     self.work.give_back(item)
@@ -142,13 +147,16 @@ class Workers:
                 suspect = verdict != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if lab is not None and not self.run.stop.requested:
-                trusted = lab.trusted  # else somebody has looked at it already
-                unloaded = self.run.unload(lab, number)
-                if trusted:
-                    self._hold(lab, unloaded)
+            self._unload(lab, number, variant)
         finally:
             supply.retire()
+
+    def _unload(self, lab: Lab | None, number: int, variant: str) -> None:
+        if lab is not None and not self.run.stop.requested:
+            trusted = lab.trusted  # else somebody has looked at it already
+            unloaded = self.run.unload(lab, number, variant)
+            if trusted:
+                self._hold(lab, unloaded)
 
     def _judged(self, supply: Supply, lab: Lab, item: Item) -> tuple[Lab, str]:
         """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from support.recorded import Recording
 
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.results import report
-from wsklab.orchestrator.results.results import Observed, Results, ScenarioResult
+from wsklab.orchestrator.results.results import Results, ScenarioResult
 from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -81,7 +80,7 @@ class Run:
             driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None},
             state="complete",
         )
-        self._stories: list[list[dict[str, object]]] = []
+        self._stories: list[list[report.StoryRow]] = []
 
     def add(
         self,
@@ -112,7 +111,7 @@ class Run:
                 reasons=list(judgement.reasons),
                 covers=list(scenario().covers),
                 expected={},
-                observed=cast(Observed, judgement.observed),
+                observed=judgement.observed,
                 timing={"total_s": 0.42},
                 evidence=evidence,
                 story=tell(scenario(), observations, judgement.verdict, judgement.reasons),

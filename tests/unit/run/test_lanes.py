@@ -72,7 +72,7 @@ class FakeRun(Run):
         self.boots: Callable[[int], None] = lambda number: None
         self._numbers = itertools.count(1)
 
-    def supply(self) -> FakeSupply:
+    def supply(self, variant: str = "") -> FakeSupply:
         return FakeSupply(self)
 
     def new_lab(self) -> FakeLab:
@@ -109,7 +109,7 @@ class FakeRun(Run):
             f"evidence/{evidence}",
         )
 
-    def unload(self, lab: Any, number: int = 1) -> Any:
+    def unload(self, lab: Any, number: int = 1, variant: str = "") -> Any:
         self.unloaded.append(lab.number)
         done = Done(self.row(UNLOAD, number, "pass", f"{UNLOAD}-{number}"))
         self.add(done)
