@@ -83,6 +83,7 @@ class Console:
         self._spinner = threading.Lock()
         self._notes = 0
         self._terse, self.verbose = verbosity < 0, verbosity > 0 and not quiet
+        self._opens = ""
         self._pace: Pace | None = None
         self._told_pace = 0.0
 
@@ -133,20 +134,28 @@ class Console:
         self._notes += 1
         if self._terse:
             return
+        self._open()
         self._say(Text(visible(f"          {text}", lines=True), style="dim"))
 
     @contextmanager
     def _group(self, title: str) -> Iterator[None]:
-        """What is said meanwhile folds under the title, where a build server can do that."""
+        """What is said meanwhile folds under the title, where a build server can do that; nothing said is no group."""
         if self._server is None or self._terse:
             yield
             return
         key = f"wsklab_{int(time.time() * 1000)}"
-        self._command(self._server.begin(key, harmless(visible(title)), time.time()))
+        self._opens = self._server.begin(key, harmless(visible(title)), time.time())
         try:
             yield
         finally:
-            self._command(self._server.end(key, time.time()))
+            if not self._opens:
+                self._command(self._server.end(key, time.time()))
+            self._opens = ""
+
+    def _open(self) -> None:
+        """Open the group that waits for something to be in it."""
+        opens, self._opens = self._opens, ""
+        self._command(opens)
 
     def _command(self, text: str) -> None:
         """What a build server obeys, on a line of its own."""
@@ -191,6 +200,7 @@ class Console:
     def ladder(self, name: str, rows: Sequence[StoryRow]) -> None:
         """What was observed in a scenario, in the order of time."""
         with self._group(f"What was observed in {name}"):
+            self._open()
             for row in rows:
                 text = f"{row.ms:10.1f} ms  {row.column:7} {row.arrow:1} {row.label or row.text}"
                 self._say(Text(visible(text), style="bold" if row.kind == "event" else "dim"))
