@@ -13,7 +13,7 @@ from wsklab.orchestrator.results.ladder import StoryRow
 
 DRIVER, WIRE, PEER = 330, 520, 710
 WIDTH, TOP, STEP = 1000, 44, 26
-FEW, LONG = 120, 42
+FEW, LONG = 120, 36
 """Things that are drawn, and characters of a label; the table below the drawing has all."""
 
 Shape = Literal["segment", "call", "callback", "peer", "trouble"]

@@ -87,7 +87,8 @@ def _row(o: Observation, text: str, ms: float) -> StoryRow:
             return StoryRow(ms, column, "", kind, text)
         case DriverLine():
             shape: Literal["call", "callback"] = "callback" if calls.is_callback(o) else "call"
-            return StoryRow(ms, column, "", kind, text, shape, calls.words(o), o.text or calls.words(o))
+            words = calls.words(o).replace(" completed: ", ": ").replace("STATUS_", "")
+            return StoryRow(ms, column, "", kind, text, shape, words, o.text or words)
         case OfMachine() | Trouble():
             return StoryRow(ms, column, "", kind, text, "trouble", text, text)
         case PeerReply() | PeerExited():

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wsklab.orchestrator.judge.integrity import function
 from wsklab.orchestrator.judge.observed import Verdict
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.observe.base import Observation
@@ -103,7 +104,8 @@ def _effect(facts: Facts, conn: int, reason: str) -> Observation | None:
         return next(iter(facts.everywhere(Again)), None)
     if "whose close had completed" in reason:
         return next(iter(facts.everywhere(LateCallback)), None)
-    for trouble in (*facts.everywhere(OfMachine), *facts.everywhere(Trouble)):
+    troubles: list[OfMachine | Trouble] = [*facts.everywhere(OfMachine), *facts.everywhere(Trouble)]
+    for trouble in troubles:
         if trouble.detail and trouble.detail in reason:
             return trouble
     if "WskDisconnectEvent" in reason or FLAG.search(reason):
@@ -168,7 +170,7 @@ def _effect_words(facts: Facts, effect: Observation | None, reason: str, since: 
         case DisconnectTold():
             return f"{when} WskDisconnectEvent came with {calls.flags(effect)}: {_plain(reason)}"
         case Completion():
-            return f"{when} {calls.function(effect.op)} completed with {calls.status(effect.status)}: {_plain(reason)}"
+            return f"{when} {function(effect.op)} completed with {calls.status(effect.status)}: {_plain(reason)}"
     return f"{when} {_plain(reason)}"
 
 

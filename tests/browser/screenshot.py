@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import ViewportSize, sync_playwright
 
 OUT = Path(__file__).parents[2] / "docs" / "report.png"
-SIZE = ViewportSize(width=1120, height=1180)
+SIZE = ViewportSize(width=1120, height=1440)
 
 
 def shot(run: Path, out: Path) -> None:
@@ -21,7 +21,9 @@ def shot(run: Path, out: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto((run / "report.html").resolve().as_uri())
-        page.evaluate("[...document.querySelectorAll('details.row[open]')].slice(1).forEach(row => { row.open = false })")
+        page.evaluate(
+            "[...document.querySelectorAll('details.row[open]')].slice(1).forEach(row => { row.open = false })"
+        )
         figure = page.locator("details.row[open] figure").first
         figure.get_by_role("button", name="Fit").click()
         if figure.locator(".segment.rst, .segment.fin").count():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_results import result, some
+from support.rows import result, some
 
 from wsklab.orchestrator.results import attachments, ci
 from wsklab.orchestrator.results.ci import Failure, Name, Server
