@@ -9,12 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_agent
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.package import Package
 from wsklab.images.store import Image
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy, variants, verifier
@@ -26,6 +25,9 @@ from wsklab.qemu.machine import Machine
 from wsklab.qemu.network import MACHINES, WIRE_NETMASK
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
 
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.drivers.package import Package
+
 READY = "WSKLAB-READY"
 """What a Linux guest of ours says on its console when its SSH server listens."""
 
@@ -34,6 +36,9 @@ FOLDER = deploy.FOLDER
 
 WIRE_NIC = {"standin": "eth0", "windows": "wire"}
 """Its NIC on the wire, in the words of the guest: Linux' first on the bus, and the name that set-up gave it."""
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.drivers.package import Package
 
 
 class Guest(ABC):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from wsklab.drivers.check import check_file
 from wsklab.orchestrator.errors import UsageError
 from wsklab.qemu.profile import Accelerator, Profile
 from wsklab.qemu.variants import BASE, Variant
@@ -80,6 +79,8 @@ def fits(profile: Profile, names: Sequence[str], accelerator: Accelerator, drive
 
 def writable_code(file: Path) -> list[str]:
     """Names of sections that Memory Integrity does not allow."""
+    from wsklab.drivers.check import check_file
+
     return [section.name for section in check_file(file).sections if section.writable and section.executable]
 
 

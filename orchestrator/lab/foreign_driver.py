@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from wsklab.common import files
-from wsklab.drivers import package
 from wsklab.drivers.build import BuiltDriver, Progress
 from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
@@ -28,6 +27,7 @@ from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.lab.installation import Installation, Payload
+from wsklab.orchestrator.lab.packages import beyond_standin, of_profile
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.foreign_lines import ForeignUnload, foreign_line
@@ -151,7 +151,7 @@ def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress
         if not local.exists():
             raise UsageError(f"the profile {profile.name} names the file {local}, which does not exist.")
         _content(local)
-    packages = _packages(profile, standin)
+    packages = of_profile(profile, standin)
     file = packages[-1].driver if packages else profile.resolve(cache, progress)
     if standin and (sentence := beyond_standin(profile, packages)):
         progress(sentence)
@@ -168,42 +168,6 @@ def loadable(file: Path, standin: bool, progress: Progress) -> None:
 def own(file: Path) -> BuiltDriver:
     """A build of the lab's own driver that the user has. Raises UsageError."""
     return BuiltDriver(file, hashlib.sha256(_content(file)).hexdigest(), "wsklab", None, file)
-
-
-def _packages(profile: DriverProfile, standin: bool) -> tuple[Package, ...]:
-    """The packages that are installed, the older version first. Raises UsageError."""
-    if profile.inf is None:
-        return ()
-    try:
-        found = [package.find(inf, profile.service) for inf in (profile.upgrade_from, profile.inf) if inf is not None]
-    except DriverError as error:
-        raise UsageError(str(error)) from None
-    *older, mine = found
-    if mine.service.start == "disabled":
-        raise UsageError(f"the INF file {mine.inf} makes the service {mine.service.name} disabled (StartType 4).")
-    if older and not package.newer(mine, older[0]):
-        raise UsageError(
-            f"{older[0].inf} is to be upgraded by {mine.inf}, and is not older by its DriverVer "
-            f"({older[0].about.date},{older[0].about.version} and {mine.about.date},{mine.about.version}); "
-            "Windows would keep it."
-        )
-    if not standin and not mine.about.primitive:
-        raise UsageError(
-            f"the INF file {mine.inf} is for a device ([Manufacturer]), and the lab has none to install it on; "
-            "a WSK driver needs none: add its service below [DefaultInstall.NTamd64.Services]."
-        )
-    return tuple(found)
-
-
-def beyond_standin(profile: DriverProfile, packages: Sequence[Package]) -> str | None:
-    """What of a driver's installation only Windows can do, in one sentence; None when there is nothing of the kind."""
-    start = packages[-1].service.start if packages else profile.start
-    parts = []
-    if packages:
-        parts.append(f"the service of {packages[-1].inf.name} is made by the lab, without pnputil and catalog")
-    if start != "demand":
-        parts.append(f"its start '{start}' is recorded, and the lab starts it: nothing starts by itself here")
-    return f"the stand-in is not Windows: {'; '.join(parts)}" if parts else None
 
 
 def _content(file: Path) -> bytes:

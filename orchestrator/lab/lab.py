@@ -1,4 +1,7 @@
-"""A lab: one target, one peer, and the wire between them; booted, watched, and stopped as one."""
+"""A lab: one target, one peer, and the wire between them; booted, watched, and stopped as one.
+
+Long because whatever boots, restores, restarts or stops it knows all three of its parties.
+"""
 
 from __future__ import annotations
 

@@ -5,14 +5,13 @@ Whatever goes wrong ends as a row or as the end of the run, with a sentence; not
 
 from __future__ import annotations
 
-import itertools
 import platform
 import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,12 +39,10 @@ from wsklab.orchestrator.results.known import Known
 from wsklab.orchestrator.results.results import (
     UNLOAD,
     UNLOAD_COVERS,
-    Plan,
     Results,
     ScenarioResult,
     State,
     Verdict,
-    labelled,
     observed,
     write_atomically,
 )
@@ -54,6 +51,7 @@ from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.run.hold import Hold
+from wsklab.orchestrator.run.order import Item, evidence_name
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -62,21 +60,6 @@ NOTHING = observed()
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]*@")
 """In the URL of a history, which a command may name."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One run of one scenario."""
-
-    number: int
-    scenario: Scenario
-    variant: str = ""
-    """Of the machine that it is run on."""
-
-    @property
-    def folder(self) -> str:
-        """The name of its evidence."""
-        return evidence_name(self.scenario.name, self.number, self.variant)
 
 
 @dataclass(frozen=True)
@@ -289,50 +272,6 @@ class Run:
 
 def _failed(error: Exception, folder: Path) -> Judgement:
     return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), observed())
-
-
-def evidence_name(name: str, number: int, variant: str) -> str:
-    """The folder of a row's evidence; no scenario's name has an @."""
-    return (f"{name}@{variant}" if variant else name) + (f"-{number}" if number > 1 else "")
-
-
-def order(
-    scenarios: Sequence[Scenario],
-    repeat: int,
-    until_fail: bool,
-    variants: Mapping[str, Sequence[Scenario]] | None = None,
-) -> Iterator[Item]:
-    """All of them, `repeat` times over; `until_fail` without a number goes on for ever.
-
-    `variants` has the scenarios as each variant of the machine plays them: one variant after another, as each change
-    takes another lab.
-    """
-    each = variants or {"": scenarios}
-    if until_fail and repeat == 1:
-        for number in itertools.count(1):
-            for variant, played in each.items():
-                yield from (Item(number, scenario, variant) for scenario in played)
-    for variant, played in each.items():
-        for number in range(1, repeat + 1):
-            yield from (Item(number, scenario, variant) for scenario in played)
-
-
-def plan(
-    scenarios: Sequence[Scenario],
-    repeat: int,
-    until_fail: bool,
-    variants: Mapping[str, Sequence[Scenario]] | None = None,
-) -> Plan:
-    """What `order` goes through, in numbers."""
-    names = tuple(s.name for s in scenarios)
-    left_out = {
-        labelled(name, variant): True
-        for variant, played in (variants or {}).items()
-        for name in names
-        if name not in {s.name for s in played}
-    }
-    endless = until_fail and repeat == 1
-    return Plan(names, None if endless else repeat, until_fail, tuple(variants or ("",)), tuple(left_out))
 
 
 def new_folder(out: Path | None) -> Path:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.results import ScenarioResult
-from wsklab.orchestrator.run.runner import Done, Item, Run
+from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import Supply
 

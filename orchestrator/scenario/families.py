@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from wsklab.drivers.profile import DriverProfile
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import verbs
 from wsklab.orchestrator.scenario.scenario import Scenario
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.drivers.profile import DriverProfile
 
 
 def over_ipv6(

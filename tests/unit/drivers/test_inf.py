@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsklab.drivers.errors import DriverError
-from wsklab.drivers.inf import About, Service, decode, load, parse, read
+from wsklab.drivers.inf import About, Service, load, read
+from wsklab.drivers.inf_text import decode, parse
 
 PRIMITIVE = r"""; A driver without a device.
 [Version]

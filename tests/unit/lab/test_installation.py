@@ -16,6 +16,7 @@ from wsklab.orchestrator.guest import service_control
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.lab import foreign_driver, installation
 from wsklab.orchestrator.lab.installation import Installation, Payload
+from wsklab.orchestrator.lab.packages import beyond_standin
 
 
 class Agent:
@@ -161,9 +162,9 @@ def test_what_the_stand_in_does_not_do_is_one_sentence(tmp_path: Path) -> None:
     inf = driver_package.make(tmp_path, start=0, driver=b"MZ")
     profile = foreign_driver.profile_of(str(driver_package.profile(tmp_path, "upgrade_from: old/echo.inf")))
     packages = (package.find(tmp_path / "old/echo.inf", "echo"), package.find(inf, "echo"))
-    said = foreign_driver.beyond_standin(profile, packages)
+    said = beyond_standin(profile, packages)
     assert said is not None and "without pnputil and catalog" in said and "its start 'boot' is recorded" in said
-    assert foreign_driver.beyond_standin(foreign_driver.profile_of("echo"), ()) is None
+    assert beyond_standin(foreign_driver.profile_of("echo"), ()) is None
     mine = foreign_driver.Foreign(profile, packages[-1].driver, "0", "mine", packages=packages)
     assert mine.target_path == r"C:\Windows\System32\drivers\echo.sys" and mine.starts_by_itself
     assert mine.document()["package"]["upgraded_from"] == "1.3.0.0"

@@ -39,7 +39,7 @@ A_FOLDER_WILL_DO = settings(suppress_health_check=[HealthCheck.function_scoped_f
 
 
 def test_an_observation_is_a_value_of_its_kind() -> None:
-    gone, reset = (kind(t=1, machine="peer", detail="x") for kind in (MachineShutdown, MachineReset))
+    gone = MachineShutdown(t=1, machine="peer", detail="x")
     assert gone == MachineShutdown(t=1, machine="peer", detail="x", conn=None, early=False)
     assert (
         len({gone, MachineShutdown(t=1, machine="peer", detail="x"), MachineReset(t=1, machine="peer", detail="x")})

@@ -27,7 +27,8 @@ from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult,
 from wsklab.orchestrator.run import capacity
 from wsklab.orchestrator.run.capacity import Host
 from wsklab.orchestrator.run.hold import Hold
-from wsklab.orchestrator.run.runner import Done, Item, Run, order, plan
+from wsklab.orchestrator.run.order import Item, order, plan
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.scenario.scenario import Scenario

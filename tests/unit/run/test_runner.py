@@ -25,8 +25,9 @@ from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
 from wsklab.orchestrator.run import evidence, runner
+from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.runner import Item, Run
+from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
 from wsklab.orchestrator.scenario.scenario import Scenario, load

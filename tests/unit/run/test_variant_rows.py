@@ -11,7 +11,8 @@ from wsklab.orchestrator.commands.results import problems
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, observed
-from wsklab.orchestrator.run.runner import Done, Item, Run, evidence_name, order, plan
+from wsklab.orchestrator.run.order import Item, evidence_name, order, plan
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
