@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,10 +86,15 @@ def build(names: Sequence[str], force: bool, media: Media, again: str | None = N
             else:
                 make = images.build if force else images.ensure
                 given = inputs(console) if images.load(name).inputs() else {}
-                image = make(name, given, lambda note, watch=watch: console.progress(watch.tell(note)))
+                image = make(name, given, _timed(console, watch))
         if made := watch.made():
             estimate.remember(cache, before | {name: made})
         console.line(f"          {image.folder}")
+
+
+def _timed(console: Console, watch: estimate.Estimate) -> Callable[[str], None]:
+    """What takes a note, and tells it with the time left."""
+    return lambda note: console.progress(watch.tell(note))
 
 
 def verify(names: Sequence[str], as_json: bool) -> int:

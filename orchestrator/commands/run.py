@@ -163,7 +163,7 @@ def run(options: Options) -> int:
         console.totals(results)
         if not preparation.guest.qualifying:
             console.line(
-                "The options.target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
+                "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                 "not qualify a driver."
             )
             console.line(checks(preparation.guest))
