@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import ViewportSize, sync_playwright
 
 OUT = Path(__file__).parents[2] / "docs" / "report.png"
-SIZE = ViewportSize(width=1120, height=1440)
+SIZE = ViewportSize(width=980, height=1290)
 
 
 def shot(run: Path, out: Path) -> None:
