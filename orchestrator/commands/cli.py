@@ -15,6 +15,7 @@ COMMANDS = {
     "image": "image:command",
     "judge": "judge:command",
     "mutate": "mutate:command",
+    "qualify": "qualify:command",
     "report": "results:report_command",
     "results": "results:results_command",
     "run": "run:command",

@@ -32,6 +32,7 @@ ROOMS = (
     "run",
     "mutation",
     "trials",
+    "release",
     "commands",
     "__main__",
 )
