@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
 from wsklab import images
 from wsklab.orchestrator.commands import run as run_command
+from wsklab.orchestrator.commands.signing import FILE, earlier_of, signer_of, signing
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.release import certificates, conduct, envelope, ingredients, page, plan, release, verify
@@ -35,10 +34,6 @@ RESERVED = {
 
 SHOWN = 20
 """Reasons on the console; all of them are on the page."""
-
-PASSWORD = "WSKLAB_KEY_PASSWORD"
-
-Function = TypeVar("Function", bound=Callable[..., None])
 
 
 class PlanOrCommand(click.Group):
@@ -98,14 +93,15 @@ def run(
     course = conduct.Conduct(folder, loaded, begun, play, frozenset(options()), ingredients.of_run, console.line)
     try:
         course.run()
+        same_lab()
+        released = release.conclude(folder, _now(), signer, earlier)
     except UsageError:
         raise
     except BaseException:
         click.echo(f"wsklab: what was run is kept in {folder}; the same command with --resume goes on.", err=True)
         raise
-    same_lab()
-    released = release.conclude(folder, _now(), signer, earlier)
-    lease.end()
+    finally:
+        lease.end()
     return told(released, signer, folder, console, as_json)
 
 
@@ -203,60 +199,6 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _signer(key: Path | None, certificate: Path | None) -> Signer | None:
-    """Return who signs. Raises UsageError."""
-    if key is None:
-        if certificate is not None:
-            raise UsageError("--certificate goes with --key, which signs.")
-        return None
-    signer = envelope.signer(key, os.environ.get(PASSWORD))
-    if certificate is None:
-        return Signer(signer)
-    chain = certificates.load(certificate)
-    try:
-        if certificates.key_of(chain[0]).keyid != signer.public_key.keyid:
-            raise Refused("its first certificate is not of this key")
-    except Refused as error:
-        raise UsageError(f"{certificate}: {error}; the signer's own certificate comes first in it.") from None
-    return Signer(signer, certificate.read_bytes())
-
-
-def _earlier(previous: Path | None, key: Path | None, signer: Signer | None) -> Earlier | None:
-    """Return the last qualified release, verified with its key or with ours. Raises UsageError."""
-    if previous is None:
-        return None
-    keys = [envelope.public_key(key)] if key else [signer.key.public_key] if signer else []
-    if not keys:
-        raise UsageError("--previous needs --previous-key, the public key with which it was signed.")
-    try:
-        found = verify.verify(previous, verify.Trust(tuple(keys)), _now(), rehearsal=True, alone=True).predicate
-    except Refused as error:
-        raise UsageError(f"{previous}: not a release that could be compared with: {error}.") from None
-    if not found.decision.go:
-        raise UsageError(f"{previous}: it was no go; name the last release that was qualified.")
-    return Earlier(found, sha256(previous.read_bytes()).hexdigest())
-
-
-FILE = click.Path(path_type=Path)
-
-
-def signing(command: Function) -> Function:
-    """The options of whatever signs."""
-    for option in (
-        click.option(
-            "--json", "as_json", is_flag=True, help="Print the statement on standard output, and nothing else."
-        ),
-        click.option("--previous-key", type=FILE, metavar="PUB.pem", help="The key of that release  [default: ours]"),
-        click.option("--previous", type=FILE, metavar="FILE", help="The statement on the last qualified release."),
-        click.option(
-            "--certificate", type=FILE, metavar="CHAIN.pem", help="The certificate of the key, its chain too."
-        ),
-        click.option("--key", type=FILE, metavar="KEY.pem", help=f"Sign with this private key (password: {PASSWORD})."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group("qualify", cls=PlanOrCommand)
 def command() -> None:
     """Qualify a driver's release: run a plan, decide by its rules, sign; or check what was signed.
@@ -287,8 +229,8 @@ def run_plan(
     as_json: bool,
 ) -> None:
     """Run PLAN.yaml, decide, write the page, and sign with --key."""
-    signer = _signer(key, certificate)
-    earlier = _earlier(previous, previous_key, signer)
+    signer = signer_of(key, certificate)
+    earlier = earlier_of(previous, previous_key, signer)
     code = run(
         plan_file, out=out, resume=resume, rehearsal=rehearsal, dry=dry, signer=signer, earlier=earlier, as_json=as_json
     )
@@ -307,11 +249,11 @@ def sign(
     as_json: bool,
 ) -> None:
     """Decide anew on the runs in DIR, as of now, and sign: on a machine where the key is."""
-    signer = _signer(key, certificate)
+    signer = signer_of(key, certificate)
     if signer is None:
         raise UsageError("name the private key with --key.")
     console = Console(quiet=as_json)
-    released = release.conclude(folder, _now(), signer, _earlier(previous, previous_key, signer))
+    released = release.conclude(folder, _now(), signer, earlier_of(previous, previous_key, signer))
     sys.exit(told(released, signer, folder, console, as_json))
 
 
