@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.release.deviations import word
+from wsklab.orchestrator.release.plan import Rules, words
 from wsklab.orchestrator.release.records import Count
 from wsklab.orchestrator.release.sampling import percent
 from wsklab.orchestrator.release.statement import Predicate, subjects
@@ -51,11 +52,27 @@ def render(predicate: Predicate) -> str:
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         subjects=subjects(predicate),
         matrix=_matrix(predicate),
-        rules=[*predicate.plan.rules.model_dump().items()],
+        rules=list(said(predicate.plan.rules)),
         parts=[*parts(predicate).items()],
         percent=percent,
         day=_day,
     )
+
+
+def said(rules: Rules) -> Iterator[str]:
+    """Yield the rules in sentences."""
+    yield f"At most {rules.failures} failures of each scenario in each cell; the driver's unload is judged after each boot."
+    yield (
+        f"At most {percent(rules.inconclusive)} of a cell's runs are inconclusive; in at most {percent(rules.infra)} "
+        "the lab itself failed."
+    )
+    if rules.flake_rate is not None:
+        yield f"Proven of each scenario: it flakes at {percent(rules.flake_rate)} or less (confidence {rules.confidence:.4g})."
+    if rules.covers:
+        yield f"Judged and passed on each target: {', '.join(rules.covers)}."
+    if rules.options:
+        yield f"Each driver was run on each target with {' '.join(words(rules.options))}."
+    yield "Driver, images, QEMU and lab are the same in all runs."
 
 
 def _day(when: datetime) -> str:

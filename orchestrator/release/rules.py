@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 from wsklab.orchestrator.release.errata import Erratum, Where
-from wsklab.orchestrator.release.plan import Plan, Value, places
+from wsklab.orchestrator.release.plan import Plan, places, words
 from wsklab.orchestrator.release.records import Cell, Closed, Count
 from wsklab.orchestrator.release.sampling import bound, percent
 from wsklab.orchestrator.results.results import UNLOAD
@@ -117,12 +117,12 @@ def _shares(plan: Plan, cell: Cell) -> Iterator[str]:
 
 def _same(cells: Sequence[Cell]) -> Iterator[str]:
     """What took part must be the same from the first run to the last."""
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for cell in cells:
         for run in cell.runs:
-            facts = {
+            facts: dict[tuple[str, ...], str] = {
                 ("the image of", run.target.name): run.target.image_sha256,
-                ("the driver", f"{cell.driver} on {cell.target}"): run.driver.sha256,
+                ("the driver", cell.driver, f"for {run.target.kind}"): run.driver.sha256,  # Windows has it signed
                 **{("the version of", name): text for name, text in run.versions.items()},
                 **{("the file", name): digest for name, digest in run.ingredients.items()},
             }
@@ -142,15 +142,11 @@ def _options(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
                 if (cell.target, cell.driver) == (target, driver) and asked.items() <= cell.options.items()
             ]
             if not met:
-                yield f"{driver} was not run on {target} with {_shown(asked)}, which the rules ask for"
+                yield f"{driver} was not run on {target} with {' '.join(words(asked))}, which the rules ask for"
     for cell in cells:
         verifier = cell.options.get("verifier")
         if verifier and any(run.target.verifier != verifier for run in cell.runs):
             yield f"{cell.title}: Driver Verifier was not found set to {verifier} in all runs"
-
-
-def _shown(options: dict[str, Value]) -> str:
-    return " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items())
 
 
 def _covers(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from wsklab.orchestrator.release.plan import Plan, proves
 from wsklab.orchestrator.release.records import Cell, Closed
 from wsklab.orchestrator.release.rules import Decision, decide
 from wsklab.orchestrator.release.sampling import bound
+from wsklab.orchestrator.results.results import UNLOAD
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
@@ -130,8 +131,9 @@ def made(
 
 
 def _pooled(cell: Cell, confidence: float) -> Pooled:
-    failed = sum(count.failed for count in cell.scenarios)
-    judged = sum(count.passed + count.failed for count in cell.scenarios)
+    played = [count for count in cell.scenarios if count.scenario != UNLOAD]
+    failed = sum(count.failed for count in played)
+    judged = sum(count.passed + count.failed for count in played)
     return Pooled(cell=cell.title, failed=failed, judged=judged, bound=bound(failed, judged, confidence))
 
 

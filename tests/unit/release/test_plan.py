@@ -8,7 +8,8 @@ import pytest
 from support.qualified import PLAN, loaded
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.release.plan import Plan, places, proves, short, words
+from wsklab.orchestrator.release.plan import Plan, parse, places, proves, short, words
+from wsklab.orchestrator.release.sampling import needed
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,13 @@ def test_a_wrong_plan_is_refused_with_its_line(tmp_path: Path, text: str, says: 
     with pytest.raises(UsageError) as refused:
         loaded(tmp_path, text)
     assert says in str(refused.value)
+
+
+def test_the_plan_in_the_documentation_is_one_and_can_prove_what_it_asks() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "qualify.md").read_text()
+    plan = parse(page.partition("```yaml\n")[2].partition("```")[0].encode(), "docs/qualify.md")
+    assert (len(places(plan)), short(plan)) == (4, None)
+    assert f"For a flake rate of at most 1 % it takes {needed(0.01, 0.95)} repeats." in page
 
 
 def test_the_cells_are_the_product_and_have_folders_of_their_own(tmp_path: Path) -> None:

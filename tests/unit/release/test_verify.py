@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
@@ -76,6 +77,48 @@ def test_no_change_of_the_envelope_passes(original: Path, changes: list[tuple[in
     if changed != whole:
         with pytest.raises(Refused):
             envelope.opened(changed, TRUST.keys)
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The way to each value of a document."""
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from leaves(below, (*path, key))
+    if not isinstance(value, dict | list) or not value:
+        yield path
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}x"
+        case list():
+            return ["x"]
+        case dict():
+            return {"x": 1}
+    return "x"
+
+
+def test_every_field_counts(original: Path) -> None:
+    content = original.read_bytes()
+    told, sealed = json.loads(envelope.opened(content, TRUST.keys)), json.loads(content)
+    ways = list(leaves(told))
+    assert len(ways) > 100
+    for *above, last in ways:
+        at = told
+        for key in above:
+            at = at[key]
+        kept, at[last] = at[last], other(at[last])
+        changed = b64encode(json.dumps(told, indent=1).encode() + b"\n").decode()
+        with pytest.raises(Refused):
+            envelope.opened(json.dumps(sealed | {"payload": changed}, indent=1).encode() + b"\n", TRUST.keys)
+        at[last] = kept
+    same = b64encode(json.dumps(told, indent=1).encode() + b"\n").decode()
+    assert envelope.opened(json.dumps(sealed | {"payload": same}, indent=1).encode() + b"\n", TRUST.keys)
 
 
 def everything(folder: Path) -> list[Path]:
