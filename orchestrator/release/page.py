@@ -61,13 +61,15 @@ def render(predicate: Predicate) -> str:
 
 def said(rules: Rules) -> Iterator[str]:
     """Yield the rules in sentences."""
-    yield f"At most {rules.failures} failures of each scenario in each cell; the driver's unload is judged after each boot."
+    most = f"at most {rules.failures} failures" if rules.failures else "no failure"
+    yield f"Of each scenario in each cell {most}; the driver's unload is judged after each boot."
     yield (
         f"At most {percent(rules.inconclusive)} of a cell's runs are inconclusive; in at most {percent(rules.infra)} "
         "the lab itself failed."
     )
     if rules.flake_rate is not None:
-        yield f"Proven of each scenario: it flakes at {percent(rules.flake_rate)} or less (confidence {rules.confidence:.4g})."
+        sure = f"(confidence {rules.confidence:.4g})"
+        yield f"Proven of each scenario: it flakes at {percent(rules.flake_rate)} or less {sure}."
     if rules.covers:
         yield f"Judged and passed on each target: {', '.join(rules.covers)}."
     if rules.options:
