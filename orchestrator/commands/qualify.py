@@ -115,6 +115,8 @@ def checked(loaded: Loaded, rehearsal: bool, console: Console) -> dict[str, list
         )
     for place in plan.places(loaded.plan):
         _check_options(loaded.path, place.options)
+        with run_command.command.make_context("wsklab run", plan.words(place.options)):
+            pass  # each value is of its option's kind
         verifier = place.options.get("verifier")
         find.check(place.target, None if verifier is None else str(verifier))
     chosen = {}
@@ -253,7 +255,13 @@ def sign(
     if signer is None:
         raise UsageError("name the private key with --key.")
     console = Console(quiet=as_json)
-    released = release.conclude(folder, _now(), signer, earlier_of(previous, previous_key, signer))
+    earlier = earlier_of(previous, previous_key, signer)
+    conduct.begun_in(folder)
+    lease = janitor.Lease(folder, images.cache_folder())
+    try:
+        released = release.conclude(folder, _now(), signer, earlier)
+    finally:
+        lease.end()
     sys.exit(told(released, signer, folder, console, as_json))
 
 

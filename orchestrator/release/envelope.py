@@ -83,6 +83,11 @@ def opened(content: bytes, keys: Sequence[Key]) -> bytes:
     return payload
 
 
+def keyid(content: bytes) -> str:
+    """Return the id of the key that has signed an envelope which was `opened`: before that it is but a word."""
+    return str(json.loads(content)["signatures"][0]["keyid"])
+
+
 def _written(payload: bytes, keyid: str, sig: bytes) -> bytes:
     document = {
         "payload": b64encode(payload).decode(),

@@ -160,7 +160,12 @@ def rows_of(content: bytes, name: str) -> list[Row]:
 def attempts(folder: Path, place: Place) -> list[Path]:
     """Return the runs of a cell that have begun, oldest first: `boot-01-1`, `boot-01-2`, ..."""
     home = folder / RUNS / place.folder
-    return sorted(path.parent for path in home.glob("boot-*/results.json")) if home.exists() else []
+    return sorted((path.parent for path in home.glob("boot-*/results.json")), key=_number)
+
+
+def _number(run: Path) -> tuple[int, ...]:
+    """Return the numbers in a run's name: the tenth attempt comes after the second."""
+    return tuple(int(part) for part in run.name.split("-") if part.isdecimal())
 
 
 def boot_of(run: Path) -> int:

@@ -60,7 +60,7 @@ def verify(
         chain = certificates.parse(_read(path.parent / release.CHAIN))
         keys.append(certificates.key_of(chain[0]))
     predicate = statement.parse(envelope.opened(content, keys))
-    signer = f"key {keys[0].keyid}"
+    signer = f"key {envelope.keyid(content)}"
     if chain:
         signer = certificates.check(chain, trust.roots, predicate.finished)
     _believable(predicate, now, rehearsal)

@@ -120,6 +120,7 @@ def test_the_last_release_is_compared_with(here: Path, monkeypatch: pytest.Monke
         (REHEARSAL, (), "the target standin is no Windows and qualifies nothing"),
         (REHEARSAL + "options: [{verifier: standard}]\n", ("--rehearsal",), "has no Driver Verifier"),
         (REHEARSAL + "options: [{repeat: 3}]\n", ("--rehearsal",), "`options` cannot have 'repeat'"),
+        (REHEARSAL + "options: [{verifier: nonsense}]\n", ("--rehearsal",), "--verifier nonsense: there is only"),
         (REHEARSAL + "options: [{isolate: 3}]\n", ("--rehearsal",), "the option 'isolate' has another value"),
         (REHEARSAL.replace("linger-zero", "lingr-zero"), ("--rehearsal",), "did you mean linger-zero"),
         (REHEARSAL + "drivers: [nobody]\n", ("--rehearsal",), "There is no driver profile 'nobody'"),

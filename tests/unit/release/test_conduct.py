@@ -12,7 +12,7 @@ from support.qualified import LAB, NOW, PLAN, Runs, begin, course, fails, loaded
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.release import conduct
 from wsklab.orchestrator.release.plan import Plan, places
-from wsklab.orchestrator.release.records import read_cell
+from wsklab.orchestrator.release.records import attempts, read_cell
 from wsklab.orchestrator.release.rules import decide
 
 
@@ -35,6 +35,35 @@ def test_a_run_that_was_stopped_goes_on_and_all_of_it_counts(tmp_path: Path, row
     assert len(cell.runs) == 2 + (row < 12)
     wanted = {driver: list(names) for driver, names in begun.scenarios.items()}
     assert decide(planned.plan, wanted, [cell], (), NOW.date(), rehearsal=False).reasons == ()
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
+    planned, runs = loaded(tmp_path), Runs(interrupt_at=3)
+    folder = tmp_path / "release"
+    started = course(folder, planned, begin(folder, planned), runs)
+    with pytest.raises(KeyboardInterrupt):
+        started.run()
+    (results,) = folder.rglob("results.json")
+    results.write_text(results.read_text().replace('"interrupted"', '"running"', 1))
+    rows = results.with_name("results.jsonl")
+    rows.write_bytes(rows.read_bytes() + b'{"name": "linger-')  # as far as it came
+    started.run()
+    cell = read_cell(folder, places(planned.plan)[0], (), NOW.date())
+    assert [(run.state, run.rows) for run in cell.runs] == [("running", 3), ("complete", 5)]
+    assert {count.scenario: count.judged for count in cell.scenarios}["close-graceful"] >= 3
+
+
+def test_attempts_are_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    planned, runs = loaded(tmp_path, PLAN.replace("repeats: 3", "repeats: 20")), Runs()
+    folder = tmp_path / "release"
+    started = course(folder, planned, begin(folder, planned), runs)
+    for _ in range(10):
+        runs.interrupt_at = runs.rows + 2
+        with pytest.raises(KeyboardInterrupt):
+            started.run()
+    started.run()
+    names = [path.name for path in attempts(folder, places(planned.plan)[0])]
+    assert names == [f"boot-01-{number}" for number in range(1, 12)]
 
 
 def test_what_has_not_come_to_its_end_is_a_no_go(tmp_path: Path) -> None:
