@@ -20,7 +20,7 @@ def deviations(before: Predicate, cells: Sequence[Cell], lab: Lab) -> Iterator[s
         yield f"wsklab was {before.begun.lab.version}, is {lab.version}"
     elif before.begun.lab.sha256 != lab.sha256:
         yield f"the code of wsklab {lab.version} has changed"
-    for key in old.keys() & new.keys():
+    for key in [key for key in new if key in old]:
         title = new[key].title
         yield from (f"{title}: {text}" for text in _changed(_facts(old[key]), _facts(new[key])))
         yield from (f"{title}: {text}" for text in _scenarios(old[key], new[key]))

@@ -186,13 +186,14 @@ def proves(plan: Plan, scenarios: int) -> Iterator[str]:
     """Yield what the plan's repeats prove of each scenario if no more fail than may, in sentences."""
     rules, cells = plan.rules, len(places(plan))
     runs, allowed, sure = plan.repeats, rules.failures, f"{rules.confidence:.4g}"
-    most = f"with at most {allowed} failure{'s' * (allowed > 1)}" if allowed else "without a failure"
+    most = f"with at most {_number(allowed, 'failure')}" if allowed else "without a failure"
     yield (
-        f"{cells} cell{'s' * (cells > 1)} x {scenarios} scenario{'s' * (scenarios > 1)} x {runs} repeats "
-        f"= {cells * scenarios * runs} runs, and the driver's unload after each boot ({plan.boots} a cell)."
+        f"{_number(cells, 'cell')} x {_number(scenarios, 'scenario')} x {_number(runs, 'repeat')} = "
+        f"{_number(cells * scenarios * runs, 'run')}, and the driver's unload after each boot "
+        f"({len(plan.per_boot)} a cell)."
     )
     yield (
-        f"{runs} runs {most} prove a flake rate below "
+        f"{_number(runs, 'run')} {most} prove{'s' * (runs == 1)} a flake rate below "
         f"{percent(bound(allowed, runs, rules.confidence))} of each scenario in each cell, at confidence {sure}; "
         f"a flake of {percent(TYPICAL)} shows in them with a chance of {percent(shown(TYPICAL, runs))}."
     )
@@ -204,6 +205,10 @@ def proves(plan: Plan, scenarios: int) -> Iterator[str]:
             f"Of {cells * scenarios} such statements about {wrong:.2g} would be wrong by chance if all rates were "
             "as high as that."
         )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def short(plan: Plan) -> str | None:
