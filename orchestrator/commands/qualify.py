@@ -29,6 +29,7 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 RESERVED = {
     *("target", "driver", "driver-file", "tag", "exclude", "repeat", "jobs", "cold", "seed"),
     *("twin", "twins", "variants", "until-fail", "shared", "out", "json", "history", "known"),
+    *("view", "hold", "debugger"),
 }
 """Options of `wsklab run` that the plan has keys for, or that would make the runs something else."""
 
