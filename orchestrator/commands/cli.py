@@ -18,6 +18,7 @@ COMMANDS = {
     "image": "image:command",
     "judge": "judge:command",
     "mutate": "mutate:command",
+    "qualify": "qualify:command",
     "report": "results:report_command",
     "repro": "repro:command",
     "results": "results:results_command",

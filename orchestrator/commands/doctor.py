@@ -255,7 +255,7 @@ class Examination:
 @click.command("doctor")
 @click.option("--target", metavar="standin|IMAGE", help="Also boot this target and examine it step by step.")
 @click.option(
-    "--variant", default="", metavar="NAME", help="With --target: a variant of its machine (docs/drivers.md)."
+    "--variant", default="", metavar="NAME", help="With --target: a variant of its machine (docs/variants.md)."
 )
 @click.option(
     "--out",

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from wsklab.orchestrator.errors import UsageError
+from wsklab.qemu.network import MACHINES, WIRE_PREFIX
 from wsklab.qemu.profile import Accelerator, Profile
 from wsklab.qemu.variants import BASE, Variant
-from wsklab.qemu.wire.frames import ADDRESSES, ADDRESSES_6
+
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+"""In PowerShell's words."""
 
 NO_SECURE_BOOT = (
     "Secure Boot refuses the kernel debugger, over whose line the driver's text comes, and the lab's own test-signed "
@@ -101,15 +104,16 @@ def powershell(variant: Variant, nic: str, mac: str, changed_card: bool) -> str:
             "if (-not $card) { throw 'no network card has the address of the wire' }",
             f"Rename-NetAdapter -Name $card.Name -NewName '{nic}'",
         ]
-        for family, address, length in (("IPv4", ADDRESSES["target"], 24), ("IPv6", ADDRESSES_6["target"], 64)):
+        for family, address in MACHINES["target"].addresses.items():
+            length = WIRE_PREFIX[family]
             lines += [
-                f"Set-NetIPInterface -InterfaceAlias '{nic}' -AddressFamily {family} -Dhcp Disabled",
+                f"Set-NetIPInterface -InterfaceAlias '{nic}' -AddressFamily {_FAMILIES[family]} -Dhcp Disabled",
                 f"$null = New-NetIPAddress -InterfaceAlias '{nic}' -IPAddress '{address}' -PrefixLength {length}",
             ]
     if variant.mtu:
         lines += [
             f"Set-NetIPInterface -InterfaceAlias '{nic}' -AddressFamily {family} -NlMtuBytes {variant.mtu}"
-            for family in ("IPv4", "IPv6")
+            for family in _FAMILIES.values()
         ]
     if not variant.offloads:
         lines += [

@@ -35,6 +35,7 @@ ROOMS = (
     "mutation",
     "trials",
     "field",
+    "release",
     "commands",
     "__main__",
 )
