@@ -52,6 +52,10 @@ class Party:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._words()]
 
+    def __repr__(self) -> str:
+        """As a failed assertion and a prompt show it."""
+        return f"<{self._actor}>"
+
     def _words(self) -> list[str]:
         return [f"{verb}_" if verb == "await" else verb.replace("-", "_") for verb in self._step.verbs()]
 

@@ -95,7 +95,8 @@ class Session:
         )
         self._driver = self.preparation.guest.prepare(self._built(selected))
         results = self.preparation.results(self._driver, wanted.seed)
-        self.run = Run(self.folder, results, console, self.preparation.stop, self.preparation.damage)
+        # Its rows are told by whoever asks for them.
+        self.run = Run(self.folder, results, Console(quiet=True), self.preparation.stop, self.preparation.damage)
         self.run.known = known.under(errata, results, datetime.now(UTC).date())
         self.run.begin()
         self._recorder = Recorder(wanted.history, self.folder, lambda warning: print(warning, file=sys.stderr))

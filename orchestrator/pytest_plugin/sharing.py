@@ -56,6 +56,8 @@ class Holder:
         if self.session is None:
             try:
                 with self._alone(), self._visible():
+                    if not self._is_worker:
+                        print()  # pytest's own line has been begun
                     self.session = Session(wanted(self._config), Console(quiet=self._is_worker))
                     self.session.lab()
             except WsklabError as error:

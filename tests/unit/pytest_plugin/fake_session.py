@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pydantic import ValidationError
+
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.judge.observed import observed
 from wsklab.orchestrator.judge.reading import Facts
@@ -14,8 +16,9 @@ from wsklab.orchestrator.live.conversation import LabLost, scenario_of, sentence
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect
 from wsklab.orchestrator.observe.lab_notes import Opened
-from wsklab.orchestrator.pytest_plugin import admission, hooks, sharing
+from wsklab.orchestrator.pytest_plugin import hooks, sharing
 from wsklab.orchestrator.results.results import Met, ScenarioResult
+from wsklab.orchestrator.run import capacity
 from wsklab.orchestrator.run.capacity import Host
 from wsklab.orchestrator.scenario.scenario import Action, Scenario
 
@@ -51,13 +54,14 @@ class Conversation:
     """A driver whose peer always resets; `peer.kill` loses the lab."""
 
     def __init__(self, scenario: Scenario, folder: Path) -> None:
-        self.folder, self._scenario, self.events = folder, scenario, []
+        self.folder, self._scenario = folder, scenario
+        self.events: list[ForeignDisconnect] = []
         self.lab = SimpleNamespace(guest=SimpleNamespace(image=SimpleNamespace(name="standin"), qualifying=False))
 
     def do(self, actor: str, verb: str, arguments: Any, options: Any) -> None:
         try:
             Action.model_validate({actor: {verb: arguments, **options}})
-        except ValueError as error:
+        except ValidationError as error:
             raise TypeError(f"{actor}.{verb}: {sentence(error)}") from None
         if verb == "kill":
             raise LabLost("QEMU of the target ended", blamed=False)
@@ -71,7 +75,8 @@ class Conversation:
 
 class Told:
     def __init__(self, session: Session, name: str, conversation: Conversation) -> None:
-        self.session, self.name, self.conversation, self.result = session, name, conversation, None
+        self.session, self.name, self.conversation = session, name, conversation
+        self.result: ScenarioResult | None = None
 
     def conclude(self, why: str | None = None, title: str = "") -> ScenarioResult:
         if self.result is None:
@@ -123,6 +128,7 @@ def paused() -> Any:
     tell("resumed")
 
 
-sharing.Session = Session
-hooks.paused = paused
-admission.capacity.host = lambda: Host(float((HERE / "host").read_text()) if (HERE / "host").exists() else 8, 100_000)
+setattr(sharing, "Session", Session)  # noqa: B010  # mypy knows that these are other classes
+setattr(hooks, "paused", paused)  # noqa: B010
+CORES = HERE / "host"
+setattr(capacity, "host", lambda: Host(float(CORES.read_text()) if CORES.exists() else 8, 100_000))  # noqa: B010
