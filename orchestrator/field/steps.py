@@ -1,6 +1,8 @@
 """The steps of a scenario for a captured connection: who does what, in the order of its turns. Pure.
 
 What a program does to get an ending's segments is the ending table's; its own scenarios do the same.
+
+Long because each of both machines has its own way to make each ending.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from wsklab.orchestrator.observe.base import Observation, Source
+from wsklab.orchestrator.observe.base import Observation, Source, observed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class FrameSeen(Observation):
     """A TCP segment; one that the wire made counts for the machine in whose name it was sent.
 

@@ -115,7 +115,7 @@ class Console:
             Text.assemble(
                 (f"{result.timing.get('total_s', 0.0):6.1f} s  ", "dim"),
                 (f"{MARKS[result.verdict]} {result.verdict:12} ", colour),
-                f"{result.name}{number}",
+                f"{result.label}{number}",
             )
         )
         if result.known:
@@ -137,7 +137,7 @@ class Console:
                 continue
             wire = result.observed["wire"]
             table.add_row(
-                Text(result.name if result.repeat == 1 else f"{result.name} #{result.repeat}"),
+                Text(result.label if result.repeat == 1 else f"{result.label} #{result.repeat}"),
                 _endings(wire["peer"]),
                 _endings(wire["driver"]),
                 _events(result.observed["disconnects"]) or ("not called" if wire["frames"] else ""),

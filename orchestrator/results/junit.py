@@ -47,7 +47,7 @@ def junit(results: Results) -> str:
 
 
 def _case(result: ScenarioResult, target: str) -> ET.Element:
-    name = result.name if result.repeat == 1 else f"{result.name}#{result.repeat}"
+    name = result.label if result.repeat == 1 else f"{result.label}#{result.repeat}"
     case = _testcase(target, name, result.timing.get("total_s", 0.0))
     if result.known and result.excused:
         ET.SubElement(case, "skipped", {"message": _clean(f"known {result.verdict}: {result.known.said}")})

@@ -20,7 +20,7 @@ from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, EndOfStor
 from wsklab.orchestrator.observe.machine_events import OfMachine
 from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
 from wsklab.orchestrator.observe.wire_frames import FrameSeen
-from wsklab.orchestrator.results.results import call_words
+from wsklab.orchestrator.results.results import call_words, labelled
 
 MAX_ROWS = 300
 """Rows of one story; a bulk transfer would otherwise make the page unreadable. The evidence folder has all of it."""
@@ -202,11 +202,12 @@ def _entries(
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
         if _badge(scenario) != "known":
-            seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
+            seen.setdefault(labelled(scenario["name"], scenario["variant"]), set()).add(scenario["verdict"])
     told: dict[tuple[object, ...], str] = {}
     entries, opened = [], 0
     for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
-        anchor = f"{scenario['name']}-{scenario['repeat']}"
+        label = labelled(scenario["name"], scenario["variant"])
+        anchor = "-".join(filter(None, (scenario["name"], scenario["variant"], str(scenario["repeat"]))))
         first = told.setdefault(outcome(scenario), anchor)
         bad = _badge(scenario) not in ("pass", "known")
         opened += bad
@@ -217,7 +218,7 @@ def _entries(
                 "id": anchor,
                 "word": _badge(scenario),
                 "met": scenario.get("known"),
-                "flaky": len(seen.get(scenario["name"], ())) > 1,
+                "flaky": len(seen.get(label, ())) > 1,
                 "open": bad and opened <= OPEN,
                 "same_as": None if first == anchor else first,
                 "rows": story_rows if first == anchor else [],

@@ -5,14 +5,13 @@ Whatever goes wrong ends as a row or as the end of the run, with a sentence; not
 
 from __future__ import annotations
 
-import itertools
 import platform
 import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,7 +39,6 @@ from wsklab.orchestrator.results.known import Known
 from wsklab.orchestrator.results.results import (
     UNLOAD,
     UNLOAD_COVERS,
-    Plan,
     Results,
     ScenarioResult,
     State,
@@ -52,6 +50,7 @@ from wsklab.orchestrator.results.rows import Home, Rows
 from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.run.hold import Hold
+from wsklab.orchestrator.run.order import Item, evidence_name
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -60,14 +59,6 @@ NOTHING = observed()
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]*@")
 """In the URL of a history, which a command may name."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One run of one scenario."""
-
-    number: int
-    scenario: Scenario
 
 
 @dataclass(frozen=True)
@@ -120,7 +111,7 @@ class Run:
     def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:
         """One scenario, from canary to verdict, without adding it; whatever fails under it is the verdict, too."""
         scenario, number, began = item.scenario, item.number, time.monotonic()
-        folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
+        folder = self.folder / "evidence" / (item.folder + attempt)
 
         def row(judgement: Judgement, **timing: float) -> ScenarioResult:
             return self._row(item, judgement, folder, timing | {"total_s": time.monotonic() - began})
@@ -149,7 +140,7 @@ class Run:
             judged = time.monotonic()
             evidence.save(folder, scenario, observations, judgement, logs)
             result = row(judgement, restore_s=lab.last_restore_s, run_s=played - began, judge_s=judged - played)
-            recorded = scenario.expect.characterise and judgement.verdict == "pass"
+            recorded = scenario.expect.characterise and judgement.verdict == "pass" and not item.variant
             return Done(result, characterise.behaviour(judgement.observed) if recorded else None)
         except Exception as error:  # a verdict whose evidence is not kept is none
             return Done(row(_failed(error, self.folder)))
@@ -210,12 +201,13 @@ class Run:
             observed=judgement.observed,
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)),
+            variant=item.variant,
         )
 
-    def unload(self, lab: Lab, number: int = 1) -> ScenarioResult:
+    def unload(self, lab: Lab, number: int = 1, variant: str = "") -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
-        folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
+        folder = self.folder / "evidence" / evidence_name(UNLOAD, number, variant)
         verdict: Verdict
         try:
             folder.parent.mkdir(exist_ok=True)
@@ -237,6 +229,7 @@ class Run:
             observed=observed(),
             timing={"total_s": round(time.monotonic() - began, 4)},
             evidence=str(folder.relative_to(self.folder)),
+            variant=variant,
         )
         self.add(Done(result))
         return result
@@ -277,18 +270,6 @@ class Run:
 
 def _failed(error: Exception, folder: Path) -> Judgement:
     return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), observed())
-
-
-def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
-    """All of them, `repeat` times over; `until_fail` without a number goes on for ever."""
-    for number in itertools.count(1) if until_fail and repeat == 1 else range(1, repeat + 1):
-        for scenario in scenarios:
-            yield Item(number, scenario)
-
-
-def plan(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Plan:
-    """What `order` goes through, in numbers."""
-    return Plan(tuple(s.name for s in scenarios), None if until_fail and repeat == 1 else repeat, until_fail)
 
 
 def new_folder(out: Path | None) -> Path:

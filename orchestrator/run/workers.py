@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.results import ScenarioResult
-from wsklab.orchestrator.run.runner import Done, Item, Run
+from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import Supply
 
@@ -54,10 +55,10 @@ class Work:
 
 @dataclass
 class Workers:
-    """The workers of one run; each has its labs from a `supply` of its own."""
+    """The workers of one run; each has its labs from a `supply` of its own, another for each variant."""
 
     run: Run
-    supply: Callable[[], Supply]
+    supply: Callable[[str], Supply]  # of labs on a variant of the machine
     work: Work
     until_fail: bool = False
     look: float = LOOK
@@ -129,10 +130,15 @@ class Workers:
                 self._changed.notify_all()
 
     def _worker(self, number: int, ready: Callable[[], None]) -> None:
-        supply, lab, suspect = self.supply(), None, False
+        variant, lab, suspect = "", None, False
+        supply = self.supply(variant)
         try:
             while (item := self.work.take()) is not None:
                 try:
+                    if item.variant != variant:
+                        self._unload(lab, number, variant)
+                        supply.retire()
+                        supply, lab, suspect, variant = self.supply(item.variant), None, False, item.variant
                     lab = supply.next(suspect)
                 except BaseException:
                     self.work.give_back(item)
@@ -142,13 +148,16 @@ class Workers:
                 suspect = result.verdict != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if lab is not None and not self.run.stop.requested:
-                trusted = lab.trusted  # else somebody has looked at it already
-                unloaded = self.run.unload(lab, number)
-                if trusted:
-                    self._hold(lab, unloaded)
+            self._unload(lab, number, variant)
         finally:
             supply.retire()
+
+    def _unload(self, lab: Lab | None, number: int, variant: str) -> None:
+        if lab is not None and not self.run.stop.requested:
+            trusted = lab.trusted  # else somebody has looked at it already
+            unloaded = self.run.unload(lab, number, variant)
+            if trusted:
+                self._hold(lab, unloaded)
 
     def _hold(self, lab: Lab, result: ScenarioResult) -> None:
         """Leave the lab as it is for as long as somebody wants to look at it."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from support.recorded import Recording
 
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.results import report
-from wsklab.orchestrator.results.results import Observed, Results, ScenarioResult
+from wsklab.orchestrator.results.results import Results, ScenarioResult
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -77,7 +76,7 @@ class Run:
             driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None},
             state="complete",
         )
-        self._stories: list[list[dict[str, object]]] = []
+        self._stories: list[list[report.StoryRow]] = []
 
     def add(self, name: str = "linger-zero", number: int = 1, flags: int = 1, loss: str = "", title: str = "") -> None:
         """One row: `flags` other than 1 fail; `loss` is a crash and what was said of it."""
@@ -100,7 +99,7 @@ class Run:
                 reasons=list(judgement.reasons),
                 covers=list(scenario().covers),
                 expected={},
-                observed=cast(Observed, judgement.observed),
+                observed=judgement.observed,
                 timing={"total_s": 0.42},
                 evidence=evidence,
             )

@@ -21,6 +21,7 @@ from support.recorded import RESET, Recording
 
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.judge.observed import Disconnect
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.results import publish, report, results, rows
 from wsklab.orchestrator.results.console import Console
@@ -130,7 +131,7 @@ def test_the_page_says_it_is_not_windows_and_escapes_what_guests_say() -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert "<img" not in page
     assert "RA seq 1" in page
-    qualifying = some(result()).as_dict()
+    qualifying: dict[str, Any] = some(result()).as_dict()
     qualifying["target"]["qualifying"] = True
     assert "not Windows" not in report.render(qualifying, [[]])
 
@@ -207,7 +208,16 @@ def test_links_lead_to_the_files_that_are_there_what_matters_first(tmp_path: Pat
     [(True, 1, "abortive 0x1"), (False, 0, "graceful 0x0"), (True, None, "abortive"), (None, None, "not told")],
 )
 def test_a_call_is_named_as_far_as_it_was_told(abortive: bool | None, flags: int | None, words: str) -> None:
-    assert call_words({"abortive": abortive, "flags": flags}) == words
+    call: Disconnect = {
+        "conn": 0,
+        "flags": flags,
+        "abortive": abortive,
+        "at_dispatch": None,
+        "irql": None,
+        "context_ok": None,
+        "order": None,
+    }
+    assert call_words(call) == words
 
 
 def test_whatever_is_not_a_pass_is_told_of_damage_beside_it(tmp_path: Path) -> None:
