@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "init:command",
     "judge": "judge:command",
     "mutate": "mutate:command",
+    "qualify": "qualify:command",
     "report": "results:report_command",
     "repro": "repro:command",
     "results": "results:results_command",

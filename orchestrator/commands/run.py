@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import known
+from wsklab.orchestrator.results import ci, known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
 from wsklab.orchestrator.run import order, runner, selection
@@ -65,11 +66,13 @@ class Options:
     hold: When = "never"
     debugger: int | None = None
     as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
 
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    console = Console(quiet=options.as_json)
+    console = Console(options.as_json, options.verbose - options.quiet, ci.detect(os.environ))
     strict_seed = options.seed if options.strict else None
     find.check(options.target, options.verify, strict_seed)
     chosen(options.history)
@@ -144,7 +147,7 @@ def run(options: Options) -> int:
         else len(names)
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder):
+    with phase("the run", limit, folder), console.pace(results.plan.asked):
         Workers(
             current,
             lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
@@ -160,12 +163,13 @@ def run(options: Options) -> int:
         console.totals(results)
         if not preparation.guest.qualifying:
             console.line(
-                "The options.target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
+                "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                 "not qualify a driver."
             )
             console.line(checks(preparation.guest))
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
+        console.tell_server(results, folder)
     return ended(results)
 
 
@@ -302,6 +306,8 @@ HOLD_ALONE: When = "not-pass"
     metavar="PORT",
     help="Windows: let WinDbg have COM1 whenever it connects to this port of 127.0.0.1 (0: any that is free).",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Say only what did not pass, and how the run ended.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what was observed in each scenario, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
 def command(**asked: Any) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.

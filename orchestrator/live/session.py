@@ -29,6 +29,7 @@ from wsklab.orchestrator.play.player import FAILURES
 from wsklab.orchestrator.results import known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ScenarioResult
+from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.run import evidence, runner, selection
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.run.preparation import Preparation
@@ -246,6 +247,8 @@ class Told:
             timing={"total_s": round(time.monotonic() - self._began, 4)},
             evidence=str(folder.relative_to(self.session.folder)),
         )
+        row = replace(row, story=tell(scenario, seen, found.verdict, found.reasons))
+        evidence.annotate(folder, seen, row.story)
         self.result = self.session.add(row)
         return self.result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsklab.orchestrator.judge.reading import Facts
-from wsklab.orchestrator.results.report import story
+from wsklab.orchestrator.results.ladder import story
 from wsklab.orchestrator.results.results import call_words
 
 MOST = 40

@@ -45,7 +45,8 @@ def outcome(row: ScenarioResult, inconclusive: Literal["skip", "fail"] = "skip")
 def reason(row: ScenarioResult) -> str:
     """Why, in one paragraph; the first line is what is wrong."""
     known = [row.known.said] if row.known is not None else []
-    lines = [*row.reasons, *known, *row.findings] or [f"the verdict is {row.verdict}"]
+    story = row.story.lines if row.story is not None else ()
+    lines = [*row.reasons, *story, *known, *row.findings] or [f"the verdict is {row.verdict}"]
     head = lines[0] if row.verdict in ("pass", "fail") else f"{row.verdict}: {lines[0]}"
     return "\n".join([head, *lines[1:]])
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
 from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
+from wsklab.orchestrator.results.story import Story
 
 __all__ = ["VERDICTS", "Observed", "Verdict", "observed"]
 
@@ -61,6 +62,8 @@ class ScenarioResult:
     known: Met | None = None
     variant: str = ""
     """Of the machine; "" is the machine as its profile says."""
+    story: Story | None = None
+    """What went wrong, told; only where something did."""
 
     @property
     def excused(self) -> bool:

@@ -47,6 +47,7 @@ from wsklab.orchestrator.results.results import (
     write_atomically,
 )
 from wsklab.orchestrator.results.rows import Home, Rows
+from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.run.hold import Hold
@@ -111,6 +112,7 @@ class Run:
     def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:
         """One scenario, from canary to verdict, without adding it; whatever fails under it is the verdict, too."""
         scenario, number, began = item.scenario, item.number, time.monotonic()
+        self.console.starts(scenario.name)
         folder = self.folder / "evidence" / (item.folder + attempt)
 
         def row(judgement: Judgement, **timing: float) -> ScenarioResult:
@@ -140,6 +142,8 @@ class Run:
             judged = time.monotonic()
             evidence.save(folder, scenario, observations, judgement, logs)
             result = row(judgement, restore_s=lab.last_restore_s, run_s=played - began, judge_s=judged - played)
+            result = replace(result, story=tell(scenario, observations, judgement.verdict, judgement.reasons))
+            evidence.annotate(folder, observations, result.story)
             recorded = scenario.expect.characterise and judgement.verdict == "pass" and not item.variant
             return Done(result, characterise.behaviour(judgement.observed) if recorded else None)
         except Exception as error:  # a verdict whose evidence is not kept is none
@@ -179,6 +183,8 @@ class Run:
             # A long run must not grow with what a thousandth pass has to tell.
             self.results.scenarios.append(replace(result, observed=NOTHING, expected={}) if result.again else result)
         self.console.verdict(result)
+        if self.console.verbose or (self.console.folds and result.verdict != "pass"):
+            self.console.ladder(result.name, publish.story_of(self.folder, result))
         return result
 
     def _characterised(self, result: ScenarioResult, seen: Behaviour) -> ScenarioResult:

@@ -38,6 +38,7 @@ ROOMS = (
     "mutation",
     "trials",
     "field",
+    "release",
     "commands",
     "__main__",
 )
