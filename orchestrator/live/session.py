@@ -32,8 +32,8 @@ from wsklab.orchestrator.results.results import ScenarioResult
 from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.run import evidence, runner, selection
 from wsklab.orchestrator.run.evidence import Slice
-from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.run.workers import judged

@@ -26,8 +26,8 @@ from wsklab.qemu.network import MACHINES
 from wsklab.qemu.wire.control import read_recording
 from wsklab.qemu.wire.frames import ACK, SYN, Frame
 
-SILENCE = 2.0
-"""Seconds in which nothing is printed, after which a phase is taken to be over."""
+SILENCE = 0.5
+"""Seconds in which nothing is printed, after which a phase is taken to be over; a driver may be impatient, too."""
 
 PATIENCE = 20.0
 """Seconds for each thing that the peer does."""
@@ -112,6 +112,7 @@ class _Trial:
                 self._ask(peer, "connect", host=MACHINES["target"].addresses["ipv4"], port=port)
             else:
                 self._ask(peer, "accept", **{"from": "listener"})
+                self._ask(peer, "close", sock="listener")  # a client that comes again is of no interest
             opened = self._lines()
             greeting = self._sent()
             self._ask(peer, "send", bytes=LENGTH)

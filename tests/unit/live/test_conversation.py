@@ -119,9 +119,9 @@ def test_verbs_are_steps(talk: Conversation) -> None:
 
 def test_an_unknown_word_is_one_sentence_that_knows_better(talk: Conversation) -> None:
     parties = Parties(talk)
-    with pytest.raises(AttributeError, match="the peer has no verb 'clsoe'; it has connect, accept, send"):
+    with pytest.raises(AttributeError, match=r"the peer has no verb 'clsoe'; it has connect, accept, send"):
         parties.peer.clsoe()
-    with pytest.raises(TypeError, match="^peer.close: linger: Input should be less than or equal to 60$"):
+    with pytest.raises(TypeError, match=r"^peer.close: linger: Input should be less than or equal to 60$"):
         parties.peer.close(linger=99)
     with pytest.raises(TypeError, match="takes one value, or words with names"):
         parties.peer.send(1, cork=True)
@@ -148,7 +148,7 @@ def test_the_event_is_returned_and_the_wire_tells_of_the_ending(talk: Conversati
 
 
 def test_a_step_that_does_not_come_to_its_end_fails_the_test(talk: Conversation) -> None:
-    with pytest.raises(StepFailed, match="^peer: receive: it did not come$"):
+    with pytest.raises(StepFailed, match=r"^peer: receive: it did not come$"):
         Parties(talk).peer.receive()
 
 
