@@ -59,6 +59,7 @@ def run(
     hold: When = "never",
     debugger: int | None = None,
     strict: bool = False,
+    provoke: str | None = None,
 ) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     console = Console(quiet=as_json)
@@ -69,8 +70,9 @@ def run(
     if debugger is not None and target == find.STANDIN:
         raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
-        words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
-    )
+        words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file,
+        witnessed=strict, provoke=provoke,
+    )  # fmt: skip
     selected = selection.without_strict(selected, strict, console.progress)
     folder = runner.new_folder(out)
 
@@ -184,8 +186,13 @@ HOLD_ALONE: When = "not-pass"
     "driver_name",
     default="wsklab",
     show_default=True,
-    metavar="PROFILE",
-    help="The driver under test: a profile's name or file (docs/drivers.md).",
+    metavar="PROFILE|FILE.sys",
+    help="The driver under test: a profile's name or file (docs/drivers.md), or the driver itself.",
+)
+@click.option(
+    "--provoke",
+    metavar="peer:PORT|start:PORT",
+    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started.",
 )
 @click.option(
     "--driver-file",
@@ -268,6 +275,7 @@ def command(
     exclude: tuple[str, ...],
     target: str,
     driver_name: str,
+    provoke: str | None,
     driver_file: Path | None,
     twin_names: tuple[str, ...],
     toolchain: Toolchain,
@@ -334,5 +342,6 @@ def command(
         hold=hold,
         debugger=debugger,
         strict=strict,
+        provoke=provoke,
     )
     sys.exit(code)

@@ -256,8 +256,14 @@ class LateCallback(OwnLine):
     magic: int | None = None
 
 
+class OfProvider(DriverLine):
+    """A line of the stand-in's provider: it proves nothing of what the driver itself prints."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderLine(DriverLine):
+class ProviderLine(OfProvider):
     """What the stand-in's provider says of the driver."""
 
     rule: str

@@ -20,6 +20,7 @@ from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, EndOfStor
 from wsklab.orchestrator.observe.machine_events import OfMachine
 from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
 from wsklab.orchestrator.observe.wire_frames import FrameSeen
+from wsklab.orchestrator.observe.wsk_lines import WskSeen, words
 from wsklab.orchestrator.results.results import call_words
 
 MAX_ROWS = 300
@@ -98,6 +99,8 @@ def _kind(o: Observation) -> str:
 def _text(o: Observation) -> str | None:
     """What is told of an observation; nothing where it has no row."""
     match o:
+        case WskSeen():
+            return words(o)
         case DriverLine():
             text = o.text or o.kind
             return text.partition(" conn=")[2].partition(" ")[2] or text

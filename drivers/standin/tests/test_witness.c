@@ -1,0 +1,92 @@
+/* What the provider tells of every call and callback with the strict mode on, and the contexts that it looks at. */
+#include "client.h"
+#include "peer.h"
+#include "strict.h"
+
+static void a_connection_is_told_call_by_call(void)
+{
+    struct pair p;
+
+    watch_witness(true);
+    pair_open(&p, WSK_EVENT_DISCONNECT);
+    CHECK_EQ(witness_seen("ev=call fn=WskSocketConnect", "st=00000103"), 1);
+    CHECK_EQ(witness_seen("ev=done fn=WskSocketConnect", "st=00000000"), 1);
+    CHECK_EQ(witness_seen("ev=call fn=WskControlSocket", "flags=00000080 st=00000000"), 1);
+    peer_reset(p.peer);
+    CHECK(wait_until(&p.client, &p.client.abortive, 1));
+    close_connection(&p.client);
+    CHECK_EQ(witness_seen("ev=event fn=WskDisconnectEvent", "flags=00000001"), 1);
+    CHECK_EQ(witness_seen("ev=back fn=WskDisconnectEvent", "st=00000000"), 1);
+    CHECK_EQ(witness_seen("ev=call fn=WskCloseSocket", "st=00000103"), 1);
+    CHECK_EQ(witness_seen("ev=done fn=WskCloseSocket", "st=00000000"), 1);
+    watch_witness(false);
+}
+
+static void what_a_callback_returns_is_told(void)
+{
+    struct pair p;
+
+    watch_witness(true);
+    expect_rule("R10");
+    pair_open(&p, 0);
+    p.client.return_status = STATUS_UNSUCCESSFUL;
+    CHECK_EQ(set_events(p.client.socket, WSK_EVENT_DISCONNECT, NULL), STATUS_SUCCESS);
+    peer_close(p.peer);
+    CHECK(wait_until(&p.client, &p.client.graceful, 1));
+    close_connection(&p.client);
+    CHECK_EQ(witness_seen("ev=back fn=WskDisconnectEvent", "st=c0000001"), 1);
+    watch_witness(false);
+}
+
+static void a_call_on_a_closed_socket_is_told(void)
+{
+    struct pair p;
+    struct call *call = call_new(4);
+    const WSK_PROVIDER_CONNECTION_DISPATCH *table;
+
+    expect_rule("R72");
+    pair_open(&p, 0);
+    table = functions(&p.client);
+    close_connection(&p.client);
+    watch_witness(true);
+    call->returned = table->WskSend(p.client.socket, &call->buffer, 0, call->irp);
+    CHECK_EQ(call_end(call), STATUS_INVALID_HANDLE);
+    CHECK_EQ(witness_seen("ev=call fn=WskSend", "st=c0000008"), 1);
+    CHECK_EQ(witness_seen("ev=done fn=WskSend", "st=c0000008"), 1);
+    watch_witness(false);
+    peer_close(p.peer);
+}
+
+static void R4_context_on_the_stack(void)
+{
+    int port = 0, listener = peer_listen(&port);
+    struct connection connection; /* as a driver must not */
+
+    expect_rule("R4");
+    strict_turn_on(STRICT_MEMORY);
+    CHECK_EQ(open_socket(&connection, WSK_FLAG_CONNECTION_SOCKET, &connection_events), STATUS_SUCCESS);
+    strict_turn_on(0);
+    CHECK_EQ(rule_seen("R4"), 1);
+    close_connection(&connection);
+    peer_close(listener);
+}
+
+static void nothing_is_told_unasked(void)
+{
+    struct pair p;
+
+    pair_open(&p, WSK_EVENT_DISCONNECT);
+    peer_close(p.peer);
+    CHECK(wait_until(&p.client, &p.client.graceful, 1));
+    close_connection(&p.client);
+    CHECK_EQ(witness_seen("WSKSEEN", ""), 0);
+}
+
+const struct test witness_tests[] = {
+    {"a_connection_is_told_call_by_call", a_connection_is_told_call_by_call},
+    {"what_a_callback_returns_is_told", what_a_callback_returns_is_told},
+    {"a_call_on_a_closed_socket_is_told", a_call_on_a_closed_socket_is_told},
+    {"R4_context_on_the_stack", R4_context_on_the_stack},
+    {"nothing_is_told_unasked", nothing_is_told_unasked},
+    {NULL, NULL},
+};
