@@ -92,14 +92,14 @@ void strict_start(void)
 
 void strict_turn_on(ULONG wanted)
 {
-    checks = wanted;
+    __atomic_store_n(&checks, wanted, __ATOMIC_RELAXED);
 }
 
 #endif
 
 bool strict_on(ULONG wanted)
 {
-    return (checks & wanted) != 0;
+    return (__atomic_load_n(&checks, __ATOMIC_RELAXED) & wanted) != 0;
 }
 
 struct strict_settings strict_settings(void)

@@ -37,6 +37,10 @@ static void keep_told(const char *text)
 
 void watch_witness(bool on)
 {
+    lock_acquire(&telling);
+    memset(told, 0, told_length);
+    told_length = 0;
+    lock_release(&telling);
     strict_turn_on(on ? STRICT_WITNESS : 0);
 }
 

@@ -76,7 +76,7 @@ void client_start(void);
 void client_stop(void);
 
 /* Debug lines of the provider, "WSKPROV ...": a test that provokes one names its rule, any other fails the test. */
-/* Lines of the witness are kept while `on`: how many have all of these words, one after the other. */
+/* Lines of the witness are forgotten, and kept from now on: how many have both words, one after the other. */
 void watch_witness(bool on);
 int witness_seen(const char *first, const char *second);
 void expect_rule(const char *rule);

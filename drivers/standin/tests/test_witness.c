@@ -75,6 +75,7 @@ static void nothing_is_told_unasked(void)
 {
     struct pair p;
 
+    watch_witness(false);
     pair_open(&p, WSK_EVENT_DISCONNECT);
     peer_close(p.peer);
     CHECK(wait_until(&p.client, &p.client.graceful, 1));
