@@ -37,23 +37,24 @@ EVENT_END = "    return STATUS_SUCCESS;\n}\n\nstatic const WSK_CLIENT_CONNECTION
 CLOSE = "    (void)Wsk(Round)->WskCloseSocket(Round->Socket, Begin(&Round->Call));\n    return End(&Round->Call);"
 CLOSED = '        SAY("#%u closed: 0x%08x", (unsigned)Number, (unsigned)PingClose(round));\n'
 
-TWINS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
-    "R10": (
-        ((EVENT_END, EVENT_END.replace("STATUS_SUCCESS", "STATUS_UNSUCCESSFUL")),),
-        "the driver breaks R10: WskDisconnectEvent returned c0000001",
+THREE_FAULTS = (
+    (EVENT_END, EVENT_END.replace("STATUS_SUCCESS", "STATUS_UNSUCCESSFUL")),
+    (" 0, Round, &PingEvents,", " 0, &local, &PingEvents,"),
+    (CONTEXT_USED, CONTEXT_UNUSED),
+    (CLOSED, "        (void)PingClose(round);\n        (void)PingSend(round, 1);\n"),
+)
+NEVER_CLOSED = ((CLOSE, "    (void)Wsk(Round);\n    return STATUS_SUCCESS;"),)
+
+WRONG: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
+    "return value, context, call after the close": (
+        THREE_FAULTS,
+        (
+            "the driver breaks R10: WskDisconnectEvent returned c0000001",
+            "the driver breaks R4: WskSocketConnect is given a socket context that lies on the stack of its caller",
+            "the driver breaks R72: WskSend on a socket that is closed",
+        ),
     ),
-    "R4": (
-        ((" 0, Round, &PingEvents,", " 0, &local, &PingEvents,"), (CONTEXT_USED, CONTEXT_UNUSED)),
-        "the driver breaks R4: WskSocketConnect is given a socket context that lies on the stack of its caller",
-    ),
-    "R72": (
-        ((CLOSED, "        (void)PingClose(round);\n        (void)PingSend(round, 1);\n"),),
-        "the driver breaks R72: WskSend on a socket that is closed",
-    ),
-    "R80": (
-        ((CLOSE, "    (void)Wsk(Round);\n    return STATUS_SUCCESS;"),),
-        "of my.sys, made by WskSocketConnect, was never closed",
-    ),
+    "socket left open": (NEVER_CLOSED, ("of my.sys, made by WskSocketConnect, was never closed",)),
 }
 
 
@@ -83,13 +84,13 @@ def test_a_driver_of_which_there_is_only_the_file(tmp_path: Path) -> None:
         assert [d["abortive"] for d in done.scenario(name)["observed"]["disconnects"]] == [abortive]
 
 
-@pytest.mark.parametrize("rule", TWINS)
-def test_a_rule_that_it_breaks_is_named(rule: str, tmp_path: Path) -> None:
-    changes, says = TWINS[rule]
+@pytest.mark.parametrize("wrong", WRONG)
+def test_each_rule_that_it_breaks_is_named(wrong: str, tmp_path: Path) -> None:
+    changes, says = WRONG[wrong]
     done = judged(tmp_path, compiled(tmp_path, *changes, *MUTE), "any-linger-zero")
     reasons = [reason for row in done.results["scenarios"] for reason in row["reasons"]]
     assert done.code == 1, done.stdout + done.stderr
-    assert any(says in reason for reason in reasons), reasons
+    assert [words for words in says if not any(words in reason for reason in reasons)] == [], reasons
 
 
 def test_a_driver_that_says_something_else_than_it_was_told(tmp_path: Path) -> None:
@@ -102,4 +103,4 @@ def test_a_driver_that_says_something_else_than_it_was_told(tmp_path: Path) -> N
     assert reason.startswith(
         "WSK told the driver abortive, the driver says graceful: 'pinger.sys: WskDisconnectEvent on"
     )
-    assert "then '<pinger> #1 peer hung up: flags 0x1" in reason
+    assert "then '<pinger> #1 peer hung up: flags 0x" in reason
