@@ -71,6 +71,53 @@ static void R4_context_on_the_stack(void)
     peer_close(listener);
 }
 
+/* A socket with this context, closed again; the provider looks at the context with the memory checks on. */
+static void open_with(void *context)
+{
+    struct call *call = call_new(0);
+    PWSK_SOCKET socket;
+
+    strict_turn_on(STRICT_MEMORY);
+    call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET, context,
+                                    NULL, NULL, NULL, NULL, call->irp);
+    strict_turn_on(0);
+    call_wait(call);
+    socket = (PWSK_SOCKET)call->information;
+    CHECK_EQ(call_end(call), STATUS_SUCCESS);
+    CHECK_EQ(call_end(close_begin(socket)), STATUS_SUCCESS);
+}
+
+static void *block(bool paged)
+{
+    bool exhausted;
+    void *made = pool_allocate(&SITE("test"), paged, 64, 0x74736554, &exhausted);
+
+    CHECK(made != NULL);
+    return made;
+}
+
+static void R4_context_that_was_freed(void)
+{
+    void *context = block(false);
+
+    expect_rule("R4");
+    open_with(context);
+    CHECK_EQ(rule_seen("R4"), 0);
+    CHECK(pool_free(&SITE("test"), context, 0x74736554));
+    open_with(context);
+    CHECK_EQ(rule_seen("R4"), 1);
+}
+
+static void R42_context_in_paged_pool(void)
+{
+    void *context = block(true);
+
+    expect_rule("R42");
+    open_with(context);
+    CHECK_EQ(rule_seen("R42"), 1);
+    CHECK(pool_free(&SITE("test"), context, 0x74736554));
+}
+
 static void nothing_is_told_unasked(void)
 {
     struct pair p;
@@ -88,6 +135,8 @@ const struct test witness_tests[] = {
     {"what_a_callback_returns_is_told", what_a_callback_returns_is_told},
     {"a_call_on_a_closed_socket_is_told", a_call_on_a_closed_socket_is_told},
     {"R4_context_on_the_stack", R4_context_on_the_stack},
+    {"R4_context_that_was_freed", R4_context_that_was_freed},
+    {"R42_context_in_paged_pool", R42_context_in_paged_pool},
     {"nothing_is_told_unasked", nothing_is_told_unasked},
     {NULL, NULL},
 };
