@@ -233,6 +233,7 @@ def test_workers_have_a_lab_each_and_no_more_than_the_host_carries(folder: Pytes
     fewer.assert_outcomes(passed=3, failed=1)
     fewer.stdout.fnmatch_lines(["wsklab: 1 of 2 workers, as *", "driver-unload: pass"])
     assert fewer.stdout.str().count("driver-unload") == 1
+    assert run_apart(folder, "-n", "auto").stdout.str().count("driver-unload") == 1
 
 
 def test_unused_it_costs_nothing_and_says_nothing(pytester: Pytester) -> None:
