@@ -116,6 +116,23 @@ def test_other_peoples_yaml_is_left_alone(folder: Pytester) -> None:
     run(folder).assert_outcomes(passed=1)
 
 
+def test_two_scenarios_of_one_name_are_told_apart_by_nobody(folder: Pytester) -> None:
+    scenarios(folder, "pass-a")
+    (folder.path / "other.yaml").write_text(SCENARIO.format(name="pass-a"))
+    done = run(folder)
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["*the scenario in *.yaml is called 'pass-a', too*"])
+
+
+def test_the_evidence_of_earlier_runs_is_no_test(folder: Pytester) -> None:
+    evidence = folder.path / "wsklab-runs" / "1" / "evidence" / "pass-old"
+    evidence.mkdir(parents=True)
+    (evidence / "scenario.yaml").write_text(SCENARIO.format(name="pass-old"))
+    (folder.path / "wsklab-runs" / "1" / "results.jsonl").touch()
+    scenarios(folder, "pass-a")
+    run(folder).assert_outcomes(passed=1)
+
+
 def test_wrong_options_are_one_sentence(folder: Pytester) -> None:
     done = folder.runpytest_inprocess("--wsklab-driver", "nobodys.yaml")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
