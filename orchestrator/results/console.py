@@ -17,7 +17,7 @@ from rich.text import Text
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.judge.observed import Disconnect, Transfer
-from wsklab.orchestrator.results.ci import Failure, Server, harmless, markdown
+from wsklab.orchestrator.results.ci import MOST, Failure, Server, harmless, markdown
 from wsklab.orchestrator.results.ladder import StoryRow
 from wsklab.orchestrator.results.pace import Pace
 from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, call_words
@@ -83,7 +83,7 @@ class Console:
         self._spinner = threading.Lock()
         self._notes = 0
         self._terse, self.verbose = verbosity < 0, verbosity > 0 and not quiet
-        self._opens = ""
+        self._opens, self._ladders = "", 0
         self._pace: Pace | None = None
         self._told_pace = 0.0
 
@@ -199,6 +199,7 @@ class Console:
 
     def ladder(self, name: str, rows: Sequence[StoryRow]) -> None:
         """What was observed in a scenario, in the order of time."""
+        self._ladders += 1
         with self._group(f"What was observed in {name}"):
             self._open()
             for row in rows:
@@ -207,8 +208,9 @@ class Console:
 
     @property
     def folds(self) -> bool:
-        """Whether much can be said without being in the way."""
-        return self._server is not None and self._server.name != "jenkins" and not self._terse
+        """Whether much can be said without being in the way: of the first failures, as a log has its limits, too."""
+        folding = self._server is not None and self._server.name != "jenkins"
+        return folding and not self._terse and self._ladders < MOST
 
     def tell_server(self, results: Results, folder: Path) -> None:
         """Annotations and a summary for the build server that runs this, if one does."""

@@ -16,6 +16,7 @@ from wsklab.orchestrator.results import attachments, ci
 from wsklab.orchestrator.results.ci import Failure, Name, Server
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.junit import junit
+from wsklab.orchestrator.results.ladder import StoryRow
 from wsklab.orchestrator.results.pace import Pace, span
 from wsklab.orchestrator.results.story import Proof, Story
 
@@ -109,6 +110,16 @@ def test_a_run_ends_with_annotations_and_a_summary(tmp_path: Path, capsys: pytes
     Console(quiet=True, server=Server("github")).tell_server(results, tmp_path)
     Console().tell_server(results, tmp_path)
     assert capsys.readouterr().out == ""
+
+
+def test_what_was_observed_folds_for_the_first_failures_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    console, rows = Console(server=Server("gitlab")), [StoryRow(1.0, "wire", "←", "rst", "RST seq 1")]
+    for number in range(30):
+        if console.folds:
+            console.ladder(f"s{number}", rows)
+    said = capsys.readouterr().out
+    assert said.count("section_start") == said.count("section_end") == said.count("RST seq 1") == ci.MOST
+    assert not Console(server=Server("jenkins")).folds and not Console().folds
 
 
 def test_a_summary_keeps_below_what_github_takes() -> None:
