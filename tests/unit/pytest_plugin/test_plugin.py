@@ -210,7 +210,7 @@ def test_word(peer):
 
 def test_tests_in_python(folder: Pytester) -> None:
     folder.makepyfile(PYTHON)
-    done = run(folder, "-v")
+    done = run(folder, "-v", "-o", "junit_logging=system-out", "--junitxml", "j.xml")
     done.assert_outcomes(passed=2, failed=2, skipped=1, errors=2)
     text = done.stdout.str()
     done.stdout.fnmatch_lines(["*test_lost ERROR*"])
@@ -220,6 +220,10 @@ def test_tests_in_python(folder: Pytester) -> None:
     assert "a test in Python has no conections" in text
     assert "TypeError: peer.close: unknown key 'lingr'; did you mean 'linger'?" in text
     assert "conversation.py" not in text, "none of our code"
+    (wrong,) = (case for case in ET.parse(folder.path / "j.xml").iter("testcase") if case.get("name") == "test_wrong")
+    output = (wrong.findtext("system-out") or "").splitlines()
+    assert "told (WskDisconnectEvent): abortive 0x1" in output
+    assert sum(line.startswith("[[ATTACHMENT|") for line in output) == 2, "each has a line of its own"
     told = (folder.path / "told.txt").read_text().splitlines()
     assert "fresh test_tests_in_python-test_right" in told
     assert "shared test_tests_in_python-test_shared" in told
