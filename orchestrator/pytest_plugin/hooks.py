@@ -71,6 +71,10 @@ class Hooks:
 
     # --- collecting -----------------------------------------------------------------------------------------------
 
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave the folders of earlier runs alone."""
+        return True if collection_path.is_dir() and items.is_run(collection_path) else None
+
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> items.ScenarioFile | None:
         """Collect scenario files."""
         return items.collected(file_path, parent)

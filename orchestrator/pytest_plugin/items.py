@@ -24,6 +24,9 @@ from wsklab.orchestrator.scenario.scenario import Scenario, load
 ROW = pytest.StashKey[ScenarioResult]()
 """The row of an item, once there is one."""
 
+NAMES = pytest.StashKey[dict[str, Path]]()
+"""Scenario -> its file."""
+
 LOOK = 65536
 """Bytes of a file in which it must show that it is a scenario."""
 
@@ -38,6 +41,11 @@ def is_scenario(path: Path) -> bool:
     return all(re.search(key, start, re.MULTILINE) for key in (rb"^name\s*:", rb"^steps\s*:"))
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run, whose evidence holds scenarios that are no tests."""
+    return (path / "results.jsonl").exists() or ((path / "results.json").exists() and (path / "evidence").is_dir())
+
+
 class ScenarioFile(pytest.File):
     """One file, in which is one scenario."""
 
@@ -47,6 +55,12 @@ class ScenarioFile(pytest.File):
             scenario = load(self.path)
         except UsageError as error:
             raise self.CollectError(str(error)) from None
+        first = self.config.stash.setdefault(NAMES, {}).setdefault(scenario.name, self.path)
+        if first != self.path:
+            raise self.CollectError(
+                f"{self.path}: the scenario in {first} is called '{scenario.name}', too: results are kept by name, "
+                "so one of them needs another."
+            )
         for number in range(1, self.config.getoption("--wsklab-repeat") + 1):
             name = scenario.name if number == 1 else f"{scenario.name}-{number}"
             yield ScenarioItem.from_parent(self, name=name, scenario=scenario, number=number)

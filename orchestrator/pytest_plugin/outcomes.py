@@ -75,5 +75,5 @@ def attached(row: ScenarioResult, folder: Path) -> list[Path]:
 
 
 def attachments(links: Sequence[Path]) -> str:
-    """The lines by which Jenkins and GitLab know attachments."""
-    return "\n".join(f"[[ATTACHMENT|{link}]]" for link in links)
+    """The lines by which Jenkins and GitLab know attachments, whatever stands before them."""
+    return "".join(["\n", *(f"[[ATTACHMENT|{link}]]\n" for link in links)])

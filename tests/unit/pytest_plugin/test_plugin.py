@@ -91,7 +91,7 @@ def test_the_first_failure_ends_it_and_is_the_one_run_again(folder: Pytester) ->
     run(folder, "-x").assert_outcomes(failed=1)
     again = run(folder, "--lf", "-v")
     again.assert_outcomes(failed=1)
-    again.stdout.fnmatch_lines(["scenarios/fail-a.yaml::fail-a FAILED*"])
+    again.stdout.fnmatch_lines(["scenarios/fail-a.yaml::fail-a*", "*FAILED*"])
 
 
 def test_repeats_have_names_of_their_own(folder: Pytester) -> None:
@@ -112,6 +112,23 @@ def test_a_broken_scenario_is_an_error_with_file_and_line(folder: Pytester) -> N
 
 def test_other_peoples_yaml_is_left_alone(folder: Pytester) -> None:
     (folder.path / "compose.yaml").write_text("services: {}\n")
+    scenarios(folder, "pass-a")
+    run(folder).assert_outcomes(passed=1)
+
+
+def test_two_scenarios_of_one_name_are_told_apart_by_nobody(folder: Pytester) -> None:
+    scenarios(folder, "pass-a")
+    (folder.path / "other.yaml").write_text(SCENARIO.format(name="pass-a"))
+    done = run(folder)
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["*the scenario in *.yaml is called 'pass-a', too*"])
+
+
+def test_the_evidence_of_earlier_runs_is_no_test(folder: Pytester) -> None:
+    evidence = folder.path / "wsklab-runs" / "1" / "evidence" / "pass-old"
+    evidence.mkdir(parents=True)
+    (evidence / "scenario.yaml").write_text(SCENARIO.format(name="pass-old"))
+    (folder.path / "wsklab-runs" / "1" / "results.jsonl").touch()
     scenarios(folder, "pass-a")
     run(folder).assert_outcomes(passed=1)
 
@@ -193,7 +210,7 @@ def test_word(peer):
 
 def test_tests_in_python(folder: Pytester) -> None:
     folder.makepyfile(PYTHON)
-    done = run(folder, "-v")
+    done = run(folder, "-v", "-o", "junit_logging=system-out", "--junitxml", "j.xml")
     done.assert_outcomes(passed=2, failed=2, skipped=1, errors=2)
     text = done.stdout.str()
     done.stdout.fnmatch_lines(["*test_lost ERROR*"])
@@ -203,6 +220,10 @@ def test_tests_in_python(folder: Pytester) -> None:
     assert "a test in Python has no conections" in text
     assert "TypeError: peer.close: unknown key 'lingr'; did you mean 'linger'?" in text
     assert "conversation.py" not in text, "none of our code"
+    (wrong,) = (case for case in ET.parse(folder.path / "j.xml").iter("testcase") if case.get("name") == "test_wrong")
+    output = (wrong.findtext("system-out") or "").splitlines()
+    assert "told (WskDisconnectEvent): abortive 0x1" in output
+    assert sum(line.startswith("[[ATTACHMENT|") for line in output) == 2, "each has a line of its own"
     told = (folder.path / "told.txt").read_text().splitlines()
     assert "fresh test_tests_in_python-test_right" in told
     assert "shared test_tests_in_python-test_shared" in told
@@ -233,6 +254,7 @@ def test_workers_have_a_lab_each_and_no_more_than_the_host_carries(folder: Pytes
     fewer.assert_outcomes(passed=3, failed=1)
     fewer.stdout.fnmatch_lines(["wsklab: 1 of 2 workers, as *", "driver-unload: pass"])
     assert fewer.stdout.str().count("driver-unload") == 1
+    assert run_apart(folder, "-n", "auto").stdout.str().count("driver-unload") == 1
 
 
 def test_unused_it_costs_nothing_and_says_nothing(pytester: Pytester) -> None:

@@ -349,7 +349,7 @@ def test_a_row_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: 
 def test_rows_that_vanish_are_counted_as_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = FakeRun(tmp_path)
     add = run.add
-    monkeypatch.setattr(run, "add", lambda done: None if done.result.name == "d" else add(done))
+    monkeypatch.setattr(run, "add", lambda done: done.result if done.result.name == "d" else add(done))
     play(run, 1)
     assert (run.results.state, run.results.exit_code, run.results.missing) == ("aborted", 3, {"d": 1})
     assert run.results.shortfall == "5 of 6 run; 1 not run: aborted: nobody reported them, which is a mistake in wsklab"
