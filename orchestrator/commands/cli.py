@@ -16,6 +16,7 @@ COMMANDS = {
     "driver": "driver:command",
     "history": "history:command",
     "image": "image:command",
+    "init": "init:command",
     "judge": "judge:command",
     "mutate": "mutate:command",
     "qualify": "qualify:command",
@@ -24,6 +25,7 @@ COMMANDS = {
     "results": "results:results_command",
     "run": "run:command",
     "scenario": "scenario:command",
+    "shell": "shell:command",
 }
 """Word on the command line -> module of this room, and the click command in it."""
 

@@ -161,27 +161,31 @@ class Run:
             return Judgement("infra", (*found.reasons, f"its evidence could not be kept: {why}"), found.observed)
         return found
 
-    def add(self, done: Done) -> None:
-        """Report a row: on disk first, as what is not there was not run. Nothing is added to a run that is stopped."""
+    def add(self, done: Done) -> ScenarioResult:
+        """Report a row: on disk first, as what is not there was not run. Nothing is added to a run that is stopped.
+
+        Returns it with what is known of it.
+        """
         result = done.result
         if result.verdict != "pass":
             result = replace(result, findings=(*result.findings, *self.damage()))
         result = self.known.mark(result)
         with self._lock:
             if self.stop.requested:
-                return
+                return result
             if done.behaviour is not None:
                 result = self._characterised(result, done.behaviour)
             try:
                 self._rows.append(result)
             except OSError as error:
                 self.stop.request("aborted", unexpected.sentence(error, self.folder))
-                return
+                return result
             # A long run must not grow with what a thousandth pass has to tell.
             self.results.scenarios.append(replace(result, observed=NOTHING, expected={}) if result.again else result)
         self.console.verdict(result)
         if self.console.verbose or (self.console.folds and result.verdict != "pass"):
             self.console.ladder(result.name, publish.story_of(self.folder, result))
+        return result
 
     def _characterised(self, result: ScenarioResult, seen: Behaviour) -> ScenarioResult:
         """The row, compared with the behaviour recorded for this target."""

@@ -144,8 +144,8 @@ class Workers:
                     self.work.give_back(item)
                     raise
                 ready()
-                lab, verdict = self._judged(supply, lab, item)
-                suspect = verdict != "pass"
+                lab, result = judged(self.run, supply, lab, item, self._hold)
+                suspect = result.verdict != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
             self._unload(lab, number, variant)
@@ -159,26 +159,36 @@ class Workers:
             if trusted:
                 self._hold(lab, unloaded)
 
-    def _judged(self, supply: Supply, lab: Lab, item: Item) -> tuple[Lab, str]:
-        """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
-        done = self.run.perform(lab, item)
-        if done.result.verdict == "infra" and not lab.trusted and not self.run.stop.requested:
-            self._hold(lab, done.result)
-            supply.retire()
-            try:
-                lab = supply.next()
-            except BaseException:
-                self.run.add(done)  # there is no second attempt, so the first is what is known
-                raise
-            done = _again(done, self.run.perform(lab, item, "-again"))
-        self.run.add(done)
-        self._hold(lab, done.result)
-        return lab, done.result.verdict
-
     def _hold(self, lab: Lab, result: ScenarioResult) -> None:
         """Leave the lab as it is for as long as somebody wants to look at it."""
         if self.run.hold is not None:
             self.run.hold.after(lab, result)
+
+
+def judged(
+    run: Run,
+    supply: Supply,
+    lab: Lab,
+    item: Item,
+    look: Callable[[Lab, ScenarioResult], None] = lambda lab, result: None,
+) -> tuple[Lab, ScenarioResult]:
+    """Play one scenario and add its row; a lab that dies under it by its own fault costs an attempt.
+
+    The next is on a fresh lab, which is returned with the row. `look` sees a lab with its verdict.
+    """
+    done = run.perform(lab, item)
+    if done.result.verdict == "infra" and not lab.trusted and not run.stop.requested:
+        look(lab, done.result)
+        supply.retire()
+        try:
+            lab = supply.next()
+        except BaseException:
+            run.add(done)  # there is no second attempt, so the first is what is known
+            raise
+        done = _again(done, run.perform(lab, item, "-again"))
+    result = run.add(done)
+    look(lab, done.result)
+    return lab, result
 
 
 def _again(first: Done, second: Done) -> Done:
