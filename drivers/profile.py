@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from wsklab.common import document
@@ -183,6 +183,35 @@ class DriverProfile(Strict):
         if not self.path.exists():
             raise DriverError(f"The driver {self.path} of profile {self.name} does not exist.")
         return self.path
+
+
+def profile_of_file(file: Path, provoke: str | None) -> DriverProfile:
+    """Return a profile for a driver of which there is only its file; `provoke` is `peer:PORT` or `start:PORT`.
+
+    Raises:
+        DriverError: `provoke` is something else, or the file's name cannot be one in Windows.
+    """
+    by, _, port = (provoke or "").partition(":")
+    if by not in ("peer", "start") or not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise DriverError(
+            f"How {file.name} comes to connect must be said: --provoke peer:PORT if it listens there, "
+            "--provoke start:PORT if it connects to the peer's port as soon as it is started."
+        )
+    service = re.sub(r"[^A-Za-z0-9_]", "_", file.stem)[:64]
+    try:
+        return DriverProfile.model_validate(
+            {
+                "name": service,
+                "service": service,
+                "target_path": rf"C:\wsklab\{file.name}",
+                "path": file,
+                "provoke": {"by": by, "port": int(port)},
+            }
+        )
+    except ValidationError:
+        raise DriverError(
+            f"{quoted(file.name)} is no name for a driver's file: use letters, digits, - and _."
+        ) from None
 
 
 def registry_file(profile: DriverProfile) -> str:

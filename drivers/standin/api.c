@@ -56,6 +56,8 @@ static NTSTATUS WSKAPI wsk_socket(PWSK_CLIENT client, ADDRESS_FAMILY family, USH
 
     (void)process, (void)thread, (void)security;
     check_captured("WskSocket", client);
+    level_refresh();
+    witness_context("WskSocket", context);
     request = request_begin("WskSocket", client, NULL, irp, OP_OPEN, &status);
     if (!request)
         return status;
@@ -82,6 +84,8 @@ static NTSTATUS WSKAPI wsk_socket_connect(PWSK_CLIENT client, USHORT type, ULONG
 
     (void)process, (void)thread, (void)security;
     check_captured("WskSocketConnect", client);
+    level_refresh();
+    witness_context("WskSocketConnect", context);
     request = request_begin("WskSocketConnect", client, NULL, irp, OP_OPEN_CONNECT, &status);
     if (!request)
         return status;
@@ -294,6 +298,10 @@ static NTSTATUS WSKAPI wsk_release(PWSK_SOCKET wsk, PWSK_DATA_INDICATION list)
     struct socket *socket = socket_enter("WskRelease", wsk);
     struct client *client = CONTAINING_RECORD(wsk, struct socket, wsk)->client;
 
+    witness(&(struct seen){.what = "call",
+                           .function = "WskRelease",
+                           .client = client,
+                           .socket = CONTAINING_RECORD(wsk, struct socket, wsk)->serial});
     events_release(client, list, "WskRelease");
     if (socket)
         socket_leave(socket);
@@ -309,6 +317,7 @@ static NTSTATUS WSKAPI wsk_accept(PWSK_SOCKET wsk, ULONG flags, PVOID context,
     NTSTATUS status;
     struct request *request = begin("WskAccept", wsk, irp, OP_ACCEPT, &status);
 
+    witness_context("WskAccept", context);
     if (!request)
         return status;
     if (flags)

@@ -143,6 +143,17 @@ static NTSTATUS control(struct socket *socket, WSK_CONTROL_SOCKET_TYPE type, ULO
     return STATUS_NOT_SUPPORTED;
 }
 
+/* A call without an IRP; its flags are the events that it asks for, where it does. */
+static void tell_control(struct socket *socket, const WSK_EVENT_CALLBACK_CONTROL *events, NTSTATUS status)
+{
+    witness(&(struct seen){.what = "call",
+                           .function = "WskControlSocket",
+                           .client = socket->client,
+                           .socket = socket->serial,
+                           .flags = status != STATUS_INVALID_PARAMETER && events ? events->EventMask : 0,
+                           .status = status});
+}
+
 static NTSTATUS control_events(struct socket *socket, SIZE_T in_size, PVOID in, PIRP irp)
 {
     struct request *request = NULL;
@@ -159,8 +170,11 @@ static NTSTATUS control_events(struct socket *socket, SIZE_T in_size, PVOID in, 
         request_wake(socket); /* R33, R35: what happened before is told now */
     if (request) /* R24 (X), R29, R30 */
         return status == STATUS_PENDING ? request_submit(request) : request_refuse(request, status);
+    if (status == STATUS_PENDING)
+        status = STATUS_EVENT_PENDING; /* R31 */
+    tell_control(socket, in, status);
     socket_leave(socket);
-    return status == STATUS_PENDING ? STATUS_EVENT_PENDING : status; /* R31 */
+    return status;
 }
 
 NTSTATUS WSKAPI control_socket(PWSK_SOCKET wsk, WSK_CONTROL_SOCKET_TYPE type, ULONG code, ULONG level, SIZE_T in_size,
@@ -177,6 +191,7 @@ NTSTATUS WSKAPI control_socket(PWSK_SOCKET wsk, WSK_CONTROL_SOCKET_TYPE type, UL
         return control_events(socket, in_size, in, irp);
     if (!irp && !silence) {
         status = control(socket, type, code, level, in_size, in, out_size, out, out_returned);
+        tell_control(socket, NULL, status);
         socket_leave(socket);
         return status;
     }
@@ -230,5 +245,7 @@ NTSTATUS WSKAPI control_client(PWSK_CLIENT wsk_client, ULONG code, SIZE_T in_siz
         UNSUPPORTED("WskControlClient for control code %u", (unsigned)code);
         status = STATUS_NOT_SUPPORTED;
     }
+    if (!request)
+        witness(&(struct seen){.what = "call", .function = "WskControlClient", .client = client, .status = status});
     return request ? request_refuse(request, status) : status;
 }

@@ -71,7 +71,9 @@ static void tell(struct socket *socket, ULONG flags, bool *told)
         return;
     *told = true;
     level = level_enter(socket, LEVEL_DISCONNECT);
+    witness_event("WskDisconnectEvent", socket, flags | level_flag(level));
     status = event(socket->context, flags | level_flag(level));
+    witness_return("WskDisconnectEvent", socket, status);
     level_leave(level, "WskDisconnectEvent", (const void *)(ULONG_PTR)event);
     callback_end(socket);
     if (status != STATUS_SUCCESS)
@@ -163,7 +165,9 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     InsertTailList(&socket->client->retained, &indication->retained);
     lock_release(&provider.lock);
     level = level_enter(socket, LEVEL_RECEIVE);
+    witness_event("WskReceiveEvent", socket, level_flag(level));
     status = event(socket->context, level_flag(level), indication->pieces, length, &accepted);
+    witness_return("WskReceiveEvent", socket, status);
     level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
     callback_end(socket);
 

@@ -5,16 +5,24 @@
  */
 #include "standin.h"
 
-void level_of_new(struct socket *socket)
+void level_refresh(void)
 {
     struct strict_settings now = strict_settings();
 
+    __atomic_store_n(&provider.quiet, now.quiet, __ATOMIC_RELAXED);
+    lock_acquire(&provider.lock);
     if (now.irql != provider.level.irql || now.seed != provider.level.seed) {
         provider.level = now;
         provider.numbered = 0;
     }
-    socket->level = now;
+    lock_release(&provider.lock);
+}
+
+void level_of_new(struct socket *socket)
+{
+    socket->level = provider.level;
     socket->number = provider.numbered++;
+    socket->serial = ++provider.serials;
 }
 
 /* Never lowered: a call that is completed in the driver's own thread is completed at the driver's IRQL or above. */

@@ -85,12 +85,21 @@ static void give_to_event(struct socket *listener, struct arrival *arrival)
     }
     socket_connected(socket);
     level = level_enter(listener, LEVEL_ACCEPT);
+    witness_event("WskAcceptEvent", listener, level_flag(level));
     status = event(listener->context, level_flag(level), &arrival->local.any, &arrival->remote.any, &socket->wsk,
                    &socket->context, &socket->events_to);
+    witness(&(struct seen){.what = "back",
+                           .function = "WskAcceptEvent",
+                           .client = listener->client,
+                           .socket = listener->serial,
+                           .context = socket->context,
+                           .status = status,
+                           .information = socket->serial});
     level_leave(level, "WskAcceptEvent", (const void *)(ULONG_PTR)event);
     callback_end(listener);
     arrival_free(arrival);
     if (status == STATUS_SUCCESS) {
+        witness_context("WskAcceptEvent", socket->context);
         lock_acquire(&provider.lock);
         /* R38: and what was enabled on the listener for the sockets that come out of it. */
         socket->enabled =
@@ -118,8 +127,11 @@ static void arrival_ready(struct watch *watch, ULONG events)
         return;
     os_close_reset(arrival->fd);
     arrival_free(arrival);
-    if (listener->accepts_to->WskAbortEvent)
+    if (listener->accepts_to->WskAbortEvent) {
+        witness_event("WskAbortEvent", listener, 0);
         listener->accepts_to->WskAbortEvent(listener->context, &id);
+        witness_return("WskAbortEvent", listener, STATUS_SUCCESS);
+    }
 }
 
 static void inspect(struct socket *listener, struct arrival *arrival)
@@ -130,7 +142,9 @@ static void inspect(struct socket *listener, struct arrival *arrival)
     if (listener->conditional_accept && ask) {
         struct level level = level_enter(listener, LEVEL_INSPECT);
 
+        witness_event("WskInspectEvent", listener, 0);
         action = ask(listener->context, &arrival->local.any, &arrival->remote.any, &arrival->id);
+        witness_return("WskInspectEvent", listener, (NTSTATUS)action);
         level_leave(level, "WskInspectEvent", (const void *)(ULONG_PTR)ask);
     }
     if (action == WskInspectAccept)

@@ -45,6 +45,7 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
         registration->ReservedRegistrationContext = client;
     }
     lock_release(&provider.lock);
+    witness(&(struct seen){.what = "call", .function = "WskRegister", .client = client, .status = status});
     if (!NT_SUCCESS(status))
         ExFreePoolWithTag(client, POOL_TAG);
     return status;
@@ -66,6 +67,7 @@ EXPORT NTSTATUS NTAPI WskCaptureProviderNPI(PWSK_REGISTRATION registration, ULON
     else
         client->captures++;
     lock_release(&provider.lock);
+    witness(&(struct seen){.what = "call", .function = "WskCaptureProviderNPI", .client = client, .status = status});
     if (NT_SUCCESS(status)) {
         npi->Client = client;
         npi->Dispatch = &provider_dispatch;
@@ -78,6 +80,7 @@ EXPORT VOID NTAPI WskReleaseProviderNPI(PWSK_REGISTRATION registration)
     struct client *client = client_of(registration);
     bool captured;
 
+    witness(&(struct seen){.what = "call", .function = "WskReleaseProviderNPI", .client = client});
     lock_acquire(&provider.lock);
     captured = client->captures > 0;
     if (captured)
@@ -119,6 +122,7 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
         REPORT("R82", "WskDeregister without a registration");
         return;
     }
+    witness(&(struct seen){.what = "call", .function = "WskDeregister", .client = client});
     if (in_engine())
         REPORT("R80", "WskDeregister called from a callback or completion routine: it can never return");
     lock_acquire(&provider.lock);

@@ -20,15 +20,29 @@ static struct request *find_in_flight(PIRP irp)
     return NULL;
 }
 
-static void complete(struct socket *socket, PIRP irp, NTSTATUS status, ULONG_PTR information)
+static void complete(struct socket *socket, const struct seen *seen)
 {
+    PIRP irp = seen->irp;
+    NTSTATUS status = seen->status;
+    ULONG_PTR information = seen->information;
     PIO_COMPLETION_ROUTINE routine = IoGetCurrentIrpStackLocation(irp)->CompletionRoutine;
     struct level level = level_enter(socket, LEVEL_COMPLETION);
 
+    witness(seen);
     irp->IoStatus.Status = status;
     irp->IoStatus.Information = information;
     IoCompleteRequest(irp, IO_NO_INCREMENT);
     level_leave(level, "IoCompletion", (const void *)(ULONG_PTR)routine);
+}
+
+/* A call that is answered at once, without a request. */
+static void complete_refused(const char *function, struct client *client, PIRP irp, NTSTATUS status)
+{
+    struct seen seen = {.what = "call", .function = function, .client = client, .irp = irp, .status = status};
+
+    witness(&seen);
+    seen.what = "done";
+    complete(NULL, &seen);
 }
 
 /* Still in another call: such an IRP must not be completed a second time. */
@@ -103,7 +117,7 @@ struct request *request_begin(const char *function, struct client *client, struc
     if (!request) {
         *status = STATUS_INSUFFICIENT_RESOURCES;
         IoSetNextIrpStackLocation(irp);
-        complete(NULL, irp, *status, 0);
+        complete_refused(function, client, irp, *status);
         if (socket)
             socket_leave(socket);
         return NULL;
@@ -130,7 +144,7 @@ NTSTATUS request_lost(const char *function, PIRP irp)
 {
     if (!irp_busy(function, irp) && irp_usable(function, irp)) {
         IoSetNextIrpStackLocation(irp);
-        complete(NULL, irp, STATUS_INVALID_HANDLE, 0);
+        complete_refused(function, NULL, irp, STATUS_INVALID_HANDLE);
     }
     return STATUS_INVALID_HANDLE;
 }
@@ -150,12 +164,25 @@ static VOID NTAPI cancel_routine(PDEVICE_OBJECT device, PIRP irp)
     engine_wake();
 }
 
+static void tell_call(const struct request *request, NTSTATUS returned)
+{
+    witness(&(struct seen){.what = "call",
+                           .function = request->function,
+                           .client = request->client,
+                           .socket = request->socket ? request->socket->serial : 0,
+                           .irp = request->irp,
+                           .context = request->context,
+                           .flags = request->flags,
+                           .status = returned});
+}
+
 NTSTATUS request_submit(struct request *request)
 {
     struct socket *socket = request->socket;
     PIRP irp = request->irp;
     bool was_empty;
 
+    tell_call(request, STATUS_PENDING);
     IoMarkIrpPending(irp);
     request->cancellable = request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF;
     /* All under one lock: the engine takes the request, and may complete the IRP, only when everything is in place. */
@@ -180,10 +207,22 @@ NTSTATUS request_submit(struct request *request)
 
 NTSTATUS request_refuse(struct request *request, NTSTATUS status)
 {
+    tell_call(request, status);
     if (request->socket)
         socket_leave(request->socket);
     request_finish(request, status, 0);
     return status;
+}
+
+/* Of the socket that the request is about, or has made. */
+static ULONG serial_of(const struct request *request, NTSTATUS status, ULONG_PTR information)
+{
+    bool makes =
+        request->operation == OP_OPEN || request->operation == OP_OPEN_CONNECT || request->operation == OP_ACCEPT;
+
+    if (makes && status == STATUS_SUCCESS && information)
+        return CONTAINING_RECORD((PWSK_SOCKET)information, struct socket, wsk)->serial;
+    return request->socket ? request->socket->serial : 0;
 }
 
 void request_finish(struct request *request, NTSTATUS status, ULONG_PTR information)
@@ -191,6 +230,13 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     struct client *client = request->client;
     struct socket *socket = in_engine() ? request->socket : NULL; /* else in the driver's own thread, at its IRQL */
     PIRP irp = request->irp;
+    const struct seen seen = {.what = "done",
+                              .function = request->function,
+                              .client = client,
+                              .socket = serial_of(request, status, information),
+                              .irp = irp,
+                              .status = status,
+                              .information = information};
 
     if (request->cancellable && !IoSetCancelRoutine(irp, NULL)) {
         KIRQL irql;
@@ -206,7 +252,7 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     RemoveEntryList(&request->link);
     ExFreePoolWithTag(request, POOL_TAG);
 
-    complete(socket, irp, status, information);
+    complete(socket, &seen);
 
     /* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
     lock_acquire(&provider.lock);

@@ -97,6 +97,7 @@ struct socket {
 
     struct strict_settings level; /* at which IRQL callbacks and completion routines are called */
     ULONG number; /* of the sockets made since these settings came */
+    ULONG serial; /* of all sockets: what the witness calls it */
 
     /* The engine's alone. */
     ULONG called[LEVEL_KINDS];
@@ -161,6 +162,19 @@ struct level {
     ULONG locks;
 };
 
+/* One line of the witness; what it has not is 0. */
+struct seen {
+    const char *what; /* "call", "done", "event" or "back" */
+    const char *function;
+    const struct client *client;
+    ULONG socket; /* its serial number */
+    PIRP irp;
+    const void *context;
+    ULONG flags;
+    NTSTATUS status; /* returned, or completed with */
+    ULONG_PTR information; /* of the completion; of an accepting callback, the new socket's serial number */
+};
+
 /* What lies above the engine and the sockets, and is called by them. */
 struct upcalls {
     struct {
@@ -185,6 +199,8 @@ struct provider {
 
     struct strict_settings level; /* of the newest socket */
     ULONG numbered; /* sockets with these settings */
+    ULONG serials; /* sockets so far */
+    bool quiet; /* the witness is; atomic */
 
     const struct upcalls *up; /* set by the first engine_start, the same for ever */
     HANDLE engine;
@@ -218,12 +234,22 @@ bool in_engine(void);
 
 /* ---- level.c --------------------------------------------------------------------------------------------------------------------- */
 
+void level_refresh(void); /* reads what the scenario asks for */
 void level_of_new(struct socket *socket); /* with the lock held */
 /* Before the driver's code runs; `socket` may be NULL. */
 struct level level_enter(struct socket *socket, enum level_kind kind);
 ULONG level_flag(struct level level); /* WSK_FLAG_AT_DISPATCH_LEVEL exactly at DISPATCH_LEVEL, or 0 */
 /* After it: the IRQL must be what it was, and no lock may be held that was not before. */
 void level_leave(struct level level, const char *what, const void *routine);
+
+/* ---- witness.c ------------------------------------------------------------------------------------------------------------------- */
+
+void witness(const struct seen *seen);
+bool witness_on(void);
+/* What a driver gives a socket as its context must outlive the call, and be there at DISPATCH_LEVEL. */
+void witness_context(const char *function, const void *context);
+void witness_event(const char *function, const struct socket *socket, ULONG flags);
+void witness_return(const char *function, const struct socket *socket, NTSTATUS status);
 
 /* ---- request.c ------------------------------------------------------------------------------------------------------------------ */
 

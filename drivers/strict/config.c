@@ -42,9 +42,10 @@ ULONG strict_parse_checks(const char *command_line)
     if (!list)
         return 0;
     if (*list != '=')
-        return word_ends(*list) ? STRICT_IRQL | STRICT_MEMORY : 0;
+        return word_ends(*list) ? STRICT_IRQL | STRICT_MEMORY | STRICT_WITNESS : 0;
     list++;
-    return (names(list, "irql") ? STRICT_IRQL : 0) | (names(list, "memory") ? STRICT_MEMORY : 0);
+    return (names(list, "irql") ? STRICT_IRQL : 0) | (names(list, "memory") ? STRICT_MEMORY : 0) |
+           (names(list, "witness") ? STRICT_WITNESS : 0);
 }
 
 void strict_parse_settings(const char *text, struct strict_settings *settings)
@@ -54,6 +55,7 @@ void strict_parse_settings(const char *text, struct strict_settings *settings)
     const char *mode = after(text, "irql=");
     const char *seed = after(text, "seed=");
 
+    settings->quiet = after(text, "witness=off") != NULL;
     for (ULONG i = 0; mode && i < RTL_NUMBER_OF(modes); i++)
         if (begins(mode, modes[i]) && word_ends(mode[strlen(modes[i])]))
             settings->irql = (enum irql_mode)i;
@@ -86,14 +88,23 @@ void strict_start(void)
     checks = os_read_file("/proc/cmdline", text, sizeof text) ? strict_parse_checks(text) : 0;
 }
 
+#if defined(WSKLAB_NATIVE)
+
+void strict_turn_on(ULONG wanted)
+{
+    __atomic_store_n(&checks, wanted, __ATOMIC_RELAXED);
+}
+
+#endif
+
 bool strict_on(ULONG wanted)
 {
-    return (checks & wanted) != 0;
+    return (__atomic_load_n(&checks, __ATOMIC_RELAXED) & wanted) != 0;
 }
 
 struct strict_settings strict_settings(void)
 {
-    struct strict_settings settings = {IRQL_PASSIVE, 0};
+    struct strict_settings settings = {IRQL_PASSIVE, 0, false};
     char text[128];
 
     if (strict_on(STRICT_IRQL) && os_read_file(SETTINGS_FILE, text, sizeof text))

@@ -42,6 +42,13 @@ static const struct image *image_of(const void *address)
     return NULL;
 }
 
+const char *strict_image_name(const void *address)
+{
+    const struct image *image = image_of(address);
+
+    return image ? image->name : "";
+}
+
 bool strict_is_driver(const void *address)
 {
     return image_of(address) != NULL;

@@ -64,23 +64,27 @@ bool os_on_stack(const void *address); /* of the thread that asks */
 
 /* ---- config.c --------------------------------------------------------------------------------------------------------------------- */
 
-enum strict_check { STRICT_IRQL = 1, STRICT_MEMORY = 2 };
+enum strict_check { STRICT_IRQL = 1, STRICT_MEMORY = 2, STRICT_WITNESS = 4 };
 enum irql_mode { IRQL_PASSIVE, IRQL_DISPATCH, IRQL_MIXED };
 
 struct strict_settings {
     enum irql_mode irql; /* of callbacks and completion routines */
     ULONG seed; /* what IRQL_MIXED draws from */
+    bool quiet; /* too many connections for a line of the witness each */
 };
 
-/* The checks named by "wsklab.strict=irql,memory" in a kernel command line; "wsklab.strict" alone names all. */
+/* The checks named by "wsklab.strict=irql,memory,witness" in a kernel command line; "wsklab.strict" alone names all. */
 ULONG strict_parse_checks(const char *command_line);
-/* "irql=mixed seed=7"; what is not named stays as it is. */
+/* "irql=mixed seed=7 witness=off"; what is not named stays as it is. */
 void strict_parse_settings(const char *text, struct strict_settings *settings);
 /* Whether the `count`th callback of kind `event` on the socket with this number is made at DISPATCH_LEVEL: the same for a seed. */
 bool strict_draw(const struct strict_settings *settings, ULONG socket, ULONG event, ULONG count);
 
 void strict_start(void); /* reads the kernel's command line */
 bool strict_on(ULONG checks); /* any of them */
+#if defined(WSKLAB_NATIVE)
+void strict_turn_on(ULONG checks); /* instead of those of a kernel's command line */
+#endif
 struct strict_settings strict_settings(void); /* of the scenario that runs now */
 
 /* ---- stop.c ------------------------------------------------------------------------------------------------------------------------- */
@@ -94,6 +98,7 @@ _Noreturn void strict_stop(const struct site *site, ULONG code, const ULONG_PTR 
 void strict_image_loaded(const WCHAR *name, ULONG bytes, const void *base, ULONG size);
 void strict_image_gone(const void *base);
 bool strict_is_driver(const void *address); /* code of an image that was loaded since */
+const char *strict_image_name(const void *address); /* of the image that it lies in; empty: of none */
 
 /* ---- irql.c --------------------------------------------------------------------------------------------------------------------------- */
 

@@ -45,6 +45,7 @@ class Options:
     exclude: tuple[str, ...] = ()
     target: str = find.STANDIN
     driver_name: str = selection.OWN
+    provoke: str | None = None
     driver_file: Path | None = None
     twin_names: tuple[str, ...] = ()
     toolchain: Toolchain = "mingw"
@@ -88,6 +89,8 @@ def run(options: Options) -> int:
         options.target == find.STANDIN,
         console.progress,
         options.driver_file,
+        witnessed=options.strict,
+        provoke=options.provoke,
     )
     selected = selection.without_strict(selected, options.strict, console.progress)
     names, left_out = variants.chosen(
@@ -221,8 +224,13 @@ HOLD_ALONE: When = "not-pass"
     "driver_name",
     default="wsklab",
     show_default=True,
-    metavar="PROFILE",
-    help="The driver under test: a profile's name or file (docs/drivers.md).",
+    metavar="PROFILE|FILE.sys",
+    help="The driver under test: a profile's name or file (docs/drivers.md), or the driver itself.",
+)
+@click.option(
+    "--provoke",
+    metavar="peer:PORT|start:PORT",
+    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started.",
 )
 @click.option(
     "--driver-file",

@@ -131,7 +131,7 @@ class Guest(ABC):
         return {}
 
 
-STRICT_CHECKS = ("irql", "memory")
+STRICT_CHECKS = ("irql", "memory", "witness")
 """What the strict mode of the stand-in checks; drivers/strict/config.c knows the words."""
 
 

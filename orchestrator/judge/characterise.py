@@ -13,6 +13,7 @@ from typing import Literal
 import yaml
 
 from wsklab.orchestrator.judge.observed import Observed, Transfer
+from wsklab.orchestrator.judge.reading import AT_DISPATCH_LEVEL
 from wsklab.orchestrator.observe.lab_notes import Behaviour, KnownBehaviour
 
 FOLDER = Path(__file__).parent / "characterisations"
@@ -37,7 +38,8 @@ def behaviour(observed: Observed) -> Behaviour:
 
 
 def _flags(flags: int | None) -> str:
-    return "not told" if flags is None else f"{flags:08x}"
+    """The flags but for the IRQL of the call, which may be another one each time (R14)."""
+    return "not told" if flags is None else f"{flags & ~AT_DISPATCH_LEVEL:08x}"
 
 
 def _transfer(done: Transfer) -> str:

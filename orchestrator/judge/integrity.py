@@ -15,7 +15,7 @@ from wsklab.orchestrator.observe.driver_lines import (
     DriverLine,
     LateCallback,
     Load,
-    ProviderLine,
+    OfProvider,
     Unload,
     Unsupported,
 )
@@ -179,7 +179,7 @@ def silence(facts: Facts) -> Iterator[Statement]:
 
 def _text(facts: Facts) -> Iterator[Statement]:
     """The canary is the lab's own driver's; another driver's lines may be filtered, or match no pattern."""
-    heard = any(o.seq is None and not isinstance(o, ProviderLine) for o in facts.everywhere(DriverLine))
+    heard = any(o.seq is None and not isinstance(o, OfProvider) for o in facts.everywhere(DriverLine))
     for foreign in facts.everywhere(ForeignStarted):
         if not heard:
             yield (

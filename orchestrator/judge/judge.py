@@ -23,6 +23,7 @@ from wsklab.orchestrator.judge import (
     payload,
     step_checks,
     wire_checks,
+    witness,
 )
 from wsklab.orchestrator.judge.observed import Observed, Verdict
 from wsklab.orchestrator.judge.reading import Facts
@@ -59,6 +60,9 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     for check in (
         integrity.crashes,
         integrity.silence,
+        witness.complete,
+        witness.contexts,
+        witness.contradictions,
         event_checks.uninvited,
         consistency.ports,
         wire_checks.wire,
@@ -75,6 +79,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         expectations.peer,
         expectations.as_recorded,
         integrity.leftovers,
+        witness.left_behind,
     ):
         reasons += [Reason(verdict, text) for verdict, text in check(facts)]
     if reasons:

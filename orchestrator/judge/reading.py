@@ -139,8 +139,12 @@ class Facts:
 
     @cached_property
     def outcomes(self) -> dict[int, Completion]:
-        """Completion by operation id."""
-        return {o.id: o for o in self.of(Completion)}
+        """Completion by operation id; a close that only tidies up after a call that failed is not the outcome."""
+        found: dict[int, Completion] = {}
+        for o in self.of(Completion):
+            if o.op != "close" or o.id not in found:
+                found[o.id] = o
+        return found
 
     @cached_property
     def refusals(self) -> dict[int, CommandRefused]:

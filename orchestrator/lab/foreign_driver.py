@@ -21,14 +21,16 @@ from wsklab.drivers.errors import DriverError
 from wsklab.drivers.kept import read_checked
 from wsklab.drivers.package import Package
 from wsklab.drivers.patterns import read
-from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, registry_file
+from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, profile_of_file, registry_file
 from wsklab.drivers.protocol import MARK, PROVIDER_MARK
+from wsklab.drivers.witness import SEEN_MARK, parse_seen_line
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.lab.installation import Installation, Payload
 from wsklab.orchestrator.lab.packages import beyond_standin, of_profile
 from wsklab.orchestrator.lab.target import Target
+from wsklab.orchestrator.lab.wsk_words import KINDS, WskWords
 from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.foreign_lines import ForeignUnload, foreign_line
 from wsklab.orchestrator.observe.lab_notes import Unread
@@ -63,12 +65,17 @@ class Foreign:
     loaded_sha256: str = ""  # of the file as it goes into the target, where that is another one: it has been signed
     packages: tuple[Package, ...] = ()  # in the order in which they are installed: the last is the one under test
     payloads: tuple[Payload, ...] = ()  # the same as they go into the target
+    witnessed: bool = False  # the stand-in's provider tells what the driver's own text does not
 
     @property
     def provoke(self) -> Provoke:
         """How it is made to connect."""
         assert self.profile.provoke is not None, "`usable` has seen to it"
         return self.profile.provoke
+
+    def tells(self, kind: str) -> bool:
+        """Whether what a line of this kind tells is known, by the driver's text or by the provider."""
+        return self.profile.tells(kind) or (self.witnessed and kind in KINDS)
 
     @property
     def target_path(self) -> str:
@@ -113,15 +120,19 @@ class Foreign:
         return document | {"package": mine.document() | {"upgraded_from": older[0].about.version if older else None}}
 
 
-def profile_of(name: str) -> DriverProfile:
-    """The profile that the user has named. Raises UsageError."""
+def profile_of(name: str, provoke: str | None = None) -> DriverProfile:
+    """The profile that the user has named, or one made for the driver's file that he has. Raises UsageError."""
     try:
+        if name.lower().endswith(".sys"):
+            return profile_of_file(Path(name), provoke)
+        if provoke is not None:
+            raise UsageError("--provoke goes with --driver FILE.sys; a profile says it itself, under `provoke`.")
         return load_profile(name)
     except DriverError as error:
         raise UsageError(str(error)) from None
 
 
-def usable(profile: DriverProfile, twin: str | None = None) -> None:
+def usable(profile: DriverProfile, twin: str | None = None, witnessed: bool = False) -> None:
     """See that its driver can be judged, before anything is booted. Raises UsageError."""
     if twin is not None:
         raise UsageError(f"there are twins of wsklab only, not of {profile.name}; leave out --twin or --driver.")
@@ -130,14 +141,17 @@ def usable(profile: DriverProfile, twin: str | None = None) -> None:
             f"the profile {profile.name} does not say how its driver comes to connect; "
             "give `provoke` (docs/drivers.md)."
         )
-    if not profile.tells("disc"):
+    if not profile.tells("disc") and not witnessed:
         raise UsageError(
             f"the profile {profile.name} has no pattern of kind `disc`, so nobody would know what "
-            "WskDisconnectEvent told its driver; give one under `patterns` (docs/drivers.md)."
+            "WskDisconnectEvent told its driver; give one under `patterns` (docs/drivers.md), or let the stand-in "
+            "watch it with --strict."
         )
 
 
-def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress: Progress) -> Foreign:
+def find(
+    name: str, profile: DriverProfile, standin: bool, cache: Path, progress: Progress, witnessed: bool = False
+) -> Foreign:
     """The driver of the profile `name`, built when it is one of ours, for the stand-in or for Windows.
 
     Raises UsageError when there is none, or none that the target can load; DriverError when it cannot be built.
@@ -156,7 +170,8 @@ def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress
     if standin and (sentence := beyond_standin(profile, packages)):
         progress(sentence)
     loadable(file, standin, progress)
-    return Foreign(profile, file, hashlib.sha256(_content(file)).hexdigest(), name, packages=packages)
+    sha256 = hashlib.sha256(_content(file)).hexdigest()
+    return Foreign(profile, file, sha256, name, packages=packages, witnessed=witnessed)
 
 
 def loadable(file: Path, standin: bool, progress: Progress) -> None:
@@ -209,6 +224,7 @@ class InstalledForeign:
         self._numbers: dict[int, int] = {}
         self._newest = 0
         self._unread = MOST_UNREAD
+        self._words = WskWords(foreign.profile.tells)
         # The file as it was given: a signed copy has no PDB beside it.
         given = foreign.packages[-1].driver if foreign.packages else foreign.profile.path or foreign.file
         target.know_pdb(foreign.file_name, given)
@@ -219,6 +235,9 @@ class InstalledForeign:
 
     def _on_line(self, t: int, text: str) -> None:
         text = _WINE.sub("", text, 1).strip()
+        if SEEN_MARK in text:
+            self._on_seen(t, text)
+            return
         reading = read(self.foreign.profile.patterns, text)
         if reading is None:
             if text and MARK not in text and PROVIDER_MARK not in text:  # nobody else keeps it
@@ -226,6 +245,14 @@ class InstalledForeign:
             return
         conn = None if reading.kind in ("load", "unload", "note") else self._number(reading.kind, reading.conn)
         self._target.journal.add(foreign_line(reading.kind, t, conn, text, reading.data))
+
+    def _on_seen(self, t: int, text: str) -> None:
+        """A call or a callback that the provider saw stands for the line that this driver does not print."""
+        seen = parse_seen_line(text)
+        if seen is None or seen.driver.lower() != PureWindowsPath(self.foreign.profile.target_path).name.lower():
+            return
+        if line := self._words.line(t, seen):
+            self._target.journal.add(line)
 
     def _keep_unread(self, t: int, text: str) -> None:
         """A line that means nothing to us may mean something to who looks at the evidence, within bounds."""
@@ -279,6 +306,7 @@ class InstalledForeign:
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""
         self._numbers, self._newest, self._unread = {}, 0, MOST_UNREAD
+        self._words = WskWords(self.foreign.profile.tells)
         service = self.foreign.profile.service
         state = self._target.agent.service("start", service, timeout=self._limit).get("state")
         if state != "running":

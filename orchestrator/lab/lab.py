@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
 
+WITNESSED = 8
+"""Connections of a scenario up to which the provider tells every WSK call: with more, that takes too long."""
+
 HEALTH = 5.0
 """Seconds for each sign of life of a restored machine."""
 
@@ -264,7 +267,8 @@ class Lab:
         if self.guest.strict is None:
             return
         seed = zlib.crc32(f"{self.guest.strict} {scenario.name}".encode())  # restored, all would draw the same
-        wanted = f"irql={scenario.socket.irql or 'mixed'} seed={seed}\n"
+        wanted = f"irql={scenario.socket.irql or 'mixed'} seed={seed}"
+        wanted += " witness=off\n" if scenario.connections > WITNESSED else "\n"
         if wanted != self._told_irql:
             self.target.agent.put(rf"{FOLDER}\strict.txt", wanted.encode())
             self._told_irql = wanted

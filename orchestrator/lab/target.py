@@ -15,6 +15,7 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
 from wsklab.drivers.symbols import Symbols
+from wsklab.drivers.witness import parse_seen_line
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
@@ -31,6 +32,7 @@ from wsklab.orchestrator.observe.driver_lines import (
 from wsklab.orchestrator.observe.journal import Journal, NotYet
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered, RingRecord
 from wsklab.orchestrator.observe.machine_events import Crash, StrictStop
+from wsklab.orchestrator.observe.wsk_lines import seen_line
 from wsklab.qemu.kd import bugcheck
 from wsklab.qemu.machine import Machine
 
@@ -88,6 +90,9 @@ class Target:
             detail = name_address(crashed, self._image, self._base, self._symbols)
             self.journal.add(Crash(t=t, machine="target", detail=detail))
             self.agent.wake()
+            return
+        if seen := parse_seen_line(text):
+            self.journal.add(seen_line(t, seen))
             return
         broken = protocol.parse_provider_line(text)
         if broken is not None:

@@ -255,8 +255,14 @@ class LateCallback(OwnLine):
     magic: int | None = None
 
 
+class OfProvider(DriverLine):
+    """A line of the stand-in's provider: it proves nothing of what the driver itself prints."""
+
+    __slots__ = ()
+
+
 @observed
-class ProviderLine(DriverLine):
+class ProviderLine(OfProvider):
     """What the stand-in's provider says of the driver."""
 
     rule: str

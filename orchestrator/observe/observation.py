@@ -1,7 +1,7 @@
 """The file of observations: JSON lines that survive a run, of which the judge gives its verdict again.
 
-Each kind of observation is a class in a module named by its source: `driver_lines`, `foreign_lines`, `wire_frames`,
-`machine_events`, `peer_replies`, `lab_notes`.
+Each kind of observation is a class in a module named by its source: `driver_lines`, `foreign_lines`, `wsk_lines`,
+`wire_frames`, `machine_events`, `peer_replies`, `lab_notes`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wsklab.orchestrator.observe.lab_notes import NOTES, Trouble
 from wsklab.orchestrator.observe.machine_events import OF_MACHINES, MachineGone
 from wsklab.orchestrator.observe.peer_replies import PEER
 from wsklab.orchestrator.observe.wire_frames import FRAMES
+from wsklab.orchestrator.observe.wsk_lines import WSK_SEEN
 
 __all__ = ["KINDS", "Loss", "Observation", "ObservationFile", "describe_loss", "made_of", "read", "write"]
 
@@ -29,7 +30,10 @@ Loss = MachineGone | Trouble
 
 KINDS: Mapping[tuple[str, str, bool], type[Observation]] = {
     **{(kind.source, kind.kind, True): kind for kind in OWN},
-    **{(kind.source, kind.kind, False): kind for kind in (*PROVIDER, *FOREIGN, *FRAMES, *OF_MACHINES, *PEER, *NOTES)},
+    **{
+        (kind.source, kind.kind, False): kind
+        for kind in (*PROVIDER, *WSK_SEEN, *FOREIGN, *FRAMES, *OF_MACHINES, *PEER, *NOTES)
+    },
 }
 """Every kind by its source and its name; the third says whether it is a numbered line of the lab's own driver."""
 

@@ -37,6 +37,9 @@ ACTIONS = {
     "close": (Action.CLOSE, 0),
 }
 
+NO_FAMILY = (0x4D).to_bytes(2, "little") + bytes(26)
+"""A socket address of a family that no system has."""
+
 TAKES = {"accept": Take.ALL, "part": Take.PART, "refuse": Take.REFUSE, "retain": Take.RETAIN}
 
 
@@ -73,7 +76,7 @@ class DriverSteps(Listening):
             connections,
             "connect",
             kind=Kind.CONNECTION,
-            local=sockaddr(ANY[family], local),
+            local=NO_FAMILY if args.to == "no-family" else sockaddr(ANY[family], local),
             remote=sockaddr(host, port),
         )
         for connection in connections:

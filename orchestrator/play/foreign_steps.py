@@ -32,7 +32,7 @@ class ForeignSteps:
         connection, deadline = context.connection(0), context.deadline(step.within)
         if provoke.by == "peer":
             self._start()
-            if self._profile.tells("load"):
+            if self._foreign.foreign.tells("load"):
                 context.await_line(
                     "the driver did not say that it listens", lambda o: isinstance(o, ForeignLoad), deadline
                 )
@@ -43,7 +43,7 @@ class ForeignSteps:
             if provoke.by == "command":
                 self._try("the command that makes it connect failed", lambda: self._foreign.run(provoke.command))
             self._peer("accept", connection, deadline, **{"from": "listener"})
-        if self._profile.tells("open"):
+        if self._foreign.foreign.tells("open"):
             context.await_line(
                 "the driver did not say that it is connected",
                 lambda o: isinstance(o, ForeignOpen) and o.conn == connection.number,

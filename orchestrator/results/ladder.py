@@ -12,6 +12,7 @@ from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, EndOfStor
 from wsklab.orchestrator.observe.machine_events import OfMachine
 from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
 from wsklab.orchestrator.observe.wire_frames import FrameSeen
+from wsklab.orchestrator.observe.wsk_lines import WskSeen, words
 from wsklab.orchestrator.results import calls
 from wsklab.orchestrator.results.segments import Segment, relative
 
@@ -83,12 +84,12 @@ def _row(o: Observation, text: str, ms: float) -> StoryRow:
     column = o.source if o.source != "machine" else "lab"
     kind = "event" if isinstance(o, DisconnectTold) else "bad" if isinstance(o, (OfMachine, Trouble)) else ""
     match o:
-        case CanaryLine() | Clean() | Load() | Unload():
+        case CanaryLine() | Clean() | Load() | Unload() | WskSeen():
             return StoryRow(ms, column, "", kind, text)
         case DriverLine():
             shape: Literal["call", "callback"] = "callback" if calls.is_callback(o) else "call"
-            words = calls.words(o).replace(" completed: ", ": ").replace("STATUS_", "")
-            return StoryRow(ms, column, "", kind, text, shape, words, o.text or words)
+            label = calls.words(o).replace(" completed: ", ": ").replace("STATUS_", "")
+            return StoryRow(ms, column, "", kind, text, shape, label, o.text or label)
         case OfMachine() | Trouble():
             return StoryRow(ms, column, "", kind, text, "trouble", text, text)
         case PeerReply() | PeerExited():
@@ -100,6 +101,8 @@ def _row(o: Observation, text: str, ms: float) -> StoryRow:
 def _text(o: Observation) -> str | None:
     """What is told of an observation; nothing where it has no row."""
     match o:
+        case WskSeen():
+            return words(o)
         case DriverLine():
             text = o.text or o.kind
             return text.partition(" conn=")[2].partition(" ")[2] or text

@@ -16,6 +16,7 @@ from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.lab_notes import Unread
 from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.observe.wsk_lines import WskSeen
 from wsklab.orchestrator.results.comments import of_frames
 from wsklab.orchestrator.results.story import Story
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -59,7 +60,8 @@ def save(
         yaml.safe_dump(as_document(scenario), sort_keys=False, width=110), encoding="utf-8"
     )
     observation.write(folder / "observations.jsonl", observations)
-    lines = [visible(o.text, lines=True) for o in observations if isinstance(o, (DriverLine, Unread))]
+    printed = (o for o in observations if isinstance(o, (DriverLine, Unread)) and not isinstance(o, WskSeen))
+    lines = [visible(o.text, lines=True) for o in printed]
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)

@@ -68,17 +68,20 @@ def select(
     standin: bool,
     progress: Callable[[str], None],
     file: Path | None = None,
+    witnessed: bool = False,
+    provoke: str | None = None,
 ) -> Selection:
     """Choose and check everything that the user has named. Raises UsageError, or DriverError from building a sample.
 
-    `file` is a build of the driver that takes the place of the profile's.
+    `file` is a build of the driver that takes the place of the profile's; `witnessed`: the stand-in tells every call of
+    it; `provoke` is how a driver without a profile comes to connect.
     """
-    if driver == OWN and file is None:
+    if driver == OWN and file is None and provoke is None:
         return _own(words, tags, exclude, twin)
     from wsklab.orchestrator.lab import foreign_driver
     from wsklab.orchestrator.scenario import any_driver
 
-    profile = foreign_driver.profile_of(driver)
+    profile = foreign_driver.profile_of(driver, provoke)
     if profile.build == OWN:
         own = _own(words, tags, exclude, twin or profile.twin)
         if file is None:
@@ -89,10 +92,11 @@ def select(
         return replace(own, file=file)
     if file is not None:
         profile = profile.model_copy(update={"path": file, "build": None, "twin": None})
-    foreign_driver.usable(profile, twin)
+    foreign_driver.usable(profile, twin, witnessed)
     scenarios = catalogue.select(words, tags, exclude, catalogue.any_driver)
-    scenarios, left_out = any_driver.playable(scenarios, profile, set(words) - catalogue.tags_of(scenarios))
-    found = foreign_driver.find(driver, profile, standin, images.cache_folder(), progress)
+    named = set(words) - catalogue.tags_of(scenarios)
+    scenarios, left_out = any_driver.playable(scenarios, profile, named, witnessed)
+    found = foreign_driver.find(driver, profile, standin, images.cache_folder(), progress, witnessed)
     for sentence in left_out:
         progress(sentence)
     return Selection(scenarios, None, found)

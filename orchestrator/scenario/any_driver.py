@@ -13,15 +13,17 @@ HELP = "`wsklab scenario list` marks with any-driver what every driver can play"
 
 
 def playable(
-    scenarios: Sequence[Scenario], profile: DriverProfile, named: Collection[str]
+    scenarios: Sequence[Scenario], profile: DriverProfile, named: Collection[str], witnessed: bool = False
 ) -> tuple[list[Scenario], list[str]]:
     """(what `profile`'s driver can play, why the others are left out), a sentence for each.
+
+    `witnessed`: the stand-in's provider tells what the driver's own text does not.
 
     Raises UsageError when one cannot be played and the user has `named` any by name or file, or when nothing is left.
     """
     kept, left_out = [], []
     for scenario in scenarios:
-        reason = next(misfits(scenario, profile), None)
+        reason = next(misfits(scenario, profile, witnessed), None)
         if reason is None:
             kept.append(scenario)
         elif named:
@@ -33,7 +35,7 @@ def playable(
     return kept, left_out
 
 
-def misfits(scenario: Scenario, profile: DriverProfile) -> Iterator[str]:
+def misfits(scenario: Scenario, profile: DriverProfile, witnessed: bool = False) -> Iterator[str]:
     """Everything that keeps the driver from playing it: which step or expectation, and what to do."""
     for number, action in enumerate(scenario.steps, 1):
         arguments, here = action.step.arguments, f"step {number} ({action})"
@@ -54,7 +56,8 @@ def misfits(scenario: Scenario, profile: DriverProfile) -> Iterator[str]:
                 f"in {here} the peer waits for bytes, and the profile does not say that the driver sends any; "
                 f"give `greeting` or `replies` under `provoke`"
             )
-    if not scenario.expect.disconnect and all(pattern.kind == "disc" for pattern in profile.patterns):
+    silent = not witnessed and all(pattern.kind == "disc" for pattern in profile.patterns)
+    if not scenario.expect.disconnect and silent:
         yield (
             "it expects no event, and a driver of which only `disc` lines are known is silent for any reason; "
             "give a pattern of kind `open` or `load`"

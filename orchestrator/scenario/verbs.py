@@ -58,7 +58,7 @@ class Connect(Strict):
     """WskSocket, WskBind, WskConnect (or WskSocketConnect, as `socket.create` says)."""
 
     shorthand: ClassVar[str | None] = "to"
-    to: Literal["peer", "closed-port", "nowhere"] = "peer"
+    to: Literal["peer", "closed-port", "nowhere", "no-family"] = "peer"  # no-family: WskSocket fails (BF17)
     accept: bool = True  # false leaves the connection in the listener's accept queue (C24)
     port_of: ConnectionNumber | None = Field(None, alias="port-of")  # bind to that connection's local port (C27)
     wait: bool = True

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "lock.h"
 #include "peer.h"
+#include "strict.h"
 
 PWSK_CLIENT wsk_client;
 const WSK_PROVIDER_DISPATCH *wsk;
@@ -18,12 +20,53 @@ static int descriptors;
 static char expected_rule[16];
 static LONG expected_count;
 
+static char told[1 << 16]; /* by the witness */
+static size_t told_length;
+static struct lock telling;
+
+static void keep_told(const char *text)
+{
+    size_t length = strlen(text);
+
+    lock_acquire(&telling);
+    CHECK(told_length + length < sizeof told);
+    memcpy(told + told_length, text, length);
+    told_length += length;
+    lock_release(&telling);
+}
+
+void watch_witness(bool on)
+{
+    lock_acquire(&telling);
+    memset(told, 0, told_length);
+    told_length = 0;
+    lock_release(&telling);
+    strict_turn_on(on ? STRICT_WITNESS : 0);
+}
+
+int witness_seen(const char *first, const char *second)
+{
+    int count = 0;
+
+    lock_acquire(&telling);
+    for (const char *line = told; *line; line = strchr(line, '\n') + 1) {
+        const char *found = strstr(line, first), *end = strchr(line, '\n');
+        const char *then = found && found < end ? strstr(found, second) : NULL;
+
+        count += then && then < end;
+    }
+    lock_release(&telling);
+    return count;
+}
+
 static void on_debug(const char *text)
 {
     char wanted[32];
 
-    if (strstr(text, "WSKSEEN deregister")) /* how every client ends */
+    if (strstr(text, "WSKSEEN ")) {
+        keep_told(text);
         return;
+    }
     snprintf(wanted, sizeof wanted, "rule=%s ", expected_rule);
     if (expected_rule[0] && strstr(text, wanted)) {
         InterlockedIncrement(&expected_count);

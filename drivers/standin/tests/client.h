@@ -76,6 +76,9 @@ void client_start(void);
 void client_stop(void);
 
 /* Debug lines of the provider, "WSKPROV ...": a test that provokes one names its rule, any other fails the test. */
+/* Lines of the witness are forgotten, and kept from now on: how many have both words, one after the other. */
+void watch_witness(bool on);
+int witness_seen(const char *first, const char *second);
 void expect_rule(const char *rule);
 int rule_seen(const char *rule);
 
@@ -112,6 +115,6 @@ struct test {
 };
 
 extern const struct test connection_tests[], closing_tests[], transfer_tests[], event_tests[], listen_tests[],
-    rule_tests[];
+    rule_tests[], witness_tests[];
 
 #endif

@@ -278,15 +278,16 @@ static void command_line(void)
 {
     assert(strict_parse_checks("quiet console=ttyS2") == 0);
     assert(strict_parse_checks("quiet wsklab.strictly=irql") == 0);
-    assert(strict_parse_checks("wsklab.strict") == (STRICT_IRQL | STRICT_MEMORY));
+    assert(strict_parse_checks("wsklab.strict") == (STRICT_IRQL | STRICT_MEMORY | STRICT_WITNESS));
     assert(strict_parse_checks("quiet wsklab.strict=irql,memory panic=-1\n") == (STRICT_IRQL | STRICT_MEMORY));
     assert(strict_parse_checks("wsklab.strict=memory") == STRICT_MEMORY);
+    assert(strict_parse_checks("wsklab.strict=irql,witness") == (STRICT_IRQL | STRICT_WITNESS));
     assert(strict_parse_checks("wsklab.strict=memories,irq") == 0);
 }
 
 static void settings_and_draws(void)
 {
-    struct strict_settings settings = {IRQL_PASSIVE, 5};
+    struct strict_settings settings = {IRQL_PASSIVE, 5, false};
     ULONG drawn = 0;
 
     strict_parse_settings("", &settings);
@@ -294,7 +295,11 @@ static void settings_and_draws(void)
     strict_parse_settings("irql=dispatch\n", &settings);
     assert(settings.irql == IRQL_DISPATCH && strict_draw(&settings, 1, 2, 3));
     strict_parse_settings("irql=mixed seed=77\n", &settings);
-    assert(settings.irql == IRQL_MIXED && settings.seed == 77);
+    assert(settings.irql == IRQL_MIXED && settings.seed == 77 && !settings.quiet);
+    strict_parse_settings("irql=mixed seed=77 witness=off\n", &settings);
+    assert(settings.quiet && settings.seed == 77);
+    strict_parse_settings("irql=mixed seed=77\n", &settings);
+    assert(!settings.quiet);
     for (ULONG count = 0; count < 1000; count++) {
         assert(strict_draw(&settings, 1, 2, count) == strict_draw(&settings, 1, 2, count));
         drawn += strict_draw(&settings, 1, 2, count);

@@ -267,10 +267,13 @@ def test_what_is_wrong_with_a_request_is_said(reader: Path) -> None:
 def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
     """The driver on the stand-in provider: two threads, random endings, closes under everything, CLOSE_ALL midway."""
     driver = [path for path in (HOME / "wsklab").glob("*.c") if path.name != "driver.c"]  # the device is Windows' own
-    sources = [*driver, *(HOME / "wsklab" / "tests").glob("*.c"), *(HOME / "standin").glob("*.c")]
+    sources = [*driver, *(HOME / "wsklab" / "tests").glob("*.c")]
+    sources += [path for folder in ("standin", "strict") for path in (HOME / folder).glob("*.c")]
     includes = [
         f"-I{HOME / 'include'}",
         f"-I{HOME / 'native'}",
+        f"-I{HOME / 'standin'}",
+        f"-I{HOME / 'strict'}",
         "-include",
         str(HOME / "wsklab" / "tests" / "native.h"),
     ]

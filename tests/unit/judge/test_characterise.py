@@ -20,10 +20,10 @@ expect: {wire: {peer: rst}, characterise: true}
 """
 
 
-def seen(*flags: int) -> Behaviour:
+def seen(*flags: int, irql: int = 0) -> Behaviour:
     recording = Recording().opened().step("driver", "receive", ops=[3]).frame("peer", "RA")
     for flag in flags:
-        recording.disconnect(flag)
+        recording.disconnect(flag, irql=irql)
     judgement = judge(parse(STORY, Scenario, "x"), recording.done("receive", 3, RESET).ended())
     assert judgement.verdict == "pass", judgement.reasons
     return characterise.behaviour(judgement.observed)
@@ -32,6 +32,10 @@ def seen(*flags: int) -> Behaviour:
 def test_whatever_number_of_events_passes_and_is_recorded() -> None:
     assert seen() == {"disconnects": [], "receives": ["c000020d 0"], "sends": [], "driver": [""]}
     assert seen(0, 1)["disconnects"] == ["00000000", "00000001"]
+
+
+def test_the_irql_of_a_call_is_no_behaviour() -> None:
+    assert seen(8, 9, irql=2)["disconnects"] == ["00000000", "00000001"]
 
 
 def test_a_change_is_a_finding_that_names_both() -> None:

@@ -274,3 +274,13 @@ def test_the_evidence_on_disk_gives_the_same_judgement(tmp_path: Path) -> None:
     observation.write(tmp_path / "o.jsonl", recording)
     again = observation.read(tmp_path / "o.jsonl").observations
     assert judge(scenario(), again) == judge(scenario(), recording)
+
+
+def test_a_socket_that_is_not_made_is_the_outcome_and_not_the_close_behind_it() -> None:
+    refused = "name: x\ntitle: X\nsteps: [driver: {connect: no-family, expect: failure}]\n"
+    recording = Recording().opened().done("socket", 3, 0xC000000D).done("close", 3, 0)
+    recording.step("driver", "connect", ops=[3], expect="failure")
+    assert verdict(judge(scenario(refused), recording.ended())) == ("pass", "")
+    made = Recording().opened().done("socket", 3, 0).done("connect", 3, 0)
+    made.step("driver", "connect", ops=[3], expect="failure")
+    assert judge(scenario(refused), made.ended()).verdict == "fail"

@@ -157,6 +157,46 @@ def test_a_dll_of_user_mode_is_refused_before_anything_is_booted(tmp_path: Path,
     assert checked.exit_code == 1 and says in checked.output
 
 
+def test_a_driver_needs_no_profile_where_the_provider_tells_of_it(tmp_path: Path) -> None:
+    profile = foreign_driver.profile_of(str(tmp_path / "my-driver.sys"), "start:7007")
+    assert (profile.service, profile.target_path) == ("my_driver", r"C:\wsklab\my-driver.sys")
+    assert profile.provoke is not None and (profile.provoke.by, profile.provoke.port) == ("start", 7007)
+    foreign_driver.usable(profile, witnessed=True)
+    with pytest.raises(UsageError, match="or let the stand-in watch it with --strict"):
+        foreign_driver.usable(profile)
+    kept, _ = any_driver.playable(catalogue.any_driver(), profile, (), True)
+    assert "any-still-open" in [s.name for s in kept], "silence is told of, too"
+
+
+@pytest.mark.parametrize("provoke", [None, "", "start", "start:", "start:0", "start:70000", "command:7007", "peer:x"])
+def test_how_a_driver_without_a_profile_connects_has_to_be_said(provoke: str | None) -> None:
+    with pytest.raises(UsageError, match=r"--provoke peer:PORT if it listens there, --provoke start:PORT"):
+        foreign_driver.profile_of("my.sys", provoke)
+
+
+def test_a_profile_says_itself_how_its_driver_connects() -> None:
+    with pytest.raises(UsageError, match=r"--provoke goes with --driver FILE\.sys"):
+        foreign_driver.profile_of("echo", "peer:7007")
+
+
+def test_a_file_whose_name_windows_has_no_use_for_is_refused() -> None:
+    with pytest.raises(UsageError, match="is no name for a driver's file"):
+        foreign_driver.profile_of("what?.sys", "peer:7007")
+
+
+def test_what_the_provider_saw_stands_for_a_drivers_words() -> None:
+    mute = foreign_driver.profile_of("my.sys", "start:7007")
+    common = "irql=0 thr=00000007 sock=00000004 irp=0000000000000000 ctx=0000000000000000"
+    rest = "st=00000000 info=0000000000000000"
+    assert heard(
+        mute,
+        f"WSKSEEN n=00000001 ev=done fn=WskSocketConnect drv=my.sys {common} flags=00000000 {rest}",
+        f"WSKSEEN n=00000002 ev=event fn=WskDisconnectEvent drv=other.sys {common} flags=00000001 {rest}",
+        f"WSKSEEN n=00000003 ev=event fn=WskDisconnectEvent drv=MY.SYS {common} flags=00000001 {rest}",
+        "WSKSEEN nonsense",
+    ) == [("open", 0), ("disc", 0)]
+
+
 def test_only_our_own_driver_has_twins() -> None:
     with pytest.raises(UsageError, match="twins of wsklab only, not of echo"):
         foreign_driver.usable(ECHO, "silent")

@@ -91,7 +91,7 @@ def test_a_stop_is_the_drivers_fault() -> None:
 
 def test_the_kernels_command_line_names_the_checks(tmp_path: Path) -> None:
     assert guest(None).files(driver(), tmp_path).kernel_args == "quiet"
-    assert guest(7).files(driver(), tmp_path).kernel_args == "quiet wsklab.strict=irql,memory"
+    assert guest(7).files(driver(), tmp_path).kernel_args == "quiet wsklab.strict=irql,memory,witness"
 
 
 def test_a_strict_lab_has_a_snapshot_of_its_own() -> None:
@@ -101,7 +101,7 @@ def test_a_strict_lab_has_a_snapshot_of_its_own() -> None:
 
 def test_a_report_says_which_checks_were_on() -> None:
     assert checks(guest(None)) == "Strict checks: off (--strict)."
-    assert checks(guest(3)) == "Strict checks: irql, memory, simulated; drawn from the seed 3."
+    assert checks(guest(3)) == "Strict checks: irql, memory, witness, simulated; drawn from the seed 3."
     assert not guest(3).qualifying
 
 
@@ -145,7 +145,14 @@ def test_the_target_is_told_once_what_a_scenario_asks_for() -> None:
     told.tell(LINGER_ZERO)
     assert [content.split()[0] for _, content in told.files] == [b"irql=dispatch", b"irql=mixed"]
     assert {path for path, _ in told.files} == {r"C:\wsklab\strict.txt"}
+    assert all(b"witness" not in content for _, content in told.files)
     assert told.files[0][1].split()[1] != told.files[1][1].split()[1], "each scenario has its own draws"
+
+
+def test_a_crowd_is_not_told_call_by_call() -> None:
+    told = Told(1)
+    told.tell(LINGER_ZERO.model_copy(update={"connections": 1000}))
+    assert told.files[0][1].endswith(b" witness=off\n")
 
 
 def test_nothing_is_told_without_the_strict_mode() -> None:

@@ -1,0 +1,147 @@
+"""What the provider saw of every WSK call: the rules that it is held against, without a word of the driver's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.recorded import Recording
+
+from wsklab.orchestrator.judge import witness
+from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.judge.reading import Facts
+from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.scenario.yaml_source import parse
+
+RESET = parse(
+    "name: mine\ntitle: Mine\nsteps: [driver: connect, driver: {await: disconnect}]\n"
+    "expect: {wire: {peer: rst}, disconnect: [{abortive: set}]}\n",
+    Scenario,
+    "mine.yaml",
+)
+MADE, ABORTED, CLOSED, SOCKET = 0x7F00, 0x7F10, 0x7F20, 3
+PENDING = 0x103
+
+
+class Seen(Recording):
+    """The provider's lines of a driver that connects, is told of a reset, and closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def see(self, kind: str, function: str, **data: Any) -> Seen:
+        self.number += 1
+        common = {"number": self.number, "function": function, "driver": "my.sys", "irql": 0, "thread": 7}
+        self.add("driver", f"wsk-{kind}", None, **common, **data)
+        return self
+
+    def connected(self, context: int = 0xC0DE) -> Seen:
+        self.see("call", "WskSocketConnect", irp=MADE, context=context, returned=PENDING)
+        return self.see("done", "WskSocketConnect", irp=MADE, socket=SOCKET, status=0)
+
+    def told(self, flags: int, context: int = 0xC0DE) -> Seen:
+        self.see("event", "WskDisconnectEvent", socket=SOCKET, flags=flags, context=context)
+        return self.see("back", "WskDisconnectEvent", socket=SOCKET, returned=0)
+
+    def closed(self) -> Seen:
+        self.see("call", "WskCloseSocket", irp=CLOSED, socket=SOCKET, returned=PENDING)
+        return self.see("done", "WskCloseSocket", irp=CLOSED, socket=SOCKET, status=0)
+
+    def found(self) -> list[str]:
+        facts = Facts(RESET, self.observations)
+        checks = (witness.complete, witness.contexts, witness.contradictions, witness.left_behind)
+        return [f"{verdict}: {text}" for check in checks for verdict, text in check(facts)]
+
+    def foreign(self) -> Seen:
+        self.add("lab", "foreign", name="my")
+        return self
+
+
+def test_a_driver_that_does_right_is_not_blamed() -> None:
+    assert Seen().foreign().connected().told(1).closed().found() == []
+
+
+def test_another_context_than_the_sockets_own_is_found() -> None:
+    (found,) = Seen().connected(0x1000).told(1, 0x2000).closed().found()
+    assert found == "fail: WskDisconnectEvent got the context 2000, socket 3 was given 1000 (R4)"
+
+
+def test_the_context_of_an_accepted_socket_is_what_the_callback_gave() -> None:
+    seen = Seen().see("back", "WskAcceptEvent", socket=1, returned=0, context=0x5000, made=SOCKET)
+    (found,) = seen.told(0, 0x6000).closed().found()
+    assert "socket 3 was given 5000 (R4)" in found
+
+
+def test_an_irp_that_never_comes_back_is_found() -> None:
+    seen = Seen().connected().see("call", "WskReceive", irp=ABORTED, socket=SOCKET, returned=PENDING).closed()
+    (found,) = seen.found()
+    assert found.startswith("fail: this IRP was never completed: my.sys: WskReceive on socket 3, ")
+    assert "IRP 7f10" in found
+
+
+def test_a_socket_that_is_never_closed_is_found() -> None:
+    (found,) = Seen().connected().told(1).found()
+    assert found == "fail: socket 3 of my.sys, made by WskSocketConnect, was never closed"
+    accepted = Seen().see("back", "WskAcceptEvent", socket=1, returned=0, made=4)
+    assert accepted.found() == ["fail: socket 4 of my.sys, made by WskAcceptEvent, was never closed"]
+
+
+def test_a_call_that_failed_leaves_nothing() -> None:
+    seen = Seen().see("call", "WskSocket", irp=MADE, returned=PENDING)
+    assert seen.see("done", "WskSocket", irp=MADE, status=0xC000009A).found() == []
+
+
+def test_many_of_a_kind_are_counted() -> None:
+    seen = Seen()
+    for number in range(5):
+        seen.see("call", "WskReceive", irp=0x100 + number, socket=SOCKET, returned=PENDING)
+    assert seen.found()[-1] == "fail: and 2 more of that kind"
+
+
+def test_a_target_that_stopped_had_no_time_to_give_anything_back() -> None:
+    seen = Seen().connected()
+    seen.add("machine", "stop", machine="target", detail="0x000000c4")
+    assert seen.found() == []
+
+
+def test_a_line_that_is_missing_makes_the_witness_no_witness() -> None:
+    seen = Seen().connected()
+    seen.number += 2
+    seen.closed()
+    assert seen.found() == ["inconclusive: 2 lines in which the provider tells WSK calls are not on the debug line"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says", "found"),
+    [
+        (1, {"abortive": True}, []),
+        (0, {"abortive": False}, []),
+        (9, {"abortive": True}, []),
+        (1, {}, []),
+        (1, {"abortive": False}, ["WSK told the driver abortive, the driver says graceful: "]),
+        (0, {"abortive": True}, ["WSK told the driver graceful, the driver says abortive: "]),
+        (1, {"flags": 0}, ["WSK told the driver abortive, the driver says graceful: "]),
+        (1, {"flags": 1, "abortive": False}, ["WSK told the driver abortive, the driver says graceful: "]),
+    ],
+)
+def test_what_the_driver_says_is_held_against_what_it_was_told(
+    flags: int, says: dict[str, Any], found: list[str]
+) -> None:
+    seen = Seen().foreign().connected().told(flags)
+    seen.add("driver", "disc", 0, text="so long", **says)
+    told = seen.closed().found()
+    assert len(told) == len(found)
+    for line, begins in zip(told, found, strict=True):
+        assert line.startswith(f"fail: {begins}'my.sys: WskDisconnectEvent on socket 3 called, flags 0000000{flags}")
+        assert line.endswith("then 'so long'")
+
+
+def test_a_verdict_names_both_lines() -> None:
+    seen = Seen()
+    seen.opened()
+    seen.foreign().connected().step("driver", "connect").frame("peer", "RA")
+    seen.told(1).add("driver", "disc", 0, text="peer hung up", abortive=False)
+    judgement = judge(RESET, seen.closed().step("driver", "await_").ended())
+    assert judgement.verdict == "fail"
+    assert judgement.reasons[0].startswith("WSK told the driver abortive, the driver says graceful: 'my.sys: ")
