@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from wsklab.orchestrator.errors import UsageError
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 COMMANDS = {
@@ -42,9 +44,23 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(f"{__package__}.{module}"), name)
+        try:
+            found = getattr(import_module(f"{__package__}.{module}"), name)
+        except UsageError as error:  # it needs what is not installed, which the help of all others does not
+            return _missing(cmd_name, error)
         assert isinstance(found, click.Command)
         return found
+
+
+def _missing(name: str, why: UsageError) -> click.Command:
+    """A command that says what it lacks, whatever it is asked for."""
+
+    def refuse(**_: object) -> None:
+        raise why
+
+    words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
+    settings = {"ignore_unknown_options": True}
+    return click.Command(name, settings, refuse, [words], help=str(why), short_help="(not installed)")
 
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT)

@@ -1,4 +1,7 @@
-"""`wsklab run`: from words on the command line to a report."""
+"""`wsklab run`: from words on the command line to a report.
+
+Long because each of its many options is declared, checked and carried out here.
+"""
 
 from __future__ import annotations
 

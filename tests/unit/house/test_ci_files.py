@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from wsklab.orchestrator.commands import cli
 from wsklab.orchestrator.commands.cli import main
+from wsklab.orchestrator.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -47,3 +51,16 @@ def test_the_container_has_what_the_lab_needs_of_a_host() -> None:
     assert "awk -F'\\t' '$2 == \"run\"" in recipe
     assert "requirements.lock" in recipe and "WSKLAB_CACHE=/cache" in recipe
     assert "ENTRYPOINT" not in recipe, "jobs of Azure and GitLab start a shell"
+
+
+def test_help_is_there_where_one_command_lacks_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def imported(name: str) -> object:
+        if name.endswith(".mutate"):
+            raise UsageError("mutations need tree-sitter")
+        return import_module(name)
+
+    monkeypatch.setattr(cli, "import_module", imported)
+    shown = CliRunner().invoke(main, ["--help"])
+    assert shown.exit_code == 0 and re.search(r"mutate +\(not installed\)", shown.output), shown.output
+    refused = CliRunner().invoke(main, ["mutate", "--operator", "x"])
+    assert str(refused.exception) == "mutations need tree-sitter"
