@@ -17,6 +17,7 @@ COMMANDS = {
     "history": "history:command",
     "image": "image:command",
     "judge": "judge:command",
+    "minimise": "minimise:command",
     "mutate": "mutate:command",
     "report": "results:report_command",
     "repro": "repro:command",
