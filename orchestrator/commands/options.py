@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import click
 
+from wsklab.orchestrator.run.hold import When
+
+HOLD_ALONE: When = "not-pass"
+UNTIL_FAIL = "--until-fail"
+
 
 def jobs_of(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
     """Return a number of labs; None for `auto`. Raises click.BadParameter."""
@@ -21,3 +26,17 @@ toolchain_option = click.option(
     type=click.Choice(("mingw", "clang")),
     help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm).",
 )
+
+
+class Alone(click.Command):
+    """`--hold` and `--until-fail` may stand alone, with a scenario's name behind them that is not their value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give them the values that they have then; a number behind `--until-fail` is its own."""
+        words: list[str] = []
+        for word in args:
+            if words and words[-1] == f"{UNTIL_FAIL}=0" and word.isdecimal():
+                words[-1] = f"{UNTIL_FAIL}={word}"
+            else:
+                words.append({"--hold": f"--hold={HOLD_ALONE}", UNTIL_FAIL: f"{UNTIL_FAIL}=0"}.get(word, word))
+        return super().parse_args(ctx, words)

@@ -14,7 +14,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
+from wsklab.orchestrator.commands.options import UNTIL_FAIL, Alone, jobs_of, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find
@@ -163,18 +163,7 @@ def ended(results: Results) -> int:
     return results.exit_code
 
 
-class _HoldAlone(click.Command):
-    """`--hold` may stand alone: without this, the name of a scenario behind it would be taken for its value."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give it the value that it has then."""
-        return super().parse_args(ctx, [f"--hold={HOLD_ALONE}" if word == "--hold" else word for word in args])
-
-
-HOLD_ALONE: When = "not-pass"
-
-
-@click.command("run", cls=_HoldAlone)
+@click.command("run", cls=Alone)
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
@@ -216,7 +205,17 @@ HOLD_ALONE: When = "not-pass"
     "with Driver Verifier would.",
 )
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
-@click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
+@click.option(
+    UNTIL_FAIL,
+    metavar="[N]",
+    type=click.IntRange(0),
+    help="Repeat until a verdict is not pass; with N, no more than so many trials, and say what they prove.",
+)
+@click.option(
+    "--vary/--no-vary",
+    default=None,
+    help="With --until-fail N: vary what no expectation depends on  [default: in scenarios with the tag field]",
+)
 @click.option(
     "--jobs",
     default="1",
@@ -275,7 +274,8 @@ def command(
     verify: str | None,
     strict: bool,
     repeat: int,
-    until_fail: bool,
+    until_fail: int | None,
+    vary: bool | None,
     jobs: int | None,
     isolate: bool,
     cold: bool,
@@ -295,7 +295,7 @@ def command(
     """
     if twins:
         single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain, strict)
-        if single != ("standin", "wsklab", None, 1, False, 1, None, "mingw", False):
+        if single != ("standin", "wsklab", None, 1, None, 1, None, "mingw", False):
             raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
         from wsklab.orchestrator.commands import twins as twin_runs
 
@@ -310,6 +310,17 @@ def command(
         raise UsageError("--debugger is one port for one lab: leave out --jobs.")
     if len(twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
+    if vary is not None and not until_fail:
+        raise UsageError("--vary goes with --until-fail N.")
+    if until_fail:
+        if tags or exclude or repeat != 1 or cold or view or hold != "never" or debugger is not None:
+            raise UsageError("--until-fail N goes with scenarios and the lab's options, not with these.")
+        from wsklab.orchestrator.commands import search
+        from wsklab.orchestrator.commands.trying import Lab
+
+        twin = next(iter(twin_names), None)
+        lab = Lab(target, driver_name, driver_file, twin, toolchain, verify, strict, jobs, isolate, seed)
+        sys.exit(search.run(scenarios, lab, until_fail, vary, out, as_json))
     code = run(
         words=scenarios,
         tags=tags,
@@ -318,7 +329,7 @@ def command(
         driver_name=driver_name,
         twin=next(iter(twin_names), None),
         repeat=repeat,
-        until_fail=until_fail,
+        until_fail=until_fail is not None,
         jobs=jobs,
         isolate=isolate,
         cold=cold,
