@@ -11,6 +11,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 COMMANDS = {
     "bench": "bench:command",
     "bisect": "bisect:command",
+    "bundle": "bundle:command",
     "compare": "compare:command",
     "doctor": "doctor:command",
     "driver": "driver:command",

@@ -8,13 +8,16 @@ import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
+from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field import again, debugtext, fidelity, pairing, table
+from wsklab.orchestrator.field.bundle import is_bundle
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
@@ -23,12 +26,12 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 class OneOrMore(click.Group):
-    """`wsklab repro FILE` is `wsklab repro make FILE`: a word that is no command is a file."""
+    """`wsklab repro FILE` is `make FILE`, or `again FILE` for a bundle: a word that is no command is a file."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the command's word before a file."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            args = ["make", *args]
+            args = ["again" if is_bundle(Path(args[0])) else "make", *args]
         return super().parse_args(ctx, args)
 
 
@@ -46,7 +49,8 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command() -> None:
     """Captures from the field: list their connections and endings, make one of them again.
 
-    `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario.
+    `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario;
+    `wsklab repro BUNDLE` runs what `wsklab bundle` has put together.
     """
 
 
@@ -231,6 +235,22 @@ def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connecti
         word = "the same ending" if result.same else "another ending, hence no reproduction"
         click.echo(f"{word}{f'; first difference: {result.first_difference}' if result.first_difference else ''}")
     sys.exit(ALL_PASS if result.same else SOME_FAIL)
+
+
+@command.command("again")
+@click.argument("file", metavar="BUNDLE", type=click.Path(path_type=Path))
+@lab_options
+@click.option("--trials", type=click.IntRange(1), metavar="N", help="At the most  [default: as its rate asks for]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@AS_JSON
+def again_command(file: Path, trials: int | None, out: Path | None, as_json: bool, **lab: Any) -> None:
+    """Run a bundle until it ends as it did where it comes from, and say what differs here.
+
+    Exit codes: 0 it reproduces; 1 it does not; 3 the lab could make no trial.
+    """
+    from wsklab.orchestrator.commands import bundle
+
+    sys.exit(bundle.again(file, Lab(**lab), trials, out, as_json))
 
 
 def chosen(captures: list[Capture], connection: int | None) -> Connection:
