@@ -112,16 +112,16 @@ def _receives(document: Document, drawn: random.Random) -> str | None:
 
 
 def _delay(document: Document, drawn: random.Random) -> str | None:
-    """A segment that is late."""
-    places = _story(document)
-    if not places:
+    """A segment that is late, and yet there before the next step: behind an end it would be another story."""
+    sends = [n for n in _story(document) if "send" in _verbs(document["steps"][n])]
+    if not sends or document.get("connections", 1) != 1:
         return None
-    sender, segment = drawn.choice(("peer", "driver")), drawn.choice(("data", "ack"))
-    seconds = round(drawn.uniform(0.005, 0.15), 3)
-    hold = {"from": sender, "segment": segment, "seconds": seconds}
-    place = drawn.choice(places)
+    place, seconds = drawn.choice(sends), round(drawn.uniform(0.005, 0.15), 3)
+    sender = next(iter(document["steps"][place]))
+    hold = {"from": sender, "segment": "data", "seconds": seconds}
+    document["steps"].insert(place + 1, {"lab": {"wait": {"seconds": round(2 * seconds, 3)}}})
     document["steps"].insert(place, {"wire": {"hold": hold}})
-    return f"a segment ({segment}) of the {sender} is {seconds} s late from step {place + 1} on"
+    return f"a segment of the {sender} in step {place + 1} is {seconds} s late"
 
 
 def _order(document: Document, drawn: random.Random) -> str | None:
