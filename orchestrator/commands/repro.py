@@ -16,7 +16,7 @@ from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, debugtext, fidelity, pairing, table
+from wsklab.orchestrator.field import again, debugtext, exact, fidelity, headers, pairing, table
 from wsklab.orchestrator.field.bundle import is_bundle
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
@@ -177,7 +177,13 @@ def print_table(
 @CONNECTION
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="NEW.yaml", help="The scenario's file.")
 @click.option("--ending", metavar="C05", help="Which of the endings that fit is made; without it, the first one.")
-@click.option("--peer", type=click.Choice(["program"]), default="program", help="Who plays the peer: its program.")
+@click.option(
+    "--peer",
+    type=click.Choice(["program", "exact", "auto"]),
+    default="program",
+    show_default=True,
+    help="Who plays the peer: its program, or the wire, exactly; auto is the program where that can do all of it.",
+)
 @click.option("--real-time", is_flag=True, help="Keep the capture's pauses, not only those that matter.")
 def make_command(
     files: tuple[Path, ...],
@@ -191,7 +197,13 @@ def make_command(
     """Write a scenario that makes one connection of a capture again; `wsklab run NEW.yaml` runs it."""
     one = chosen(read_all(files, driver_at), connection)
     name = re.sub("[^a-z0-9]+", "-", out.stem.lower()).strip("-")[:64].strip("-") or "field"
-    text = again.scenario(one, name, ending, real_time, visible(files[one.file].name))
+    if peer == "auto" and (reasons := list(again.why_not(one))) and exact.refusal(one) is None:
+        click.echo(f"The wire plays the peer, as a program cannot make: {'; '.join(reasons)}.")
+        peer = "exact"
+    played = None
+    if peer == "exact":
+        played = exact.segments(one, headers.headers(files[one.file], one), real_time)
+    text = again.scenario(one, name, ending, real_time, visible(files[one.file].name), played)
     yaml_source.parse(text, Scenario, str(out))
     if out.exists():
         raise UsageError(f"{out}: exists already; name a new file.")
