@@ -16,7 +16,7 @@ from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, debugtext, exact, fidelity, headers, pairing, table
+from wsklab.orchestrator.field import again, beside, debugtext, exact, fidelity, headers, pairing, table
 from wsklab.orchestrator.field.bundle import is_bundle
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
@@ -220,8 +220,11 @@ def make_command(
 @click.argument("evidence", type=click.Path(path_type=Path))
 @DRIVER_AT
 @CONNECTION
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Draw both on one axis of time, too.")
 @AS_JSON
-def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connection: int | None, as_json: bool) -> None:
+def fidelity_command(
+    file: Path, evidence: Path, driver_at: str | None, connection: int | None, html: Path | None, as_json: bool
+) -> None:
     """Set a run's recording (its evidence folder) beside the capture, with a number and the first difference.
 
     Exit codes: 0 the same ending, with the same behind it; 1 another one.
@@ -232,6 +235,11 @@ def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connecti
     if found is None:
         raise UsageError(f"{recording}: no TCP connection is in it.")
     run, result = found
+    if html is not None:
+        try:
+            html.write_text(beside.page(one, run, result), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{html}: cannot be written: {error.strerror}.") from None
     if as_json:
         document = {**asdict(result), "same": result.same, "first_difference": result.first_difference}
         click.echo(json.dumps({"connection": one.number, "run": run.names, **document}, indent=1))

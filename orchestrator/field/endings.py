@@ -1,6 +1,8 @@
 """How a connection ended, in the numbers of the ending table (C01-C63), with what speaks for it and against. Pure.
 
 Many endings look alike on the wire: then all of them are named, the plainest first. What the wire cannot tell is said.
+
+Long because the rows of one table are told apart by each other: some are named only where others are not.
 """
 
 from __future__ import annotations
