@@ -34,7 +34,7 @@ class Minimising:
         self.minimiser, self.folder, self.console, self.told = minimiser, folder, console, told
         self.pace = Pace()
         self._cases: dict[int, str] = {}  # of scenarios that are out for trial
-        self._evidence: Path | None = None
+        self.evidence = ""  # of the newest trial of the result that failed, within its session
 
     def next(self) -> Scenario | None:
         """The next case."""
@@ -49,7 +49,9 @@ class Minimising:
         last, smallest = self.minimiser.last.trials, self.minimiser.smallest
         with (self.folder / TRIALS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(trial._asdict()) + "\n")
-        self.minimiser.tell(trial)
+        same = self.minimiser.tell(trial)
+        if same and self.minimiser.last.trials > last:
+            self.evidence = row.evidence
         if self.minimiser.smallest is not smallest or self.minimiser.done:
             self.write()
         rate = self.pace.step(time.monotonic())
@@ -136,6 +138,9 @@ def command(
             f"{minimiser.last.trials} trials {minimiser.last.failed} failed in the same way."
         )
         console.line(f"Result: {out / RESULT}")
+        if asker.evidence:
+            folder = out / f"session-{session}" / asker.evidence
+            console.line(f"For the bug tracker: wsklab bundle {folder}")
     sys.exit(code)
 
 

@@ -32,6 +32,8 @@ def test_the_result_is_small_and_says_how_often_it_failed(tmp_path: Path, monkey
     result = minimise("linger-zero", "--keep", KEEP, "--out", tmp_path / "m")
     assert result.exit_code == 0, result.output
     assert "of the last 10 trials 10 failed in the same way" in result.output
+    evidence = Path(result.output.rpartition("wsklab bundle ")[2].strip())
+    assert evidence.is_dir(), "what it says to bundle is there"
     text = (tmp_path / "m" / "minimal.yaml").read_text()
     assert "# It failed so in 10 of 10 last trials" in text
     small = load(tmp_path / "m" / "minimal.yaml")
