@@ -15,6 +15,7 @@ import yaml
 from wsklab import images
 from wsklab.common import files
 from wsklab.images.secure import sha256
+from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field import bundle, chances
@@ -24,7 +25,6 @@ from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import (
     ALL_PASS,
-    INTERRUPTED,
     NOT_PROVEN,
     SOME_FAIL,
     Results,
@@ -151,8 +151,8 @@ def again(path: Path, lab: Lab, most: int | None, out: Path | None, as_json: boo
         click.echo(json.dumps(document(repeating, differs, results), indent=1))
     else:
         _tell(repeating, differs, console, folder)
-    if results.state == "interrupted":
-        return INTERRUPTED
+    if results.state != "complete":
+        return ended(results)
     if repeating.same is not None:
         return ALL_PASS
     return SOME_FAIL if repeating.trials else NOT_PROVEN

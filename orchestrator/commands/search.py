@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 import yaml
 
+from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.field.search import Search, Try
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import (
     ALL_PASS,
-    INTERRUPTED,
     NOT_PROVEN,
     SOME_FAIL,
     Results,
@@ -37,7 +37,7 @@ class Searching:
 
     def __init__(self, search: Search, folder: Path, console: Console) -> None:
         self.search, self.folder, self.console = search, folder, console
-        self.pace, self.row = Pace(), None
+        self.pace = Pace()
         self.failed: ScenarioResult | None = None
         self._out: dict[int, Try] = {}  # trials that are being made
 
@@ -82,8 +82,8 @@ def run(words: Sequence[str], lab: Lab, most: int, vary: bool | None, out: Path 
         click.echo(json.dumps(document(asker, results, folder), indent=1))
     else:
         _tell(asker, console)
-    if results.state == "interrupted":
-        return INTERRUPTED
+    if results.state != "complete":
+        return ended(results)
     if search.failing is not None:
         return SOME_FAIL
     return ALL_PASS if search.passed >= most else NOT_PROVEN
