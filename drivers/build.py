@@ -3,6 +3,8 @@
 A build is kept in `<cache>/drivers/<key>/`, where the key is a hash of the sources, the flags and the tool's version;
 the same key gives the same bytes, and a second call does nothing but compare them with the hashes taken when they were
 made. What differs is built again. Flags: docs/reference/wsk.md section 5.
+
+Long because every kind of build and both toolchains go through the same few steps.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Literal
 from wsklab.common import JSON_IN_C
 
 from . import clang, kept
-from .check import with_checksum
 from .errors import DriverError
 from .kept import read_checked
 from .twins import find_twin
@@ -272,6 +273,8 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         objects = list(pool.map(compile_one, _sources(recipe, files)))
     if recipe.toolchain == "clang":
+        from .check import with_checksum  # which loads what reads PE files
+
         _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
         made = work / "out" / recipe.output
         made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero

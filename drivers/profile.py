@@ -16,8 +16,10 @@ from wsklab.common import document
 from wsklab.common.strict import Strict
 from wsklab.common.text import quoted
 
+from . import package
 from .build import Progress, build_driver, build_sample
 from .errors import DriverError
+from .inf import Start
 from .patterns import MOST, Pattern, problems
 from .twins import twins
 
@@ -75,6 +77,7 @@ class Provoke(Strict):
     )
     greeting: int = Field(default=0, ge=0, le=1 << 20, description="bytes it sends unasked as soon as it is connected")
     replies: bool = Field(default=False, description="it sends something back when it gets data")
+    ipv6: bool = Field(default=False, description="it listens on IPv6, too; for `by: peer`")
 
     @property
     def talks(self) -> bool:
@@ -85,17 +88,25 @@ class Provoke(Strict):
     def _consistent(self) -> Self:
         if (self.by == "command") != bool(self.command):
             raise ValueError("`command` goes with `by: command`, and only with it")
+        if self.ipv6 and self.by != "peer":
+            raise ValueError(
+                "`ipv6` goes with `by: peer`: a driver that connects has its address from its own settings"
+            )
         return self
 
 
 class DriverProfile(Strict):
-    """One driver under test. Exactly one of `build` and `path` says where its file comes from."""
+    """One driver under test. Exactly one of `build`, `path` and `inf` says where its file comes from."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     title: str = Field(default="", max_length=120, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
     service: ServiceName = Field(description="name of the kernel service")
     after: tuple[ServiceName, ...] = Field(
         default=(), max_length=MOST, description="services that are started before it, in this order"
+    )
+    start: Start = Field(default="demand", description="when Windows starts the service; of a package, its INF says")
+    depends: tuple[ServiceName, ...] = Field(
+        default=(), max_length=MOST, description="services that it cannot run without; of a package, its INF says"
     )
     parameters: dict[ValueName, Number | Text] = Field(
         default_factory=dict,
@@ -111,18 +122,33 @@ class DriverProfile(Strict):
         pattern=r"^(\\\\\.\\[A-Za-z0-9._-]{1,64})?$",
         description="device to open, empty when the driver has none",
     )
-    target_path: WindowsPath = Field(description="where the .sys is put in the target, a Windows path on drive C")
+    target_path: WindowsPath = Field(
+        default="",
+        description="where the .sys is put in the target, a Windows path on drive C; of a package, its INF says",
+    )
     build: str | None = Field(default=None, pattern=r"^(wsklab|echo|pinger)$", description="a driver of this project")
     twin: str | None = Field(default=None, description="a deliberately wrong build of it")
     path: Path | None = Field(default=None, description="a .sys file; relative to the profile")
+    inf: Path | None = Field(default=None, description="the INF file of a package; relative to the profile")
+    upgrade_from: Path | None = Field(
+        default=None, description="the INF file of an older version, which is installed and run first"
+    )
     files: dict[WindowsPath, Path] = Field(
         default_factory=dict, max_length=MOST, description="more files: Windows path -> local file"
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.build is None) == (self.path is None):
-            raise ValueError("say either build or path")
+        if [self.build, self.path, self.inf].count(None) != 2:
+            raise ValueError("say one of build, path and inf")
+        if self.inf is None and not self.target_path:
+            raise ValueError("say where the .sys goes in the target, by target_path")
+        if self.inf is not None and {"target_path", "start", "depends"} & self.model_fields_set:
+            raise ValueError("with inf there is no target_path, start or depends: the INF file says these")
+        if self.upgrade_from is not None and self.inf is None:
+            raise ValueError("upgrade_from is the INF file of an older package, and needs inf")
+        if self.start == "disabled":
+            raise ValueError("a driver whose start is disabled cannot be run")
         if self.twin is not None and self.build is None:
             raise ValueError("twin needs build")
         if self.twin is not None and self.build != "wsklab":
@@ -149,8 +175,11 @@ class DriverProfile(Strict):
         """
         if self.build == "wsklab":
             return build_driver(self.twin, cache, progress).path
-        if self.path is None:
-            return build_sample(str(self.build), cache, progress).path
+        if self.build is not None:
+            return build_sample(self.build, cache, progress).path
+        if self.inf is not None:
+            return package.find(self.inf, self.service).driver
+        assert self.path is not None, "the profile says one of three"
         if not self.path.exists():
             raise DriverError(f"The driver {self.path} of profile {self.name} does not exist.")
         return self.path
@@ -203,7 +232,11 @@ def _read(path: Path, changes: dict[str, str]) -> DriverProfile:
     folder = path.parent
     return profile.model_copy(
         update={
-            "path": folder / profile.path if profile.path else None,
+            **{
+                key: folder / local
+                for key in ("path", "inf", "upgrade_from")
+                if (local := getattr(profile, key)) is not None
+            },
             "files": {target: folder / local for target, local in profile.files.items()},
         }
     )

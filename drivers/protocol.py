@@ -353,7 +353,7 @@ STOP_MARK = "WSKSTOP "
 _WORD = r"[0-9a-f]{1,16}"
 _STOP_LINE = re.compile(
     rf"WSKSTOP code=(?P<code>[0-9a-f]{{8}}) p=(?P<p>{_WORD}(?:,{_WORD}){{3}}) irql=(?P<irql>[0-9]{{1,2}}) "
-    r"call=(?P<call>\w{1,64}) at=(?P<at>[\w.+-]{0,64}) stack=(?P<stack>[\w.+,-]{0,900}) why=(?P<why>[ -~]*)",
+    r"call=(?P<call>[\w ]{1,64}?) at=(?P<at>[\w.+-]{0,64}) stack=(?P<stack>[\w.+,-]{0,900}) why=(?P<why>[ -~]*)",
     re.ASCII,
 )
 

@@ -8,17 +8,22 @@ from pathlib import Path
 
 from wsklab.qemu import firmware
 from wsklab.qemu.errors import MachineError
-from wsklab.qemu.profile import ImageFiles
+from wsklab.qemu.profile import ImageFiles, Profile
 
 OVERLAY, VARIABLES = "overlay.qcow2", "variables.qcow2"
 """Their names in a machine's folder."""
 
 
-def make_disks(files: ImageFiles, folder: Path, uefi: bool) -> None:
-    """Make a fresh overlay and fresh UEFI variables, with no TPM state of an earlier run. Raises MachineError."""
+def make_disks(files: ImageFiles, folder: Path, profile: Profile) -> None:
+    """Make a fresh overlay and fresh UEFI variables, with no TPM state of an earlier run. Raises MachineError.
+
+    An image's own variables have no keys of Secure Boot.
+    """
     create_overlay(files.disk, folder / OVERLAY)
-    if uefi:
-        firmware.make_variables(files.variables or firmware.find().variables, folder / VARIABLES)
+    if profile.firmware == "ovmf":
+        secure = profile.variant.secure_boot
+        template = (not secure and files.variables) or firmware.find(secure=secure).variables
+        firmware.make_variables(template, folder / VARIABLES)
     shutil.rmtree(folder / "tpm", ignore_errors=True)
 
 

@@ -1,7 +1,8 @@
 """Which UEFI firmware this host has, and the variables in which it keeps its boot entries.
 
 Distributions describe their firmware in JSON files (QEMU's docs/interop/firmware.json), so that nobody has to know
-where they keep it. Wanted is one without Secure Boot (Windows refuses test signing under it) and without SMM.
+where they keep it. Wanted is one without Secure Boot (Windows refuses test signing under it) and without SMM; or, for
+production-signed drivers, one with both and with Microsoft's keys.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 from wsklab.qemu.errors import MachineError
 
 _MACHINE = "pc-q35-*"
-_UNWANTED = {"requires-smm", "secure-boot"}
+_SECURE = {"requires-smm", "secure-boot", "enrolled-keys"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Uefi:
 
     code: Path
     variables: Path
+    secure: bool = False
 
 
 def folders(home: Path, config_home: str | None = None) -> list[Path]:
@@ -32,15 +34,19 @@ def folders(home: Path, config_home: str | None = None) -> list[Path]:
     return [own / "qemu/firmware", Path("/etc/qemu/firmware"), Path("/usr/share/qemu/firmware")]
 
 
-def find(where: Sequence[Path] | None = None) -> Uefi:
-    """The UEFI firmware to use, with its empty variables (raw). Raises MachineError when there is none."""
+def find(where: Sequence[Path] | None = None, secure: bool = False) -> Uefi:
+    """The UEFI firmware to use, with its variables (raw): empty, or with Microsoft's keys for Secure Boot.
+
+    Raises MachineError when there is none.
+    """
     searched = folders(Path.home(), os.environ.get("XDG_CONFIG_HOME")) if where is None else where
-    if chosen := choose(_descriptions(searched)):
+    if chosen := choose(_descriptions(searched), secure):
         return chosen
-    raise MachineError("there is no UEFI firmware without Secure Boot for QEMU here; run `apt-get install ovmf`")
+    kind = "with Secure Boot and Microsoft's keys" if secure else "without Secure Boot"
+    raise MachineError(f"there is no UEFI firmware {kind} for QEMU here; run `apt-get install ovmf`")
 
 
-def choose(descriptions: Iterable[Any]) -> Uefi | None:
+def choose(descriptions: Iterable[Any], secure: bool = False) -> Uefi | None:
     """The first description that fits; what is not a description at all is passed over."""
     for description in descriptions:
         try:
@@ -49,11 +55,12 @@ def choose(descriptions: Iterable[Any]) -> Uefi | None:
             if (
                 "uefi" in description["interface-types"]
                 and _MACHINE in machines
-                and not _UNWANTED & set(description["features"])
+                and _SECURE & set(description["features"]) == (_SECURE if secure else set())
                 and mapping["device"] == "flash"
                 and mapping["executable"]["format"] == mapping["nvram-template"]["format"] == "raw"
             ):
-                return Uefi(Path(mapping["executable"]["filename"]), Path(mapping["nvram-template"]["filename"]))
+                code, variables = mapping["executable"]["filename"], mapping["nvram-template"]["filename"]
+                return Uefi(Path(code), Path(variables), secure)
         except (KeyError, TypeError):
             continue
     return None

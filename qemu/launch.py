@@ -123,7 +123,8 @@ def greet(child: Child, qmp: Qmp) -> None:
 def _uefi(profile: Profile, handover: Handover) -> Uefi | None:
     if profile.firmware != "ovmf":
         return None
-    return Uefi(handover.block(firmware.find().code), Path(VARIABLES))
+    found = firmware.find(secure=profile.variant.secure_boot)
+    return Uefi(handover.block(found.code), Path(VARIABLES), found.secure)
 
 
 def _serial_pair() -> tuple[socket.socket, socket.socket]:

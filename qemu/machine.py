@@ -93,7 +93,7 @@ class Machine:
             raise MachineError(f"{self.name} has been started already: stop it first")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if snapshot is None:
-            make_disks(self.files, self.folder, self.profile.firmware == "ovmf")
+            make_disks(self.files, self.folder, self.profile)
         self._events.muted = False
         try:
             self._hand_folder()

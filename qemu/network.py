@@ -40,9 +40,14 @@ class Host:
         return f"10.77.0.{self.number}"
 
     @property
+    def ipv6(self) -> str:
+        """The IPv6 address on the wire."""
+        return f"fd77::{self.number}"
+
+    @property
     def addresses(self) -> dict[str, str]:
         """The addresses on the wire, by family."""
-        return {"ipv4": self.ipv4, "ipv6": f"fd77::{self.number}"}
+        return {"ipv4": self.ipv4, "ipv6": self.ipv6}
 
     @property
     def networks(self) -> tuple[str, ...]:

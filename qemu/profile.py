@@ -12,6 +12,7 @@ from wsklab.common.strict import Strict
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.network import MANAGEMENT_ADDRESS
+from wsklab.qemu.variants import Variant, VariantName
 
 Accelerator = Literal["kvm", "tcg"]
 SerialRole = Literal["debug", "agent", "console"]
@@ -48,6 +49,29 @@ class Profile(Strict):
     devices: tuple[Word, ...] = ()
     properties: tuple[Word, ...] = ()  # of devices that come with the machine: `-global`
     kernel_args: Words = ""  # with direct kernel boot, before those of the image
+    variants: dict[VariantName, Variant] = {}  # what a run can multiply over
+    variant: Variant = Variant()  # the one that this is, and its name
+    variant_name: Annotated[str, Field(pattern="^[a-z0-9-]{0,32}$")] = ""
+
+    def varied(self, name: str) -> "Profile":
+        """The machine as its variant `name`; "" is the machine itself. What only the guest can do, it is told later."""
+        if not name:
+            return self.model_copy(update={"variants": {}})
+        variant = self.variants[name]
+        changes: dict[str, object] = {"variants": {}, "variant": variant, "variant_name": name}
+        if variant.cpus is not None:
+            changes["cpus"] = variant.cpus
+        if variant.network is not None:
+            changes["network"] = variant.network
+        if variant.memory_integrity:  # Hyper-V in the guest needs the processor's virtualisation
+            changes["cpu"] = {kind: _nested(cpu) for kind, cpu in self.cpu.items()}
+        if variant.secure_boot:
+            changes["machine"] = self.machine.replace("smm=off", "smm=on")
+        return self.model_copy(update=changes)
+
+
+def _nested(cpu: str) -> str:
+    return ",".join(word for word in cpu.split(",") if word not in ("vmx=off", "svm=off"))
 
 
 @dataclass(frozen=True)
@@ -169,6 +193,8 @@ def _firmware(files: ImageFiles, fd: int | None, uefi: Uefi | None) -> list[str]
     if fd is not None:
         words += ["-chardev", f"socket,id=firmware,fd={fd}", "-device", "isa-debugcon,iobase=0x402,chardev=firmware"]
     if uefi:
+        if uefi.secure:  # only code in system management mode may write the variables
+            words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         words += [
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escape(uefi.code)}",
             "-drive", f"if=pflash,unit=1,format=qcow2,file={_escape(uefi.variables)}",

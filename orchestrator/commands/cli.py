@@ -17,14 +17,17 @@ COMMANDS = {
     "driver": "driver:command",
     "history": "history:command",
     "image": "image:command",
+    "init": "init:command",
     "judge": "judge:command",
     "minimise": "minimise:command",
     "mutate": "mutate:command",
+    "qualify": "qualify:command",
     "report": "results:report_command",
     "repro": "repro:command",
     "results": "results:results_command",
     "run": "run:command",
     "scenario": "scenario:command",
+    "shell": "shell:command",
 }
 """Word on the command line -> module of this room, and the click command in it."""
 

@@ -26,7 +26,7 @@ from wsklab.orchestrator.results.results import write_atomically
 from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
-from wsklab.orchestrator.trials import doctor, doctor_windows
+from wsklab.orchestrator.trials import doctor, doctor_variants, doctor_windows
 from wsklab.orchestrator.trials.doctor import Finding
 from wsklab.qemu.network import MACHINES
 
@@ -54,13 +54,16 @@ CLOCK = 5.0
 """Seconds that a restored guest's clock may be off: it was set a moment ago, by a line that may be slow."""
 
 
-def run(target: str | None, out: Path | None, as_json: bool) -> int:
+def run(target: str | None, out: Path | None, as_json: bool, variant: str = "") -> int:
     """Examine, print, and write the report where a target was booted. Returns the exit code.
 
     `out` is the folder of everything, or, with the suffix .json, the report itself; the same in words lies beside it.
     """
+    if variant and target is None:
+        raise UsageError("--variant is one of a target's machine; name the target with --target.")
     if target is not None:
         find.check(target)
+        doctor_variants.check(target, variant)
     console = Console(quiet=as_json)
     findings: list[Finding] = []
     report = out if out is not None and out.suffix == ".json" else None
@@ -86,7 +89,7 @@ def run(target: str | None, out: Path | None, as_json: bool) -> int:
         report = report or folder / "doctor.json"
         first, facts = len(findings), dict[str, Any]()
         try:
-            Examination(target, folder, console, tell, document, facts).run()
+            Examination(target, folder, console, tell, document, facts, variant).run()
         except _Ended:
             pass  # what comes after the step that failed cannot be looked at
         finally:
@@ -133,8 +136,10 @@ class Examination:
         tell: Callable[[Finding], None],
         document: dict[str, Any],
         facts: dict[str, Any],
+        variant: str = "",
     ) -> None:
         self._target = target
+        self._variant = variant
         self._facts = facts
         self._folder = folder
         self._console = console
@@ -153,9 +158,11 @@ class Examination:
                 "image": results.target,
             }
             done.append(f"accelerator {preparation.accelerator}, {results.target['version']}")
-        lab = self._boot(
-            Lab(self._folder / "lab-1", preparation.accelerator, preparation.guest, preparation.peer), driver
-        )
+        guest = preparation.guest.varied(self._variant)
+        if guest.profile.variant.secure_boot:  # without a debugger's line there is no lab, but a machine to look at
+            self._checks(doctor_variants.secure_boot(guest, driver, self._folder, preparation.accelerator, self._facts))
+            return
+        lab = self._boot(Lab(self._folder / "lab-1", preparation.accelerator, guest, preparation.peer), driver)
         try:
             self._examine(lab)
         finally:
@@ -186,6 +193,7 @@ class Examination:
     def _examine(self, lab: Lab) -> None:
         self._checks(doctor_windows.after_load(lab))
         self._checks(doctor_windows.latency(lab, self._facts))
+        self._checks(doctor_variants.memory_integrity(lab, self._facts))
         with self._step("canary", CANARY[lab.guest.kind]) as done:
             if lab.target.canary(time.monotonic() + 5 * lab.slowness) is None:
                 raise LabError("the driver was told to print a token, and it was not seen on the debug line.")
@@ -247,6 +255,9 @@ class Examination:
 @click.command("doctor")
 @click.option("--target", metavar="standin|IMAGE", help="Also boot this target and examine it step by step.")
 @click.option(
+    "--variant", default="", metavar="NAME", help="With --target: a variant of its machine (docs/variants.md)."
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE.json|DIR",
@@ -262,7 +273,7 @@ class Examination:
     "--json", "as_json", is_flag=True, help="Print doctor.json (faults.json) on standard output, and nothing else."
 )
 @view_option
-def command(target: str | None, out: Path | None, faults: bool, as_json: bool, view: bool) -> None:
+def command(target: str | None, variant: str, out: Path | None, faults: bool, as_json: bool, view: bool) -> None:
     """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
     if view:
         Screens(lambda text: click.echo(text, err=as_json)).show()
@@ -274,4 +285,4 @@ def command(target: str | None, out: Path | None, faults: bool, as_json: bool, v
         from wsklab.orchestrator.commands import faults as trial
 
         sys.exit(trial.run(out, as_json))
-    sys.exit(run(target, out, as_json))
+    sys.exit(run(target, out, as_json, variant))

@@ -17,7 +17,7 @@ from wsklab.orchestrator.commands.bench import about
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import line_chart
 from wsklab.orchestrator.results.results import ALL_PASS, Results, write_atomically
-from wsklab.orchestrator.run import runner
+from wsklab.orchestrator.run import order, runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -100,7 +100,7 @@ def _rows_alone(folder: Path, rows: int) -> runner.Run:
         run=runner.describe("wsklab bench endurance", 1, "none", {"wsklab": version("wsklab")}, folder),
         target={"name": "none", "version": "", "qualifying": False},
         driver={"name": "wsklab", "sha256": "", "twin": None, "profile": "wsklab"},
-        plan=runner.plan([_one()], rows, until_fail=False),
+        plan=order.plan([_one()], rows, until_fail=False),
     )
     return runner.Run(folder, results, Console(quiet=True))
 

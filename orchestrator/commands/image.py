@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from wsklab.orchestrator.commands import windows_images
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.results import ci, estimate
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import NOT_PROVEN
 
@@ -62,9 +65,9 @@ def listing(as_json: bool) -> None:
     windows_images.list_known({image.name for image in stored})
 
 
-def build(names: Sequence[str], force: bool, media: Media, again: str | None = None) -> None:
+def build(names: Sequence[str], force: bool, media: Media, again: str | None = None, quiet: bool = False) -> None:
     """Build by recipe name; what the store has is not built again unless forced."""
-    console = Console()
+    console = Console(verbosity=-quiet, server=ci.detect(os.environ))
     known = [*images.names(), *windows.names()]
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"there is no image {unknown[0]!r}; there are: {', '.join(known)}")
@@ -72,14 +75,26 @@ def build(names: Sequence[str], force: bool, media: Media, again: str | None = N
     if strangers and (media != Media() or again):
         raise UsageError(f"{strangers[0]} is not made from media: --iso, --virtio-win, --openssh and --from are for "
                          f"{', '.join(windows.names())}")  # fmt: skip
-    for name in names:
-        with console.step(f"image {name}", makes=True):
+    cache = images.cache_folder()
+    for place, name in enumerate(names, 1):
+        before = estimate.remembered(cache)
+        watch = estimate.Estimate(before.get(name), time.monotonic(), time.monotonic)
+        number = f" ({place} of {len(names)})" if len(names) > 1 else ""
+        with console.step(f"image {name}{number}", makes=True):
             if name in windows.names():
                 image = windows_images.build(name, media, force, again, console)
             else:
                 make = images.build if force else images.ensure
-                image = make(name, inputs(console) if images.load(name).inputs() else {}, console.progress)
+                given = inputs(console) if images.load(name).inputs() else {}
+                image = make(name, given, _timed(console, watch))
+        if made := watch.made():
+            estimate.remember(cache, before | {name: made})
         console.line(f"          {image.folder}")
+
+
+def _timed(console: Console, watch: estimate.Estimate) -> Callable[[str], None]:
+    """What takes a note, and tells it with the time left."""
+    return lambda note: console.progress(watch.tell(note))
 
 
 def verify(names: Sequence[str], as_json: bool) -> int:
@@ -153,6 +168,7 @@ def list_command(as_json: bool) -> None:
     help="Windows: do this step again, and those after it.",
 )
 @view_option
+@click.option("-q", "--quiet", is_flag=True, help="Say only where the images are.")
 def build_command(
     names: tuple[str, ...],
     force: bool,
@@ -161,13 +177,14 @@ def build_command(
     openssh: Path | None,
     again: str | None,
     view: bool,
+    quiet: bool,
 ) -> None:
     """Build images by recipe name; windows-* from the media that you name."""
     from wsklab.images.windows import Media
 
     if view:
         Screens(click.echo).show()
-    build(names, force, Media(iso, virtio_win, openssh), again)
+    build(names, force, Media(iso, virtio_win, openssh), again, quiet)
 
 
 @command.command("verify")

@@ -92,7 +92,7 @@ def rejudge_run(folder: Path) -> Iterator[Rejudged]:
         raise UsageError(f"{error}; the verdicts it held cannot be compared.") from None
     for path in sorted(path for path in (folder / "evidence").iterdir() if path.is_dir()):
         name = str(path.relative_to(folder))
-        if path.name != UNLOAD and not path.name.startswith(f"{UNLOAD}-"):
+        if path.name != UNLOAD and not path.name.startswith((f"{UNLOAD}-", f"{UNLOAD}@")):
             yield rejudge(path, name, waiting.pop(name, None))
     for name, row in waiting.items():
         yield Rejudged(name, damage=(f"{folder / name}: is gone; the row says {row.verdict}.",))

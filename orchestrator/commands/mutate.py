@@ -50,14 +50,18 @@ def run(
     out: Path | None,
     resume: Path | None,
     as_json: bool,
+    strict: bool = False,
 ) -> int:
     """Run a sample of mutants until first caught; returns the exit code: 0 when none survived."""
     found = mutant_sample.candidates(code)
     chosen = [m for m in mutant_sample.choose(found, files, operators, seed) if not is_equivalent(m)]
     scenarios = [s for s in catalogue.select(words) if not s.self_check]
     scenarios = scenarios if words else twin_matrix.panel(scenarios)
+    scenarios = [s for s in scenarios if strict or s.socket.irql in (None, "passive")]
     if not scenarios:
-        raise UsageError("these choices leave only scenarios that put the lab itself on trial; name others.")
+        raise UsageError(
+            "these choices leave only scenarios that put the lab itself on trial, or need --strict; name others."
+        )
     if resume and out:
         raise UsageError("--resume goes on in the folder that it names; --out cannot name another.")
     outcomes = mutant_results.read(resume / OUTCOMES) if resume else []
@@ -65,7 +69,7 @@ def run(
     console = Console(quiet=as_json)
     with console.step("drivers", makes=True):
         correct = build_driver(None, images.cache_folder(), console.progress)
-    preparation = Preparation.prepare(folder, console)
+    preparation = Preparation.prepare(folder, console, strict=seed if strict else None)
     with tempfile.TemporaryDirectory(prefix="wsklab-mutants-") as work:
         with console.step("the correct build, which mutants share"):
             builder = Builder(Rebuild(OUTPUTS[code], Path(work)), found.sources)
@@ -99,6 +103,7 @@ def run(
                 "equivalent": sum(map(is_equivalent, found.mutants)),
                 "without_effect": builder.without_effect,
                 "scenarios": len(scenarios),
+                "strict": strict,
             }
             document = mutant_results.document(about, outcomes)
             write_atomically(folder / "mutants.json", json.dumps(document, indent=1) + "\n")
@@ -181,6 +186,7 @@ def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: in
 @click.option("--seed", default=1, show_default=True, type=int, help="Which ones are drawn.")
 @click.option("--file", "files", multiple=True, metavar="NAME.c", help="Only of this file (may be repeated).")
 @click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only of this kind (may be repeated).")
+@click.option("--strict", is_flag=True, help="On the strict stand-in, which sees what is wrong with locks and memory.")
 @click.option("--jobs", default="1", show_default=True, metavar="N|auto", callback=jobs_of, help="Labs side by side.")
 @click.option("--list", "only_list", is_flag=True, help="Only list the mutants, in the order drawn.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder for results (must be empty).")
@@ -198,6 +204,7 @@ def command(
     seed: int,
     files: tuple[str, ...],
     operators: tuple[str, ...],
+    strict: bool,
     jobs: int | None,
     only_list: bool,
     out: Path | None,
@@ -223,5 +230,6 @@ def command(
             out=out,
             resume=resume,
             as_json=as_json,
+            strict=strict,
         )
     )

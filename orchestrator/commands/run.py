@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import UNTIL_FAIL, Alone, jobs_of, toolchain_option
+from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find
+from wsklab.orchestrator.guest import find, variants
 from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
 from wsklab.orchestrator.history.recorder import Recorder
 from wsklab.orchestrator.history.where import chosen
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import known
+from wsklab.orchestrator.results import ci, known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import runner, selection
+from wsklab.orchestrator.run import order, runner, selection
 from wsklab.orchestrator.run.hold import Hold, When
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.stopping import Stop
@@ -34,45 +36,68 @@ from wsklab.orchestrator.run.ways_in import ways_in
 from wsklab.orchestrator.run.workers import Work, Workers
 
 
-def run(
-    *,
-    words: Sequence[str],
-    tags: Sequence[str],
-    exclude: Sequence[str],
-    target: str,
-    driver_name: str,
-    twin: str | None,
-    repeat: int,
-    until_fail: bool,
-    jobs: int | None,
-    isolate: bool,
-    cold: bool,
-    seed: int,
-    out: Path | None,
-    as_json: bool,
-    verify: str | None = None,
-    history: str | None = None,
-    driver_file: Path | None = None,
-    known_file: Path | None = None,
-    toolchain: Toolchain = "mingw",
-    view: bool = False,
-    hold: When = "never",
-    debugger: int | None = None,
-    strict: bool = False,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What the user has asked for, under the names that the options of the command have."""
+
+    scenarios: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    target: str = find.STANDIN
+    driver_name: str = selection.OWN
+    driver_file: Path | None = None
+    twin_names: tuple[str, ...] = ()
+    toolchain: Toolchain = "mingw"
+    twins: bool = False
+    verify: str | None = None
+    strict: bool = False
+    variant_names: tuple[str, ...] = ()
+    variants: Literal["all"] | None = None
+    repeat: int = 1
+    until_fail: int | None = None
+    vary: bool | None = None
+    jobs: int | None = 1
+    isolate: bool = True
+    cold: bool = False
+    seed: int = 1
+    out: Path | None = None
+    known_file: Path | None = None
+    history: str | None = None
+    view: bool = False
+    hold: When = "never"
+    debugger: int | None = None
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
-    console = Console(quiet=as_json)
-    strict_seed = seed if strict else None
-    find.check(target, verify, strict_seed)
-    chosen(history)
-    errata = known.load(known_file, Path())
-    if debugger is not None and target == find.STANDIN:
+    console = Console(options.as_json, options.verbose - options.quiet, ci.detect(os.environ))
+    strict_seed = options.seed if options.strict else None
+    find.check(options.target, options.verify, strict_seed)
+    chosen(options.history)
+    errata = known.load(options.known_file, Path())
+    if options.debugger is not None and options.target == find.STANDIN:
         raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
-        words, tags, exclude, driver_name, twin, target == find.STANDIN, console.progress, driver_file
+        options.scenarios,
+        options.tags,
+        options.exclude,
+        options.driver_name,
+        next(iter(options.twin_names), None),
+        options.target == find.STANDIN,
+        console.progress,
+        options.driver_file,
     )
-    selected = selection.without_strict(selected, strict, console.progress)
-    folder = runner.new_folder(out)
+    selected = selection.without_strict(selected, options.strict, console.progress)
+    names, left_out = variants.chosen(
+        find.machine(options.target), options.target, options.variant_names, options.variants == "all"
+    )
+    played, unplayed = selection.on_variants(selected, names, find.machine(options.target))
+    for sentence in (*left_out, *unplayed):
+        console.progress(sentence)
+    folder = runner.new_folder(options.out)
 
     @cache
     def built() -> BuiltDriver:
@@ -81,45 +106,59 @@ def run(
 
             return foreign_driver.own(selected.file)
         with console.step("drivers", makes=True):
-            return build_driver(selected.twin, images.cache_folder(), console.progress, toolchain)
+            return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
 
     screens, stop = Screens(console.line), Stop()
-    if view:
+    if options.view:
         screens.show()
-    holding = Hold(hold, stop, console.line, lambda lab: ways_in(lab, screens.address(), debugger))
+    holding = Hold(options.hold, stop, console.line, lambda lab: ways_in(lab, screens.address(), options.debugger))
     preparation = Preparation.prepare(
         folder,
         console,
-        cold,
-        target,
-        verify,
+        options.cold,
+        options.target,
+        options.verify,
         selected.foreign,
         built,
         strict=strict_seed,
         stop=stop,
         hold=holding,
-        debugger_port=debugger,
+        debugger_port=options.debugger,
     )
+    variants.fits(find.machine(options.target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
-    results = preparation.results(driver, seed, runner.plan(selected.scenarios, repeat, until_fail))
-    labs = preparation.admitted(jobs)
+    results = preparation.results(
+        driver, options.seed, order.plan(selected.scenarios, options.repeat, options.until_fail is not None, played)
+    )
+    if any(names):
+        machine = find.machine(options.target)
+        results.target["variants"] = {
+            name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
+        }
+    labs = preparation.admitted(options.jobs)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
-    recorder = Recorder(history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
+    recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(runner.order(selected.scenarios, repeat, until_fail), preparation.stop)
+    work = Work(
+        order.order(selected.scenarios, options.repeat, options.until_fail is not None, played), preparation.stop
+    )
     limit = (
         inf
-        if until_fail
-        else limits.of_run(selected.scenarios, repeat, preparation.guest.slow[preparation.accelerator])
+        if options.until_fail is not None
+        else len(names)
+        * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder):
-        Workers(current, lambda: preparation.supply(driver, isolate, current.learn), work, until_fail).play(
-            labs, preparation.room
-        )
+    with phase("the run", limit, folder), console.pace(results.plan.asked):
+        Workers(
+            current,
+            lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
+            work,
+            options.until_fail is not None,
+        ).play(labs, preparation.room)
     recorder.end()
-    if as_json:
+    if options.as_json:
         console.document(_document(folder, results))
     else:
         if results.scenarios:
@@ -133,6 +172,7 @@ def run(
             console.line(checks(preparation.guest))
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
+        console.tell_server(results, folder)
     return ended(results)
 
 
@@ -204,18 +244,16 @@ def ended(results: Results) -> int:
     help="Stand-in: simulate IRQLs, callbacks at DISPATCH_LEVEL and special pool, and stop the driver where Windows "
     "with Driver Verifier would.",
 )
+@click.option(
+    "--variant",
+    "variant_names",
+    multiple=True,
+    metavar="NAME",
+    help="Run on this variant of the target's machine (may be repeated; base is the machine itself).",
+)
+@click.option("--variants", type=click.Choice(["all"]), help="Run on the machine and on each of its variants.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
-@click.option(
-    UNTIL_FAIL,
-    metavar="[N]",
-    type=click.IntRange(0),
-    help="Repeat until a verdict is not pass; with N, no more than so many trials, and say what they prove.",
-)
-@click.option(
-    "--vary/--no-vary",
-    default=None,
-    help="With --until-fail N: vary what no expectation depends on  [default: in scenarios with the tag field]",
-)
+@search_options
 @click.option(
     "--jobs",
     default="1",
@@ -260,90 +298,51 @@ def ended(results: Results) -> int:
     metavar="PORT",
     help="Windows: let WinDbg have COM1 whenever it connects to this port of 127.0.0.1 (0: any that is free).",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Say only what did not pass, and how the run ended.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what was observed in each scenario, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on standard output, and nothing else.")
-def command(
-    scenarios: tuple[str, ...],
-    tags: tuple[str, ...],
-    exclude: tuple[str, ...],
-    target: str,
-    driver_name: str,
-    driver_file: Path | None,
-    twin_names: tuple[str, ...],
-    toolchain: Toolchain,
-    twins: bool,
-    verify: str | None,
-    strict: bool,
-    repeat: int,
-    until_fail: int | None,
-    vary: bool | None,
-    jobs: int | None,
-    isolate: bool,
-    cold: bool,
-    seed: int,
-    out: Path | None,
-    known_file: Path | None,
-    history: str | None,
-    as_json: bool,
-    view: bool,
-    hold: When,
-    debugger: int | None,
-) -> None:
+def command(**asked: Any) -> None:
     """Run scenarios, named by name, tag, file or folder; none named is the built-in suite.
 
     With --driver that is the suite any-driver: your driver cannot be steered, only connected and observed.
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
-    if twins:
-        single = (target, driver_name, driver_file, repeat, until_fail, jobs, verify, toolchain, strict)
-        if single != ("standin", "wsklab", None, 1, None, 1, None, "mingw", False):
-            raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
+    options = Options(**asked)
+    if options.twins:
+        _only_twins(options)
         from wsklab.orchestrator.commands import twins as twin_runs
 
-        sys.exit(
-            twin_runs.run(
-                words=scenarios, tags=tags, exclude=exclude, names=twin_names, seed=seed, out=out, as_json=as_json
-            )
-        )
-    if as_json and (view or hold != "never"):
+        sys.exit(twin_runs.run(options))
+    if options.variants and options.variant_names:
+        raise UsageError("--variants all has every variant in it; leave out --variant.")
+    if options.as_json and (options.view or options.hold != "never"):
         raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
-    if debugger is not None and jobs != 1:
+    if options.debugger is not None and options.jobs != 1:
         raise UsageError("--debugger is one port for one lab: leave out --jobs.")
-    if len(twin_names) > 1:
+    if len(options.twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
-    if vary is not None and not until_fail:
+    if options.vary is not None and not options.until_fail:
         raise UsageError("--vary goes with --until-fail N.")
-    if until_fail:
-        if tags or exclude or repeat != 1 or cold or view or hold != "never" or debugger is not None:
-            raise UsageError("--until-fail N goes with scenarios and the lab's options, not with these.")
+    if options.until_fail:
         from wsklab.orchestrator.commands import search
-        from wsklab.orchestrator.commands.trying import Lab
 
-        twin = next(iter(twin_names), None)
-        lab = Lab(target, driver_name, driver_file, twin, toolchain, verify, strict, jobs, isolate, seed)
-        sys.exit(search.run(scenarios, lab, until_fail, vary, out, as_json))
-    code = run(
-        words=scenarios,
-        tags=tags,
-        exclude=exclude,
-        target=target,
-        driver_name=driver_name,
-        twin=next(iter(twin_names), None),
-        repeat=repeat,
-        until_fail=until_fail is not None,
-        jobs=jobs,
-        isolate=isolate,
-        cold=cold,
-        seed=seed,
-        out=out,
-        as_json=as_json,
-        verify=verify,
-        history=history,
-        driver_file=driver_file,
-        known_file=known_file,
-        toolchain=toolchain,
-        view=view,
-        hold=hold,
-        debugger=debugger,
-        strict=strict,
+        sys.exit(search.asked(options))
+    sys.exit(run(options))
+
+
+def _only_twins(options: Options) -> None:
+    """Refuse what the matrix of twins does not take. Raises UsageError."""
+    if options.variants or options.variant_names:
+        raise UsageError("--twins goes without variants of the machine.")
+    taken = Options(
+        scenarios=options.scenarios,
+        tags=options.tags,
+        exclude=options.exclude,
+        twin_names=options.twin_names,
+        twins=True,
+        seed=options.seed,
+        out=options.out,
+        as_json=options.as_json,
     )
-    sys.exit(code)
+    if options != taken:
+        raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 import yaml
 
-from wsklab.orchestrator.commands.run import ended
+from wsklab.orchestrator.commands.run import Options, ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
+from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.search import Search, Try
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results.console import Console
@@ -67,6 +68,26 @@ class Searching:
         words = "; ".join(tried.varied) or "as it was written"
         text = yaml.safe_dump(tried.document, sort_keys=False, width=110)
         write_atomically(self.folder / FAILING, f"# Trial {tried.number}, seed '{tried.seed}': {words}.\n{text}")
+
+
+def asked(options: Options) -> int:
+    """`wsklab run --until-fail N`; returns the exit code. Raises UsageError for what does not go with it."""
+    lab = Lab(
+        target=options.target,
+        driver_name=options.driver_name,
+        driver_file=options.driver_file,
+        twin=next(iter(options.twin_names), None),
+        toolchain=options.toolchain,
+        verify=options.verify,
+        strict=options.strict,
+        jobs=options.jobs,
+        isolate=options.isolate,
+        seed=options.seed,
+    )
+    others = ("tags", "exclude", "repeat", "cold", "hold", "debugger", "view", "variants", "variant_names")
+    if any(getattr(options, name) != getattr(Options(), name) for name in others):
+        raise UsageError("--until-fail N goes with scenarios and the lab's options, not with these.")
+    return run(options.scenarios, lab, options.until_fail or 1, options.vary, options.out, options.as_json)
 
 
 def run(words: Sequence[str], lab: Lab, most: int, vary: bool | None, out: Path | None, as_json: bool) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import click
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.drivers.twins import twins
+from wsklab.orchestrator.commands.run import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
@@ -20,48 +18,39 @@ from wsklab.orchestrator.trials import tables, twin_matrix
 from wsklab.orchestrator.trials.twin_runs import TwinRun
 
 
-def run(
-    *,
-    words: Sequence[str],
-    tags: Sequence[str],
-    exclude: Sequence[str],
-    names: Sequence[str],
-    seed: int,
-    out: Path | None,
-    as_json: bool,
-) -> int:
+def run(options: Options) -> int:
     """Run the correct driver and the named twins (default: all); returns the exit code: 0 when all are caught.
 
     Without scenarios named, the fast ones are used, and a twin that some of them have caught meets no more.
     """
-    unknown = [name for name in names if name not in twins()]
+    unknown = [name for name in options.twin_names if name not in twins()]
     if unknown:
         raise UsageError(f"there is no twin '{unknown[0]}'; there are {', '.join(twins())}.")
-    whole = bool(words or tags or exclude)
-    chosen = catalogue.select(words, tags, exclude)
+    whole = bool(options.scenarios or options.tags or options.exclude)
+    chosen = catalogue.select(options.scenarios, options.tags, options.exclude)
     scenarios = [s for s in chosen if not s.self_check] if whole else twin_matrix.panel(chosen)
     if not scenarios:
         raise UsageError("these choices leave only scenarios that put the lab itself on trial; name others.")
-    folder = runner.new_folder(out)
-    console = Console(quiet=as_json)
+    folder = runner.new_folder(options.out)
+    console = Console(quiet=options.as_json)
     with console.step("drivers", makes=True):
         cache, progress = images.cache_folder(), console.progress
         correct = build_driver(None, cache, progress)
         builds = {
             twin: None if twin.only_windows else build_driver(twin.name, cache, progress)
             for twin in twins().values()
-            if not names or twin.name in names
+            if not options.twin_names or twin.name in options.twin_names
         }
     preparation = Preparation.prepare(folder, console)
-    strict = preparation.strictly(seed)
+    strict = preparation.strictly(options.seed)
     matrix = TwinRun(
         folder,
         console,
         preparation.supply(correct),
-        lambda driver: preparation.results(driver, seed),
+        lambda driver: preparation.results(driver, options.seed),
         strict.supply(correct) if any(twin.strict for twin in builds) else None,
     ).run(correct, builds, scenarios, whole)
-    if as_json:
+    if options.as_json:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:
         tables.show_twin_matrix(console, matrix)

@@ -2,7 +2,7 @@
 
 Many endings look alike on the wire: then all of them are named, the plainest first. What the wire cannot tell is said.
 
-Long because the rows of one table are told apart by each other: some are named only where others are not.
+Long because every ending of the table has what speaks for it and against it.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from typing import Protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
+from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.runner import Done, Item, Run
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -51,18 +52,17 @@ class Trials(Run):
                 self._asked[number] = scenario
             yield Item(number, scenario)
 
-    def add(self, done: Done) -> None:
+    def add(self, done: Done) -> ScenarioResult:
         """Tell the asker; keep the row if it wants that."""
         row = done.result
         if row.name == UNLOAD or self.stop.requested:
-            super().add(done)
-            return
+            return super().add(done)
         with self._asking:
             kept = self.asker.tell(self._asked.pop(row.repeat), row)
         if kept:
-            super().add(done)
-        else:
-            shutil.rmtree(self.folder / row.evidence, ignore_errors=True)
+            return super().add(done)
+        shutil.rmtree(self.folder / row.evidence, ignore_errors=True)
+        return row
 
 
 def play(preparation: Preparation, trials: Trials, driver: BuiltDriver, isolate: bool, jobs: int | None) -> None:
@@ -71,7 +71,10 @@ def play(preparation: Preparation, trials: Trials, driver: BuiltDriver, isolate:
     labs = preparation.admitted(jobs)
     work = Work(trials.items(), trials.stop)
     with phase("the trials", inf, trials.folder):
-        Workers(trials, lambda: preparation.supply(driver, isolate, trials.learn), work).play(labs, preparation.room)
+        supply = preparation.supply
+        Workers(trials, lambda variant: supply(driver, isolate, trials.learn, variant), work).play(
+            labs, preparation.room
+        )
 
 
 @dataclass

@@ -6,6 +6,7 @@ both refuse with the same Win32 errors. Not yet run on Windows.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from wsklab.orchestrator.guest.ssh import Ssh
 
 if TYPE_CHECKING:
     from wsklab.drivers.check import Report
+    from wsklab.drivers.package import Package
     from wsklab.drivers.sign import SigningKey
 
 FOLDER = r"C:\wsklab"
@@ -187,6 +189,17 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
     return replace(driver, path=kept, sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
 
 
+def packed(package: Package, cache: Path, now: datetime) -> dict[str, bytes]:
+    """The files of a package, signed where they are not. Raises DriverError, which names what Windows would refuse."""
+    from wsklab.drivers.package import signed
+    from wsklab.drivers.sign import signing_key
+
+    for name in package.contents():
+        if name.lower().endswith(".sys"):
+            _loadable(package.inf.parent / name)
+    return signed(package, signing_key(cache, now), cache / "signed" / "packages", now)
+
+
 def _holds(kept: Path, pair: SigningKey) -> bool:
     """Whether there is a signed copy that is as it was signed; a damaged one is signed again."""
     from wsklab.drivers.sign import verify
@@ -283,6 +296,12 @@ def run(agent: Agent, command: str, timeout: float, harmless: tuple[int, ...] | 
     if harmless is not None and answer["exit"] not in harmless:
         raise LabError(f"'{command}' failed in the target (status {answer['exit']}): {said.strip()[-500:]}")
     return said
+
+
+def powershell(agent: Agent, script: str) -> str:
+    """Run a script in the guest; returns what it printed. Encoded, so that nothing on the way quotes it."""
+    encoded = base64.b64encode(script.encode("utf-16-le")).decode()
+    return run(agent, f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}", COPY)
 
 
 def _tag(files: Mapping[str, bytes]) -> str:

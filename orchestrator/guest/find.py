@@ -18,6 +18,7 @@ from wsklab.orchestrator.guest import verifier
 from wsklab.orchestrator.guest.guest import Guest, StandinGuest, WindowsGuest
 from wsklab.orchestrator.guest.windows_tools import require_tools
 from wsklab.qemu import enlightenments
+from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, Profile, load_profile
 
 if TYPE_CHECKING:  # most runs build nothing
@@ -37,6 +38,24 @@ def check(word: str, verify: str | None = None, strict: int | None = None) -> No
         return
     _stored(word)
     require_tools()
+
+
+def machine(word: str) -> Profile:
+    """The machine of a target, with its variants. Raises UsageError, ImageError.
+
+    An image that is older than the variants has those of its namesake.
+    """
+    if word == STANDIN:
+        return load_profile(STANDIN)
+    return with_variants(Profile.model_validate(_about(_stored(word))["profile"]), word)
+
+
+def with_variants(profile: Profile, name: str) -> Profile:
+    """A machine as an image recorded it, with the variants that its namesake has now."""
+    try:
+        return profile.model_copy(update={"variants": load_profile(name).variants})
+    except MachineError:
+        return profile
 
 
 def find(
@@ -62,7 +81,7 @@ def find(
     guest = report.Report.model_validate(about["guest"])
     if warning := report.licence_warning(guest, age_days(image, datetime.now(UTC))):
         progress(warning)
-    profile = Profile.model_validate(about["profile"])
+    profile = with_variants(Profile.model_validate(about["profile"]), word)
     if accelerator == "kvm":
         profile = enlightenments.fit(profile)  # the image may have been made on another host
     version = f"{guest.caption}, {guest.edition}, build {guest.build}.{guest.revision}"
@@ -128,4 +147,4 @@ def _about(image: Image) -> dict[str, Any]:
 
 def _standin_version(image: Image) -> str:
     packages = image.manifest.packages
-    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-cloud-amd64', '?')}"
+    return f"Wine {packages.get('wine64', '?')}, Linux {packages.get('linux-image-amd64', '?')}"

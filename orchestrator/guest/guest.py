@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_agent
 from wsklab.drivers.errors import DriverError
 from wsklab.images.store import Image
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.guest import deploy, verifier
+from wsklab.orchestrator.guest import deploy, variants, verifier
 from wsklab.orchestrator.guest.agent import Agent, AgentSilent, Refused
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING
 from wsklab.orchestrator.guest.ssh import Ssh
@@ -23,6 +24,9 @@ from wsklab.qemu.errors import MachineError
 from wsklab.qemu.machine import Machine
 from wsklab.qemu.network import MACHINES, WIRE_NETMASK
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.drivers.package import Package
 
 READY = "WSKLAB-READY"
 """What a Linux guest of ours says on its console when its SSH server listens."""
@@ -32,6 +36,9 @@ FOLDER = deploy.FOLDER
 
 WIRE_NIC = {"standin": "eth0", "windows": "wire"}
 """Its NIC on the wire, in the words of the guest: Linux' first on the bus, and the name that set-up gave it."""
+
+if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
+    from wsklab.drivers.package import Package
 
 
 class Guest(ABC):
@@ -44,6 +51,8 @@ class Guest(ABC):
     """How many times KVM's time everything may take."""
     user: str = "root"
     """Who logs in by SSH."""
+    watched: str = ""
+    """The file that Driver Verifier watches, where that is not the lab's own driver."""
     restarts: ClassVar[bool] = False
     """Whether it may reset itself before it is ready."""
 
@@ -59,6 +68,16 @@ class Guest(ABC):
     def qualifying(self) -> bool:
         """Whether a driver that passes here has passed on Windows."""
         return self.kind == "windows"
+
+    def varied(self, name: str) -> Self:
+        """The same guest on a variant of its machine; "" is the machine itself."""
+        guest = copy.copy(self)
+        guest.profile = self.profile.varied(name)
+        return guest
+
+    @abstractmethod
+    def adjust(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        """Make the ready guest the variant that its machine is. Raises LabError."""
 
     def describe(self) -> dict[str, Any]:
         """The `target` part of results.json."""
@@ -77,6 +96,14 @@ class Guest(ABC):
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
         """The driver as it goes into this guest, checked on the host. Raises DriverError."""
         return driver
+
+    def pack(self, package: Package) -> Mapping[str, bytes]:
+        """The files of a driver's package as they go into this guest. Raises DriverError."""
+        return package.contents()
+
+    def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        """Start the system anew by its own command. Raises LabError."""
+        raise LabError(f"a {self.kind} is not restarted")
 
     def files(self, driver: BuiltDriver, folder: Path) -> ImageFiles:
         """What the machine boots from; `folder` is the machine's own, for what must be written first."""
@@ -148,6 +175,13 @@ class StandinGuest(Guest):
     def address(self, present: bool) -> str:
         return linux_address("target", present)
 
+    def adjust(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        commands = variants.linux(self.profile.variant, WIRE_NIC[self.kind])
+        if not self.profile.variant.ipv4:
+            commands.append(self.address(present=False))
+        for command in commands:
+            self.shell(machine, agent, command)
+
 
 class WindowsGuest(Guest):
     """Windows as `wsklab image build windows-*` makes it: KD on COM1, the agent on COM2. Not yet run on Windows."""
@@ -170,10 +204,16 @@ class WindowsGuest(Guest):
         return bool(self.image.known_hosts.read_text(encoding="ascii").strip())
 
     def ingredients(self) -> dict[str, str]:
-        return super().ingredients() | {"agent": self._agent().sha256, "verifier": self.verify or ""}
+        return super().ingredients() | {
+            "agent": self._agent().sha256,
+            "verifier": " ".join(filter(None, (self.verify, self.watched))),
+        }
 
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
         return deploy.prepared(driver, images.cache_folder(), datetime.now(UTC))
+
+    def pack(self, package: Package) -> Mapping[str, bytes]:
+        return deploy.packed(package, images.cache_folder(), datetime.now(UTC))
 
     def files(self, driver: BuiltDriver, folder: Path) -> ImageFiles:
         """Without SSH the driver comes on a disc, which is there from power-on: that bus takes none later."""
@@ -189,7 +229,7 @@ class WindowsGuest(Guest):
             deploy.renew_agent(agent)
             self._greet(machine, agent, deadline)
         if self.verify:
-            verifier.enable(self._program(agent), self.verify, driver.path.name)
+            verifier.enable(self._program(agent), self.verify, self.watched or driver.path.name)
             self.restart(machine, agent, deadline)
 
     def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
@@ -212,10 +252,21 @@ class WindowsGuest(Guest):
             f"address={MACHINES['target'].ipv4} store=active"
         )
 
+    def adjust(self, machine: Machine, agent: Agent, deadline: float) -> None:
+        variant = self.profile.variant
+        changed_card = variant.network is not None
+        script = variants.powershell(variant, WIRE_NIC[self.kind], self.profile.wire_mac, changed_card)
+        if script:
+            deploy.powershell(agent, script)
+        if variant.memory_integrity:
+            self.restart(machine, agent, deadline)
+        if not variant.ipv4:
+            self.shell(machine, agent, self.address(present=False))
+
     def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
         if self.verify is None:
             return {}
-        return {"verifier": verifier.settings(self._program(agent), self.verify, driver.path.name)}
+        return {"verifier": verifier.settings(self._program(agent), self.verify, self.watched or driver.path.name)}
 
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
         """The server starts late by itself, so the agent starts it."""

@@ -7,6 +7,7 @@ Codes: Microsoft, "System Error Codes"; causes: reference/windows-images.md 3.3.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -204,6 +205,41 @@ def command(action: Action, name: str, path: str = "") -> str:
     """The command line, for cmd.exe as for PowerShell, in which `sc` alone is something else."""
     words = f" type= kernel start= demand error= normal binPath= {path}" if action == "create" else ""
     return f"sc.exe {action} {name}{words}"
+
+
+def create(
+    name: str,
+    path: str,
+    start: str,
+    depends: Sequence[str] = (),
+    *,
+    group: str = "",
+    kind: str = "kernel",
+    error: str = "normal",
+) -> str:
+    """The command line that makes a driver's service with everything that an INF file can say of it."""
+    words = f"sc.exe create {name} type= {kind} start= {start} error= {error} binPath= {_quoted(path)}"
+    if group:
+        words += f" group= {_quoted(group)}"
+    if depends:
+        words += f" depend= {_quoted('/'.join(depends))}"
+    return words
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if " " in word else word
+
+
+def binary_path(output: str, file: str) -> str | None:
+    """Where a service's file is, from what `sc.exe qc` says: the value that ends with `file`, as a path on drive C."""
+    for line in output.replace("\r", "").splitlines():
+        value = line.partition(":")[2].strip().strip('"')
+        if value.lower().endswith("\\" + file.lower()):
+            path = value.removeprefix("\\??\\")
+            if path.lower().startswith("\\systemroot\\"):
+                return "C:\\Windows" + path[len("\\systemroot") :]
+            return path if path[1:2] == ":" else "C:\\Windows\\" + path
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Facts: Microsoft, "Driver Verifier Command Syntax"; reference/windows-images.md 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -68,6 +69,10 @@ def settings(run: Run, choice: Choice, file: str) -> dict[str, Any]:
             f"Driver Verifier forgot {file} at the restart, which it does when Windows did not come up "
             "with it at first: see the target's kd.jsonl for a stop in between"
         )
+    force = in_force(told)
+    if choice != "standard" and force is not None and (missing := FLAGS[choice] & ~force):
+        what = "low-resource simulation" if missing == LOW_RESOURCES else f"flags {missing:#x}"
+        raise LabError(f"Driver Verifier watches {file} without {what}: its flags are {force:#x}; {_words(told)}")
     return {
         "choice": choice,
         "flags": f"{FLAGS[choice]:#x}",
@@ -75,6 +80,12 @@ def settings(run: Run, choice: Choice, file: str) -> dict[str, Any]:
         "settings": told.strip(),
         "active": active.strip(),
     }
+
+
+def in_force(settings: str) -> int | None:
+    """The flags in what `/querysettings` says: its first hexadecimal number, in any language; None without one."""
+    found = re.search(r"\b0x([0-9a-fA-F]{1,8})\b", settings)
+    return int(found[1], 16) if found else None
 
 
 def _words(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
@@ -19,12 +19,15 @@ from wsklab.drivers.build import BuiltDriver, Progress
 from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.kept import read_checked
+from wsklab.drivers.package import Package
 from wsklab.drivers.patterns import read
 from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, registry_file
 from wsklab.drivers.protocol import MARK, PROVIDER_MARK
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
+from wsklab.orchestrator.lab.installation import Installation, Payload
+from wsklab.orchestrator.lab.packages import beyond_standin, of_profile
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.foreign_lines import ForeignUnload, foreign_line
@@ -58,6 +61,8 @@ class Foreign:
     sha256: str
     name: str  # as the user called it: a profile's name or file
     loaded_sha256: str = ""  # of the file as it goes into the target, where that is another one: it has been signed
+    packages: tuple[Package, ...] = ()  # in the order in which they are installed: the last is the one under test
+    payloads: tuple[Payload, ...] = ()  # the same as they go into the target
 
     @property
     def provoke(self) -> Provoke:
@@ -65,10 +70,32 @@ class Foreign:
         assert self.profile.provoke is not None, "`usable` has seen to it"
         return self.profile.provoke
 
-    def prepared(self, prepare: Callable[[BuiltDriver], BuiltDriver]) -> Foreign:
-        """With its file as it goes into the target: signed where that needs it. Raises DriverError."""
+    @property
+    def target_path(self) -> str:
+        """Where its file is in the target; Windows itself chooses the place of one that its store has."""
+        return self.packages[-1].path if self.packages else self.profile.target_path
+
+    def prepared(
+        self,
+        prepare: Callable[[BuiltDriver], BuiltDriver],
+        pack: Callable[[Package], Mapping[str, bytes]] | None = None,
+    ) -> Foreign:
+        """With its files as they go into the target: signed where that needs it. Raises DriverError."""
+        if self.packages:
+            payloads = tuple(Payload(one, pack(one) if pack else one.contents()) for one in self.packages)
+            return replace(self, payloads=payloads, loaded_sha256=payloads[-1].sha256)
         built = prepare(BuiltDriver(self.file, self.sha256, self.profile.name, None, self.file))
         return replace(self, file=built.path, loaded_sha256=built.sha256)
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called in the target."""
+        return PureWindowsPath(self.target_path).name
+
+    @property
+    def starts_by_itself(self) -> bool:
+        """Whether Windows is to start it."""
+        return (self.packages[-1].service.start if self.packages else self.profile.start) != "demand"
 
     def content(self) -> bytes:
         """Return what goes into the target. Raises LabError when the file has changed since it was looked at."""
@@ -79,7 +106,11 @@ class Foreign:
 
     def document(self) -> dict[str, Any]:
         """The `driver` part of results.json; the hash is that of the file as it was given to us."""
-        return {"name": self.profile.name, "sha256": self.sha256, "twin": None, "profile": self.name}
+        document = {"name": self.profile.name, "sha256": self.sha256, "twin": None, "profile": self.name}
+        if not self.packages:
+            return document
+        *older, mine = self.packages
+        return document | {"package": mine.document() | {"upgraded_from": older[0].about.version if older else None}}
 
 
 def profile_of(name: str) -> DriverProfile:
@@ -120,9 +151,12 @@ def find(name: str, profile: DriverProfile, standin: bool, cache: Path, progress
         if not local.exists():
             raise UsageError(f"the profile {profile.name} names the file {local}, which does not exist.")
         _content(local)
-    file = profile.resolve(cache, progress)
+    packages = of_profile(profile, standin)
+    file = packages[-1].driver if packages else profile.resolve(cache, progress)
+    if standin and (sentence := beyond_standin(profile, packages)):
+        progress(sentence)
     loadable(file, standin, progress)
-    return Foreign(profile, file, hashlib.sha256(_content(file)).hexdigest(), name)
+    return Foreign(profile, file, hashlib.sha256(_content(file)).hexdigest(), name, packages=packages)
 
 
 def loadable(file: Path, standin: bool, progress: Progress) -> None:
@@ -176,7 +210,8 @@ class InstalledForeign:
         self._newest = 0
         self._unread = MOST_UNREAD
         # The file as it was given: a signed copy has no PDB beside it.
-        target.know_pdb(PureWindowsPath(foreign.profile.target_path).name, foreign.profile.path or foreign.file)
+        given = foreign.packages[-1].driver if foreign.packages else foreign.profile.path or foreign.file
+        target.know_pdb(foreign.file_name, given)
         patterns = foreign.profile.patterns
         target.machine.debug.on_line(self._on_line, reads=lambda text: read(patterns, text.strip()) is not None)
 
@@ -213,24 +248,33 @@ class InstalledForeign:
 
     # --- put in, started, stopped, taken away -----------------------------------------------------------------------
 
-    def install(self) -> None:
-        """Everything but the start. Raises LabError."""
+    def install(self, windows: bool, restart: Callable[[], None]) -> list[str]:
+        """Everything but the start; `restart` is Windows' own. Returns what could not be done. Raises LabError."""
         profile, agent = self.foreign.profile, self._target.agent
+        installation = Installation(agent, self._limit, self._patience)
         try:
-            agent.put(profile.target_path, self.foreign.content())
+            if self.foreign.payloads:
+                (installation.in_windows if windows else installation.in_standin)(self.foreign.payloads)
+            else:
+                agent.put(profile.target_path, self.foreign.content())
+                installation.by_hand(profile.service, profile.target_path, profile.start, profile.depends, windows)
             for path, local in profile.files.items():
                 agent.put(path, _content(local))
-            agent.service("create", profile.service, profile.target_path, self._limit)
             if profile.parameters:
                 agent.put(PARAMETERS, registry_file(profile).encode("ascii"))
                 self.run(rf"regedit.exe /S {PARAMETERS}")
+            if windows and (installation.restart or self.foreign.starts_by_itself):
+                restart()
             for service in profile.after:
                 self._service("start", service, ALREADY_RUNNING)
+            if windows and self.foreign.starts_by_itself:
+                installation.started_by_itself(profile.service)
         except AgentError as error:
             raise LabError(
                 f"the driver {profile.name} could not be put into the target: {error}; the folders of its "
                 r"files must exist there, as C:\wsklab does, and so must the services of `after`."
             ) from None
+        return installation.remarks
 
     def start(self) -> None:
         """Load it for a scenario. Raises AgentError when it does not load, LabError."""

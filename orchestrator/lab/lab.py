@@ -1,4 +1,7 @@
-"""A lab: one target, one peer, and the wire between them; booted, watched, and stopped as one."""
+"""A lab: one target, one peer, and the wire between them; booted, watched, and stopped as one.
+
+Long because whatever boots, restores, restarts or stops it knows all three of its parties.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +65,7 @@ class Lab:
         self.journal = Journal()
         self.slowness = guest.slow[accelerator]
         self.settings: dict[str, Any] = {}
+        self.remarks: list[str] = []  # on what could not be done as a driver's package says
         self.last_restore_s = 0.0
         self.doubt: str | None = None
         self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
@@ -118,7 +122,7 @@ class Lab:
         MachineError; nothing is left running then.
         """
         try:
-            self.wire.start(self._on_wire)
+            self._start_wire()
             self._may_restart = self.guest.restarts
             self._target = Target(self._start_target(driver), self.journal)
             self.peer.start(self.wire.peer_end)
@@ -137,6 +141,9 @@ class Lab:
             peer.result()
             step("the peer answers over SSH")
             target.result()
+            self.guest.adjust(
+                self.target.machine, self.target.agent, time.monotonic() + self.guest.boot * self.slowness
+            )
             self._may_restart = False
             step("the agent answers, the driver is in place")
             self.judged_to = self.journal.mark  # what Windows has told its debugger so far is not the driver's
@@ -169,7 +176,7 @@ class Lab:
 
     def _resume(self, kept: Kept, driver: BuiltDriver, pool: ThreadPoolExecutor) -> None:
         """Let both machines go on, each as soon as it can: the peer's SSH takes longer than all the rest."""
-        wired = pool.submit(self.wire.start, self._on_wire)
+        wired = pool.submit(self._start_wire)
         pool.submit(ssh.load)
         started = pool.submit(self.peer.resume, kept, self.wire.peer_end, wired)
         awake = pool.submit(self.peer.wake, started)
@@ -281,11 +288,24 @@ class Lab:
 
         self.foreign, self._ready = InstalledForeign(foreign, self.target, self.slowness), None
         try:
-            self.foreign.install()
+            self.remarks = self.foreign.install(self.guest.kind == "windows", self.restart)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def restart(self) -> None:
+        """Have the target start anew by its own command, and load the lab's driver again. Raises LabError."""
+        assert self._driver is not None, "the lab has not booted"
+        self._may_restart = True
+        try:
+            deadline = time.monotonic() + self.guest.boot * self.slowness
+            self.guest.restart(self.target.machine, self.target.agent, deadline)
+            if not self.guest.profile.variant.ipv4:  # the address was taken until the next start only
+                self.guest.shell(self.target.machine, self.target.agent, self.guest.address(present=False))
+        finally:
+            self._may_restart = False
+        self._load(self._driver)
 
     def _load(self, driver: BuiltDriver) -> None:
         self.target.load(driver, FOLDER, LOAD * self.slowness)
@@ -330,6 +350,11 @@ class Lab:
         """Boot the peer again after `cut_peer`."""
         self.peer.boot()
         self._going = None
+
+    def _start_wire(self) -> None:
+        self.wire.start(self._on_wire)
+        if not self.guest.profile.variant.ipv4:
+            self.wire.ping_by_ipv6("target")
 
     def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
         files = self.guest.files(driver, self.folder / "target")

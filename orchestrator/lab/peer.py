@@ -182,7 +182,7 @@ class Peer:
 
     def __init__(self, machines: Machines, image: Image, journal: Journal, slowness: float) -> None:
         self._machines = machines
-        self._image = image
+        self.image = image
         self._journal = journal
         self._slowness = slowness
         self._ssh: Ssh | None = None
@@ -206,7 +206,7 @@ class Peer:
 
     def start(self, wire_end: socket.socket, snapshot: str | None = None) -> None:
         """Start the machine. Raises LabError, MachineError."""
-        files = ImageFiles(self._image.disk, self._image.kernel, self._image.initrd, self._image.kernel_args)
+        files = ImageFiles(self.image.disk, self.image.kernel, self.image.initrd, self.image.kernel_args)
         self._machines.start("peer", load_profile(PEER_PROFILE), files, wire_end, snapshot)
 
     def await_ready(self, deadline: float, keep: Path | None = None) -> None:
@@ -269,4 +269,4 @@ class Peer:
             (self._ssh.give_up if for_good else self._ssh.interrupt)()
 
     def _connect(self) -> None:
-        self._ssh = Ssh("peer", self.machine.ssh_port, self._image.ssh_key, self._image.known_hosts)
+        self._ssh = Ssh("peer", self.machine.ssh_port, self.image.ssh_key, self.image.known_hosts)

@@ -33,7 +33,7 @@ MACHINES = ("target", "peer")
 DISKS = OVERLAY, VARIABLES
 """The files that a machine writes to, in its folder."""
 
-NEWEST = 4
+NEWEST = 8
 ROOM = 24 << 30
 """Bytes for all of them: Windows has 4 GiB of memory, and changes half as much again on its disk."""
 

@@ -260,7 +260,8 @@ def crash_text(text: str) -> str | None:
 
 def stop_text(stop: protocol.Stop) -> str:
     """A stop of the strict mode in one line: the bugcheck, the routine, who called it, why, and the backtrace."""
-    at = f", called at {stop.at}" if stop.at else ""
+    called = "" if " " in stop.routine else "called "  # an instruction ("a write") is where it is
+    at = f", {called}at {stop.at}" if stop.at else ""
     stack = f"; backtrace {', '.join(stop.stack)}" if stop.stack else ""
     return f"{bugcheck.describe(stop.code, stop.parameters)}: {stop.routine}{at}, {stop.why}{stack}"
 

@@ -6,13 +6,12 @@ A line has a kind for each `ev=` word; what a line of that word must have is wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
-from wsklab.orchestrator.observe.base import Observation, Source, made
+from wsklab.orchestrator.observe.base import Observation, Source, made, observed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class DriverLine(Observation):
     """Any line of a driver; those of the lab's own driver are numbered from its load on, no others are."""
 
@@ -22,7 +21,7 @@ class DriverLine(Observation):
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class OwnLine(DriverLine):
     """A line of the lab's own driver."""
 
@@ -37,7 +36,7 @@ class OtherLine(OwnLine):
     kind: ClassVar[str] = "other"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Load(OwnLine):
     """The driver is loaded, and its lines are counted from 1."""
 
@@ -47,7 +46,7 @@ class Load(OwnLine):
     build: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Counted(OwnLine):
     """A line with the driver's counters of what is not given back."""
 
@@ -56,7 +55,7 @@ class Counted(OwnLine):
     indications: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Unload(Counted):
     """The driver's last line."""
 
@@ -72,7 +71,7 @@ class Waiting(Counted):
     kind: ClassVar[str] = "waiting"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Clean(Counted):
     """A CLOSE_ALL has come to its end."""
 
@@ -81,7 +80,7 @@ class Clean(Counted):
     allocs: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class CanaryLine(OwnLine):
     """A token of the lab's came through."""
 
@@ -91,7 +90,7 @@ class CanaryLine(OwnLine):
     base: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Call(OwnLine):
     """A WSK function, or a command, returned."""
 
@@ -107,7 +106,7 @@ class Call(OwnLine):
     mask: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Completion(OwnLine):
     """The IRP of a call completed; `sum` is of the bytes received, `out` what a control gave, as an address is told."""
 
@@ -124,7 +123,7 @@ class Completion(OwnLine):
     out: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class CommandRefused(OwnLine):
     """The driver made no WSK call for a command."""
 
@@ -135,7 +134,7 @@ class CommandRefused(OwnLine):
     status: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Again(OwnLine):
     """An IRP completed a second time (R83)."""
 
@@ -145,7 +144,7 @@ class Again(OwnLine):
     id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Addresses(OwnLine):
     """The addresses of a socket and the statuses of the questions for them.
 
@@ -163,7 +162,7 @@ class Addresses(OwnLine):
     rst: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class DisconnectTold(DriverLine):
     """What any driver tells of a call of WskDisconnectEvent; None is what it does not tell."""
 
@@ -175,7 +174,7 @@ class DisconnectTold(DriverLine):
     cookie: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class DisconnectEvent(DisconnectTold):
     """The same of the lab's own driver, which tells everything."""
 
@@ -192,7 +191,7 @@ class DisconnectEvent(DisconnectTold):
     rdepth: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class ReceiveEvent(OwnLine):
     """A call of WskReceiveEvent: `length` bytes indicated, of which the driver took `took`; `sum` is of all."""
 
@@ -210,7 +209,7 @@ class ReceiveEvent(OwnLine):
     sum: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class AcceptEvent(OwnLine):
     """A call of WskAcceptEvent: `new` is the driver's number for the connection."""
 
@@ -226,7 +225,7 @@ class AcceptEvent(OwnLine):
     cookie: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class SendBacklogEvent(OwnLine):
     """A call of WskSendBacklogEvent."""
 
@@ -237,7 +236,7 @@ class SendBacklogEvent(OwnLine):
     cookie: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class CallbackEnd(OwnLine):
     """A callback that has held, or done something, returns."""
 
@@ -246,7 +245,7 @@ class CallbackEnd(OwnLine):
     cb: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class LateCallback(OwnLine):
     """A callback with the context of a socket whose close had completed (R73), or with none (R42)."""
 
@@ -256,7 +255,7 @@ class LateCallback(OwnLine):
     magic: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class ProviderLine(DriverLine):
     """What the stand-in's provider says of the driver."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
-from wsklab.orchestrator.observe.base import ToldValue, made
+from wsklab.orchestrator.observe.base import ToldValue, made, observed
 from wsklab.orchestrator.observe.driver_lines import DisconnectTold, DriverLine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class ForeignLine(DriverLine):
     """Any line but that of WskDisconnectEvent; `more` is what a pattern tells under names of its own."""
 
@@ -73,7 +73,7 @@ class ForeignNote(ForeignLine):
     kind: ClassVar[str] = "note"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class ForeignDisconnect(DisconnectTold):
     """A call of WskDisconnectEvent, as far as the driver's text tells it."""
 

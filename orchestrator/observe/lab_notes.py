@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypedDict
 
-from wsklab.orchestrator.observe.base import Observation, Source
+from wsklab.orchestrator.observe.base import Observation, Source, observed
 
 ActorName = Literal["driver", "peer", "wire", "lab"]
 
@@ -49,7 +49,7 @@ class LabNote(Observation):
     source: ClassVar[Source] = "lab"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Opened(LabNote):
     """A connection has its number `id` in the driver, and its context."""
 
@@ -59,7 +59,7 @@ class Opened(LabNote):
     cookie: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class PortsKnown(LabNote):
     """The ports of a connection, as far as they are known."""
 
@@ -69,7 +69,7 @@ class PortsKnown(LabNote):
     peer_port: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Drawn(LabNote):
     """How the peer was to end a connection, where the lab has drawn it."""
 
@@ -78,7 +78,7 @@ class Drawn(LabNote):
     ending: Literal["fin", "rst"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class CanaryNote(LabNote):
     """Whether a token of the lab's came through on the debug line, before or after the scenario."""
 
@@ -88,7 +88,7 @@ class CanaryNote(LabNote):
     seen: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Barrier(LabNote):
     """Whether everything that was sent has passed the wire."""
 
@@ -98,7 +98,7 @@ class Barrier(LabNote):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class StepNote(LabNote):
     """A step, and what it came to; `ops` are the numbers of the driver's operations that it started.
 
@@ -132,7 +132,7 @@ class Answer:
     status: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Answered(LabNote):
     """The driver's answers to commands that were handed over together: its own word, beside what it prints."""
 
@@ -148,7 +148,7 @@ class EndOfStory(LabNote):
     kind: ClassVar[str] = "end"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class RingTaken(LabNote):
     """The driver's own record of its lines from `first` on, of which the last one has the number `last`."""
 
@@ -159,7 +159,7 @@ class RingTaken(LabNote):
     records: tuple[RingRecord, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Recorded(LabNote):
     """What the target did in this scenario before; `judged`: another behaviour is a fault, not a measurement."""
 
@@ -170,7 +170,7 @@ class Recorded(LabNote):
     behaviour: KnownBehaviour | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class ForeignStarted(LabNote):
     """Somebody else's driver is started: from now on it must be heard."""
 
@@ -179,7 +179,7 @@ class ForeignStarted(LabNote):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Left(LabNote):
     """What the driver had not given back when it did not finish cleaning up."""
 
@@ -190,7 +190,7 @@ class Left(LabNote):
     indications: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class StillRunning(LabNote):
     """Callbacks that the driver has not left when all its sockets are closed."""
 
@@ -199,7 +199,7 @@ class StillRunning(LabNote):
     callbacks: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class WireCounters(LabNote):
     """Frames that the wire itself has lost."""
 
@@ -208,7 +208,7 @@ class WireCounters(LabNote):
     lost: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Unread(LabNote):
     """A line that nobody here understands: of debug text that no pattern knows, or of the peer program."""
 
@@ -217,7 +217,7 @@ class Unread(LabNote):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Overflow(LabNote):
     """More came than is kept."""
 
@@ -229,7 +229,7 @@ class Overflow(LabNote):
 # --- what went down ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class Trouble(LabNote):
     """Something went down, with the party of the lab that it is about."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from wsklab.orchestrator.observe.base import Observation, Source
+from wsklab.orchestrator.observe.base import Observation, Source, observed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class OfMachine(Observation):
     """Any of them; `early`: it came before the scenario began, and no other has been judged by it."""
 

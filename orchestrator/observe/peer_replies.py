@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
-from wsklab.orchestrator.observe.base import KEY, Observation, Source
+from wsklab.orchestrator.observe.base import KEY, Observation, Source, observed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class PeerReply(Observation):
     """The answer to request `id`, which was to `do` something; what a request has no answer to is None."""
 
@@ -42,7 +42,7 @@ class PeerReply(Observation):
     """The peer's own clock, in nanoseconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class PeerExited(Observation):
     """The peer program ended."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from wsklab.orchestrator.observe.base import Observation, Source
+from wsklab.orchestrator.observe.base import Observation, Source, observed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@observed
 class FrameSeen(Observation):
     """A TCP segment; one that the wire made counts for the machine in whose name it was sent.
 
     `flags` are their letters (SFRPAU); `fate` is empty for a segment that went its way, and `dropped` for one that
-    the wire has swallowed, of which `note` says why.
+    the wire has swallowed, of which `note` says why. `number` is its place in the recording, as Wireshark counts.
     """
 
     source: ClassVar[Source] = "wire"
@@ -29,6 +28,7 @@ class FrameSeen(Observation):
     dport: int
     fate: str
     note: str = ""
+    number: int | None = None
 
 
 FRAMES: tuple[type[Observation], ...] = (FrameSeen,)

@@ -36,7 +36,7 @@ class ForeignSteps:
                 context.await_line(
                     "the driver did not say that it listens", lambda o: isinstance(o, ForeignLoad), deadline
                 )
-            self._peer("connect", connection, deadline, host=TARGET["ipv4"], port=provoke.port)
+            self._peer("connect", connection, deadline, host=TARGET[context.scenario.socket.family], port=provoke.port)
         else:
             context.listen(deadline, provoke.port)
             self._start()

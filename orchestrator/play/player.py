@@ -66,54 +66,103 @@ def play(lab: Lab, scenario: Scenario, recording: Path, seed: str = "1") -> list
 
 
 def _play(lab: Lab, scenario: Scenario, recording: Path, seed: str, limit: float) -> list[Observation]:
-    lab.prepare(scenario)
-    early = lab.complaints()
-    lab.journal.forget()
-    began = lab.journal.mark
-    lost_before = _lost(lab)
-    lab.wire.record(recording)
-    context = PlayContext(lab, scenario, lab.peer.process(), random.Random(seed))
-    evidence = crash.Collector(lab, recording.parent / "crash")
+    playing = Playing(lab, scenario, recording, seed)
     try:
         with Heartbeat(lab, limit):
-            _perform(lab, scenario, context, evidence)
-    except (LabError, MachineError, TimeoutError) as error:
-        happened = crash.name_it(lab, error)
-        lab.doubt = crash.why_of(lab, happened)
-        evidence.collect(lab.doubt)
-        if happened:
-            lab.journal.add(happened)
+            playing.begin()
+            notes = (playing.step(action) for action in scenario.steps)
+            if all(note.outcome == "done" for note in notes):
+                _await_expected(playing.context)
+            playing.end()
+    except FAILURES as error:
+        playing.failed(error)
     finally:
-        _put_back(lab, context, lost_before)
-        lab.excuse("peer program", silent=False)
-        lab.target.forget_connections()
-    observations = early + lab.journal.since(began) + observe_recording(recording)
-    lab.judged_to = lab.journal.mark
-    return sorted(observations, key=lambda o: o.t)
+        playing.put_back()
+    return playing.observations()
 
 
-def _perform(lab: Lab, scenario: Scenario, context: PlayContext, evidence: crash.Collector) -> None:
-    context.first_line = context.canary("before") or lab.target.state().next_seq
-    if scenario.expect.characterise:
-        context.note(
-            Recorded(
-                t=time.time_ns(),
-                target=lab.guest.image.name,
-                judged=lab.guest.kind == "standin",
-                behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name),
+FAILURES = (LabError, MachineError, TimeoutError)
+"""What ends the playing of a scenario; what was observed is judged all the same."""
+
+
+class Playing:
+    """One scenario on a lab, from its canary to its observations; whoever plays it calls `step` as often as it likes.
+
+    The order is `begin`, `step`, `end`; `failed` where one of them raises one of the FAILURES; `put_back` in any case,
+    and then `observations`.
+    """
+
+    def __init__(self, lab: Lab, scenario: Scenario, recording: Path, seed: str) -> None:
+        """Make the lab ready and have the wire recorded. Raises one of the FAILURES: nothing has been played then."""
+        self._lab = lab
+        self._recording = recording
+        lab.prepare(scenario)
+        self._early = lab.complaints()
+        lab.journal.forget()
+        self._began = lab.journal.mark
+        self._lost_before = _lost(lab)
+        lab.wire.record(recording)
+        self.context = PlayContext(lab, scenario, lab.peer.process(), random.Random(seed))
+        self._evidence = crash.Collector(lab, recording.parent / "crash")
+        self._actors: Actors | None = None
+        self._steps = 0
+
+    def begin(self) -> None:
+        """Look whether the debug line is alive, and call the actors. Raises one of the FAILURES."""
+        lab, context, scenario = self._lab, self.context, self.context.scenario
+        context.first_line = context.canary("before") or lab.target.state().next_seq
+        if scenario.expect.characterise:
+            context.note(
+                Recorded(
+                    t=time.time_ns(),
+                    target=lab.guest.image.name,
+                    judged=lab.guest.kind == "standin",
+                    behaviour=characterise.recorded(lab.guest.image.name).get(scenario.name),
+                )
             )
-        )
-    actors = _actors(lab, scenario, context)
-    complete = all(_step(context, actors, index, action) for index, action in enumerate(scenario.steps))
-    if complete:
-        _await_expected(context)
-    context.settle(told=scenario.expect.characterise and lab.foreign is None)
-    context.note(EndOfStory(t=time.time_ns()))
-    _clean(lab, context, evidence)
-    if running := lab.target.state().callbacks:
-        context.note(StillRunning(t=time.time_ns(), callbacks=running))
-    records, last = lab.target.ring(context.first_line)
-    context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
+        self._actors = _actors(lab, scenario, context)
+
+    def step(self, action: Action) -> StepNote:
+        """Do one step; returns what it came to, which is noted. Raises one of the FAILURES when the lab is gone."""
+        assert self._actors is not None, "`begin` comes first"
+        self._steps += 1
+        return _step(self.context, self._actors, self._steps - 1, action)
+
+    def end(self) -> None:
+        """End the story: everything under way has arrived, every socket is closed. Raises one of the FAILURES."""
+        lab, context, scenario = self._lab, self.context, self.context.scenario
+        context.settle(told=scenario.expect.characterise and lab.foreign is None)
+        context.note(EndOfStory(t=time.time_ns()))
+        _clean(lab, context, self._evidence)
+        if running := lab.target.state().callbacks:
+            context.note(StillRunning(t=time.time_ns(), callbacks=running))
+        records, last = lab.target.ring(context.first_line)
+        context.note(RingTaken(t=time.time_ns(), first=context.first_line, last=last, records=tuple(records)))
+
+    def failed(self, error: Exception) -> None:
+        """Find out what it means that one of the FAILURES was met, and keep evidence of it."""
+        happened = crash.name_it(self._lab, error)
+        self._lab.doubt = crash.why_of(self._lab, happened)
+        self._evidence.collect(self._lab.doubt)
+        if happened:
+            self._lab.journal.add(happened)
+
+    def put_back(self) -> None:
+        """Leave the lab as it was found, and end the recording."""
+        _put_back(self._lab, self.context, self._lost_before)
+        self._lab.excuse("peer program", silent=False)
+        self._lab.target.forget_connections()
+
+    def so_far(self) -> list[Observation]:
+        """Everything observed until now, in time order; frames as far as they are on disk."""
+        observations = self._early + self._lab.journal.since(self._began) + observe_recording(self._recording)
+        return sorted(observations, key=lambda o: o.t)
+
+    def observations(self) -> list[Observation]:
+        """Everything observed, in time order, once all is put back; a later scenario is judged by none of it."""
+        found = self.so_far()
+        self._lab.judged_to = self._lab.journal.mark
+        return found
 
 
 def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:
@@ -147,8 +196,8 @@ def _put_back(lab: Lab, context: PlayContext, lost_before: int) -> None:
             lab.doubt = lab.doubt or f"something could not be put back ({error})"
 
 
-def _step(context: PlayContext, actors: Actors, index: int, action: Action) -> bool:
-    """Do one step and note what it came to; False ends the story."""
+def _step(context: PlayContext, actors: Actors, index: int, action: Action) -> StepNote:
+    """Do one step and note what it came to; one that failed ends the story."""
     step, began = action.step, time.time_ns()
     outcome: Literal["done", "failed"] = "done"
     detail = ""
@@ -161,24 +210,23 @@ def _step(context: PlayContext, actors: Actors, index: int, action: Action) -> b
         outcome, detail = "failed", str(error)
     finally:
         driver = step if isinstance(step, DriverStep) else None
-        context.note(
-            StepNote(
-                t=time.time_ns(),
-                index=index,
-                actor=action.actor,
-                verb=step.verb,
-                text=str(action),
-                began=began,
-                outcome=outcome,
-                detail=detail,
-                ops=tuple(operations),
-                expect=driver.wanted if driver else None,
-                returns=driver.returns if driver else None,
-                length=step.length,
-                synchronous=step.verb in ("enable", "disable", "release"),
-            )
+        note = StepNote(
+            t=time.time_ns(),
+            index=index,
+            actor=action.actor,
+            verb=step.verb,
+            text=str(action),
+            began=began,
+            outcome=outcome,
+            detail=detail,
+            ops=tuple(operations),
+            expect=driver.wanted if driver else None,
+            returns=driver.returns if driver else None,
+            length=step.length,
+            synchronous=step.verb in ("enable", "disable", "release"),
         )
-    return outcome == "done"
+        context.note(note)
+    return note
 
 
 def _await_expected(context: PlayContext) -> None:

@@ -136,10 +136,10 @@ class WireSteps:
 
 def observe(frames: list[Frame]) -> list[FrameSeen]:
     """The TCP frames of a recording as observations; marks and the wire's own pings are left out."""
-    return [_seen(frame) for frame in frames if frame.kind == "tcp"]
+    return [_seen(number, frame) for number, frame in enumerate(frames, 1) if frame.kind == "tcp"]
 
 
-def _seen(frame: Frame) -> FrameSeen:
+def _seen(number: int, frame: Frame) -> FrameSeen:
     """A frame that the wire made counts for the machine in whose name it was sent."""
     sender = frame.sender if frame.sender in OTHER_SIDE else OTHER_SIDE[frame.receiver]
     kept = frame.comment.startswith(KEPT)
@@ -155,6 +155,7 @@ def _seen(frame: Frame) -> FrameSeen:
         dport=frame.dst_port,
         fate="dropped" if kept else frame.comment,
         note=frame.comment if kept else "",
+        number=number,
     )
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import IO, Any, cast
 
 from rich.console import Console as RichConsole
@@ -16,9 +17,15 @@ from rich.text import Text
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.judge.observed import Disconnect, Transfer
-from wsklab.orchestrator.results.results import Results, ScenarioResult, call_words
+from wsklab.orchestrator.results.ci import MOST, Failure, Server, harmless, markdown
+from wsklab.orchestrator.results.ladder import StoryRow
+from wsklab.orchestrator.results.pace import Pace
+from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, call_words
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "infra": "magenta", "flaky": "red"}
+PACE_EVERY = 60.0
+"""Seconds after which a log is told again how long the run will take yet."""
+
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "infra": "!"}
 
 
@@ -28,11 +35,16 @@ class Output:
     What a command does goes on; its results are in files, and its exit code is theirs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, obeyed: bool = False) -> None:
         self._stream = sys.stdout
+        self._obeyed = obeyed  # by a build server, which looks for commands in what is written
 
     def write(self, text: str) -> int:
-        """Write, or do nothing."""
+        """Write, or do nothing. Nothing in it is a command."""
+        return self.command(harmless(text) if self._obeyed else text)
+
+    def command(self, text: str) -> int:
+        """Write what a build server is to obey."""
         try:
             return self._stream.write(text)
         except OSError:
@@ -57,15 +69,23 @@ class Output:
 
 
 class Console:
-    """Steps, lines and tables on standard output; `quiet` keeps all of it back (for `--json`)."""
+    """Steps, lines and tables on standard output; `quiet` keeps all of it back (for `--json`).
 
-    def __init__(self, quiet: bool = False) -> None:
+    `verbosity`: -1 tells only what did not pass and how the run ended, 1 also what was observed in each scenario.
+    """
+
+    def __init__(self, quiet: bool = False, verbosity: int = 0, server: Server | None = None) -> None:
         # A file or a build server has no width; the table shall not be folded to 80 columns there.
         width = None if sys.stdout.isatty() else 140
-        self._output = Output()
+        self._server = None if quiet else server
+        self._output = Output(self._server is not None)
         self._out = RichConsole(quiet=quiet, highlight=False, width=width, file=cast(IO[str], self._output))
         self._spinner = threading.Lock()
         self._notes = 0
+        self._terse, self.verbose = verbosity < 0, verbosity > 0 and not quiet
+        self._opens, self._ladders = "", 0
+        self._pace: Pace | None = None
+        self._told_pace = 0.0
 
     def document(self, text: str) -> None:
         """What a program reads, as it is, also when everything else is kept back."""
@@ -74,6 +94,8 @@ class Console:
 
     def line(self, text: str, style: str = "") -> None:
         """One line, as it is: no markup, and never folded, as paths are copied from it."""
+        if self._terse and style == "dim":
+            return
         self._say(Text(visible(text, lines=True), style=style))
 
     def _say(self, text: Text) -> None:
@@ -89,13 +111,18 @@ class Console:
         began, notes, words = time.monotonic(), self._notes, list[str]()
         spins = self._spinner.acquire(blocking=False)  # one at a time; of labs side by side only the first shows
         try:
-            with self._out.status(Text(title)) if spins else nullcontext():
+            with (
+                self._out.status(Text(title)) if spins and not self._terse else nullcontext(),
+                self._group(title) if spins and makes else nullcontext(),
+            ):
                 yield words.append
         finally:
             if spins:
                 self._spinner.release()
         if makes and self._notes == notes and not words:
             words.append("cached")
+        if self._terse:
+            return
         self._say(
             Text.assemble(
                 (f"{time.monotonic() - began:6.1f} s  ", "dim"), title, *((f"  {word}", "dim") for word in words)
@@ -105,29 +132,144 @@ class Console:
     def progress(self, text: str) -> None:
         """A note from inside a step."""
         self._notes += 1
+        if self._terse:
+            return
+        self._open()
         self._say(Text(visible(f"          {text}", lines=True), style="dim"))
 
+    @contextmanager
+    def _group(self, title: str) -> Iterator[None]:
+        """What is said meanwhile folds under the title, where a build server can do that; nothing said is no group."""
+        if self._server is None or self._terse:
+            yield
+            return
+        key = f"wsklab_{int(time.time() * 1000)}"
+        self._opens = self._server.begin(key, harmless(visible(title)), time.time())
+        try:
+            yield
+        finally:
+            if not self._opens:
+                self._command(self._server.end(key, time.time()))
+            self._opens = ""
+
+    def _open(self) -> None:
+        """Open the group that waits for something to be in it."""
+        opens, self._opens = self._opens, ""
+        self._command(opens)
+
+    def _command(self, text: str) -> None:
+        """What a build server obeys, on a line of its own."""
+        if text:
+            self._output.command(f"{text}\n")
+            self._output.flush()
+
+    @contextmanager
+    def pace(self, total: int | None) -> Iterator[None]:
+        """Scenarios are played: on a terminal a line below all others says what runs, how many, and how long yet."""
+        self._pace = Pace(total, time.monotonic())
+        self._told_pace = time.monotonic()
+        live = self._out.is_terminal and not self._terse and self._spinner.acquire(blocking=False)
+        try:
+            with self._out.status(_PaceLine(self._pace)) if live else nullcontext():
+                yield
+        finally:
+            if live:
+                self._spinner.release()
+            self._pace = None
+
+    def starts(self, name: str) -> None:
+        """A scenario is begun."""
+        if self._pace is not None:
+            self._pace.start(name)
+
+    def _count(self, result: ScenarioResult) -> str:
+        """Which of how many a row is; the unloads are beyond the number."""
+        if self._pace is None or result.name == UNLOAD:
+            return ""
+        self._pace.finish(result.name, time.monotonic())
+        return f"  {self._pace.count}"
+
+    def _tell_pace(self) -> None:
+        """In a log, which has no last line that changes, say now and then how long it will take yet."""
+        now = time.monotonic()
+        if self._pace is None or self._out.is_terminal or self._terse or now - self._told_pace < PACE_EVERY:
+            return
+        self._told_pace = now
+        self._say(Text(f"          {self._pace.line(now)}", style="dim"))
+
+    def ladder(self, name: str, rows: Sequence[StoryRow]) -> None:
+        """What was observed in a scenario, in the order of time."""
+        self._ladders += 1
+        with self._group(f"What was observed in {name}"):
+            self._open()
+            for row in rows:
+                text = f"{row.ms:10.1f} ms  {row.column:7} {row.arrow:1} {row.label or row.text}"
+                self._say(Text(visible(text), style="bold" if row.kind == "event" else "dim"))
+
+    @property
+    def folds(self) -> bool:
+        """Whether much can be said without being in the way: of the first failures, as a log has its limits, too."""
+        folding = self._server is not None and self._server.name != "jenkins"
+        return folding and not self._terse and self._ladders < MOST
+
+    def tell_server(self, results: Results, folder: Path) -> None:
+        """Annotations and a summary for the build server that runs this, if one does."""
+        if self._server is None:
+            return
+        failures = [
+            Failure(
+                _numbered(row), row.verdict, harmless(visible(row.story.text if row.story else "; ".join(row.reasons)))
+            )
+            for row in results.scenarios
+            if row.verdict != "pass" and not row.excused
+        ]
+        totals = results.totals
+        headline = results.shortfall or (
+            f"{len(failures)} of {totals['all']} did not pass" if failures else f"all {totals['all']} passed"
+        )
+        for line in self._server.annotations(headline, failures):
+            self._command(line)
+        path = self._server.summary or (folder / "summary.md").absolute()
+        if self._server.summary or self._server.attach_summary(path):
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(markdown(headline, failures, totals))
+            except OSError as error:
+                self.line(f"The summary is not written: {path}: {error.strerror}", "yellow")
+                return
+            self._command(self._server.attach_summary(path))
+
     def verdict(self, result: ScenarioResult) -> None:
-        """One line as soon as a scenario is judged, its reasons below."""
+        """One line as soon as a scenario is judged; below it the story of what went wrong, and further reasons."""
+        count = self._count(result)
+        if self._terse and result.verdict == "pass" and not result.known and not result.findings:
+            return
         colour = "yellow" if result.excused else COLOURS[result.verdict]
         number = f" #{result.repeat}" if result.repeat > 1 else ""
         self._say(
             Text.assemble(
                 (f"{result.timing.get('total_s', 0.0):6.1f} s  ", "dim"),
                 (f"{MARKS[result.verdict]} {result.verdict:12} ", colour),
-                f"{result.name}{number}",
+                f"{result.label}{number}",
+                (count, "dim"),
             )
         )
         if result.known:
             self._say(Text(visible(f"          {result.known.kind}: {result.known.said}", lines=True), style="yellow"))
+        if result.story:
+            for place, line in enumerate(result.story.lines):
+                self._say(Text(visible(f"          {line}"), style="dim" if place else colour))
         if result.verdict != "pass":
-            for reason in result.reasons:
+            for reason in result.reasons[1 if result.story else 0 :]:
                 self._say(Text(visible(f"          {reason}", lines=True), style=colour))
         for finding in result.findings:
             self._say(Text(visible(f"          finding: {finding}", lines=True), style="cyan"))
+        self._tell_pace()
 
     def table(self, results: Results) -> None:
         """The run at a glance: what ended how on the wire, and what the driver was told."""
+        if self._terse:
+            return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("scenario", "wire: peer", "driver", "WskDisconnectEvent", "receives", "verdict"):
             table.add_column(heading, overflow="fold")
@@ -137,7 +279,7 @@ class Console:
                 continue
             wire = result.observed["wire"]
             table.add_row(
-                Text(result.name if result.repeat == 1 else f"{result.name} #{result.repeat}"),
+                Text(result.label if result.repeat == 1 else f"{result.label} #{result.repeat}"),
                 _endings(wire["peer"]),
                 _endings(wire["driver"]),
                 _events(result.observed["disconnects"]) or ("not called" if wire["frames"] else ""),
@@ -169,6 +311,21 @@ class Console:
         self._out.print(Text.assemble(*parts))
         if shortfall := results.shortfall:
             self.line(shortfall, "yellow")
+
+
+class _PaceLine:
+    """How far the run is, at the moment of drawing."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def __rich__(self) -> Text:
+        return Text(visible(self._pace.line(time.monotonic())))
+
+
+def _numbered(row: ScenarioResult) -> str:
+    """Its name, and which of its repetitions it is."""
+    return row.label if row.repeat == 1 else f"{row.label} #{row.repeat}"
 
 
 def _endings(sides: list[list[str]]) -> str:

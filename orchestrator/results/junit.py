@@ -1,12 +1,13 @@
 """`junit.xml` for build servers: fail is a failure, inconclusive, infra and what was not run are errors.
 
-Evidence is attached by path.
+Evidence is attached by path, a file for each row that did not pass (`attachments.py`).
 """
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.results.results import Results, ScenarioResult
@@ -15,8 +16,8 @@ from wsklab.orchestrator.results.results import Results, ScenarioResult
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(results: Results) -> str:
-    """The document as text."""
+def junit(results: Results, attached: Mapping[str, str] | None = None) -> str:
+    """The document as text; `attached` has the file for a row's evidence, as the build server finds it."""
     totals, target = results.totals, str(results.target.get("name", ""))
     missing = _missing(results, target)
     suite = ET.Element(
@@ -42,23 +43,29 @@ def junit(results: Results) -> str:
         ("accelerator", results.run.get("accelerator")),
     ):
         ET.SubElement(properties, "property", {"name": name, "value": _clean(str(value))})
-    suite.extend([_case(result, target) for result in results.scenarios] + missing)
+    suite.extend([_case(result, target, attached or {}) for result in results.scenarios] + missing)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 
 
-def _case(result: ScenarioResult, target: str) -> ET.Element:
-    name = result.name if result.repeat == 1 else f"{result.name}#{result.repeat}"
+def _case(result: ScenarioResult, target: str, attached: Mapping[str, str]) -> ET.Element:
+    name = result.label if result.repeat == 1 else f"{result.label}#{result.repeat}"
     case = _testcase(target, name, result.timing.get("total_s", 0.0))
+    archive = attached.get(result.evidence)
+    properties = ET.SubElement(case, "properties")
+    for key, value in (("evidence", result.evidence), *([("attachment", archive)] if archive else [])):
+        ET.SubElement(properties, "property", {"name": key, "value": _clean(value)})
     if result.known and result.excused:
         ET.SubElement(case, "skipped", {"message": _clean(f"known {result.verdict}: {result.known.said}")})
     elif result.known and _surprising(result):
         ET.SubElement(case, "failure", {"type": result.known.kind, "message": _clean(result.known.said)})
     elif result.verdict != "pass":
         tag = "failure" if result.verdict == "fail" else "error"
-        message = _clean("; ".join(result.reasons))
-        ET.SubElement(case, tag, {"type": result.verdict, "message": message}).text = message
-    # Jenkins and Azure pick attachments up from this line.
-    ET.SubElement(case, "system-out").text = f"[[ATTACHMENT|{_clean(result.evidence)}]]"
+        message = _clean(result.story.text if result.story else "; ".join(result.reasons))
+        # GitLab shows the body and not the message, so all of it stands there.
+        body = _clean("\n".join((*(result.story.lines if result.story else ()), *result.reasons)))
+        ET.SubElement(case, tag, {"type": result.verdict, "message": message}).text = body
+    if archive:  # on a line of its own, and first: Jenkins cuts long texts in the middle
+        ET.SubElement(case, "system-out").text = f"[[ATTACHMENT|{_clean(archive)}]]\n"
     return case
 
 

@@ -80,12 +80,12 @@ class Known:
     target: str = ""
     environment: str = ""
 
-    def mark(self, row: ScenarioResult, variant: str = "") -> ScenarioResult:
-        """The row, played on a `variant` of the machine, with what is known of it.
+    def mark(self, row: ScenarioResult) -> ScenarioResult:
+        """The row with what is known of it.
 
         Another failure than the known one is a failure like any.
         """
-        about = [entry for entry in self.entries if entry.met(row.name, self.target, self.environment, variant)]
+        about = [entry for entry in self.entries if entry.met(row.name, self.target, self.environment, row.variant)]
         explaining = [entry for entry in about if entry.explains(row)]
         if row.verdict == "pass":
             certain = [entry for entry in about if not entry.sometimes]

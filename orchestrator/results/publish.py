@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsklab.common.errors import WsklabError
 from wsklab.orchestrator.observe import observation
-from wsklab.orchestrator.results import report, rows
+from wsklab.orchestrator.results import attachments, report, rows
 from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.report import StoryRow
 from wsklab.orchestrator.results.results import Results, ScenarioResult, as_text, write_atomically
@@ -27,7 +27,7 @@ def whole(folder: Path, results: Results) -> None:
 def write(folder: Path, results: Results) -> None:
     """All three, of the rows that `results` holds. Raises OSError."""
     document = results.document
-    write_atomically(folder / "junit.xml", junit(results))
+    write_atomically(folder / "junit.xml", junit(results, attachments.pack(folder, document.scenarios)))
     files = [report.files(folder, row.evidence) for row in document.scenarios]
     page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall)
     write_atomically(folder / "report.html", page)
@@ -40,13 +40,14 @@ def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[Story
     stories = []
     for row in results:
         key = report.outcome(asdict(row))
-        stories.append([] if key in told else _story(folder / row.evidence / "observations.jsonl"))
+        stories.append([] if key in told else story_of(folder, row))
         told.add(key)
     return stories
 
 
-def _story(path: Path) -> list[StoryRow]:
+def story_of(folder: Path, row: ScenarioResult) -> list[StoryRow]:
+    """What was observed in a row, out of its evidence; nothing where that cannot be read."""
     try:
-        return report.story(observation.read(path).observations)
+        return report.story(observation.read(folder / row.evidence / "observations.jsonl").observations)
     except (OSError, ValueError, WsklabError):  # the row stands without it
         return []

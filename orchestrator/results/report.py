@@ -9,21 +9,15 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsklab.common.text import visible
-from wsklab.orchestrator.observe.base import Observation, data_of
-from wsklab.orchestrator.observe.driver_lines import DisconnectTold, DriverLine
-from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, EndOfStory, StepNote, Trouble
-from wsklab.orchestrator.observe.machine_events import OfMachine
-from wsklab.orchestrator.observe.peer_replies import PeerExited, PeerReply
-from wsklab.orchestrator.observe.wire_frames import FrameSeen
-from wsklab.orchestrator.results.results import call_words
+from wsklab.orchestrator.results import diagram
+from wsklab.orchestrator.results.ladder import MAX_ROWS, StoryRow, story
+from wsklab.orchestrator.results.results import call_words, labelled
 
-MAX_ROWS = 300
-"""Rows of one story; a bulk transfer would otherwise make the page unreadable. The evidence folder has all of it."""
+__all__ = ["MAX_ROWS", "StoryRow", "story"]
 
 OPEN = 3
 """Stories of scenarios that did not pass which are open from the start."""
@@ -42,88 +36,6 @@ LINKED = (
 """What is looked at first; the rest of an evidence folder is behind the link to it."""
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class StoryRow:
-    """A row of the ladder: time since the first in ms, column (driver, wire, peer, lab), text."""
-
-    ms: float
-    column: str
-    arrow: str
-    kind: str
-    """What the style sheet colours."""
-    text: str
-
-
-def story(observations: Sequence[Observation]) -> list[StoryRow]:
-    """The observations as rows of a ladder."""
-    rows: list[StoryRow] = []
-    start = min((o.t for o in observations), default=0)
-    for o in sorted(observations, key=lambda o: o.t):
-        text = _text(o)
-        if text is None:
-            continue
-        rows.append(
-            StoryRow(
-                ms=(o.t - start) / 1e6,
-                column=o.source if o.source != "machine" else "lab",
-                arrow={"target": "→", "peer": "←"}[o.sender] if isinstance(o, FrameSeen) else "",
-                kind=_kind(o),
-                text=text,
-            )
-        )
-    if len(rows) > MAX_ROWS:
-        left_out = len(rows) - MAX_ROWS
-        rows = [
-            *rows[: MAX_ROWS // 2],
-            StoryRow(0.0, "lab", "", "", f"… {left_out} rows left out …"),
-            *rows[-MAX_ROWS // 2 :],
-        ]
-    return rows
-
-
-def _kind(o: Observation) -> str:
-    """What the style sheet colours."""
-    match o:
-        case FrameSeen():
-            return "rst" if "R" in o.flags else "fin" if "F" in o.flags else ""
-        case DisconnectTold():
-            return "event"
-        case OfMachine() | Trouble():
-            return "bad"
-    return ""
-
-
-def _text(o: Observation) -> str | None:
-    """What is told of an observation; nothing where it has no row."""
-    match o:
-        case DriverLine():
-            text = o.text or o.kind
-            return text.partition(" conn=")[2].partition(" ")[2] or text
-        case FrameSeen():
-            length = f" [{o.length}]" if o.length else ""
-            fate = f" — {o.fate}" if o.fate else ""
-            return f"{o.flags}{length} seq {o.seq} ack {o.ack}{fate}"
-        case PeerExited():
-            return f"program ended ({o.status})"
-        case PeerReply():
-            return f"{o.do} {_words(o, 'id', 't', 'do', 'ok')}".strip()
-        case StepNote():
-            return f"{o.text}: {o.outcome}{' — ' + o.detail if o.detail else ''}"
-        case CanaryNote() | Barrier() | EndOfStory() | Trouble():
-            return f"{o.kind} {_words(o)}"
-        case OfMachine():
-            return f"{o.kind} {o.detail}"
-    return None
-
-
-def _words(o: Observation, *but: str) -> str:
-    return " ".join(f"{key}={_word(value)}" for key, value in data_of(o).items() if key not in but)
-
-
-def _word(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def files(folder: Path, evidence: str) -> list[str]:
@@ -159,6 +71,7 @@ def render(
         entries=_entries(results["scenarios"], stories, evidence),
         verdicts=VERDICTS,
         headline=_headline(results["totals"], shortfall),
+        places=diagram,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -202,11 +115,12 @@ def _entries(
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
         if _badge(scenario) != "known":
-            seen.setdefault(scenario["name"], set()).add(scenario["verdict"])
+            seen.setdefault(labelled(scenario["name"], scenario["variant"]), set()).add(scenario["verdict"])
     told: dict[tuple[object, ...], str] = {}
     entries, opened = [], 0
     for number, (scenario, story_rows) in enumerate(zip(scenarios, stories, strict=True)):
-        anchor = f"{scenario['name']}-{scenario['repeat']}"
+        label = labelled(scenario["name"], scenario["variant"])
+        anchor = "-".join(filter(None, (scenario["name"], scenario["variant"], str(scenario["repeat"]))))
         first = told.setdefault(outcome(scenario), anchor)
         bad = _badge(scenario) not in ("pass", "known")
         opened += bad
@@ -217,10 +131,11 @@ def _entries(
                 "id": anchor,
                 "word": _badge(scenario),
                 "met": scenario.get("known"),
-                "flaky": len(seen.get(scenario["name"], ())) > 1,
+                "flaky": len(seen.get(label, ())) > 1,
                 "open": bad and opened <= OPEN,
                 "same_as": None if first == anchor else first,
                 "rows": story_rows if first == anchor else [],
+                "diagram": diagram.diagram(story_rows) if first == anchor else None,
                 "wire": " · ".join(
                     f"{side} {ended}" for side in ("peer", "driver") if (ended := _endings(wire.get(side, [])))
                 ),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
 from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
+from wsklab.orchestrator.results.story import Story
 
 __all__ = ["VERDICTS", "Observed", "Verdict", "observed"]
 
@@ -59,6 +60,10 @@ class ScenarioResult:
     findings: Sequence[str] = ()
     """Where the target's undocumented behaviour is not as recorded; no verdict depends on it."""
     known: Met | None = None
+    variant: str = ""
+    """Of the machine; "" is the machine as its profile says."""
+    story: Story | None = None
+    """What went wrong, told; only where something did."""
 
     @property
     def excused(self) -> bool:
@@ -66,9 +71,19 @@ class ScenarioResult:
         return self.known is not None and self.known.kind == "known"
 
     @property
+    def label(self) -> str:
+        """Its name for people, with the variant."""
+        return labelled(self.name, self.variant)
+
+    @property
     def again(self) -> bool:
         """A repetition that passed: it has nothing to tell that the first one has not told."""
         return self.verdict == "pass" and self.repeat > 1 and self.name != UNLOAD
+
+
+def labelled(name: str, variant: str) -> str:
+    """A scenario's name with the variant of the machine, where it is one."""
+    return f"{name} [{variant}]" if variant else name
 
 
 @dataclass(frozen=True)
@@ -79,31 +94,53 @@ class Plan:
     repeat: int | None = None
     until_fail: bool = False
     """It ends, complete, at the first row that does not pass."""
+    variants: Sequence[str] = ("",)
+    """Of the machine: each scenario is run on each; "" is the machine as its profile says."""
+    left_out: Sequence[str] = ()
+    """Scenarios that cannot be played on a variant, with its name."""
 
     @property
     def asked(self) -> int | None:
         """Rows asked for, the driver's unload not counted; None: no number was named."""
-        return None if self.repeat is None else self.repeat * len(self.scenarios)
+        return (
+            None
+            if self.repeat is None
+            else self.repeat * (len(self.scenarios) * len(self.variants) - len(self.left_out))
+        )
 
     def ended_by(self, rows: Sequence[ScenarioResult]) -> bool:
         """Whether a row has come at which the run was asked to end."""
         return self.until_fail and any(row.verdict != "pass" and not row.excused for row in rows if row.name != UNLOAD)
 
     def missing(self, rows: Sequence[ScenarioResult]) -> dict[str, int]:
-        """Name -> how many rows of it were asked for and never reported, the unload of the driver among them."""
+        """Label -> how many rows of it were asked for and never reported, the unloads of the driver among them."""
         if not self.scenarios:
             return {}
-        seen = Counter(row.name for row in rows)
-        wanted = 0 if self.repeat is None or self.ended_by(rows) else self.repeat
-        missing = {name: wanted - seen[name] for name in self.scenarios if seen[name] < wanted}
-        return missing if seen[UNLOAD] else missing | {UNLOAD: 1}
+        seen = Counter((row.name, row.variant) for row in rows)
+        ended = self.ended_by(rows)
+        missing: dict[str, int] = {}
+        for variant in self.variants:
+            wanted = 0 if self.repeat is None or ended else self.repeat
+            for name in self.scenarios:
+                if seen[name, variant] < wanted and labelled(name, variant) not in self.left_out:
+                    missing[labelled(name, variant)] = wanted - seen[name, variant]
+            never_begun = ended and not any(row.variant == variant for row in rows)
+            if not seen[UNLOAD, variant] and not never_begun:
+                missing[labelled(UNLOAD, variant)] = 1
+        return missing
 
     def ordered(self, rows: Sequence[ScenarioResult]) -> list[ScenarioResult]:
         """The rows as they were asked for, whoever finished first; the unloads come last."""
         places = {name: place for place, name in enumerate(self.scenarios)}
         if not places:
             return list(rows)
-        return sorted(rows, key=lambda row: (row.name == UNLOAD, row.repeat, places.get(row.name, len(places))))
+        of = {variant: place for place, variant in enumerate(self.variants)}
+
+        def place(row: ScenarioResult) -> tuple[object, ...]:
+            variant = of.get(row.variant, len(of))
+            return (row.name == UNLOAD, variant, row.repeat, places.get(row.name, len(places)))
+
+        return sorted(rows, key=place)
 
 
 class Document(BaseModel):
@@ -179,7 +216,7 @@ class Results:
         for result in self.scenarios:
             if result.excused:  # one that fails now and then is known to
                 continue
-            verdicts.setdefault(result.name, set()).add(result.verdict)
+            verdicts.setdefault(result.label, set()).add(result.verdict)
         return sorted(name for name, seen in verdicts.items() if len(seen) > 1)
 
     @property
@@ -201,7 +238,7 @@ class Results:
             return None
         asked, missing = self.plan.asked, self.missing
         run = sum(row.name != UNLOAD for row in self.scenarios)
-        unload = missing.pop(UNLOAD, 0)
+        unload = sum(missing.pop(labelled(UNLOAD, variant), 0) for variant in self.plan.variants)
         why = f"{self.state}: {self.why}" if self.why and self.state != "interrupted" else self.why or self.state
         if asked is None:
             return f"{run} run, no number asked for: {why}"

@@ -16,11 +16,22 @@ from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.lab_notes import Unread
 from wsklab.orchestrator.observe.observation import Observation
+from wsklab.orchestrator.results.comments import of_frames
+from wsklab.orchestrator.results.story import Story
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.qemu import network
 from wsklab.qemu.logfile import LogFile
+from wsklab.qemu.wire.annotate import annotated
 
 NEEDED_FREE = 512 * 1024 * 1024
 """Bytes of disk that must be free before a run starts: recordings and logs, with room to spare."""
+
+NAMES = {
+    address: name
+    for name, host in {**network.MACHINES, "wire": network.WIRE}.items()
+    for address in host.addresses.values()
+}
+"""Who has which address."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,20 @@ def save(
         "observed": judgement.observed,
     }
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+
+
+def annotate(folder: Path, observations: Sequence[Observation], story: Story | None) -> None:
+    """Give the recording names for addresses, and the driver's lines as comments; frames and numbers stay as they are.
+
+    Raises OSError.
+    """
+    recording = folder / "wire.pcapng"
+    if not recording.exists():
+        return
+    told = {number: [visible(text) for text in texts] for number, texts in of_frames(observations, story).items()}
+    beside = recording.with_suffix(".annotated")
+    beside.write_bytes(annotated(recording.read_bytes(), told, NAMES))
+    beside.replace(recording)
 
 
 def as_document(scenario: Scenario) -> dict[str, JsonValue]:

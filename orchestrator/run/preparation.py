@@ -129,7 +129,9 @@ class Preparation:
             title = "image of the stand-in" if target == find.STANDIN else f"image {target}"
             with _image(target, title, ahead, console):
                 guest = find.find(target, accelerator, inputs, console.progress, verify, strict)
-        prepared = foreign and foreign.prepared(guest.prepare)
+        prepared = foreign and foreign.prepared(guest.prepare, guest.pack)
+        if prepared and verify:
+            guest.watched = prepared.file_name
         return cls(
             folder,
             console,
@@ -188,55 +190,61 @@ class Preparation:
         return capacity.room(self.guests_mib, capacity.host())
 
     def supply(
-        self, driver: BuiltDriver, isolate: bool = False, booted: Callable[[Lab], None] = lambda lab: None
+        self,
+        driver: BuiltDriver,
+        isolate: bool = False,
+        booted: Callable[[Lab], None] = lambda lab: None,
+        variant: str = "",
     ) -> LabSupply:
-        """Labs with `driver` loaded, one at a time."""
+        """Labs with `driver` loaded, one at a time, all on one variant of the machine."""
 
         def tell(reason: str) -> None:
             self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
 
-        return LabSupply(lambda: self.boot(driver), self.folder, isolate, self.stop, tell, booted)
+        return LabSupply(lambda: self.boot(driver, variant), self.folder, isolate, self.stop, tell, booted)
 
-    def boot(self, driver: BuiltDriver) -> Lab:
+    def boot(self, driver: BuiltDriver, variant: str = "") -> Lab:
         """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
 
         A foreign driver is put in afterwards: what is kept serves every driver.
         """
-        lab = self._boot(driver)
+        lab = self._boot(driver, self.guest.varied(variant))
         if self.foreign is not None:
             with self.console.step(f"driver {self.foreign.profile.name}"):
-                lab.install_foreign(self.foreign)
+                for remark in lab.install_foreign(self.foreign).remarks:
+                    self.console.progress(remark)
         return lab
 
-    def _boot(self, driver: BuiltDriver) -> Lab:
+    def _boot(self, driver: BuiltDriver, guest: Guest) -> Lab:
+        title = f"lab, variant {guest.profile.variant_name}" if guest.profile.variant_name else "lab"
         if self.cold:
-            with self.console.step("lab"):
-                return self._lab().boot(driver, self.console.progress)
-        snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver)
+            with self.console.step(title):
+                return self._lab(guest).boot(driver, self.console.progress)
+        snapshots, ingredients = Snapshots(images.cache_folder()), self._ingredients(driver, guest)
         key = key_of(ingredients)
-        with self.console.step("lab") as found:
-            lab = self._resume(snapshots, key, driver)
+        with self.console.step(title) as found:
+            lab = self._resume(snapshots, key, driver, guest)
             if lab is not None:
                 found(f"from the kept snapshot {key[:12]}")
                 return lab
-            return self._boot_and_keep(snapshots, key, ingredients, driver)
+            return self._boot_and_keep(snapshots, key, ingredients, driver, guest)
 
-    def _lab(self) -> Lab:
+    def _lab(self, guest: Guest) -> Lab:
         """A lab to be booted. Raises Stopped when none is to be any more."""
-        lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, self.guest, self.peer)
+        lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, guest, self.peer)
         lab.debugger_port = self.debugger_port
         if self.hold is not None:
             lab.failed = self.hold.failed
         self.stop.watch(lab)
         return lab
 
-    def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver) -> Lab | None:
+    def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver, guest: Guest) -> Lab | None:
         """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
         try:
             kept = snapshots.find(key)
             if kept is None:
                 return None
-            return self._lab().resume(kept, driver)
+            return self._lab(guest).resume(kept, driver)
         except (LabError, MachineError, TimeoutError) as error:
             if self.stop.requested:  # which is no fault of the snapshot's
                 raise
@@ -246,10 +254,10 @@ class Preparation:
             return None
 
     def _boot_and_keep(
-        self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str], driver: BuiltDriver
+        self, snapshots: Snapshots, key: str, ingredients: Mapping[str, str], driver: BuiltDriver, guest: Guest
     ) -> Lab:
         with snapshots.saving(key) as partial:
-            lab = self._lab().boot(driver, self.console.progress, partial)
+            lab = self._lab(guest).boot(driver, self.console.progress, partial)
             if partial is not None and not lab.complaints():  # who takes it up would not hear of them
                 try:
                     snapshots.publish(partial, key, ingredients)
@@ -257,12 +265,12 @@ class Preparation:
                     self.console.line(f"          the snapshot is not kept: {error}", "yellow")
         return lab
 
-    def _ingredients(self, driver: BuiltDriver) -> dict[str, str]:
+    def _ingredients(self, driver: BuiltDriver, guest: Guest) -> dict[str, str]:
         """All that a saved lab depends on."""
-        machine = {"target": self.guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
+        machine = {"target": guest.profile.model_dump_json(), "peer": load_profile(PEER_PROFILE).model_dump_json()}
         host = "" if self.accelerator == "tcg" else platform.processor() + platform.release()
         return {
-            **self.guest.ingredients(),
+            **guest.ingredients(),
             "peer": self.peer.key,
             "driver": driver.sha256,
             "file": driver.path.name,

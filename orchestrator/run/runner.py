@@ -5,14 +5,13 @@ Whatever goes wrong ends as a row or as the end of the run, with a sentence; not
 
 from __future__ import annotations
 
-import itertools
 import platform
 import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,7 +39,6 @@ from wsklab.orchestrator.results.known import Known
 from wsklab.orchestrator.results.results import (
     UNLOAD,
     UNLOAD_COVERS,
-    Plan,
     Results,
     ScenarioResult,
     State,
@@ -49,9 +47,11 @@ from wsklab.orchestrator.results.results import (
     write_atomically,
 )
 from wsklab.orchestrator.results.rows import Home, Rows
+from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.run import evidence, janitor
 from wsklab.orchestrator.run.evidence import Slice
 from wsklab.orchestrator.run.hold import Hold
+from wsklab.orchestrator.run.order import Item, evidence_name
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -60,14 +60,6 @@ NOTHING = observed()
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]*@")
 """In the URL of a history, which a command may name."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One run of one scenario."""
-
-    number: int
-    scenario: Scenario
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,8 @@ class Run:
     def perform(self, lab: Lab, item: Item, attempt: str = "") -> Done:
         """One scenario, from canary to verdict, without adding it; whatever fails under it is the verdict, too."""
         scenario, number, began = item.scenario, item.number, time.monotonic()
-        folder = self.folder / "evidence" / ((scenario.name if number == 1 else f"{scenario.name}-{number}") + attempt)
+        self.console.starts(scenario.name)
+        folder = self.folder / "evidence" / (item.folder + attempt)
 
         def row(judgement: Judgement, **timing: float) -> ScenarioResult:
             return self._row(item, judgement, folder, timing | {"total_s": time.monotonic() - began})
@@ -149,7 +142,9 @@ class Run:
             judged = time.monotonic()
             evidence.save(folder, scenario, observations, judgement, logs)
             result = row(judgement, restore_s=lab.last_restore_s, run_s=played - began, judge_s=judged - played)
-            recorded = scenario.expect.characterise and judgement.verdict == "pass"
+            result = replace(result, story=tell(scenario, observations, judgement.verdict, judgement.reasons))
+            evidence.annotate(folder, observations, result.story)
+            recorded = scenario.expect.characterise and judgement.verdict == "pass" and not item.variant
             return Done(result, characterise.behaviour(judgement.observed) if recorded else None)
         except Exception as error:  # a verdict whose evidence is not kept is none
             return Done(row(_failed(error, self.folder)))
@@ -166,25 +161,31 @@ class Run:
             return Judgement("infra", (*found.reasons, f"its evidence could not be kept: {why}"), found.observed)
         return found
 
-    def add(self, done: Done) -> None:
-        """Report a row: on disk first, as what is not there was not run. Nothing is added to a run that is stopped."""
+    def add(self, done: Done) -> ScenarioResult:
+        """Report a row: on disk first, as what is not there was not run. Nothing is added to a run that is stopped.
+
+        Returns it with what is known of it.
+        """
         result = done.result
         if result.verdict != "pass":
             result = replace(result, findings=(*result.findings, *self.damage()))
         result = self.known.mark(result)
         with self._lock:
             if self.stop.requested:
-                return
+                return result
             if done.behaviour is not None:
                 result = self._characterised(result, done.behaviour)
             try:
                 self._rows.append(result)
             except OSError as error:
                 self.stop.request("aborted", unexpected.sentence(error, self.folder))
-                return
+                return result
             # A long run must not grow with what a thousandth pass has to tell.
             self.results.scenarios.append(replace(result, observed=NOTHING, expected={}) if result.again else result)
         self.console.verdict(result)
+        if self.console.verbose or (self.console.folds and result.verdict != "pass"):
+            self.console.ladder(result.name, publish.story_of(self.folder, result))
+        return result
 
     def _characterised(self, result: ScenarioResult, seen: Behaviour) -> ScenarioResult:
         """The row, compared with the behaviour recorded for this target."""
@@ -206,12 +207,13 @@ class Run:
             observed=judgement.observed,
             timing={key: round(value, 4) for key, value in timing.items()},
             evidence=str(folder.relative_to(self.folder)),
+            variant=item.variant,
         )
 
-    def unload(self, lab: Lab, number: int = 1) -> ScenarioResult:
+    def unload(self, lab: Lab, number: int = 1, variant: str = "") -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
-        folder = self.folder / "evidence" / (UNLOAD if number == 1 else f"{UNLOAD}-{number}")
+        folder = self.folder / "evidence" / evidence_name(UNLOAD, number, variant)
         verdict: Verdict
         try:
             folder.parent.mkdir(exist_ok=True)
@@ -233,6 +235,7 @@ class Run:
             observed=observed(),
             timing={"total_s": round(time.monotonic() - began, 4)},
             evidence=str(folder.relative_to(self.folder)),
+            variant=variant,
         )
         self.add(Done(result))
         return result
@@ -273,18 +276,6 @@ class Run:
 
 def _failed(error: Exception, folder: Path) -> Judgement:
     return Judgement("infra", (f"the lab failed: {unexpected.sentence(error, folder)}",), observed())
-
-
-def order(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Iterator[Item]:
-    """All of them, `repeat` times over; `until_fail` without a number goes on for ever."""
-    for number in itertools.count(1) if until_fail and repeat == 1 else range(1, repeat + 1):
-        for scenario in scenarios:
-            yield Item(number, scenario)
-
-
-def plan(scenarios: Sequence[Scenario], repeat: int, until_fail: bool) -> Plan:
-    """What `order` goes through, in numbers."""
-    return Plan(tuple(s.name for s in scenarios), None if until_fail and repeat == 1 else repeat, until_fail)
 
 
 def new_folder(out: Path | None) -> Path:

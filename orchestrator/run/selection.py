@@ -11,7 +11,9 @@ from wsklab import images
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import catalogue
+from wsklab.orchestrator.scenario.families import over_ipv6
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.qemu.profile import Profile
 
 if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
     from wsklab.orchestrator.lab.foreign_driver import Foreign
@@ -41,6 +43,20 @@ def without_strict(selection: Selection, strict: bool, progress: Callable[[str],
         raise UsageError(f"{', '.join(wants)}: callbacks at DISPATCH_LEVEL are simulated with --strict only.")
     progress(f"left out, as callbacks at DISPATCH_LEVEL need --strict: {', '.join(wants)}")
     return replace(selection, scenarios=left)
+
+
+def on_variants(
+    selected: Selection, names: Sequence[str], machine: Profile
+) -> tuple[dict[str, list[Scenario]], list[str]]:
+    """(the scenarios as each variant of the machine plays them, why some are left out). Raises UsageError."""
+    played, left_out = dict[str, list[Scenario]](), list[str]()
+    for name in names:
+        played[name] = selected.scenarios
+        if name and not machine.variants[name].ipv4:
+            foreign = selected.foreign.profile if selected.foreign else None
+            played[name], reasons = over_ipv6(selected.scenarios, foreign, name)
+            left_out += reasons
+    return played, left_out
 
 
 def select(

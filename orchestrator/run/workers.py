@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.results import ScenarioResult
-from wsklab.orchestrator.run.runner import Done, Item, Run
+from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import Supply
 
@@ -54,10 +55,10 @@ class Work:
 
 @dataclass
 class Workers:
-    """The workers of one run; each has its labs from a `supply` of its own."""
+    """The workers of one run; each has its labs from a `supply` of its own, another for each variant."""
 
     run: Run
-    supply: Callable[[], Supply]
+    supply: Callable[[str], Supply]  # of labs on a variant of the machine
     work: Work
     until_fail: bool = False
     look: float = LOOK
@@ -129,47 +130,65 @@ class Workers:
                 self._changed.notify_all()
 
     def _worker(self, number: int, ready: Callable[[], None]) -> None:
-        supply, lab, suspect = self.supply(), None, False
+        variant, lab, suspect = "", None, False
+        supply = self.supply(variant)
         try:
             while (item := self.work.take()) is not None:
                 try:
+                    if item.variant != variant:
+                        self._unload(lab, number, variant)
+                        supply.retire()
+                        supply, lab, suspect, variant = self.supply(item.variant), None, False, item.variant
                     lab = supply.next(suspect)
                 except BaseException:
                     self.work.give_back(item)
                     raise
                 ready()
-                lab, verdict = self._judged(supply, lab, item)
-                suspect = verdict != "pass"
+                lab, result = judged(self.run, supply, lab, item, self._hold)
+                suspect = result.verdict != "pass"
                 if suspect and self.until_fail:
                     self.work.close()
-            if lab is not None and not self.run.stop.requested:
-                trusted = lab.trusted  # else somebody has looked at it already
-                unloaded = self.run.unload(lab, number)
-                if trusted:
-                    self._hold(lab, unloaded)
+            self._unload(lab, number, variant)
         finally:
             supply.retire()
 
-    def _judged(self, supply: Supply, lab: Lab, item: Item) -> tuple[Lab, str]:
-        """One scenario; a lab that dies under it by its own fault costs an attempt, the next is on a fresh lab."""
-        done = self.run.perform(lab, item)
-        if done.result.verdict == "infra" and not lab.trusted and not self.run.stop.requested:
-            self._hold(lab, done.result)
-            supply.retire()
-            try:
-                lab = supply.next()
-            except BaseException:
-                self.run.add(done)  # there is no second attempt, so the first is what is known
-                raise
-            done = _again(done, self.run.perform(lab, item, "-again"))
-        self.run.add(done)
-        self._hold(lab, done.result)
-        return lab, done.result.verdict
+    def _unload(self, lab: Lab | None, number: int, variant: str) -> None:
+        if lab is not None and not self.run.stop.requested:
+            trusted = lab.trusted  # else somebody has looked at it already
+            unloaded = self.run.unload(lab, number, variant)
+            if trusted:
+                self._hold(lab, unloaded)
 
     def _hold(self, lab: Lab, result: ScenarioResult) -> None:
         """Leave the lab as it is for as long as somebody wants to look at it."""
         if self.run.hold is not None:
             self.run.hold.after(lab, result)
+
+
+def judged(
+    run: Run,
+    supply: Supply,
+    lab: Lab,
+    item: Item,
+    look: Callable[[Lab, ScenarioResult], None] = lambda lab, result: None,
+) -> tuple[Lab, ScenarioResult]:
+    """Play one scenario and add its row; a lab that dies under it by its own fault costs an attempt.
+
+    The next is on a fresh lab, which is returned with the row. `look` sees a lab with its verdict.
+    """
+    done = run.perform(lab, item)
+    if done.result.verdict == "infra" and not lab.trusted and not run.stop.requested:
+        look(lab, done.result)
+        supply.retire()
+        try:
+            lab = supply.next()
+        except BaseException:
+            run.add(done)  # there is no second attempt, so the first is what is known
+            raise
+        done = _again(done, run.perform(lab, item, "-again"))
+    result = run.add(done)
+    look(lab, done.result)
+    return lab, result
 
 
 def _again(first: Done, second: Done) -> Done:

@@ -102,7 +102,7 @@ def before_load(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
         facts["code_integrity"] = options
         if not options & TEST_SIGNING:
             raise LabError(f"test signing is not in force in this boot (code integrity options {options:#x}).")
-        if options & MEMORY_INTEGRITY:
+        if options & MEMORY_INTEGRITY and not guest.profile.variant.memory_integrity:
             raise LabError(
                 f"Memory Integrity is on (code integrity options {options:#x}), under which fewer drivers "
                 "load than a lab is for."

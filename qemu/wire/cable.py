@@ -83,6 +83,7 @@ class Cable:
         self._history: deque[Frame] = deque(maxlen=HISTORY)
         self._awaited: list[tuple[int, Match]] = []
         self._barriers: dict[int, set[str]] = {}  # request -> sides that have not answered
+        self._ipv6: set[str] = set()  # sides that have no IPv4 address
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._segments = 0
@@ -122,8 +123,8 @@ class Cable:
             self._receive(now, decode(data, now, port.side, frames.OTHER_SIDE[port.side]))
 
     def _receive(self, now: int, frame: Frame) -> None:
-        if answer := frames.arp_reply(frame.data):
-            self._deliver(now, [Delivery(frame.sender, answer, "arp reply of the wire")])
+        if answer := frames.arp_reply(frame.data) or frames.neighbour_reply(frame):
+            self._deliver(now, [Delivery(frame.sender, answer, "the wire's own address")])
         if frames.for_the_wire(frame.data):
             self._record(frame._replace(receiver="", comment=pcapng.KEPT + "by the wire: it is the addressee"))
             if answered := frames.echo_reply_ident(frame):
@@ -282,6 +283,11 @@ class Cable:
         self._awaited = [awaited for awaited in self._awaited if awaited[0] != request["of"]]
         return {"missing": sorted(self._barriers.pop(request["of"], ()))}
 
+    def _do_ping_by_ipv6(self, request: Mapping[str, Any]) -> dict[str, object]:
+        """These sides have no IPv4 address."""
+        self._ipv6 = set(request["sides"])
+        return {}
+
     def _do_barrier(self, request: Mapping[str, Any]) -> None:
         self._barriers[request["id"]] = set(request["sides"])
         self._ping(request["id"], 1)
@@ -292,7 +298,13 @@ class Cable:
         for side in missing:
             self._deliver(
                 time.time_ns(),
-                [Delivery(side, frames.echo_request(side, request & 0xFFFF, sequence), "barrier of the wire")],
+                [
+                    Delivery(
+                        side,
+                        frames.echo_request(side, request & 0xFFFF, sequence, side in self._ipv6),
+                        "barrier of the wire",
+                    )
+                ],
             )
         if missing:
             self._after(PING_AGAIN, lambda: self._ping(request, sequence + 1))

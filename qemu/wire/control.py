@@ -115,6 +115,10 @@ class Wire:
             if missing:
                 raise DeadlinePassed(f"no answer to the ping of the wire from: {', '.join(missing)}")
 
+    def ping_by_ipv6(self, *sides: str) -> None:
+        """These machines have no IPv4 address: `barrier` asks them by IPv6."""
+        self._ask("ping_by_ipv6", sides=list(sides))
+
     def await_frame(self, match: Mapping[str, object], deadline: float) -> Frame:
         """Wait for the first frame that fits since the mark (keys: `faults.Match.parse`). Raises DeadlinePassed."""
         number, future = self._send("await", match=match)

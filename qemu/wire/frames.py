@@ -17,9 +17,10 @@ OTHER_SIDE = {"target": "peer", "peer": "target"}
 MAX_FRAME = 65536
 
 WIRE_MAC = bytes.fromhex(network.WIRE.mac.replace(":", ""))
-WIRE_ADDRESS = network.WIRE.ipv4
+WIRE_ADDRESS, WIRE_ADDRESS_6 = network.WIRE.ipv4, network.WIRE.ipv6
 MACS = {side: bytes.fromhex(host.mac.replace(":", "")) for side, host in network.MACHINES.items()}
 ADDRESSES = {side: host.ipv4 for side, host in network.MACHINES.items()}
+ADDRESSES_6 = {side: host.ipv6 for side, host in network.MACHINES.items()}
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
@@ -222,8 +223,30 @@ def arp_reply(request: bytes) -> bytes | None:
     return ethernet(mac, WIRE_MAC, _TYPE_ARP, _ARP.pack(1, _TYPE_IPV4, 6, 4, 2, WIRE_MAC, wanted, mac, address))
 
 
-def echo_request(side: str, ident: int, sequence: int) -> bytes:
+def neighbour_reply(frame: Frame) -> bytes | None:
+    """Return the wire's answer to a neighbour solicitation for its IPv6 address (RFC 4861 4.3); None for any other."""
+    if frame.kind != "icmp6" or frame.icmp_type != 135 or frame.src == "::":
+        return None
+    if frame.data[62:78] != _packed(WIRE_ADDRESS_6):
+        return None
+    # Solicited and overriding; the target's link-layer address follows as option 2.
+    message = struct.pack("!BBHI", 136, 0, 0, 0x60000000) + _packed(WIRE_ADDRESS_6) + b"\2\1" + WIRE_MAC
+    return _icmp6(frame.data[6:12], frame.src, message, hops=255)
+
+
+def _icmp6(mac: bytes, to: str, message: bytes, hops: int = 64) -> bytes:
+    """Return a message of the wire itself, with its checksum."""
+    total = checksum(_pseudo_header(WIRE_ADDRESS_6, to, _ICMP6_PROTOCOL, len(message)) + message)
+    message = message[:2] + total.to_bytes(2, "big") + message[4:]
+    header = _IPV6.pack(6 << 28, len(message), _ICMP6_PROTOCOL, hops, _packed(WIRE_ADDRESS_6), _packed(to))
+    return ethernet(mac, WIRE_MAC, _TYPE_IPV6, header + message)
+
+
+def echo_request(side: str, ident: int, sequence: int, ipv6: bool = False) -> bytes:
     """Return a ping from the wire itself to one of the machines."""
+    if ipv6:
+        message = _ICMP.pack(128, 0, 0, ident, sequence) + b"wsklab barrier"
+        return _icmp6(MACS[side], ADDRESSES_6[side], message)
     message = _ICMP.pack(8, 0, 0, ident, sequence) + b"wsklab barrier"
     message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
     return ip_frame(MACS[side], WIRE_MAC, ADDRESSES[side], WIRE_ADDRESS, _ICMP_PROTOCOL, message)
@@ -231,6 +254,9 @@ def echo_request(side: str, ident: int, sequence: int) -> bytes:
 
 def echo_reply_ident(frame: Frame) -> tuple[int, int] | None:
     """(ident, sequence) of a machine's answer to `echo_request`."""
+    if frame.kind == "icmp6" and frame.icmp_type == 129 and frame.dst == WIRE_ADDRESS_6 and len(frame.data) >= 62:
+        _, _, _, ident, sequence = _ICMP.unpack_from(frame.data, 54)
+        return ident, sequence
     if frame.kind != "icmp" or frame.icmp_type != 0 or frame.dst != WIRE_ADDRESS or len(frame.data) < 42:
         return None
     _, _, _, ident, sequence = _ICMP.unpack_from(frame.data, 14 + (frame.data[14] & 15) * 4)

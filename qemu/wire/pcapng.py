@@ -12,18 +12,19 @@ from wsklab.qemu.wire.frames import OTHER_SIDE, SIDES, Frame, decode
 
 KEPT = "kept "  # how the comment begins on a frame that did not reach the other machine
 MARK = "mark "
+NOTES = ("driver: ", "verdict: ")  # how comments begin that are no fault's, but were added later (annotate.py)
 
-_SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
+_SECTION, _INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 _ORDER = 0x1A2B3C4D
 _ETHERNET_LINK = 1
-_COMMENT, _NAME, _RESOLUTION, _FLAGS = 1, 2, 9, 2  # option codes; 2 is if_name and epb_flags
+COMMENT, _NAME, _RESOLUTION, _FLAGS = 1, 2, 9, 2  # option codes; 2 is if_name and epb_flags
 _INBOUND, _OUTBOUND = 1, 2
 _MAX_BLOCK = 1 << 20
 
 
 def header() -> bytes:
     """Return the section header and the two interfaces."""
-    section = _block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
+    section = block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
     return section + b"".join(_interface(name) for name in SIDES)
 
 
@@ -33,10 +34,10 @@ def packet(frame: Frame) -> bytes:
     side = SIDES.index(frame.receiver if made else frame.sender)
     size = len(frame.data)
     body = struct.pack("<IIIII", side, frame.time >> 32, frame.time & 0xFFFFFFFF, size, size) + frame.data
-    options = _option(_FLAGS, struct.pack("<I", _OUTBOUND if made else _INBOUND))
+    told = option(_FLAGS, struct.pack("<I", _OUTBOUND if made else _INBOUND))
     if frame.comment:
-        options += _option(_COMMENT, frame.comment.encode()[:4096])
-    return _block(_PACKET, body + b"\0" * (-size % 4) + options + _END)
+        told += option(COMMENT, frame.comment.encode()[:4096])
+    return block(PACKET, body + b"\0" * (-size % 4) + told + END)
 
 
 def mark(time: int, text: str) -> Frame:
@@ -46,7 +47,7 @@ def mark(time: int, text: str) -> Frame:
 
 def read(data: bytes) -> list[Frame]:
     """Return the frames of a recording. Garbage is skipped, and a last block that a killed run left unfinished."""
-    return [frame for kind, body in _blocks(data) if kind == _PACKET and (frame := _frame(body))]
+    return [frame for kind, body in blocks(data) if kind == PACKET and (frame := _frame(body))]
 
 
 def _frame(body: bytes) -> Frame | None:
@@ -55,17 +56,20 @@ def _frame(body: bytes) -> Frame | None:
     side, high, low, size, _ = struct.unpack_from("<IIIII", body)
     if side >= len(SIDES) or size > len(body) - 20:
         return None
-    options = dict(_options(body[20 + size + -size % 4 :]))
-    comment = options.get(_COMMENT, b"").decode(errors="replace")
+    told = list(options(body[20 + size + -size % 4 :]))
+    comments = (value.decode(errors="replace") for code, value in told if code == COMMENT)
+    comment = next((text for text in comments if not text.startswith(NOTES)), "")
+    direction = dict(told).get(_FLAGS, b"\0")[:1]
     here, time, content = SIDES[side], high << 32 | low, body[20 : 20 + size]
     if not content and comment.startswith(MARK):
         return mark(time, comment.removeprefix(MARK))
-    if options.get(_FLAGS, b"\0")[:1] == bytes([_OUTBOUND]):
+    if direction == bytes([_OUTBOUND]):
         return decode(content, time, "wire", here, comment)
     return decode(content, time, here, "" if comment.startswith(KEPT) else OTHER_SIDE[here], comment)
 
 
-def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and the body of each whole block."""
     at = 0
     while at + 12 <= len(data):
         kind, size = struct.unpack_from("<II", data, at)
@@ -75,7 +79,8 @@ def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
-def _options(data: bytes) -> Iterator[tuple[int, bytes]]:
+def options(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the code and the value of each option, without the end."""
     at = 0
     while at + 4 <= len(data):
         code, size = struct.unpack_from("<HH", data, at)
@@ -86,17 +91,19 @@ def _options(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _interface(name: str) -> bytes:
-    options = _option(_NAME, name.encode()) + _option(_RESOLUTION, b"\x09") + _END
-    return _block(_INTERFACE, struct.pack("<HHI", _ETHERNET_LINK, 0, 0) + options)
+    told = option(_NAME, name.encode()) + option(_RESOLUTION, b"\x09") + END
+    return block(_INTERFACE, struct.pack("<HHI", _ETHERNET_LINK, 0, 0) + told)
 
 
-def _option(code: int, value: bytes) -> bytes:
+def option(code: int, value: bytes) -> bytes:
+    """One option, padded."""
     return struct.pack("<HH", code, len(value)) + value + b"\0" * (-len(value) % 4)
 
 
-_END = _option(0, b"")
+END = option(0, b"")
 
 
-def _block(kind: int, body: bytes) -> bytes:
+def block(kind: int, body: bytes) -> bytes:
+    """One block."""
     size = struct.pack("<I", len(body) + 12)
     return struct.pack("<I", kind) + size + body + size

@@ -88,10 +88,10 @@ def test_it_says_what_came_of_the_run_and_of_each_scenario(open_page: Open, page
     expect(page.get_by_role("heading", level=1)).to_have_text("2 of 5 failed")
     expect(page.get_by_role("img", name="2 fail, 3 pass")).to_be_visible()
     expect(page.get_by_text("not Windows")).to_be_visible()
-    badges = page.locator("summary .badge:first-child").all_inner_texts()
+    badges = page.locator("summary .badge:first-child").all_text_contents()
     assert badges == ["pass", "pass", "fail", "fail", "pass"]
     summary = page.locator("details#linger-zero-2 > summary")
-    for said in ("flaky", "#2", "WSK_FLAG_ABORTIVE is clear", "peer RST", "graceful 0x0", "0.42"):
+    for said in ("flaky", "#2", "ABORTIVE is clear, must be set (R5)", "frame 4", "peer RST", "graceful 0x0", "0.42"):
         expect(summary).to_contain_text(said)
 
 
@@ -100,7 +100,7 @@ def test_a_story_opens_by_mouse_and_by_keyboard(open_page: Open, page_file: Path
     story = page.locator("details#close-graceful-1 .story")
     expect(story).to_be_hidden()
     page.locator("details#close-graceful-1 > summary").click()
-    expect(story).to_contain_text("← RA seq 2")
+    expect(story).to_contain_text("← #4 RST, ACK seq 1")
     page.keyboard.press("Enter")
     expect(story).to_be_hidden()
     page.keyboard.press("Tab")
@@ -118,6 +118,64 @@ def test_what_failed_is_open_and_a_repetition_leads_to_where_the_story_is_told(
     page.locator("details#linger-zero-3 > summary").click()
     page.locator("details#linger-zero-3").get_by_role("link", name="linger-zero-1").click()
     expect(page.locator("details#linger-zero-1 .story")).to_be_visible()
+
+
+def test_a_failure_is_told_with_what_proves_it(open_page: Open, page_file: Path) -> None:
+    row = open_page(page_file).locator("details#linger-zero-2")
+    expect(row.locator(".why")).to_contain_text("The peer's RST (frame 4, ")
+    expect(row.locator(".why")).to_contain_text(
+        "WskDisconnectEvent came with flags 0x0: ABORTIVE is clear, must be set"
+    )
+    expect(row.locator(".proof li").first).to_contain_text("frame 4: peer → RST, ACK seq 1")
+    expect(row.locator(".proof li").last).to_contain_text("line 101: WskDisconnectEvent, flags 0x0")
+    expect(row.locator(".hint")).to_contain_text("BF55")
+
+
+def test_the_connection_is_drawn_and_what_is_chosen_is_told(open_page: Open, page_file: Path) -> None:
+    page = open_page(page_file)
+    figure = page.locator("details#linger-zero-2 figure")
+    expect(figure.locator(".segment")).to_have_count(4)
+    expect(figure.locator(".callback")).to_contain_text("WskDisconnectEvent, flags 0x0")
+    figure.locator(".segment.rst").click()
+    expect(figure.locator(".detail")).to_contain_text("Frame 4, ")
+    page.keyboard.press("ArrowDown")
+    expect(figure.locator(".detail")).to_contain_text("ev=disc")
+    page.keyboard.press("Home")
+    expect(figure.locator(".detail")).to_contain_text("target to peer, SYN seq 0")
+
+
+def test_a_diagram_zooms_by_button_key_and_wheel(open_page: Open, page_file: Path) -> None:
+    page = open_page(page_file)
+    drawing = page.locator("details#linger-zero-2 svg")
+    figure = page.locator("details#linger-zero-2 figure")
+
+    def width() -> float:
+        return float(drawing.get_attribute("width") or 0)
+
+    assert width() == 1000
+    figure.get_by_role("button", name="Zoom in").click()
+    assert width() == 1250
+    figure.locator(".segment").first.focus()
+    page.keyboard.press("-")
+    assert width() == 1000
+    figure.locator(".canvas").hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    page.wait_for_function("document.querySelector('details#linger-zero-2 svg').getAttribute('width') > 1000")
+    figure.get_by_role("button", name="Fit").click()
+    assert width() <= float(figure.locator(".canvas").evaluate("canvas => canvas.clientWidth"))
+    assert sideways(page) == 0
+
+
+def test_what_the_wire_dropped_and_forged_is_marked(open_page: Open, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.add("lossy", flags=0, fates=("dropped", "forged by request: rst as peer"))
+    figure = open_page(run.write()).locator("figure")
+    expect(figure.locator(".stopped .cross")).to_have_count(1)
+    expect(figure.locator(".made .forged")).to_have_count(1)
+    figure.locator(".made").click()
+    expect(figure.locator(".detail")).to_contain_text("forged by request")
 
 
 def test_links_lead_to_evidence_that_is_there(open_page: Open, page_file: Path) -> None:

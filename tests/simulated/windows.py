@@ -52,6 +52,16 @@ class Faults:
     """The disconnect flags are wrong by this."""
     bugcheck: list[int] = field(default_factory=list)
     """Code and four parameters of the stop that opening a connection ends in."""
+    pnputil: int = 0
+    """The exit status of `pnputil`."""
+    no_section: bool = False
+    """Windows takes no section of an INF that adds a service."""
+    secure_boot: str = "confirmed False\r\nstate 0\r\n"
+    """What PowerShell prints about it."""
+    no_low_resources: bool = False
+    """Driver Verifier takes everything but that."""
+    keeps_old: bool = False
+    """An upgrade leaves the file of the older version in place."""
     prompt: str = ""
     """What Driver Verifier says when a connection is opened, before it asks its debugger what to do."""
 
@@ -144,7 +154,7 @@ class Windows:
 
     def _start(self, path: str) -> int:
         """As strict as Windows with test signing: a file that is there, is a driver, and carries a signature."""
-        content = self.state["files"].get(path.lower())
+        content = self.state["files"].get(path.lower().replace("\\systemroot\\", "c:\\windows\\"))
         if content is None:
             return 2
         data = base64.b64decode(content)
@@ -159,7 +169,9 @@ class Windows:
         """`sc.exe` as its documentation shows it, in English."""
         words = command.split()
         action, name = words[1], words[2]
-        code, state = self.service(action, name, words[-1] if action == "create" else "")
+        if action == "qc":
+            return 0, f"[SC] QueryServiceConfig SUCCESS\r\n  BINARY_PATH_NAME   : {self._services[name]['path']}\r\n"
+        code, state = self.service(action, name, words[words.index("binPath=") + 1] if action == "create" else "")
         call = {
             "create": "CreateService",
             "start": "StartService",
@@ -190,15 +202,24 @@ class Windows:
             script = base64.b64decode(command.split()[-1]).decode("utf-16-le")
             if "setupact.log" in script:
                 return 0, "2026-01-01 00:00:00, Info  Made up\r\n"
+            if "Win32_DeviceGuard" in script:
+                return 0, "2\r\n3\r\n" if self.faults.code_integrity & 0x400 else "0\r\n"
+            if "Confirm-SecureBootUEFI" in script:
+                return 0, self.faults.secure_boot
+            if script.startswith("$ErrorActionPreference"):
+                self.state.setdefault("scripts", []).append(script)
+                return 0, ""
             assert "NtQuerySystemInformation" in script
             return 0, f"{self.faults.code_integrity}\r\n"
+        if command.startswith(("pnputil.exe /add-driver", "rundll32.exe setupapi.dll,InstallHinfSection")):
+            return self._install(next(word for word in command.split() if word.lower().endswith(".inf")))
         if command.startswith("wevtutil.exe"):
             return 0, "Event[0]:\r\n  Event ID: 3077\r\n  ... wsklab.sys did not meet ... signing level ...\r\n"
         if command == "whoami.exe /groups":
             return 0, "BUILTIN\\Administrators  Alias  S-1-5-32-544\r\n"
         if command.startswith("bcdedit.exe"):
             return 0, "testsigning             Yes\r\ndebug                   Yes\r\n"
-        if found := re.fullmatch(r"certutil\.exe -hashfile (\S+) SHA256", command):
+        if found := re.fullmatch(r"certutil\.exe -hashfile \"?(\S+?)\"? SHA256", command):
             content = base64.b64decode(self.state["files"].get(found[1].lower(), ""))
             return 0, f"SHA256 hash of {found[1]}:\r\n{hashlib.sha256(content).hexdigest()}\r\nCertUtil: done\r\n"
         if command.startswith("cmd.exe /d /c"):
@@ -218,6 +239,34 @@ class Windows:
             self.restart()
             return 0, ""
         return 9009, f"'{command}' is not recognized as an internal or external command\r\n"
+
+    def _install(self, inf: str) -> tuple[int, str]:
+        """What `pnputil` does with a package: its files are copied, its service is made or gets another file."""
+        status = self.faults.pnputil
+        if status in (0, 3010) and not self.faults.no_section:
+            files, folder = self.state["files"], inf.rpartition("\\")[0]
+            text = base64.b64decode(files[inf.lower()]).decode("utf-16")
+            name = re.search(r"AddService *= *(\w+)", text)[1]  # type: ignore[index]
+            start = re.search(r"StartType *= *(\d)", text)[1]  # type: ignore[index]
+            path = rf"C:\Windows\System32\drivers\{name}.sys"
+            if name not in self._services or not self.faults.keeps_old:
+                files[path.lower()] = files[rf"{folder}\{name}.sys".lower()]
+            self._services[name] = {
+                "path": rf"\SystemRoot\System32\drivers\{name}.sys",
+                "state": "stopped",
+                "start": start,
+            }
+        return status, "some words\r\n"
+
+    def started_anew(self) -> None:
+        """What is to start by itself has started."""
+        for service in self._services.values():
+            service["state"] = "running" if service.get("start", "3") in "012" else "stopped"
+
+    @property
+    def _services(self) -> dict[str, dict[str, str]]:
+        services: dict[str, dict[str, str]] = self.state["services"]
+        return services
 
     def _copy(self, command: str) -> tuple[int, str]:
         """`for %d in (...) do @if exist %d:\\TAG (copy ...)`, with the disc as drive D."""
@@ -243,8 +292,11 @@ class Windows:
     def _verifier(self, command: str) -> tuple[int, str]:
         if found := re.search(r"(/standard|/flags 0x[0-9a-f]+) /driver (\S+)", command):
             self.state["verified"] = found[2]
+            flags = 0x209BB if found[1] == "/standard" else int(found[1].split()[1], 16)
+            self.state["verifier_flags"] = flags & ~(4 if self.faults.no_low_resources else 0)
             return 2, "The system needs to be rebooted.\r\n"
-        return 0, f"Verifier Flags: 0x000209bb\r\nVerified Drivers: {self.state['verified']}\r\n"
+        flags = self.state.get("verifier_flags", 0)
+        return 0, f"Verifier Flags: 0x{flags:08x}\r\nVerified Drivers: {self.state['verified']}\r\n"
 
     # --- the agent
 

@@ -226,7 +226,7 @@ def abort_meets_rst() -> Talk:
     return said
 
 
-def forged(**changes: object) -> Callable[[], Talk]:
+def forged(**changes: int) -> Callable[[], Talk]:
     """An RST of another TTL; the peer goes on afterwards."""
 
     def make() -> Talk:

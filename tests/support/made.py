@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from support.recorded import Recording
 
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.results import report
-from wsklab.orchestrator.results.results import Observed, Results, ScenarioResult
+from wsklab.orchestrator.results.results import Results, ScenarioResult
+from wsklab.orchestrator.results.story import tell
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
 
@@ -38,11 +39,13 @@ HOSTILE = (
 )
 
 
-def recording(flags: int = 1) -> Recording:
-    """The peer resets a connection, and the driver is told so, with these flags."""
+def recording(flags: int = 1, fates: Sequence[str] = ()) -> Recording:
+    """The peer resets a connection, and the driver is told so, with these flags; further resets met such a fate."""
     made = Recording().opened()
     made.step("driver", "connect").step("driver", "enable").step("peer", "close")
     made.frame("target", "S").frame("peer", "SA").frame("target", "A").frame("peer", "RA", 2)
+    for fate in fates:
+        made.frame("peer", "RA", 2, fate=fate)
     return made.disconnect(flags).step("driver", "await")
 
 
@@ -77,11 +80,19 @@ class Run:
             driver={"name": "wsklab", "sha256": "5f" * 32, "twin": None},
             state="complete",
         )
-        self._stories: list[list[dict[str, object]]] = []
+        self._stories: list[list[report.StoryRow]] = []
 
-    def add(self, name: str = "linger-zero", number: int = 1, flags: int = 1, loss: str = "", title: str = "") -> None:
+    def add(
+        self,
+        name: str = "linger-zero",
+        number: int = 1,
+        flags: int = 1,
+        loss: str = "",
+        title: str = "",
+        fates: Sequence[str] = (),
+    ) -> None:
         """One row: `flags` other than 1 fail; `loss` is a crash and what was said of it."""
-        made = recording(flags)
+        made = recording(flags, fates)
         if loss:
             made.add("machine", "crash", machine="target", detail=loss)
         observations = made.ended()
@@ -100,9 +111,10 @@ class Run:
                 reasons=list(judgement.reasons),
                 covers=list(scenario().covers),
                 expected={},
-                observed=cast(Observed, judgement.observed),
+                observed=judgement.observed,
                 timing={"total_s": 0.42},
                 evidence=evidence,
+                story=tell(scenario(), observations, judgement.verdict, judgement.reasons),
             )
         )
         self._stories.append(report.story(observations))

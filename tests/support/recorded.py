@@ -42,6 +42,7 @@ class Recording:
         self._t = 1_000_000
         self._seq = 100
         self._steps = 0
+        self._frames = 0
 
     def add(self, source: str, kind: str, conn: int | None = None, **data: Any) -> Recording:
         self._t += 1000
@@ -65,6 +66,7 @@ class Recording:
         return self.add("lab", "step", index=index, actor=actor, verb=verb, text=f"{actor}: {verb}", **fields)
 
     def frame(self, sender: str, flags: str, seq: int = 1, length: int = 0, fate: str = "") -> Recording:
+        self._frames += 1
         ports = (TARGET_PORT, PEER_PORT) if sender == "target" else (PEER_PORT, TARGET_PORT)
         return self.add(
             "wire",
@@ -78,6 +80,7 @@ class Recording:
             sport=ports[0],
             dport=ports[1],
             fate=fate,
+            number=self._frames,
         )
 
     def disconnect(self, flags: int, irql: int = 0, cookie: int = COOKIE, abortive: bool | None = None) -> Recording:

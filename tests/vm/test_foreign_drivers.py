@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support import driver_package
 from support.command import Finished, run, wsklab
 
 from wsklab import images
@@ -59,6 +60,21 @@ def test_a_server(tmp_path: Path) -> None:
     assert all(s["timing"]["restore_s"] > 0 for s in done.results["scenarios"][1:4]), "each from the same state"
     text = (done.folder / "evidence" / "any-unread" / "debug.txt").read_text().splitlines()
     assert any(line.startswith("echo[1] bye: flags=1 after") for line in text), text
+
+
+def test_a_package_that_upgrades_an_older_one_on_another_card(tmp_path: Path) -> None:
+    driver_package.make(tmp_path / "old", "1.3.0.0")
+    driver_package.make(tmp_path, "1.4.0.0", start=1, needs="NDIS, NoSuchService")
+    profile = driver_package.profile(tmp_path, "upgrade_from: old/echo.inf")
+    done = run(tmp_path / "run", "--driver", str(profile), "any-close", "any-linger-zero", "--variant", "e1000e")
+    assert done.code == 0, done.stdout + done.stderr
+    assert "its start 'system' is recorded" in done.stdout and "has no service NoSuchService" in done.stdout
+    package = done.results["driver"]["package"]
+    assert (package["version"], package["upgraded_from"], package["start"]) == ("1.4.0.0", "1.3.0.0", "system")
+    assert {row["variant"] for row in done.results["scenarios"]} == {"e1000e"}
+    assert told(done, "any-linger-zero") == [(True, 1)]
+    wire = (done.folder / "lab-1" / "target" / "command.txt").read_text()
+    assert "e1000e,netdev=wire" in wire and "virtio-net-pci,netdev=wire" not in wire
 
 
 def test_a_client_on_one_state_of_the_target(tmp_path: Path) -> None:

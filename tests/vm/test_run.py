@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -151,6 +152,15 @@ def test_a_driver_that_ignores_the_flag_turns_the_abortive_scenarios_red(tmp_pat
         "driver-unload": "pass",
     }
     assert caught.results["driver"]["twin"] == "ignores-flag"
+    row = caught.scenario("linger-zero")
+    told = re.search(r"The peer's RST \(frame (\d+), .*must be set \(R5\)\.", row["story"]["text"])
+    assert told and told[0] in caught.stdout and "BF55" in row["story"]["hint"]
+    tshark = ["tshark", "-r", str(caught.folder / row["evidence"] / "wire.pcapng"), "-Y", f"frame.number == {told[1]}"]
+    fields = ["-e", "tcp.flags.reset", "-e", "frame.interface_name", "-e", "ip.src_host", "-e", "frame.comment"]
+    command = [*tshark, "-N", "n", "-T", "fields", *fields]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\t")
+    assert shown[0] in ("1", "True") and shown[1:3] == ["peer", "peer"]
+    assert told[0] in shown[3] and "WskDisconnectEvent, flags 0x0" in shown[3]
 
 
 def test_endings_swapped_for_each_other_are_the_labs_fault(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from wsklab.images.errors import ImageError
 from wsklab.images.store import Store
 from wsklab.images.windows import Media
 from wsklab.images.windows.media.disc import write_disc
+from wsklab.orchestrator.trials import doctor_variants
+from wsklab.qemu import firmware
 from wsklab.qemu.accel import Choice
 from wsklab.qemu.deadline import left, within
 from wsklab.qemu.machine import Machine
@@ -60,6 +62,21 @@ def test_the_firmware_comes_up_and_looks_at_the_disc(name: str, tmp_path: Path, 
     assert b"BdsDxe" in (tmp_path / "debug.log").read_bytes()
     assert {f"child<{name}>" for name in ("pvpanic-pci", "vmcoreinfo", "isa-serial", "e1000e")} <= devices
     assert all(f"macaddr={mac}" in network for mac in ("52:54:00:77:00:10", "52:54:00:0a:00:10"))
+
+
+def test_secure_boot_is_in_force_with_microsofts_keys(tmp_path: Path) -> None:
+    """A program of ours, which the same firmware without Secure Boot starts (below), is refused for its signature."""
+    iso = windows_iso(tmp_path / "unsigned.iso", program=setup_program(tmp_path))
+    profile = load_profile("windows-2022").varied("secure-boot")
+    with machine(profile, tmp_path, iso) as started:
+        started.agent.expect(rf"{NOT_STARTABLE}[^\r\n]*: Access Denied", within(FIRMWARE))
+        assert doctor_variants.enrolled(firmware.find(secure=True).variables.read_bytes()) == [
+            "PK",
+            "KEK",
+            "db",
+            "Microsoft",
+        ]
+        assert "secure" in (tmp_path / "command.txt").read_text()
 
 
 def test_a_tpm_and_another_disk_and_a_snapshot(tmp_path: Path, disc: Path) -> None:

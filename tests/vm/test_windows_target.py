@@ -223,6 +223,25 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
     assert "version: Made up, ServerStandardEval, build 20348.587" in words and "✓ ok    snapshot: " in words
 
 
+def test_the_doctor_looks_at_memory_integrity_and_secure_boot(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    def look(name: str, variant: str, **faults: Any) -> tuple[dict[str, str], str]:
+        words = ["--target", "windows-2022", "--variant", variant, "--out", str(tmp_path / f"{name}.json")]
+        environment: dict[str, Any] = played(True).environment(**faults)
+        wsklab("doctor", *words, cwd=tmp_path, **environment)
+        steps = json.loads((tmp_path / f"{name}.json").read_text())["target"]["steps"]
+        return {one["what"]: one["verdict"] for one in steps}, (tmp_path / f"{name}.txt").read_text()
+
+    steps, words = look("hvci", "memory-integrity", code_integrity=0x403)
+    assert steps["Memory Integrity"] == "ok" and steps["unload"] == "ok", words
+    steps, words = look("off", "memory-integrity", code_integrity=0x3)
+    assert steps["Memory Integrity"] == "fail" and "SecurityServicesRunning [0], code integrity 0x3" in words
+    steps, words = look("secure", "secure-boot", code_integrity=0x1, secure_boot="confirmed True\r\nstate 1\r\n")
+    assert steps == {"images and drivers": "ok", "firmware keys": "ok", "boots": "ok", "Secure Boot": "ok"}, words
+    steps, words = look("insecure", "secure-boot", code_integrity=0x1)
+    assert steps["Secure Boot"] == "fail" and "Windows says: confirmed False state 0" in words
+    assert processes_of(tmp_path) == []
+
+
 def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
     played: Callable[[bool], Played], tmp_path: Path
 ) -> None:

@@ -45,9 +45,16 @@ def test_a_profile_of_a_file_is_relative_to_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (GOOD, "either build or path"),
-        (GOOD + "path: a\nbuild: wsklab\n", "either build or path"),
+        (GOOD, "say one of build, path and inf"),
+        (GOOD + "path: a\nbuild: wsklab\n", "say one of build, path and inf"),
         (GOOD + "path: a\ntwin: silent\n", "twin needs build"),
+        (GOOD + "path: a\ninf: a.inf\n", "say one of build, path and inf"),
+        (GOOD + "inf: a.inf\n", "the INF file says these"),
+        ("name: a\nservice: a\ninf: a.inf\nstart: boot\n", "the INF file says these"),
+        ("name: a\nservice: a\npath: a\n", "by target_path"),
+        (GOOD + "path: a\nupgrade_from: a.inf\n", "needs inf"),
+        (GOOD + "path: a\nstart: disabled\n", "cannot be run"),
+        (GOOD + "path: a\nstart: soon\n", "start: "),
         (GOOD + "path: a\ncolour: red\n", r"p\.yaml:5: colour: unknown key 'colour'"),
         (GOOD + "path: a\npattern: []\n", "unknown key 'pattern'; did you mean 'patterns'"),
         (GOOD.replace("C:", "D:") + "path: a\n", "drive C"),

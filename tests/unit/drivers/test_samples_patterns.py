@@ -119,7 +119,7 @@ def test_parameters_become_a_registry_file(tmp_path: Path) -> None:
         ("provoke: {by: peer, port: 0}\n", "provoke.port"),
         ("provoke: {by: command, port: 1}\n", "goes with `by: command`"),
         ("after: ['two words']\n", "after[1]"),
-        ("build: echo\n", "either build or path"),
+        ("build: echo\n", "say one of build, path and inf"),
     ],
 )
 def test_what_a_profile_must_not_say(tmp_path: Path, more: str, says: str) -> None:

@@ -39,10 +39,8 @@ def read(data: bytes) -> Flows:
 
 def shape(found: Flows) -> list[tuple[int, int, list[str]]]:
     """What must come out the same: bytes each way, and FINs and RSTs."""
-    return [
-        (*(half.payload for half in one.story.halves), [end.word for end in one.story.ends])
-        for one in connections.connections(found)
-    ]
+    stories = [one.story for one in connections.connections(found)]
+    return [(one.halves[0].payload, one.halves[1].payload, [end.word for end in one.ends]) for one in stories]
 
 
 WANTED = [(10, 20, ["rst"])]

@@ -12,7 +12,8 @@ from support.trying import row
 from wsklab.orchestrator.field.trying import Pace, Trials
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult
-from wsklab.orchestrator.run.runner import Done, Item
+from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.runner import Done
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
 from wsklab.orchestrator.scenario.scenario import Scenario, load
@@ -44,7 +45,7 @@ class Simulated(Trials):
         (self.folder / "evidence" / f"x-{item.number}").mkdir(parents=True)
         return Done(row(item.scenario, item.number, f"evidence/x-{item.number}", "pass", ()))
 
-    def unload(self, lab: Any, number: int = 1) -> ScenarioResult:
+    def unload(self, lab: Any, number: int = 1, variant: str = "") -> ScenarioResult:
         return row(SCENARIO, number, "evidence", "pass", ())
 
 
@@ -68,7 +69,7 @@ def test_each_trial_is_told_once(tmp_path: Path, labs: int) -> None:
     )
     trials = Simulated(tmp_path, results, Console(quiet=True), asker=asker)
     trials.begin()
-    Workers(trials, Labs, Work(trials.items(), trials.stop)).play(labs)
+    Workers(trials, lambda variant: Labs(), Work(trials.items(), trials.stop)).play(labs)
     assert sorted(asker.told) == list(range(1, 21))
     assert sorted(path.name for path in (tmp_path / "evidence").iterdir()) == ["x-10", "x-15", "x-20", "x-5"]
     assert results.state == "complete" and {one.repeat for one in results.scenarios} == {5, 10, 15, 20}

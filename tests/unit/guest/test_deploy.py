@@ -215,6 +215,19 @@ def test_each_set_of_verifier_is_asked_for_by_its_flags(choice: verifier.Choice,
     assert verifier.chosen(choice) == choice
 
 
+def test_a_set_of_verifier_that_is_not_in_force_is_noticed(guest: Guest) -> None:
+    def program(command: str) -> str:
+        return guest.windows.program(command)[1]
+
+    verifier.enable(program, "low-resources", "wsklab.sys")
+    assert "0x000209bf" in verifier.settings(program, "low-resources", "wsklab.sys")["settings"]
+    guest.windows.faults.no_low_resources = True
+    verifier.enable(program, "low-resources", "wsklab.sys")
+    with pytest.raises(LabError, match=r"watches wsklab\.sys without low-resource simulation: its flags are 0x209bb"):
+        verifier.settings(program, "low-resources", "wsklab.sys")
+    assert verifier.in_force("Verifizierungsflags: 0x00000009\r\n") == 9 and verifier.in_force("x.sys") is None
+
+
 def test_a_signing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     pair = signing_key(tmp_path, NOW)
     pair.key.chmod(0o640)

@@ -51,6 +51,22 @@ def guest(folder: Path, ssh: bool = True) -> WindowsGuest:
     return WindowsGuest(Image(folder, MANIFEST), load_profile("windows-2022"), "Windows")
 
 
+def test_the_verifier_watches_the_driver_under_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = guest(tmp_path)
+    mine.verify, said = "standard", list[str]()
+
+    def answer(command: str) -> str:
+        said.append(command)
+        return "my.sys"
+
+    monkeypatch.setattr(WindowsGuest, "_program", staticmethod(lambda agent: answer))
+    before = mine.ingredients()
+    mine.watched = "my.sys"
+    driver = BuiltDriver(tmp_path / "wsklab.sys", "0", "wsklab", None, tmp_path / "wsklab.sys")
+    assert mine.settings(SimpleNamespace(), driver)["verifier"]["driver"] == "my.sys"  # type: ignore[arg-type]
+    assert mine.ingredients() != before, "it is another machine to a kept snapshot"
+
+
 @dataclass
 class Machine:
     """As much of one as the greeting asks for."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from wsklab.orchestrator.commands import bisect
 from wsklab.orchestrator.commands.bisect import Trial, Verdicts
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.history.bisection import Build
+from wsklab.orchestrator.run import runner
 
 COUNT = 12
 
@@ -20,7 +20,7 @@ COUNT = 12
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve builds; runs go into a folder that is not looked at."""
-    monkeypatch.setattr(bisect.runner, "new_folder", lambda out: out)
+    monkeypatch.setattr(runner, "new_folder", lambda out: out)
     (tmp_path / "out").mkdir()
     for number in range(1, COUNT + 1):
         (tmp_path / f"builds/b{number}").mkdir(parents=True)

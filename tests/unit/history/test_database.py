@@ -261,7 +261,7 @@ def test_a_run_whose_folder_is_gone_is_forgotten(begun: Begin, history: str, hom
 
 def test_off_records_nothing(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSKLAB_HISTORY", "off")
-    recorder.Recorder(None, folder(tmp_path / "r", {"a": ["pass"]}), [].append).begin()
+    recorder.Recorder(None, folder(tmp_path / "r", {"a": ["pass"]}), list[str]().append).begin()
     assert not home.exists()
 
 

@@ -32,9 +32,13 @@ ROOMS = (
     "play",
     "run",
     "history",
+    "live",
+    "pytest_plugin",
+    "starting",
     "mutation",
     "trials",
     "field",
+    "release",
     "commands",
     "__main__",
 )

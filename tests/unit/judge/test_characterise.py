@@ -7,6 +7,7 @@ from support.recorded import RESET, Recording
 
 from wsklab.orchestrator.judge import characterise
 from wsklab.orchestrator.judge.judge import judge
+from wsklab.orchestrator.observe.lab_notes import Behaviour, KnownBehaviour
 from wsklab.orchestrator.scenario.catalogue import built_in
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -19,7 +20,7 @@ expect: {wire: {peer: rst}, characterise: true}
 """
 
 
-def seen(*flags: int) -> dict[str, object]:
+def seen(*flags: int) -> Behaviour:
     recording = Recording().opened().step("driver", "receive", ops=[3]).frame("peer", "RA")
     for flag in flags:
         recording.disconnect(flag)
@@ -41,7 +42,7 @@ def test_a_change_is_a_finding_that_names_both() -> None:
 
 
 def test_what_races_may_have_more_than_one_record() -> None:
-    known = {**seen(1), "or": [{"disconnects": []}]}
+    known: KnownBehaviour = {**seen(1), "or": [{"disconnects": []}]}
     assert characterise.compare("x", seen(1), known) == characterise.compare("x", seen(), known) == []
     assert characterise.compare("x", seen(0), known) == ["x: disconnects 00000000, recorded before 00000001"]
 

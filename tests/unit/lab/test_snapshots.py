@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support.damage import flip
 
-from wsklab.orchestrator.lab.snapshots import MACHINES, OVERLAY, VARIABLES, Snapshots, Unfit, copy, kept_name, key_of
+from wsklab.orchestrator.lab.snapshots import MACHINES, Snapshots, Unfit, copy, kept_name, key_of
+from wsklab.qemu.disks import OVERLAY, VARIABLES
 
 PARTS = {"standin": "a", "peer": "b", "driver": "c", "profiles": "d", "qemu": "7.2", "accelerator": "tcg"}
 

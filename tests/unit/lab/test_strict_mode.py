@@ -66,6 +66,16 @@ def test_a_stop_without_a_known_caller_is_one_too() -> None:
     assert "SPIN_LOCK_ALREADY_OWNED" in stop_text(stop)
 
 
+def test_an_instruction_is_at_its_place() -> None:
+    stop = protocol.parse_stop_line(
+        "01a0:warn: WSKSTOP code=000000d6 p=7fa4a440a000,000000001,0021a2e14,0 irql=2 call=a write at=my.sys+0x2e14 "
+        "stack=my.sys+0x2e14 why=is made beyond the end of a block of 64 bytes"
+    )
+    assert stop is not None
+    assert "DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION" in stop_text(stop)
+    assert ": a write, at my.sys+0x2e14, is made beyond the end of a block of 64 bytes; " in stop_text(stop)
+
+
 @pytest.mark.parametrize("cut", range(0, LINE.index(" why="), 7))
 def test_a_stop_that_is_cut_off_is_none(cut: int) -> None:
     assert protocol.parse_stop_line(LINE[:cut]) is None

@@ -154,7 +154,8 @@ def test_what_stopped_a_scenario_is_named_and_blamed(
     named = crash.name_it(lab, error)  # type: ignore[arg-type]
     assert named is not None
     assert named.kind == kind
-    recording = Recording().opened().step("driver", "connect").add(named.source, kind, **data_of(named))
+    told: dict[str, Any] = data_of(named)
+    recording = Recording().opened().step("driver", "connect").add(named.source, kind, **told)
     judgement = judge(parse(SCENARIO, Scenario, "test"), recording.ended(canary=False))
     assert judgement.verdict == verdict
     assert says in judgement.reasons[0]

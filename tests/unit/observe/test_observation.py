@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import MISSING, FrozenInstanceError, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,19 +16,44 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.observe.driver_lines import OtherLine, own_line
 from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect, ForeignLine, foreign_line
+from wsklab.orchestrator.observe.machine_events import MachineReset, MachineShutdown
 from wsklab.orchestrator.observe.observation import KINDS, Observation, ObservationFile
 
 OPEN = (ForeignLine, ForeignDisconnect)
 
 OTHER_NAMES = st.dictionaries(st.text("xyz", min_size=1, max_size=3), st.booleans() | st.integers() | st.text())
+
+
+def made_up(kind: type[Observation]) -> st.SearchStrategy[Observation]:
+    """Observations of a kind, with whatever its fields may have."""
+    hints = get_type_hints(kind)
+    values = {field.name: st.from_type(hints[field.name]) for field in fields(kind) if field.default is MISSING}
+    return st.builds(kind, **(values | {"more": OTHER_NAMES} if issubclass(kind, OPEN) else values))
+
+
 OBSERVATIONS = st.lists(
-    st.sampled_from(sorted(KINDS.values(), key=lambda kind: kind.__name__)).flatmap(
-        lambda kind: st.builds(kind, more=OTHER_NAMES) if issubclass(kind, OPEN) else st.builds(kind)
-    ),
-    max_size=6,
+    st.sampled_from(sorted(KINDS.values(), key=lambda kind: kind.__name__)).flatmap(made_up), max_size=6
 )
 
 A_FOLDER_WILL_DO = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def test_an_observation_is_a_value_of_its_kind() -> None:
+    gone = MachineShutdown(t=1, machine="peer", detail="x")
+    assert gone == MachineShutdown(t=1, machine="peer", detail="x", conn=None, early=False)
+    assert (
+        len({gone, MachineShutdown(t=1, machine="peer", detail="x"), MachineReset(t=1, machine="peer", detail="x")})
+        == 2
+    )
+    assert repr(gone) == "MachineShutdown(t=1, conn=None, machine='peer', detail='x', early=False)"
+    with pytest.raises(FrozenInstanceError, match="'t'"):
+        gone.t = 2  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError, match="'t'"):
+        del gone.t
+    with pytest.raises(TypeError, match="made without machine"):
+        MachineShutdown(t=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="has no nothing"):
+        MachineShutdown(t=1, machine="peer", detail="x", nothing=1)  # type: ignore[call-arg]
 
 
 @A_FOLDER_WILL_DO

@@ -43,7 +43,8 @@ VERBS = [
 def test_every_verb_is_carried_out_by_the_method_of_its_name(kind: type[Step], name: str, verb: str) -> None:
     told: list[tuple[str, str, object]] = []
     args = object()
-    act(actors(told), kind.model_construct(**{verb: args}))
+    fields: dict[str, Any] = {verb: args}
+    act(actors(told), kind.model_construct(**fields))
     assert told == [(name, verb, args)]
 
 

@@ -110,6 +110,7 @@ class FakeAgent:
 )
 def test_an_answer_of_another_driver_is_the_labs_failure(answer: bytes, says: str) -> None:
     target = Target.__new__(Target)
+    target.journal = Journal()
     target.agent = cast(Any, FakeAgent(answer))
     with pytest.raises(LabError, match=says):
         target.command(Command(Op.CANARY))

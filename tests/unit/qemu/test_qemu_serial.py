@@ -212,10 +212,12 @@ def test_all_hear_the_same_lines_in_the_same_order_whoever_says_them(pair: Pair)
     line, _ = pair
     early, late = list[str](), list[str]()
     line.on_line(lambda _t, text: early.append(text))
-    threads = [
-        threading.Thread(target=lambda who=who: [line.say([f"{who} {number}"]) for number in range(60)])
-        for who in ("a", "b", "c")
-    ]
+
+    def say_all(who: str) -> None:
+        for number in range(60):
+            line.say([f"{who} {number}"])
+
+    threads = [threading.Thread(target=say_all, args=(who,)) for who in ("a", "b", "c")]
     for thread in threads:
         thread.start()
     line.on_line(lambda _t, text: late.append(text), look_back=True)

@@ -24,7 +24,7 @@ WAIT = 30.0
 
 
 def result(verdict: Any) -> ScenarioResult:
-    return ScenarioResult("close", "Close", 1, verdict, (), (), (), {}, observed(), {}, "evidence/close")
+    return ScenarioResult("close", "Close", 1, verdict, (), (), {}, observed(), {}, "evidence/close")
 
 
 class Shown:

@@ -27,7 +27,8 @@ from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult,
 from wsklab.orchestrator.run import capacity
 from wsklab.orchestrator.run.capacity import Host
 from wsklab.orchestrator.run.hold import Hold
-from wsklab.orchestrator.run.runner import Done, Item, Run, order, plan
+from wsklab.orchestrator.run.order import Item, order, plan
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -72,7 +73,7 @@ class FakeRun(Run):
         self.boots: Callable[[int], None] = lambda number: None
         self._numbers = itertools.count(1)
 
-    def supply(self) -> FakeSupply:
+    def supply(self, variant: str = "") -> FakeSupply:
         return FakeSupply(self)
 
     def new_lab(self) -> FakeLab:
@@ -109,7 +110,7 @@ class FakeRun(Run):
             f"evidence/{evidence}",
         )
 
-    def unload(self, lab: Any, number: int = 1) -> Any:
+    def unload(self, lab: Any, number: int = 1, variant: str = "") -> Any:
         self.unloaded.append(lab.number)
         done = Done(self.row(UNLOAD, number, "pass", f"{UNLOAD}-{number}"))
         self.add(done)

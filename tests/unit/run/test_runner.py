@@ -25,12 +25,14 @@ from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
 from wsklab.orchestrator.run import evidence, runner
+from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.runner import Item, Run
+from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 from wsklab.qemu.logfile import LogFile
+from wsklab.qemu.profile import load_profile
 
 SCENARIO = load(BUILT_IN / "linger-zero.yaml")
 FULL = OSError(errno.ENOSPC, "No space left on device", "wire.pcapng")
@@ -197,7 +199,8 @@ def test_a_machine_that_was_starting_meanwhile_is_stopped(tmp_path: Path) -> Non
 
 
 def test_a_stopped_run_boots_no_lab(tmp_path: Path) -> None:
-    guest = SimpleNamespace(slow={"tcg": 1.0})
+    guest = SimpleNamespace(slow={"tcg": 1.0}, profile=load_profile("standin"))
+    guest.varied = lambda name: guest
     preparation = Preparation(tmp_path, Console(quiet=True), guest, SimpleNamespace(), "tcg", cold=True)  # type: ignore[arg-type]
     preparation.stop.request("interrupted", "interrupted")
     preparation.stop.request("aborted", "what comes after the first does not count")

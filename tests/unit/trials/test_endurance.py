@@ -12,7 +12,8 @@ from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results
-from wsklab.orchestrator.run.runner import Run, describe, plan
+from wsklab.orchestrator.run.order import plan
+from wsklab.orchestrator.run.runner import Run, describe
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import endurance
 from wsklab.orchestrator.trials.endurance import Series

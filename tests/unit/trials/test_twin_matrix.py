@@ -192,7 +192,7 @@ def run_twins(
     fails: Callable[[str], bool],
     whole: bool = False,
     correct_fails: Sequence[str] = (),
-    strict: FakeBench | None = None,
+    strict: FakeSupply | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Run TWIN on the panel, with verdicts of `fails`; returns the matrix, and what the twin was run on."""
     met: list[str] = []
@@ -330,16 +330,16 @@ def test_wrong_words_are_refused_before_anything_is_built(words: list[str], mess
 
 
 def test_a_twin_of_the_strict_mode_meets_strict_labs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, strict = FakeBench(), FakeBench()
+    plain, strict = FakeSupply(), FakeSupply()
     _, met = run_twins(tmp_path, monkeypatch, plain, lambda name: True, whole=True, strict=strict)
-    assert plain.lent == []
-    assert strict.lent == [None, TWIN.name, TWIN.name], "there, too, the correct driver must be right"
+    assert plain.loaded == []
+    assert strict.loaded == [None, TWIN.name, TWIN.name], "there, too, the correct driver must be right"
     assert "dispatch-level" in met
 
 
 def test_what_needs_the_strict_mode_is_not_run_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch = [s for s in catalogue.built_in() if s.name == "dispatch-level"]
     monkeypatch.setattr(twin_matrix, "panel", lambda scenarios: dispatch)
-    bench = FakeBench()
+    bench = FakeSupply()
     _, met = run_twins(tmp_path, monkeypatch, bench, lambda name: True, whole=True)
     assert set(met) == {UNLOAD}
