@@ -13,6 +13,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 COMMANDS = {
     "bench": "bench:command",
     "bisect": "bisect:command",
+    "bundle": "bundle:command",
     "compare": "compare:command",
     "doctor": "doctor:command",
     "driver": "driver:command",
@@ -20,6 +21,7 @@ COMMANDS = {
     "image": "image:command",
     "init": "init:command",
     "judge": "judge:command",
+    "minimise": "minimise:command",
     "mutate": "mutate:command",
     "qualify": "qualify:command",
     "report": "results:report_command",

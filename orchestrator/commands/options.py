@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
+
+from wsklab.orchestrator.run.hold import When
+
+HOLD_ALONE: When = "not-pass"
+UNTIL_FAIL = "--until-fail"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def jobs_of(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -21,3 +31,37 @@ toolchain_option = click.option(
     type=click.Choice(("mingw", "clang")),
     help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm).",
 )
+
+
+class Alone(click.Command):
+    """`--hold` and `--until-fail` may stand alone, with a scenario's name behind them that is not their value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give them the values that they have then; a number behind `--until-fail` is its own."""
+        words: list[str] = []
+        for word in args:
+            if words and words[-1] == f"{UNTIL_FAIL}=0" and word.isdecimal():
+                words[-1] = f"{UNTIL_FAIL}={word}"
+            else:
+                words.append({"--hold": f"--hold={HOLD_ALONE}", UNTIL_FAIL: f"{UNTIL_FAIL}=0"}.get(word, word))
+        return super().parse_args(ctx, words)
+
+
+def search_options(command: Command) -> Command:
+    """The options of `wsklab run` that have it go on until it fails."""
+    options = (
+        click.option(
+            UNTIL_FAIL,
+            metavar="[N]",
+            type=click.IntRange(0),
+            help="Repeat until a verdict is not pass; with N, no more than so many trials, and say what they prove.",
+        ),
+        click.option(
+            "--vary/--no-vary",
+            default=None,
+            help="With --until-fail N: vary what no expectation depends on  [default: in scenarios with the tag field]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -8,13 +8,16 @@ import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
+from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, debugtext, fidelity, pairing, table
+from wsklab.orchestrator.field import again, beside, debugtext, exact, fidelity, headers, pairing, table
+from wsklab.orchestrator.field.bundle import is_bundle
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
 from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
@@ -23,12 +26,12 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 class OneOrMore(click.Group):
-    """`wsklab repro FILE` is `wsklab repro make FILE`: a word that is no command is a file."""
+    """`wsklab repro FILE` is `make FILE`, or `again FILE` for a bundle: a word that is no command is a file."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the command's word before a file."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            args = ["make", *args]
+            args = ["again" if is_bundle(Path(args[0])) else "make", *args]
         return super().parse_args(ctx, args)
 
 
@@ -46,7 +49,8 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command() -> None:
     """Captures from the field: list their connections and endings, make one of them again.
 
-    `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario.
+    `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario;
+    `wsklab repro BUNDLE` runs what `wsklab bundle` has put together.
     """
 
 
@@ -173,7 +177,13 @@ def print_table(
 @CONNECTION
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="NEW.yaml", help="The scenario's file.")
 @click.option("--ending", metavar="C05", help="Which of the endings that fit is made; without it, the first one.")
-@click.option("--peer", type=click.Choice(["program"]), default="program", help="Who plays the peer: its program.")
+@click.option(
+    "--peer",
+    type=click.Choice(["program", "exact", "auto"]),
+    default="program",
+    show_default=True,
+    help="Who plays the peer: its program, or the wire, exactly; auto is the program where that can do all of it.",
+)
 @click.option("--real-time", is_flag=True, help="Keep the capture's pauses, not only those that matter.")
 def make_command(
     files: tuple[Path, ...],
@@ -187,7 +197,13 @@ def make_command(
     """Write a scenario that makes one connection of a capture again; `wsklab run NEW.yaml` runs it."""
     one = chosen(read_all(files, driver_at), connection)
     name = re.sub("[^a-z0-9]+", "-", out.stem.lower()).strip("-")[:64].strip("-") or "field"
-    text = again.scenario(one, name, ending, real_time, visible(files[one.file].name))
+    if peer == "auto" and (reasons := list(again.why_not(one))) and exact.refusal(one) is None:
+        click.echo(f"The wire plays the peer, as a program cannot make: {'; '.join(reasons)}.")
+        peer = "exact"
+    played = None
+    if peer == "exact":
+        played = exact.segments(one, headers.headers(files[one.file], one), real_time)
+    text = again.scenario(one, name, ending, real_time, visible(files[one.file].name), played)
     yaml_source.parse(text, Scenario, str(out))
     if out.exists():
         raise UsageError(f"{out}: exists already; name a new file.")
@@ -204,8 +220,11 @@ def make_command(
 @click.argument("evidence", type=click.Path(path_type=Path))
 @DRIVER_AT
 @CONNECTION
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Draw both on one axis of time, too.")
 @AS_JSON
-def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connection: int | None, as_json: bool) -> None:
+def fidelity_command(
+    file: Path, evidence: Path, driver_at: str | None, connection: int | None, html: Path | None, as_json: bool
+) -> None:
     """Set a run's recording (its evidence folder) beside the capture, with a number and the first difference.
 
     Exit codes: 0 the same ending, with the same behind it; 1 another one.
@@ -216,6 +235,11 @@ def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connecti
     if found is None:
         raise UsageError(f"{recording}: no TCP connection is in it.")
     run, result = found
+    if html is not None:
+        try:
+            html.write_text(beside.page(one, run, result), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{html}: cannot be written: {error.strerror}.") from None
     if as_json:
         document = {**asdict(result), "same": result.same, "first_difference": result.first_difference}
         click.echo(json.dumps({"connection": one.number, "run": run.names, **document}, indent=1))
@@ -231,6 +255,22 @@ def fidelity_command(file: Path, evidence: Path, driver_at: str | None, connecti
         word = "the same ending" if result.same else "another ending, hence no reproduction"
         click.echo(f"{word}{f'; first difference: {result.first_difference}' if result.first_difference else ''}")
     sys.exit(ALL_PASS if result.same else SOME_FAIL)
+
+
+@command.command("again")
+@click.argument("file", metavar="BUNDLE", type=click.Path(path_type=Path))
+@lab_options
+@click.option("--trials", type=click.IntRange(1), metavar="N", help="At the most  [default: as its rate asks for]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@AS_JSON
+def again_command(file: Path, trials: int | None, out: Path | None, as_json: bool, **lab: Any) -> None:
+    """Run a bundle until it ends as it did where it comes from, and say what differs here.
+
+    Exit codes: 0 it reproduces; 1 it does not; 3 the lab could make no trial.
+    """
+    from wsklab.orchestrator.commands import bundle
+
+    sys.exit(bundle.again(file, Lab(**lab), trials, out, as_json))
 
 
 def chosen(captures: list[Capture], connection: int | None) -> Connection:

@@ -19,7 +19,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
+from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find, variants
@@ -58,7 +58,8 @@ class Options:
     variant_names: tuple[str, ...] = ()
     variants: Literal["all"] | None = None
     repeat: int = 1
-    until_fail: bool = False
+    until_fail: int | None = None
+    vary: bool | None = None
     jobs: int | None = 1
     isolate: bool = True
     cold: bool = False
@@ -133,7 +134,7 @@ def run(options: Options) -> int:
     variants.fits(find.machine(options.target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(
-        driver, options.seed, order.plan(selected.scenarios, options.repeat, options.until_fail, played)
+        driver, options.seed, order.plan(selected.scenarios, options.repeat, options.until_fail is not None, played)
     )
     if any(names):
         machine = find.machine(options.target)
@@ -146,10 +147,12 @@ def run(options: Options) -> int:
     current.begin()
     recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(order.order(selected.scenarios, options.repeat, options.until_fail, played), preparation.stop)
+    work = Work(
+        order.order(selected.scenarios, options.repeat, options.until_fail is not None, played), preparation.stop
+    )
     limit = (
         inf
-        if options.until_fail
+        if options.until_fail is not None
         else len(names)
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
@@ -158,7 +161,7 @@ def run(options: Options) -> int:
             current,
             lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
             work,
-            options.until_fail,
+            options.until_fail is not None,
         ).play(labs, preparation.room)
     recorder.end()
     if options.as_json:
@@ -206,18 +209,7 @@ def ended(results: Results) -> int:
     return results.exit_code
 
 
-class _HoldAlone(click.Command):
-    """`--hold` may stand alone: without this, the name of a scenario behind it would be taken for its value."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give it the value that it has then."""
-        return super().parse_args(ctx, [f"--hold={HOLD_ALONE}" if word == "--hold" else word for word in args])
-
-
-HOLD_ALONE: When = "not-pass"
-
-
-@click.command("run", cls=_HoldAlone)
+@click.command("run", cls=Alone)
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="TAG", help="No scenarios with this tag (may be repeated).")
@@ -272,7 +264,7 @@ HOLD_ALONE: When = "not-pass"
 )
 @click.option("--variants", type=click.Choice(["all"]), help="Run on the machine and on each of its variants.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run everything N times.")
-@click.option("--until-fail", is_flag=True, help="Repeat until a verdict is not pass.")
+@search_options
 @click.option(
     "--jobs",
     default="1",
@@ -340,6 +332,12 @@ def command(**asked: Any) -> None:
         raise UsageError("--debugger is one port for one lab: leave out --jobs.")
     if len(options.twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
+    if options.vary is not None and not options.until_fail:
+        raise UsageError("--vary goes with --until-fail N.")
+    if options.until_fail:
+        from wsklab.orchestrator.commands import search
+
+        sys.exit(search.asked(options))
     sys.exit(run(options))
 
 

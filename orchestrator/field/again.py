@@ -10,16 +10,31 @@ import json
 from collections.abc import Iterator
 
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.field import exact
 from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.exact import Played
 from wsklab.orchestrator.field.steps import Maker
 from wsklab.orchestrator.field.words import TABLE
 
 
-def scenario(one: Connection, name: str, ending: str | None = None, real_time: bool = False, source: str = "") -> str:
-    """Write the scenario for a connection. `ending`: the row to make, of those named. Raises UsageError."""
+def scenario(
+    one: Connection,
+    name: str,
+    ending: str | None = None,
+    real_time: bool = False,
+    source: str = "",
+    played: list[Played] | None = None,
+) -> str:
+    """Write the scenario for a connection. `ending`: the row to make, of those named. Raises UsageError.
+
+    `played`: the segments of the peer, which the wire is to play; None: a program is the peer.
+    """
     number = _chosen(one, ending)
     plan = Maker(one, number, real_time).plan()
-    plan.notes += why_not(one)
+    if played is None:
+        plan.notes += why_not(one)
+    else:
+        exact.without_peer(plan)
     story = one.story
     listens = story.opener != one.driver
     told = TABLE.get(number, "an ending from a capture")
@@ -37,6 +52,7 @@ def scenario(one: Connection, name: str, ending: str | None = None, real_time: b
     if listens or family == "ipv6":
         lines.append(f"socket: {{create: {create}, family: {family}}}")
     lines.append("steps:")
+    lines += exact.step(played) if played is not None else []
     width = min(max(len(step) for step, _ in plan.steps), 70)
     lines += [f"  - {step:{width}}  # {why}" if why else f"  - {step}" for step, why in plan.steps]
     lines.append("expect:")

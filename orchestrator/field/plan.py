@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wsklab.orchestrator.field.story import Half
+from wsklab.orchestrator.field.story import Half, History
+
+MOST_BYTES = 16 << 20
+MOST_RECEIVES = 64
 
 
 @dataclass
@@ -46,6 +50,27 @@ def before_opening(plan: Plan, number: str) -> None:
         plan.add("peer: {sysctl: {name: net.ipv4.tcp_fin_timeout, value: 1}}", "FIN_WAIT_2 is over sooner")
     elif number == "C43":
         plan.add("peer: {sysctl: {name: net.ipv4.tcp_orphan_retries, value: 1}}", "the peer gives up sooner")
+
+
+def opening(plan: Plan, story: History, number: str, by_driver: bool, lengths: Sequence[int]) -> None:
+    """Plan the handshake and the receives that are pending; `lengths`: of what the peer sends."""
+    why = f"frame {story.first_frame}: the handshake" if story.opened[0] else "the handshake is not in the capture"
+    if by_driver:
+        to = "{to: peer, accept: false}" if number == "C24" else "peer"
+        plan.add(f"driver: {{connect: {to}}}", why)
+    else:
+        plan.add("driver: listen")
+        plan.add("peer: connect", why)
+        plan.add("driver: accept")
+    plan.add("driver: {enable: [disconnect]}")
+    if number in ("C47", "C48"):
+        return
+    pieces = sum(-(-length // 1400) for length in lengths)
+    if pieces >= MOST_RECEIVES:
+        whole = min(sum(lengths), MOST_BYTES)
+        plan.add(f"driver: {{receive: {{length: {whole}, flags: [waitall]}}}}", "all that the peer sends")
+        pieces = 0
+    plan.add(f"driver: {{receive: {1 + pieces}}}", "pending receives: a capture does not show them")
 
 
 def after_opening(plan: Plan, number: str, driver: Half, peer: Half, silent: bool) -> None:

@@ -1,8 +1,6 @@
 """The steps of a scenario for a captured connection: who does what, in the order of its turns. Pure.
 
 What a program does to get an ending's segments is the ending table's; its own scenarios do the same.
-
-Long because each of both machines has its own way to make each ending.
 """
 
 from __future__ import annotations
@@ -10,13 +8,11 @@ from __future__ import annotations
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.course import PAUSE, Turn, turns
-from wsklab.orchestrator.field.plan import Plan, after_opening, before_opening, not_opened
+from wsklab.orchestrator.field.plan import MOST_BYTES, Plan, after_opening, before_opening, not_opened, opening
 from wsklab.orchestrator.field.resets import FOREIGN
 from wsklab.orchestrator.field.story import SECOND, End
 
 MOST_STEPS = 200
-MOST_BYTES = 16 << 20
-MOST_RECEIVES = 64
 FITS = 30_000
 """Bytes that the other side takes without reading."""
 
@@ -47,7 +43,8 @@ class Maker:
             not_opened(plan, self.number, self.frame)
             return plan
         before_opening(plan, self.number)
-        self._open()
+        lengths = [turn.length for turn in self.turns if turn.kind == "data" and not turn.driver]
+        opening(plan, self.story, self.number, self.story.opener == self.one.driver, lengths)
         silent = not any(turn.driver for turn in self.turns)
         after_opening(
             plan, self.number, self.story.halves[self.one.driver], self.story.halves[1 - self.one.driver], silent
@@ -70,29 +67,6 @@ class Maker:
         if len(plan.steps) > MOST_STEPS:
             raise UsageError("the connection has more turns than a scenario may have steps; choose another.")
         return plan
-
-    # -- opening ------------------------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        plan, why = self.plan_, f"frame {self.frame}: the handshake"
-        if not self.story.opened[0]:
-            why = "the handshake is not in the capture"
-        if self.story.opener == self.one.driver:
-            to = "{to: peer, accept: false}" if self.number == "C24" else "peer"
-            plan.add(f"driver: {{connect: {to}}}", why)
-        else:
-            plan.add("driver: listen")
-            plan.add("peer: connect", why)
-            plan.add("driver: accept")
-        plan.add("driver: {enable: [disconnect]}")
-        if self.number not in ("C47", "C48"):
-            lengths = [turn.length for turn in self.turns if turn.kind == "data" and not turn.driver]
-            pieces = sum(-(-length // 1400) for length in lengths)
-            if pieces >= MOST_RECEIVES:
-                whole = min(sum(lengths), MOST_BYTES)
-                plan.add(f"driver: {{receive: {{length: {whole}, flags: [waitall]}}}}", "all that the peer sends")
-                pieces = 0
-            plan.add(f"driver: {{receive: {1 + pieces}}}", "pending receives: a capture does not show them")
 
     # -- turns --------------------------------------------------------------------------------------------------------
 

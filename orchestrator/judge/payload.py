@@ -122,7 +122,11 @@ def _replies(facts: Facts, conn: int, do: str) -> list[Moved]:
 
 
 def _peers(facts: Facts, conn: int) -> Stream:
-    """The peer's stream; not whole where a send has not been answered."""
+    """The peer's stream; not whole where a send has not been answered, or where the wire plays the peer."""
+    played = [step for step in facts.scenario.steps if step.wire is not None and step.wire.play is not None]
+    if played:
+        segments = [one for step in played if step.wire and step.wire.play for one in step.wire.play.segments]
+        return Stream(((0, max(0, max(one.seq - 1 + one.length for one in segments))),), whole=False)
     asked = sum(step.actor == "peer" and step.verb in ("send", "fill") for step in facts.steps())
     replies = _replies(facts, conn, "send")
     whole = asked == sum(o.do == "send" for o in facts.of(PeerReply))

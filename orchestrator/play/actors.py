@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wsklab.orchestrator.errors import StepError
-from wsklab.orchestrator.scenario import verbs
+from wsklab.orchestrator.scenario import played, verbs
 from wsklab.orchestrator.scenario.steps import DriverStep, LabStep, PeerStep, Step, WireStep
 
 
@@ -74,6 +74,7 @@ class WireActor(Protocol):
     def cable(self, step: WireStep, args: verbs.Cable) -> None: ...
     def icmp(self, step: WireStep, args: verbs.Icmp) -> None: ...
     def firewall(self, step: WireStep, args: verbs.Firewall) -> None: ...
+    def play(self, step: WireStep, args: played.Play) -> None: ...
     def release(self, step: WireStep, args: verbs.Nothing) -> None: ...
     def heal(self, step: WireStep, args: verbs.Nothing) -> None: ...
     def await_(self, step: WireStep, args: verbs.WireAwait) -> None: ...
@@ -224,6 +225,8 @@ def _wire(wire: WireActor, step: WireStep) -> None:
         wire.icmp(step, step.icmp)
     elif step.firewall is not None:
         wire.firewall(step, step.firewall)
+    elif step.play is not None:
+        wire.play(step, step.play)
     elif step.release is not None:
         wire.release(step, step.release)
     elif step.heal is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from wsklab.drivers.protocol import pattern
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.observe.wire_frames import FrameSeen
 from wsklab.orchestrator.play.context import PlayContext
-from wsklab.orchestrator.scenario import steps, verbs
+from wsklab.orchestrator.scenario import played, steps, verbs
 from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.wire.control import read_recording
 from wsklab.qemu.wire.frames import ACK, FIN, OTHER_SIDE, PSH, RST, SYN, URG, Frame
@@ -90,6 +91,15 @@ class WireSteps:
         sender = None if args.to == "both" else args.to
         by = [{"segment": "rst-ack", "as": OTHER_SIDE[MACHINE[side]]} for side in sides]
         self._wire.fault({"action": "replace", "match": self._match(step, sender, "data"), "by": by})
+
+    def play(self, step: steps.WireStep, args: played.Play) -> None:
+        """Play the peer's TCP on the connection that the driver makes next."""
+        segments = [
+            {**one.model_dump(exclude={"gap"}), "gap_ns": round(one.gap * 1e9 * self._context.lab.slowness)}
+            for one in args.segments
+        ]
+        port = self._context.listen(self._context.deadline(step.within))
+        self._wire.play({"port": port, "segments": segments, "fill": pattern(0, 256).hex()})
 
     def _forge(self, step: steps.WireStep, forgery: dict[str, Any]) -> None:
         connection = self._context.connections.get(step.conn)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wsklab.orchestrator.scenario import verbs
+from wsklab.orchestrator.scenario import played, verbs
 from wsklab.orchestrator.scenario.model import Strict
 from wsklab.orchestrator.scenario.verbs import ConnectionNumber, Outcome, Seconds
 
@@ -155,6 +155,7 @@ class WireStep(Step):
     cable: verbs.Cable | None = None
     icmp: verbs.Icmp | None = None
     firewall: verbs.Firewall | None = None
+    play: played.Play | None = None
     release: verbs.Nothing | None = None
     heal: verbs.Nothing | None = None
     await_: verbs.WireAwait | None = Field(None, alias="await")

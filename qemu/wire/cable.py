@@ -143,7 +143,8 @@ class Cable:
             port = self.ports[delivery.to]
             if delivery.comment:
                 port.counters["made"] += 1
-                self._record(decode(delivery.data, now, "wire", delivery.to, delivery.comment))
+                comment = delivery.comment if delivery.sender == "wire" else ""
+                self._record(decode(delivery.data, now, delivery.sender, delivery.to, comment))
             port.send(delivery.data)
 
     def _record(self, frame: Frame) -> None:
@@ -241,6 +242,13 @@ class Cable:
 
     def _do_fault(self, request: Mapping[str, Any]) -> dict[str, object]:
         return {"fault": self.engine.add(request["spec"])}
+
+    def _do_play(self, request: Mapping[str, Any]) -> dict[str, object]:
+        self.engine.play(request["spec"])
+        if self._file is not None:
+            text = "from here on the wire plays the peer's TCP on one connection"
+            self._unwritten.append(pcapng.packet(pcapng.mark(time.time_ns(), text)))
+        return {}
 
     def _do_release(self, request: Mapping[str, Any]) -> dict[str, object]:
         self._deliver(time.time_ns(), self.engine.release(request["fault"]))

@@ -135,6 +135,10 @@ class Wire:
         """Arms a fault (keys: `faults.Fault.parse`) and returns its id. Raises WireError which says what is wrong."""
         return int(self._ask("fault", spec=spec)["fault"])
 
+    def play(self, spec: Mapping[str, object]) -> None:
+        """Have the wire play the peer's TCP (keys: `exact.Exact`), until `clear`. Raises WireError."""
+        self._ask("play", spec=spec)
+
     def release(self, fault: int) -> None:
         """End a fault; the frames it holds go out now."""
         self._ask("release", fault=fault)

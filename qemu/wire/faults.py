@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from wsklab.qemu.wire.exact import Exact
 from wsklab.qemu.wire.flows import Flow, Flows, Forgery, WrongSpec, refuse_unknown, whole
 from wsklab.qemu.wire.frames import FLAGS, OTHER_SIDE, SIDES, Frame, decode, with_bad_checksum
 from wsklab.qemu.wire.pcapng import KEPT
@@ -27,6 +28,7 @@ class Delivery(NamedTuple):
     data: bytes
     comment: str = ""
     intact: bool = True  # False: the receiver will not take it for a segment of its connection
+    sender: str = "wire"  # in whose name it is recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Engine:
         self._waiting: list[tuple[int, int, Delivery]] = []  # heap of (due in ns, order, delivery)
         self._order = 0
         self._overtakable: dict[str, list[Delivery]] = {side: [] for side in SIDES}  # by sender; also in _waiting
+        self._exact: Exact | None = None
 
     def add(self, spec: Mapping[str, object]) -> int:
         """Arms a fault and returns its id. Raises WrongSpec."""
@@ -166,8 +169,13 @@ class Engine:
             raise WrongSpec(f"there is no fault {number}")
         return self._out(Delivery(OTHER_SIDE[f.sender], f.data, f"sent by fault {number} (hold)") for f in fault.held)
 
+    def play(self, spec: Mapping[str, object]) -> None:
+        """Play the peer's TCP on the next connection to one of its ports. Raises WrongSpec."""
+        self._exact = Exact(spec)
+
     def clear(self) -> None:
-        """End all faults; what they hold is lost."""
+        """End all faults, and what is played; what they hold is lost."""
+        self._exact = None
         self._faults.clear()
         self._waiting.clear()
         for waiting in self._overtakable.values():
@@ -186,6 +194,11 @@ class Engine:
 
     def receive(self, now: int, frame: Frame) -> tuple[str, list[Delivery]]:
         """Take a frame in: return the comment for its record ("" if it merely passes), and what goes out now."""
+        if self._exact is not None and self._exact.takes(frame):
+            if frame.sender == "peer":
+                return f"{KEPT}as the wire plays the peer", []
+            self.flows.learn(frame, frame.sender)
+            return "", self._out(_played(self._exact.receive(now, frame)))
         comment, deliveries = "", [Delivery(OTHER_SIDE[frame.sender], frame.data)]
         for number, fault in self._faults.items():
             if fault.strikes(frame):
@@ -207,7 +220,10 @@ class Engine:
     @property
     def next_due(self) -> int | None:
         """When `due` has something to say, in ns."""
-        return self._waiting[0][0] if self._waiting else None
+        due = [self._waiting[0][0]] if self._waiting else []
+        return min(
+            [*due, self._exact.due] if self._exact is not None and self._exact.due is not None else due, default=None
+        )
 
     def due(self, now: int) -> list[Delivery]:
         """Return the waiting frames whose time has come."""
@@ -216,6 +232,8 @@ class Engine:
             ready.append(heapq.heappop(self._waiting)[2])
         for waiting in self._overtakable.values():
             waiting[:] = [delivery for delivery in waiting if delivery not in ready]
+        if self._exact is not None and self._exact.due is not None and self._exact.due <= now:
+            ready += _played(self._exact.on_time(now))
         return self._out(ready)
 
     def _strike(self, now: int, number: int, fault: Fault, frame: Frame) -> tuple[str, list[Delivery]]:
@@ -277,3 +295,8 @@ def _forged(flow: Flow, forgeries: Iterable[Forgery], name: str) -> list[Deliver
         Delivery(*forgery.build(flow), f"forged by {name}: {forgery.segment} as {forgery.as_side}")
         for forgery in forgeries
     ]
+
+
+def _played(made: Iterable[bytes]) -> list[Delivery]:
+    """Frames of the peer that is played: they are recorded as its own."""
+    return [Delivery("target", data, "played", sender="peer") for data in made]

@@ -170,10 +170,19 @@ class Endpoint(NamedTuple):
     port: int
 
 
-def tcp_frame(src: Endpoint, dst: Endpoint, seq: int, ack: int, flags: int, window: int, payload: bytes = b"") -> bytes:
-    """Return a TCP segment with a right checksum."""
-    seq, ack = seq & 0xFFFFFFFF, ack & 0xFFFFFFFF
-    segment = _TCP.pack(src.port, dst.port, seq, ack, 0x50, flags, window, 0, 0) + payload
+def tcp_frame(
+    src: Endpoint,
+    dst: Endpoint,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    payload: bytes = b"",
+    options: bytes = b"",
+) -> bytes:
+    """Return a TCP segment with a right checksum; the length of `options` is a multiple of four."""
+    seq, ack, offset = seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50 + (len(options) << 2)
+    segment = _TCP.pack(src.port, dst.port, seq, ack, offset, flags, window, 0, 0) + options + payload
     total = checksum(_pseudo_header(src.address, dst.address, _TCP_PROTOCOL, len(segment)) + segment)
     segment = segment[:16] + total.to_bytes(2, "big") + segment[18:]
     return ip_frame(dst.mac, src.mac, dst.address, src.address, _TCP_PROTOCOL, segment)
