@@ -35,7 +35,8 @@ from wsklab.qemu.profile import Accelerator
 from wsklab.qemu.wire.control import Wire
 
 if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
-    from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
+    from wsklab.orchestrator.lab.foreign_driver import Foreign
+    from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
@@ -288,7 +289,7 @@ class Lab:
 
         Nothing is left running then.
         """
-        from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
+        from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 
         self.foreign, self._ready = InstalledForeign(foreign, self.target, self.slowness), None
         try:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.judge.reading import TOLD_OF_END, tells_of
-from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
+from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 from wsklab.orchestrator.observe.foreign_lines import ForeignLoad, ForeignOpen
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
 from wsklab.orchestrator.play.context import Connection, PlayContext, port_of

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wsklab.orchestrator.errors import LabError, StepError
 from wsklab.orchestrator.guest.agent import AgentError
-from wsklab.orchestrator.lab.foreign_driver import InstalledForeign
+from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.peer import PeerProcess
 from wsklab.orchestrator.liveness.watchdog_link import phase

@@ -25,8 +25,9 @@ from wsklab.orchestrator.judge.integrity import silence
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.judge.observed import observed
 from wsklab.orchestrator.judge.reading import Facts
-from wsklab.orchestrator.lab import foreign_driver
-from wsklab.orchestrator.lab.foreign_driver import Foreign, InstalledForeign
+from wsklab.orchestrator.lab import foreign_driver, installed_foreign
+from wsklab.orchestrator.lab.foreign_driver import Foreign
+from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 from wsklab.orchestrator.observe.foreign_lines import ForeignClose, ForeignDisconnect
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
@@ -261,7 +262,7 @@ def test_connections_are_numbered_as_they_appear() -> None:
 
 
 def test_unread_lines_are_kept_within_bounds_and_cost_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_driver, "MOST_UNREAD", 100)
+    monkeypatch.setattr(installed_foreign, "MOST_UNREAD", 100)
     seen = heard(ECHO, *["a line of 20 letters"] * 1000, "echo[1] bye: flags=0 after 0 bytes")
     assert seen == [*[("unread", None)] * 5, ("disc", 0)]
 

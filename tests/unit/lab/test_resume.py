@@ -24,7 +24,7 @@ def test_a_disk_that_is_not_as_it_was_saved_ends_both_machines(
         if name == damaged:
             raise Unfit(f"the disk of the {name} is not as it was saved")
 
-    monkeypatch.setattr(lab.wire, "start", lambda on_exit: None)
+    monkeypatch.setattr(lab, "_start_wire", lambda: None)
     monkeypatch.setattr(lab.peer, "start", lambda wire_end, snapshot: started.append("peer"))
     monkeypatch.setattr(lab, "_start_target", lambda driver, snapshot: fake_target())
     monkeypatch.setattr(lab.peer, "wake", lambda running: running.result())
