@@ -45,12 +45,11 @@ class Driver:
                 told = self.lines[first - 1 : first - 1 + most if most else None]
                 text = "".join(f"{line}\n" for line in told).encode()
                 return struct.pack("<QQII", first, first + len(told), len(told), 0) + text
-            commands = list(COMMAND.iter_unpack(data))
-            for words in commands:
-                self._command(*words)
-            return bytes(4 * len(commands))
+            statuses = [self._command(*words) for words in COMMAND.iter_unpack(data)]
+            return struct.pack(f"<{len(statuses)}I", *statuses)
 
-    def _command(self, _size: int, _version: int, op: int, number: int, conn: int, *rest: object) -> None:
+    def _command(self, _size: int, _version: int, op: int, number: int, conn: int, *rest: object) -> int:
+        """Carry one out; returns what the command is answered with: the status on the line of its last call."""
         flags, length, cookie, token, remote = rest[3], rest[5], rest[12], rest[13], rest[17]
         assert isinstance(remote, bytes)
         if op == CANARY:
@@ -74,6 +73,7 @@ class Driver:
                 self._close(one, number)
             if op == CLOSE_ALL:
                 self.print(0, "clean sockets=0 irps=0 indications=0 allocs=0")
+        return PENDING if op in (OPEN, RECEIVE, SEND, CLOSE) else 0
 
     def _connect(self, number: int, conn: int, cookie: int, remote: bytes) -> None:
         port, address = struct.unpack_from(">H4s", remote, 2)
