@@ -74,13 +74,19 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         context.close()
 
 
+def await_colours(page: Page, count: int) -> None:
+    """Until the guest's screen has so many; asked from outside, as the page's policy forbids it to evaluate text."""
+    while page.evaluate(COLOURS) < count:
+        page.wait_for_timeout(100)
+
+
 def test_the_firmware_is_seen_and_keys_arrive_in_its_shell(firmware: Machine, viewer: Viewer, page: Page) -> None:
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     firmware.debug.expect("in 1 seconds to skip startup.nsh", within(BOOT))
     page.goto(viewer.url)
     expect(page.locator("#state")).to_contain_text("lab-10/target: connected; keys and mouse go to it")
-    page.wait_for_function(f"({COLOURS})() > 2")  # not black alone: letters, in two colours
+    await_colours(page, 3)  # not black alone: letters, in two colours
     with firmware.debug.watch() as shell:
         page.keyboard.type("echo typed-in-a-browser", delay=30)
         page.keyboard.press("Enter")
@@ -114,15 +120,16 @@ def test_a_run_that_fails_is_held_and_seen_and_entered(
     process = start(tmp_path / "run", str(wrong), "--view", "--hold")
     request.addfinalizer(process.kill)
     said = "".join(read_until(process, "root@127.0.0.1"))
-    assert "held, until Ctrl-C: wrong: fail" in said
+    held = re.search(r"held, until Ctrl-C: wrong: (fail|inconclusive)", said)
+    assert held, said
     (url,) = set(re.findall(r"http://127\.0\.0\.1:\S+", said))
     page.goto(url)
     page.get_by_role("button", name="lab-1/target").click()
     expect(page.locator("#state")).to_contain_text("connected")
-    page.wait_for_function(f"({COLOURS})() > 1")  # the text screen of the stand-in
+    await_colours(page, 2)  # the text screen of the stand-in
     ssh = re.search(r"target +(ssh .*)", said)
     assert ssh
-    inside = subprocess.run(f"{ssh[1]} cat /etc/hostname", shell=True, capture_output=True, text=True, timeout=60)
+    inside = subprocess.run(f"{ssh[1]} uname -n", shell=True, capture_output=True, text=True, timeout=60)
     assert inside.stdout.strip() == "target", inside
     monitor = re.search(r"its monitor: (.*)", "".join(read_until(process, "its monitor:")))
     assert monitor
@@ -130,5 +137,5 @@ def test_a_run_that_fails_is_held_and_seen_and_entered(
     assert "VM status: running" in answer.stdout, answer
     send(process, signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (1, ""), rest
-    assert "1 fail" in rest
+    assert (process.returncode, errors) == (1 if held[1] == "fail" else 3, ""), rest
+    assert f"1 {held[1]}" in rest
