@@ -87,7 +87,10 @@ def test_the_endings_of_the_recordings_are_named(suite: Finished) -> None:
         folder = suite.folder / entry["evidence"]
         if not (folder / "scenario.yaml").exists():
             continue
-        wanted = {number for number in load(folder / "scenario.yaml").covers if number.startswith("C")}
+        scenario = load(folder / "scenario.yaml")
+        if "race" in scenario.tags:  # which of two ends is first differs from run to run
+            continue
+        wanted = {number for number in scenario.covers if number.startswith("C")}
         seen = read(folder / "wire.pcapng").connections
         named = {one.number for c in seen for one in (*c.ending.named, *c.ending.way)}
         if missing := wanted - NO_TRACE - named:
