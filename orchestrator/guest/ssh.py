@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +18,23 @@ MOST_SAID = 16 << 20
 
 
 def load() -> None:
-    """Import the library now, beside something that takes as long."""
+    """Import the library now, beside something that takes as long.
+
+    What goes wrong in a connection is raised where it is used; the library's own thread would print a traceback of it,
+    too, where nobody has asked for its log.
+    """
     import paramiko  # noqa: F401
+
+    log = logging.getLogger("paramiko")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
 
 
 class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
 
     def __init__(self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root") -> None:
+        load()
         import paramiko
 
         self._name = name

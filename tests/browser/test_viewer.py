@@ -25,7 +25,7 @@ BOOT = 60.0
 COLOURS = """
 () => {
   const canvas = document.querySelector("#screen canvas");
-  if (!canvas) return 0;
+  if (!canvas || !canvas.width) return 0;  // nothing is drawn yet
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   const seen = new Set();
   for (let at = 0; at < data.length; at += 4) seen.add((data[at] << 16) | (data[at + 1] << 8) | data[at + 2]);
