@@ -130,12 +130,15 @@ class Child:
         self._process.kill()
 
     def stderr_tail(self) -> str:
-        """The end of what the process wrote to stderr."""
+        """The end of what the process wrote to stderr; nothing where its file is gone."""
         if self._stderr is None:
             return ""
-        with self._stderr.open("rb") as log:
-            log.seek(max(0, self._stderr.stat().st_size - STDERR_TAIL))
-            return log.read().decode(errors="replace")
+        try:
+            with self._stderr.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - STDERR_TAIL))
+                return log.read().decode(errors="replace")
+        except OSError:
+            return ""
 
     def _reap(self) -> None:
         code = self._process.wait()

@@ -116,3 +116,12 @@ def test_what_nobody_wants_to_hear_is_kept_nowhere_and_no_device_is_harmed() -> 
     assert child.wait(within(60)) == 0
     assert child.stderr_tail() == ""
     assert Path(os.devnull).is_char_device()
+
+
+def test_last_words_whose_file_went_away_with_its_folder_are_none(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    child = Child(["sh", "-c", "echo oops >&2"], folder / "stderr")
+    child.wait(within(10))
+    folder.rename(tmp_path / "elsewhere")
+    assert child.stderr_tail() == ""
