@@ -23,6 +23,7 @@ from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import Past, changed, mark, pasts, sentence
 from wsklab.orchestrator.history.queries import Cell, Kept
 from wsklab.orchestrator.history.records import OUTCOMES, Outcome, Row
+from wsklab.orchestrator.results import html
 from wsklab.orchestrator.results.results import write_atomically
 
 HERE = Path(__file__).parent
@@ -88,17 +89,9 @@ def write_page(path: Path, text: str) -> bool:
 
 def pages(told: Told) -> dict[str, str]:
     """Path -> text of every page. Pure."""
-    import jinja2  # not before there is something to show
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: type(value)(visible(value, lines=True)) if isinstance(value, str) else value,
-    )
+    environment = html.environment(HERE)
     style = (HERE / "site.css").read_text(encoding="utf-8")
     script = (HERE / "site.js").read_text(encoding="utf-8")
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wsklab.common.text import visible
 from wsklab.orchestrator.release.deviations import word
 from wsklab.orchestrator.release.plan import Rules, words
 from wsklab.orchestrator.release.records import Count
 from wsklab.orchestrator.release.sampling import percent
 from wsklab.orchestrator.release.statement import Predicate, subjects
+from wsklab.orchestrator.results import html
 
 HTML, PDF = "qualification.html", "qualification.pdf"
 
@@ -35,17 +35,9 @@ def headline(predicate: Predicate) -> str:
 
 def render(predicate: Predicate) -> str:
     """Return the page."""
-    import jinja2  # not before there is something to print
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: type(value)(visible(value, lines=True)) if isinstance(value, str) else value,
-    )
+    environment = html.environment(HERE)
     return environment.get_template("page.html.j2").render(
         q=predicate,
         headline=headline(predicate),

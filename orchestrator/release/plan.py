@@ -14,8 +14,8 @@ from pydantic import Field, field_validator
 from wsklab.common import document, files
 from wsklab.common.strict import Strict
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.release.errata import Errata, Erratum
 from wsklab.orchestrator.release.sampling import bound, needed, percent, shown
+from wsklab.orchestrator.results.known import Errata, Erratum
 from wsklab.orchestrator.scenario.catalogue import SUFFIXES
 from wsklab.orchestrator.scenario.scenario import KNOWN
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from wsklab.common import files
 from wsklab.orchestrator.judge.observed import Observed, Verdict
-from wsklab.orchestrator.release.errata import Erratum, Where, explains
+from wsklab.orchestrator.release.errata import Where, explains
 from wsklab.orchestrator.release.plan import Place, Value
+from wsklab.orchestrator.results.known import Erratum
 from wsklab.orchestrator.results.results import call_words
 
 RUNS = "runs"

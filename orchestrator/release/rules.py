@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
-from wsklab.orchestrator.release.errata import Erratum, Where
+from wsklab.orchestrator.release.errata import Where
 from wsklab.orchestrator.release.plan import Plan, places, words
 from wsklab.orchestrator.release.records import Cell, Closed, Count
 from wsklab.orchestrator.release.sampling import bound, percent
+from wsklab.orchestrator.results.known import Erratum
 from wsklab.orchestrator.results.results import UNLOAD
 
 MOST = 200
@@ -172,7 +173,7 @@ def _errata(cell: Cell, errata: Sequence[Erratum], day: date) -> Iterator[str]:
         environment = f"{run.driver.profile} on {run.target.name} ({run.accelerator})"
         where = Where(target=run.target.name, environment=environment, variant=str(cell.options.get("variant", "")))
         for entry in errata:
-            for count in (count for count in cell.scenarios if entry.about(count.scenario, where)):
+            for count in (count for count in cell.scenarios if where.has(entry, count.scenario)):
                 if day > entry.until:
                     yield f"the erratum on {count.scenario} was known until {entry.until}: look at it again"
                 elif count.passed and not entry.sometimes:

@@ -14,11 +14,11 @@ from typing import Literal
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from wsklab.orchestrator.release.envelope import Refused
-from wsklab.orchestrator.release.errata import Erratum
 from wsklab.orchestrator.release.plan import Plan, proves
 from wsklab.orchestrator.release.records import Cell, Closed
 from wsklab.orchestrator.release.rules import Decision, decide
 from wsklab.orchestrator.release.sampling import bound
+from wsklab.orchestrator.results.known import Erratum
 from wsklab.orchestrator.results.results import UNLOAD
 
 STATEMENT = "https://in-toto.io/Statement/v1"

@@ -27,7 +27,7 @@ OFF = "off"
 """Instead of a file: none."""
 
 
-class Entry(Strict):
+class Erratum(Strict):
     """One known failure: four globs say where, and `reason` stands in one of the row's reasons."""
 
     scenario: str = Field(min_length=1, description="the scenario's name, or a glob")
@@ -55,9 +55,9 @@ class Entry(Strict):
             )
         )
 
-    def explains(self, row: ScenarioResult) -> bool:
-        """Whether the row did not pass in the way that is known."""
-        return row.verdict == self.verdict and any(self.reason in reason for reason in row.reasons)
+    def explains(self, verdict: str, reasons: Iterable[str]) -> bool:
+        """Whether a row with that verdict did not pass in the way that is known."""
+        return verdict == self.verdict and any(self.reason in reason for reason in reasons)
 
     @property
     def said(self) -> str:
@@ -68,14 +68,14 @@ class Entry(Strict):
 class Errata(Strict):
     """The file."""
 
-    known: tuple[Entry, ...] = Field(default=(), max_length=1000)
+    known: tuple[Erratum, ...] = Field(default=(), max_length=1000)
 
 
 @dataclass(frozen=True)
 class Known:
     """The entries, on the day and under the circumstances of one run."""
 
-    entries: Sequence[Entry] = ()
+    entries: Sequence[Erratum] = ()
     today: date = date.min
     target: str = ""
     environment: str = ""
@@ -86,7 +86,7 @@ class Known:
         Another failure than the known one is a failure like any.
         """
         about = [entry for entry in self.entries if entry.met(row.name, self.target, self.environment, row.variant)]
-        explaining = [entry for entry in about if entry.explains(row)]
+        explaining = [entry for entry in about if entry.explains(row.verdict, row.reasons)]
         if row.verdict == "pass":
             certain = [entry for entry in about if not entry.sometimes]
             if certain:
@@ -99,18 +99,18 @@ class Known:
         return row
 
 
-def under(entries: Sequence[Entry], results: Results, today: date) -> Known:
+def under(entries: Sequence[Erratum], results: Results, today: date) -> Known:
     """The entries under the circumstances of a run."""
     target, run, driver = str(results.target.get("name", "")), results.run, results.driver
     profile = driver.get("profile") or driver.get("name", "")
     return Known(entries, today, target, f"{profile} on {target} ({run.get('accelerator', '')})")
 
 
-def _in_time(entries: Iterable[Entry], today: date) -> Entry | None:
+def _in_time(entries: Iterable[Erratum], today: date) -> Erratum | None:
     return next((entry for entry in entries if today <= entry.until), None)
 
 
-def load(option: Path | None, here: Path) -> Sequence[Entry]:
+def load(option: Path | None, here: Path) -> Sequence[Erratum]:
     """The entries of the file that the user has named, else of `known.yaml` in `here`. Raises UsageError."""
     if option is not None and str(option) == OFF:
         return ()

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsklab.common.text import visible
-from wsklab.orchestrator.results import diagram
+from wsklab.orchestrator.results import diagram, html
 from wsklab.orchestrator.results.ladder import MAX_ROWS, StoryRow, story
 from wsklab.orchestrator.results.results import call_words, labelled
 
@@ -54,17 +53,9 @@ def render(
     A story is told once: repetitions with the same outcome refer to it, so that a long run stays a small page.
     `shortfall` says what of a run that is not complete was not run, and why.
     """
-    import jinja2  # not before there is something to report
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
+    environment = html.environment(HERE)
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         results=results,
@@ -76,11 +67,6 @@ def render(
         script=Markup(script),
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def _shown(value: Any) -> Any:
-    """Whatever the page shows: no text of a target, a peer or a file reorders or hides what stands around it."""
-    return type(value)(visible(value, lines=True)) if isinstance(value, str) else value
 
 
 def _headline(totals: Mapping[str, int], shortfall: str | None) -> tuple[str, str]:

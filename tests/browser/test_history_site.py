@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
+from support.chromium import Open, chromium, opening
 from support.made import HOSTILE
 from support.past import row, run
 
@@ -16,57 +16,21 @@ from wsklab.orchestrator.history.database import opened, url_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 RUNS, SCENARIOS = 365, 200
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Chromium with a profile of its own."""
-    chromium = shutil.which("chromium")
-    assert chromium, "Chromium is missing; `./lab test` installs it, or run `apt-get install chromium`"
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=chromium,
-            args=QUIET,
-            viewport={"width": 1200, "height": 900},
-        )
-        context.set_default_timeout(20_000)
+    with chromium(tmp_path_factory.mktemp("profile"), 20) as context:
         yield context
-        context.close()
-
-
-Open = Callable[[Path], Page]
 
 
 @pytest.fixture
 def open_page(browser: BrowserContext) -> Iterator[Open]:
     """Opens a page from its file. In the end: nothing was complained about, and nothing but pages was asked for."""
-    opened_pages, complaints, requests = [], [], []
-
-    def opened_page(path: Path) -> Page:
-        page = browser.new_page()
-        opened_pages.append(page)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url.partition("#")[0]))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened_page
-    for page in opened_pages:
-        page.close()
-    assert complaints == []
+    requests = list[str]()
+    with opening(browser, requests) as opened_page:
+        yield opened_page
     assert [url for url in requests if not url.endswith(".html")] == []
 
 

@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
+from support.chromium import DESKTOP, Open, chromium, opening
 from support.made import HOSTILE, Run
 
 from wsklab.common.text import visible
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESKTOP, PHONE = ViewportSize(width=1200, height=900), ViewportSize(width=360, height=740)
+PHONE = ViewportSize(width=360, height=740)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Chromium with a profile of its own."""
-    chromium = shutil.which("chromium")
-    assert chromium, "Chromium is missing; `./lab test` installs it, or run `apt-get install chromium`"
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=chromium, args=QUIET, viewport=DESKTOP
-        )
-        context.set_default_timeout(10_000)
+    with chromium(tmp_path_factory.mktemp("profile"), 10) as context:
         yield context
-        context.close()
-
-
-Open = Callable[[Path], Page]
 
 
 @pytest.fixture
 def open_page(browser: BrowserContext) -> Iterator[Open]:
     """Opens a page from its file. In the end: nothing was complained about, and nothing but the file was asked for."""
-    pages, complaints, requests = [], [], []
-
-    def opened(path: Path) -> Page:
-        page = browser.new_page()
-        pages.append(page)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url.partition("#")[0]))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert complaints == []
+    requests = list[str]()
+    with opening(browser, requests) as opened_page:
+        yield opened_page
     assert {url.rpartition("/")[2] for url in requests} == {"report.html"}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
+from support.chromium import chromium
 from support.command import ROOT, read_until, send, start
 
 from wsklab import images
@@ -63,15 +63,8 @@ def viewer() -> Iterator[Viewer]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    assert chromium, "Chromium is missing; `./lab test` installs it, or run `apt-get install chromium`"
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        context.set_default_timeout(60_000)
+    with chromium(tmp_path_factory.mktemp("profile"), 60) as context:
         yield context.new_page()
-        context.close()
 
 
 def await_colours(page: Page, count: int) -> None:

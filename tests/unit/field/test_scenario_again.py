@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from support.captured import Talk, captured_as
+from support.conversations import asked, closed, crossing, sent_after_close
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field import again, fidelity
@@ -13,24 +14,6 @@ from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN
-
-
-def asked() -> Talk:
-    return Talk().handshake().exchange()
-
-
-def closed() -> Talk:
-    said = asked()
-    said.p(FIN | ACK, after=1)
-    said.d(ACK)
-    return said
-
-
-def sent_after_close() -> Talk:
-    said = closed()
-    said.d(ACK | PSH, 4)
-    said.p(RST, seq=said.next["peer"], stamp=False, window=0, ident=0)
-    return said
 
 
 def aborted() -> Talk:
@@ -72,15 +55,6 @@ def accepted() -> Talk:
     said.p(ACK)
     said.p(FIN | ACK, after=1)
     said.d(ACK, ttl=128)
-    return said
-
-
-def crossing() -> Talk:
-    said = asked()
-    said.d(FIN | ACK, after=1, ack=21)
-    said.p(FIN | ACK, after=0.0001, ack=11)
-    said.d(ACK)
-    said.p(ACK)
     return said
 
 

@@ -15,13 +15,13 @@ from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import known, report, rows
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.junit import junit
-from wsklab.orchestrator.results.known import Entry, Known
+from wsklab.orchestrator.results.known import Erratum, Known
 from wsklab.orchestrator.results.results import Plan, Results, ScenarioResult, Verdict, observed
 from wsklab.orchestrator.results.rows import Rows
 
 TODAY = date(2026, 3, 1)
 LINK = "https://example.org/4711"
-ENTRY = Entry(
+ENTRY = Erratum(
     scenario="linger-*", reason="ABORTIVE is clear", why="the driver masks the flag", link=LINK, until=date(2026, 3, 1)
 )
 
@@ -51,7 +51,7 @@ def run_of(*found: ScenarioResult) -> Results:
     )
 
 
-def marked(found: ScenarioResult, entry: Entry = ENTRY, today: date = TODAY) -> ScenarioResult:
+def marked(found: ScenarioResult, entry: Erratum = ENTRY, today: date = TODAY) -> ScenarioResult:
     return known.under([entry], run_of(), today).mark(found)
 
 
@@ -74,7 +74,7 @@ def marked(found: ScenarioResult, entry: Entry = ENTRY, today: date = TODAY) -> 
         (row(), ENTRY.model_copy(update={"environment": "wsklab on standin (tcg)"}), "known", 0),
     ],
 )
-def test_what_an_entry_makes_of_a_row(found: ScenarioResult, entry: Entry, kind: str | None, code: int) -> None:
+def test_what_an_entry_makes_of_a_row(found: ScenarioResult, entry: Erratum, kind: str | None, code: int) -> None:
     result = marked(found, entry)
     assert (result.known.kind if result.known else None) == kind
     assert result.verdict == found.verdict, "what is known changes no verdict"
