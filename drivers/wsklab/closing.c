@@ -71,8 +71,8 @@ void connection_try_close(CONNECTION *connection)
         connection_drop(connection);
         return;
     }
-    log_line(connection->id, "ev=done op=close id=%u st=%08x len=0", closer->command.id, (uint32_t)STATUS_SUCCESS);
     connection_closed(connection);
+    log_line(connection->id, "ev=done op=close id=%u st=%08x len=0", closer->command.id, (uint32_t)STATUS_SUCCESS);
     (void)operation_refuse(closer, STATUS_SUCCESS); /* there was no socket: closed by saying so */
 }
 

@@ -222,8 +222,8 @@ static void report(OPERATION *operation, ULONG_PTR information)
     }
     case WSKLAB_OP_CLOSE:
         InterlockedDecrement(&wsklab.sockets);
+        connection_closed(connection); /* first: who reads the line may use the number again */
         log_line(connection->id, "ev=done op=%s id=%u st=%08x len=%u", name, id, status, (uint32_t)information);
-        connection_closed(connection);
         break;
     case WSKLAB_OP_SOCKET:
         log_line(connection->id, "ev=done op=%s id=%u st=%08x len=0", name, id, status);

@@ -52,12 +52,25 @@ static NTSTATUS NTAPI set_completion(PDEVICE_OBJECT device, PIRP irp, PIO_COMPLE
     return STATUS_SUCCESS;
 }
 
+/* A line says that a connection is closed, and the number still finds it: the next command would be refused for another reason. */
+static BOOLEAN found_closed(const char *text)
+{
+    const char *conn = strstr(text, " conn=");
+    if (!conn || !strstr(text, " ev=done op=close "))
+        return FALSE;
+    CONNECTION *connection = connection_find((uint32_t)strtoul(conn + 6, NULL, 10));
+    if (connection)
+        connection_drop(connection);
+    return connection != NULL;
+}
+
 static void on_line(const char *text)
 {
     if (strstr(text, " ev=disc "))
         InterlockedIncrement(&events);
     BOOLEAN bad = strstr(text, " ev=late ") || strstr(text, " ev=again ") ||
                   (strstr(text, "WSKPROV") && !strstr(text, "rule=R65")); /* R65: the storm does that on purpose */
+    bad = bad || found_closed(text);
     if (bad)
         InterlockedIncrement(&wrong);
     if (bad || getenv("STORM_PRINT"))
