@@ -191,7 +191,8 @@ def contradictions(sides: Sequence[Side], connections: Sequence[Connection]) -> 
 
 
 def _of_one(side: Side, connection: Connection, tells: bool) -> Iterator[str]:
-    ends = genuine(connection)
+    sent = genuine(connection)
+    ends = [end for end in sent if not _driver_first(connection, end)]
     calls = side.of("disc")
     for call in calls:
         flag, word = call.data.get("flags"), call.data.get("abortive")
@@ -208,7 +209,7 @@ def _of_one(side: Side, connection: Connection, tells: bool) -> Iterator[str]:
         times = "once" if len(ends) == 1 else f"{len(ends)} times"
         wire = f"the peer ended the connection {times}" if ends else "the peer sent neither FIN nor RST"
         yield f"line {call.line} reports an end, but {wire}: {quoted(call.text)}"
-    if ends and not calls and tells and side.of("open") and not _driver_first(connection, ends[0]):
+    if ends and not calls and tells and side.of("open"):
         end = ends[0]
         yield f"the peer sent {end.segment.words} (frame {end.segment.frame}), but the log tells of no end"
     contexts = {one.data["cookie"] for one in (*side.of("open"), *calls) if "cookie" in one.data}
@@ -221,7 +222,7 @@ def _of_one(side: Side, connection: Connection, tells: bool) -> Iterator[str]:
     first = next((e for e in connection.story.ends if e.side == connection.driver), None)
     own = side.of("disconnect")
     asked = own[0] if own and not any(one.data.get("flags") for one in own) else None
-    if asked is not None and first is not None and first.word == "rst" and not ends:
+    if asked is not None and first is not None and first.word == "rst" and not sent:
         yield f"line {asked.line} asks for a graceful disconnect, the wire shows {_sent(first)}: {quoted(asked.text)}"
 
 
@@ -250,6 +251,7 @@ def genuine(connection: Connection) -> list[End]:
 
 
 def _driver_first(connection: Connection, end: End) -> bool:
+    """Whether the driver's own stack had given the connection up before: what comes then is told to nobody."""
     return any(
         e.side == connection.driver and e.word == "rst" and e.segment.time <= end.arrived_at
         for e in connection.story.ends
@@ -283,7 +285,7 @@ def against(connection: Connection, report: bool | None) -> str | None:
         return None if not ends else f"no report fits a silent peer only; it sent {_sent(ends[0])}"
     if not ends:
         return f"the driver is said to have reported abortive {_set(report)}, but the peer sent neither FIN nor RST"
-    if any((end.word == "rst") == report for end in ends):
+    if any((end.word == "rst") == report for end in ends) or (report and _driver_first(connection, ends[0])):
         return None
     foreign = origin(connection.story, ends[0]).word == FOREIGN
     note = ", which is not the peer's own" if foreign else ""

@@ -46,6 +46,28 @@ def test_a_flag_against_a_segment(tmp_path: Path) -> None:
     assert "WSK_FLAG_ABORTIVE clear, but the peer sent RST+ACK" in text
 
 
+def given_up(*, before: bool) -> Connection:
+    """The driver's stack gives up, and the peer's FIN comes before or after that."""
+    said = Talk().handshake().exchange()
+    if before:
+        said.p(FIN | ACK, after=1)
+    said.d(RST | ACK, after=1)
+    if not before:
+        said.p(FIN | ACK, after=0.3)
+    return captured_as(said)
+
+
+def test_a_fin_that_comes_when_the_drivers_stack_has_given_up_is_told_to_nobody(tmp_path: Path) -> None:
+    late = given_up(before=False)
+    assert findings(tmp_path, OPENED + ABORT, late) == []
+    assert findings(tmp_path, OPENED, late) == []
+    assert debugtext.against(late, True) is None
+    assert debugtext.against(late, False) is None  # the FIN alone would have been told so
+    (text,) = findings(tmp_path, OPENED + ABORT, given_up(before=True))
+    assert "reports WSK_FLAG_ABORTIVE set, but the peer sent FIN+ACK" in text
+    assert debugtext.against(given_up(before=True), True) is not None
+
+
 def test_words_against_flags(tmp_path: Path) -> None:
     log = OPENED + "<pinger> #1 peer hung up: flags 0x1, receive 0x00000000\n"
     assert any("the words clear" in text for text in findings(tmp_path, log, ended(RST | ACK)))
