@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -30,6 +31,14 @@ toolchain_option = click.option(
     show_default=True,
     type=click.Choice(("mingw", "clang")),
     help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm).",
+)
+
+resume_option = click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Let a run that was killed or interrupted go on in its folder: rows that are there stay, the rest is run as "
+    "it was asked for then.",
 )
 
 

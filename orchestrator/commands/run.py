@@ -5,10 +5,12 @@ Long because each of its many options is declared, checked and carried out here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
@@ -19,7 +21,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import Alone, jobs_of, resume_option, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find, variants
@@ -31,12 +33,13 @@ from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.results import ci, known
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import order, runner, selection
+from wsklab.orchestrator.run import order, resuming, runner, selection
 from wsklab.orchestrator.run.hold import Hold, When
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.ways_in import ways_in
 from wsklab.orchestrator.run.workers import Work, Workers
+from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Options:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    resume: Path | None = None
 
 
 def run(options: Options) -> int:
@@ -103,7 +107,7 @@ def run(options: Options) -> int:
     played, unplayed = selection.on_variants(selected, names, find.machine(options.target))
     for sentence in (*left_out, *unplayed):
         console.progress(sentence)
-    folder = runner.new_folder(options.out)
+    folder = resuming.enter(options.resume) if options.resume else runner.new_folder(options.out)
 
     @cache
     def built() -> BuiltDriver:
@@ -141,27 +145,31 @@ def run(options: Options) -> int:
         results.target["variants"] = {
             name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
         }
+    taken_up(options, folder, results, selected.scenarios)
+    if done := list(results.scenarios):
+        console.line(f"          resumed: {len(done)} rows are there already")
+    preparation = replace(preparation, labs=itertools.count(resuming.first_lab(folder)))
     labs = preparation.admitted(options.jobs)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(
-        order.order(selected.scenarios, options.repeat, options.until_fail is not None, played), preparation.stop
-    )
+    items = order.order(selected.scenarios, options.repeat, options.until_fail is not None, played)
+    work = Work(resuming.left(items, results.plan, done), preparation.stop)
     limit = (
         inf
         if options.until_fail is not None
         else len(names)
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder), console.pace(results.plan.asked):
+    with phase("the run", limit, folder), console.pace(results.plan.left(done)):
         Workers(
             current,
             lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
             work,
             options.until_fail is not None,
+            owed=iter(resuming.unloads_owed(results.plan, done)),
         ).play(labs, preparation.room)
     recorder.end()
     if options.as_json:
@@ -180,6 +188,17 @@ def run(options: Options) -> int:
             console.line(f"Report: {folder / 'report.html'}")
         console.tell_server(results, folder)
     return ended(results)
+
+
+def taken_up(options: Options, folder: Path, results: Results, scenarios: Sequence[Scenario]) -> None:
+    """Remember what a new run is asked for; of one that is resumed, take up the rows. Raises UsageError, OSError."""
+    from wsklab.orchestrator.commands import resume
+
+    now = resuming.memo(resume.written(options), scenarios)
+    if options.resume is None:
+        resuming.remember(folder, now)
+    else:
+        resuming.take_up(folder, resuming.recall(folder), now, results)
 
 
 def checks(guest: Guest) -> str:
@@ -282,6 +301,7 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@resume_option
 @click.option(
     "--known",
     "known_file",
@@ -319,6 +339,10 @@ def command(**asked: Any) -> None:
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     options = Options(**asked)
+    if options.resume:
+        from wsklab.orchestrator.commands import resume
+
+        sys.exit(resume.again(options))
     if options.twins:
         _only_twins(options)
         from wsklab.orchestrator.commands import twins as twin_runs
