@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "compare:command",
     "doctor": "doctor:command",
     "driver": "driver:command",
+    "fleet": "fleet:command",
     "history": "history:command",
     "image": "image:command",
     "init": "init:command",

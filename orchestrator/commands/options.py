@@ -41,6 +41,18 @@ resume_option = click.option(
     "it was asked for then.",
 )
 
+fleet_option = click.option(
+    "--fleet",
+    metavar="ADDRESS|local",
+    help="Play on the workers of a scheduler, tcp://HOST:PORT or tls://HOST:PORT; local: on workers of this host "
+    "(docs/fleet.md).",
+)
+lean_option = click.option(
+    "--lean",
+    is_flag=True,
+    help="With --fleet: of repetitions that pass neither logs nor the recording come back.",
+)
+
 
 class Alone(click.Command):
     """`--hold` and `--until-fail` may stand alone, with a scenario's name behind them that is not their value."""

@@ -21,7 +21,15 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import Alone, jobs_of, resume_option, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import (
+    Alone,
+    fleet_option,
+    jobs_of,
+    lean_option,
+    resume_option,
+    search_options,
+    toolchain_option,
+)
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find, variants
@@ -77,6 +85,8 @@ class Options:
     quiet: bool = False
     verbose: bool = False
     resume: Path | None = None
+    fleet: str | None = None
+    lean: bool = False
 
 
 def run(options: Options) -> int:
@@ -86,6 +96,10 @@ def run(options: Options) -> int:
     find.check(options.target, options.verify, strict_seed)
     chosen(options.history)
     errata = known.load(options.known_file, Path())
+    if options.fleet is not None:
+        from wsklab.orchestrator.commands import fleet_run  # its libraries may not be there
+
+        fleet_run.check(options)
     if options.debugger is not None and options.target == find.STANDIN:
         raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
@@ -135,6 +149,9 @@ def run(options: Options) -> int:
         hold=holding,
         debugger_port=options.debugger,
     )
+    fleet = fleet_run.join(options, folder, preparation) if options.fleet is not None else None
+    if fleet is not None:
+        preparation = fleet.fitted(preparation)
     variants.fits(find.machine(options.target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(
@@ -149,14 +166,14 @@ def run(options: Options) -> int:
     if done := list(results.scenarios):
         console.line(f"          resumed: {len(done)} rows are there already")
     preparation = replace(preparation, labs=itertools.count(resuming.first_lab(folder)))
-    labs = preparation.admitted(options.jobs)
+    labs = preparation.admitted(options.jobs if fleet is None else 1)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
     items = order.order(selected.scenarios, options.repeat, options.until_fail is not None, played)
-    work = Work(resuming.left(items, results.plan, done), preparation.stop)
+    items = resuming.left(items, results.plan, done)
     limit = (
         inf
         if options.until_fail is not None
@@ -164,13 +181,16 @@ def run(options: Options) -> int:
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
     with phase("the run", limit, folder), console.pace(results.plan.left(done)):
-        Workers(
-            current,
-            lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
-            work,
-            options.until_fail is not None,
-            owed=iter(resuming.unloads_owed(results.plan, done)),
-        ).play(labs, preparation.room)
+        if fleet is not None:
+            fleet.play(current, preparation, driver, items, results.plan.left(done))
+        else:
+            Workers(
+                current,
+                lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
+                Work(items, preparation.stop),
+                options.until_fail is not None,
+                owed=iter(resuming.unloads_owed(results.plan, done)),
+            ).play(labs, preparation.room)
     recorder.end()
     if options.as_json:
         console.document(_document(folder, results))
@@ -302,6 +322,8 @@ def ended(results: Results) -> int:
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
 @resume_option
+@fleet_option
+@lean_option
 @click.option(
     "--known",
     "known_file",
