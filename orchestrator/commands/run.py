@@ -380,6 +380,10 @@ def command(**asked: Any) -> None:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     if options.vary is not None and not options.until_fail:
         raise UsageError("--vary goes with --until-fail N.")
+    if options.lean and options.fleet is None:
+        raise UsageError("--lean goes with --fleet.")
+    if options.fleet is not None and options.until_fail:
+        raise UsageError("--until-fail N, with a number, is a search on one host: leave out --fleet.")
     if options.until_fail:
         from wsklab.orchestrator.commands import search
 

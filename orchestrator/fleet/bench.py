@@ -32,7 +32,8 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.deadline import within
 from wsklab.qemu.process import Child
 
-SCENARIO = {"name": "simulated", "title": "Only time passes", "steps": [{"lab": "settle"}]}
+NAME = "simulated"
+SCENARIO = {"name": NAME, "title": "Only time passes", "steps": [{"lab": "settle"}]}
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,9 +69,8 @@ class Counted(Run):
     """A run that counts its rows."""
 
     def __init__(self, folder: Path, rows: int) -> None:
-        head = {"seed": 1, "id": "bench", "uuid": "bench", "started": ""}
-        plan = Plan((SCENARIO["name"],), 1)  # type: ignore[arg-type]
-        super().__init__(folder, Results(run={**head}, target={"name": "simulated"}, plan=plan), Console(quiet=True))
+        results = Results({"seed": 1, "id": "bench", "uuid": "bench"}, {"name": NAME}, plan=Plan((NAME,), 1))
+        super().__init__(folder, results, Console(quiet=True))
         self.count, self.seconds, self.rows = 0, 0.0, rows
         self.tail_began: float | None = None
         self.slots = 0

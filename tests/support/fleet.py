@@ -139,3 +139,19 @@ class Client:
         self.run.begin()
         self.dispatch.play(resuming.left(iter(self.items), self.results.plan, []), len(self.items))
         return self.results
+
+    def go_on(self) -> Results:
+        """Let a run that was killed go on."""
+        memo = resuming.memo({}, [])
+        resuming.take_up(self.folder, memo, memo, self.results)
+        done = list(self.results.scenarios)
+        self.run = Run(self.folder, self.results, Console(quiet=True))
+        self.dispatch.run = self.run
+        self.dispatch.__post_init__()
+        self.run.begin()
+        self.dispatch.play(resuming.left(iter(self.items), self.results.plan, done), self.results.plan.left(done))
+        return self.results
+
+
+if __name__ == "__main__":
+    Client(Path(sys.argv[1]), sys.argv[2], repeat=20, seconds=0.5).play()

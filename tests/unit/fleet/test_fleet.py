@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -115,6 +117,23 @@ def test_a_fleet_on_which_nothing_can_be_played_ends_the_run_in_a_sentence(share
     assert client.results.state == "aborted"
     assert "another version of wsklab" in str(client.results.why)
     assert client.results.exit_code == 3
+
+
+def test_a_killed_client_leaves_a_run_that_goes_on(shared: Fleet, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "support.fleet", str(folder), shared.address]
+    client = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    file = folder / "results.jsonl"
+    while not file.exists() or len(file.read_bytes().splitlines()) < 3:
+        assert client.poll() is None
+        time.sleep(0.05)
+    client.kill()
+    client.wait()
+    before = rows.read(folder)
+    again = Client(folder, shared.address, repeat=20, seconds=0.01)
+    again.go_on()
+    whole(again)
+    assert rows.read(folder)[: len(before)] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
