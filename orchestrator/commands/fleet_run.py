@@ -76,7 +76,19 @@ class Joined:
     def play(
         self, run: Run, preparation: Preparation, driver: BuiltDriver, items: Iterator[Item], total: int | None
     ) -> None:
-        """Send the workers what they need, and play. Raises LabError."""
+        """Send the workers what they need, and play; what was started for it is ended. Raises LabError."""
+        try:
+            self._play(run, preparation, driver, items, total)
+        finally:
+            for child in self.children:
+                child.terminate()
+            for child in self.children:
+                if child.wait(within(15)) is None:
+                    child.kill()
+
+    def _play(
+        self, run: Run, preparation: Preparation, driver: BuiltDriver, items: Iterator[Item], total: int | None
+    ) -> None:
         from wsklab.orchestrator.fleet.dispatch import Dispatch
         from wsklab.orchestrator.fleet.link import Link
         from wsklab.orchestrator.fleet.machine import resource
@@ -130,14 +142,6 @@ class Joined:
         if self.options.fleet == LOCAL:
             return str(images.cache_folder() / "fleet" / "store")
         return os.environ[STORE]
-
-    def end(self) -> None:
-        """End what was started for it."""
-        for child in reversed(self.children):
-            child.terminate()
-        for child in self.children:
-            if child.wait(within(15)) is None:
-                child.kill()
 
 
 def join(options: Options, folder: Path, preparation: Preparation) -> Joined:

@@ -15,7 +15,7 @@ from wsklab.orchestrator.commands.run import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.run import resuming
 
-NEW = ("jobs", "view", "hold", "as_json", "quiet", "verbose")
+NEW = ("jobs", "fleet", "view", "hold", "as_json", "quiet", "verbose")
 """What is of the way a run is watched, not of what it is, and counts as it is said now."""
 
 
@@ -37,8 +37,8 @@ def again(asked: Options) -> int:
     new = {name: getattr(asked, name) for name in NEW}
     if asked != replace(Options(), resume=asked.resume, **new):
         raise UsageError(
-            "--resume goes on as the run was asked for the first time; beside it there may only be --jobs, --view, "
-            "--hold, --json, --quiet and --verbose."
+            "--resume goes on as the run was asked for the first time; beside it there may only be --jobs, --fleet, "
+            "--view, --hold, --json, --quiet and --verbose."
         )
     if (code := resuming.complete(folder)) is not None:
         click.echo(f"{folder}: this run is complete, nothing is left to be run.", err=True)
@@ -54,6 +54,7 @@ def again(asked: Options) -> int:
         os.chdir(first.cwd)  # what its options name is named from there
     except OSError as error:
         raise UsageError(f"{first.cwd}, where this run was begun: {error.strerror}; begin another run.") from None
-    if new["jobs"] == Options().jobs:
-        new["jobs"] = options.jobs
+    for name in ("jobs", "fleet"):  # as it was, unless it is said
+        if new[name] == getattr(Options(), name):
+            new[name] = getattr(options, name)
     return run.run(replace(options, resume=folder, **new))
