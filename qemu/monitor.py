@@ -54,8 +54,18 @@ def listening(folder: Path) -> socket.socket | None:
 @functools.cache
 def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(_unretrieved)
     threading.Thread(target=loop.run_forever, name="qmp", daemon=True).start()
     return loop
+
+
+def _unretrieved(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of a connection that broke in a task nobody awaits: whoever uses the machine is told.
+
+    `qemu.qmp` leaves such tasks behind when QEMU is killed. Everything else is a mistake, and asyncio logs it.
+    """
+    if not isinstance(context.get("exception"), QMPError | EOFError | OSError):
+        loop.default_exception_handler(context)
 
 
 _ONE_LOOP = threading.Lock()
