@@ -140,6 +140,7 @@ class Qmp:
     async def _disconnect(self) -> None:
         if self._task:
             self._task.cancel()
+            await asyncio.wait([self._task])  # a task that is still ending when the process ends is complained of
         await self._client.disconnect()
 
     async def _listen(self) -> None:
