@@ -22,7 +22,7 @@ LineSubscriber = Callable[[int, str], None]
 Reads = Callable[[str], bool]
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, C1
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class LineSplitter:
@@ -70,8 +70,13 @@ class LineSplitter:
 
 
 def clean(line: bytes) -> str:
-    """Decoded late: what is not UTF-8 becomes U+FFFD, terminal escapes and control characters go."""
-    return _CONTROL.sub("", _ESCAPE.sub("", line.decode(errors="replace")))
+    """Decoded late: what is not UTF-8 becomes U+FFFD; terminal escapes and carriage returns go.
+
+    Any other control character is shown as its code: it is no part of what a driver means to say, and who reads the
+    line has to see that it is there.
+    """
+    text = _ESCAPE.sub("", line.decode(errors="replace")).replace("\r", "")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def unread(end: socket.socket) -> bool:
