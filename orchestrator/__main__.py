@@ -33,7 +33,7 @@ def entry() -> NoReturn:
 
     from wsklab.common.errors import UsageError, WsklabError
     from wsklab.orchestrator.commands.cli import main
-    from wsklab.orchestrator.results.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
+    from wsklab.orchestrator.errors import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
 
     codecs.register_error("plain", _plain)
     if sys.stdout is None:  # closed by who started us

@@ -17,20 +17,13 @@ from wsklab.common import files
 from wsklab.images.secure import sha256
 from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import bundle, chances
 from wsklab.orchestrator.field.bundle import About, Bundle, Rate
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import (
-    ALL_PASS,
-    NOT_PROVEN,
-    SOME_FAIL,
-    Results,
-    ScenarioResult,
-    write_atomically,
-)
+from wsklab.orchestrator.results.results import Results, ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence
 from wsklab.orchestrator.run.selection import OWN
 from wsklab.orchestrator.scenario.scenario import Scenario, load

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from wsklab.common.text import visible
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.history import recorder
 from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 
 if TYPE_CHECKING:
     from wsklab.orchestrator.history.records import Row, Run

@@ -17,9 +17,8 @@ from wsklab.drivers.sign import sign as sign_file
 from wsklab.drivers.sign import signing_key
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.commands.options import toolchain_option
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import SOME_FAIL
 
 
 def build(twin: str | None, as_json: bool, toolchain: Toolchain = "mingw") -> None:

@@ -14,9 +14,10 @@ import click
 from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator.commands.bench import about
+from wsklab.orchestrator.errors import ALL_PASS
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import line_chart
-from wsklab.orchestrator.results.results import ALL_PASS, Results, write_atomically
+from wsklab.orchestrator.results.results import Results, write_atomically
 from wsklab.orchestrator.run import order, runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue

@@ -21,11 +21,10 @@ from wsklab.images.store import Store
 from wsklab.images.windows import Media
 from wsklab.orchestrator.commands import windows_images
 from wsklab.orchestrator.commands.screens import Screens, view_option
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import NOT_PROVEN, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.results import ci, estimate
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import NOT_PROVEN
 
 
 def inputs(console: Console) -> Mapping[str, Path]:

@@ -14,12 +14,12 @@ import yaml
 from wsklab.common import files
 from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, lab_options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, UsageError
 from wsklab.orchestrator.field import chances
 from wsklab.orchestrator.field.minimising import Minimiser, Trial, heading
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN, ScenarioResult, write_atomically
+from wsklab.orchestrator.results.results import ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence, runner
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 

@@ -15,12 +15,11 @@ import click
 from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.commands.trying import Lab, lab_options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import again, beside, debugtext, exact, fidelity, headers, pairing, table
 from wsklab.orchestrator.field.bundle import is_bundle
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results import publish, rows
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, Document, Results, ScenarioResult
+from wsklab.orchestrator.results.results import Document, Results, ScenarioResult
 from wsklab.orchestrator.run import janitor
 
 

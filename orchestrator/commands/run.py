@@ -13,30 +13,19 @@ from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
 from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find, variants
-from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
-from wsklab.orchestrator.history.recorder import Recorder
-from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.liveness import limits
-from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import ci, known
-from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import order, runner, selection
-from wsklab.orchestrator.run.hold import Hold, When
-from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.stopping import Stop
-from wsklab.orchestrator.run.ways_in import ways_in
-from wsklab.orchestrator.run.workers import Work, Workers
+
+if TYPE_CHECKING:  # the words of the command need no lab
+    from wsklab.drivers.build import BuiltDriver, Toolchain
+    from wsklab.orchestrator.guest.guest import Guest
+    from wsklab.orchestrator.results.results import Results
+    from wsklab.orchestrator.run.hold import When
 
 
 @dataclass(frozen=True)
@@ -46,8 +35,8 @@ class Options:
     scenarios: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    target: str = find.STANDIN
-    driver_name: str = selection.OWN
+    target: str = "standin"
+    driver_name: str = "wsklab"
     provoke: str | None = None
     driver_file: Path | None = None
     twin_names: tuple[str, ...] = ()
@@ -77,6 +66,22 @@ class Options:
 
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
+    from wsklab import images
+    from wsklab.drivers.build import build_driver
+    from wsklab.orchestrator.guest import find, variants
+    from wsklab.orchestrator.history.recorder import Recorder
+    from wsklab.orchestrator.history.where import chosen
+    from wsklab.orchestrator.liveness import limits
+    from wsklab.orchestrator.liveness.watchdog_link import phase
+    from wsklab.orchestrator.results import ci, known
+    from wsklab.orchestrator.results.console import Console
+    from wsklab.orchestrator.run import order, runner, selection
+    from wsklab.orchestrator.run.hold import Hold
+    from wsklab.orchestrator.run.preparation import Preparation
+    from wsklab.orchestrator.run.stopping import Stop
+    from wsklab.orchestrator.run.ways_in import ways_in
+    from wsklab.orchestrator.run.workers import Work, Workers
+
     console = Console(options.as_json, options.verbose - options.quiet, ci.detect(os.environ))
     strict_seed = options.seed if options.strict else None
     find.check(options.target, options.verify, strict_seed)
@@ -184,6 +189,8 @@ def run(options: Options) -> int:
 
 def checks(guest: Guest) -> str:
     """The sentence that says which of the stand-in's checks were on."""
+    from wsklab.orchestrator.guest.guest import STRICT_CHECKS
+
     if guest.strict is None:
         return "Strict checks: off (--strict)."
     return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
@@ -197,6 +204,8 @@ def _document(folder: Path, results: Results) -> str:
             return text
     except (OSError, ValueError):
         pass
+    from wsklab.orchestrator.results.results import as_text
+
     return as_text(results.document)
 
 

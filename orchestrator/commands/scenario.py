@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.results.results import WRONG_USAGE
+from wsklab.orchestrator.errors import WRONG_USAGE, UsageError
 
 
 @click.group("scenario")

@@ -16,15 +16,13 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
+from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, SOME_FAIL
 from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
 from wsklab.orchestrator.results.story import Story
 
 __all__ = ["VERDICTS", "Observed", "Verdict", "observed"]
 
 SCHEMA: Final = 2
-
-# Exit codes of the command line (a contract: scripts rely on them).
-ALL_PASS, SOME_FAIL, WRONG_USAGE, NOT_PROVEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 UNLOAD = "driver-unload"
 """The last row of every run: the driver unloads and leaves nothing behind."""

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.results.results import ALL_PASS, INTERRUPTED, NOT_PROVEN, SOME_FAIL, WRONG_USAGE
+from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, SOME_FAIL, WRONG_USAGE, LabError
 from wsklab.qemu.deadline import left, within
 
 LIMIT = 300.0

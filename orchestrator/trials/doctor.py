@@ -13,7 +13,7 @@ from wsklab import images
 from wsklab.common.errors import UsageError
 from wsklab.images import tools
 from wsklab.images.errors import ImageError
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN
 from wsklab.orchestrator.run.evidence import NEEDED_FREE
 from wsklab.orchestrator.trials import host_packages
 from wsklab.orchestrator.trials.host_packages import Purpose

@@ -7,7 +7,7 @@ import platform
 import re
 from dataclasses import asdict, dataclass
 
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN
 from wsklab.orchestrator.trials import lab_faults, run_faults
 from wsklab.orchestrator.trials.fault import Case, Outcome, Seen
 
