@@ -73,7 +73,10 @@ def entry() -> NoReturn:
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """What a thread of ours dies of is for its trace's file; whoever waits for the thread meets an error of its own."""
+    """Keep for its trace's file what a thread of ours dies of.
+
+    Whoever waits for the thread meets an error of its own.
+    """
     import tempfile
     from pathlib import Path
 

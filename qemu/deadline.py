@@ -4,7 +4,7 @@ import time
 
 
 def within(seconds: float) -> float:
-    """The deadline that many seconds from now."""
+    """Return the deadline that many seconds from now."""
     return time.monotonic() + seconds
 
 

@@ -79,7 +79,7 @@ class Machine:
         return self._logs.setdefault(name, LogFile(self.folder / name))
 
     def on_event(self, subscriber: Callable[[MachineEvent], None]) -> None:
-        """Calls `subscriber` for every event from now on."""
+        """Call `subscriber` for every event from now on."""
         self._events.subscribe(subscriber)
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Machine:
             raise
 
     def stop(self, patience: float = 0.8) -> None:
-        """Ends the machine, softly if QEMU still listens, and frees all it held. Does nothing to a stopped one.
+        """End the machine, softly if QEMU still listens, and free all it held. Does nothing to a stopped one.
 
         `patience` is the time in seconds that QEMU has to finish its disks: more is needed where one is to be kept.
         """
@@ -164,7 +164,7 @@ class Machine:
             self._kd.resync()
 
     def cut_power(self) -> None:
-        """Pulls the plug: the machine vanishes without a word on the wire. `start` boots it anew, on a fresh disk."""
+        """Pull the plug: the machine vanishes without a word on the wire. `start` boots it anew, on a fresh disk."""
         self._events.muted = True
         child = self._alive()
         child.kill()
@@ -178,7 +178,7 @@ class Machine:
     # -- snapshots ----------------------------------------------------------------------------------------------
 
     def save(self, tag: str) -> None:
-        """Saves RAM, devices and disk under `tag` in the overlay. The guest stands still meanwhile."""
+        """Save RAM, devices and disk under `tag` in the overlay. The guest stands still meanwhile."""
         vmstate.save(self.name, self._control, tag, self.profile.memory_mib)
 
     def restore(self, tag: str) -> None:
@@ -189,14 +189,14 @@ class Machine:
         vmstate.restore(self.name, self._control, tag, self.profile.memory_mib, self._lines.values())
 
     def interrupt(self, why: str) -> None:
-        """Ends every wait for text on a serial line, as it cannot come any more."""
+        """End every wait for text on a serial line, as it cannot come any more."""
         for line in self._lines.values():
             line.interrupt(why)
 
     # -- evidence -----------------------------------------------------------------------------------------------
 
     def status(self, deadline: float | None = None) -> str:
-        """What QEMU says of the CPUs (QMP's RunState): `running`, `paused`, `guest-panicked`, `internal-error`, ..."""
+        """Return what QEMU says of the CPUs (QMP's RunState): `running`, `paused`, `guest-panicked`, ..."""
         return str(self.qmp.execute("query-status", deadline)["status"])
 
     def quiet(self) -> dict[str, float]:
@@ -230,11 +230,11 @@ class Machine:
         return self._kd.lend(port)
 
     def registers(self) -> str:
-        """The registers of all CPUs, as QEMU's monitor prints them."""
+        """Return the registers of all CPUs, as QEMU's monitor prints them."""
         return self.qmp.hmp("info registers -a")
 
     def screenshot(self, path: Path) -> None:
-        """Writes the screen as PNG. Raises MachineError when the profile has no display."""
+        """Write the screen as PNG. Raises MachineError when the profile has no display."""
         if self.profile.display == "none":
             raise MachineError(f"{self.name} has no screen: its profile says `display: none`")
         self._written(path, lambda name: self.qmp.execute("screendump", filename=name, format="png"))
@@ -269,7 +269,7 @@ class Machine:
         return self._qmp
 
     def view(self) -> socket.socket:
-        """A connection to its screen, keyboard and mouse (RFC 6143). Raises MachineError."""
+        """Return a connection to its screen, keyboard and mouse (RFC 6143). Raises MachineError."""
         return screen.connect(self.qmp)
 
     @property

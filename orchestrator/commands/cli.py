@@ -19,11 +19,11 @@ COMMANDS = {
         "Put a failure into one file for the bug tracker; EVIDENCE is a folder RUN/evidence/NAME.",
     ),
     "compare": ("compare:command", "Compare two runs, each a folder, or a number or name in the history, or `last`."),
-    "doctor": ("doctor:command", "What works on this host, what does not, and what to do about it."),
-    "driver": ("driver:command", "The drivers: building ours, inspecting any."),
+    "doctor": ("doctor:command", "Say what works on this host, what does not, and what to do about it."),
+    "driver": ("driver:command", "Build our drivers, and inspect any."),
     "history": (
         "history:command",
-        "What earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.",
+        "Show what earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.",
     ),
     "image": ("image:command", "Guest images: built from recipes, kept in a store, verified before use."),
     "init": (
@@ -47,10 +47,13 @@ COMMANDS = {
         "results:report_command",
         "Make results.json, junit.xml and report.html anew from the rows of a run, also of one that was killed.",
     ),
-    "repro": ("repro:command", "Captures from the field: list their connections and endings, make one of them again."),
-    "results": ("results:results_command", "The contract of results.json."),
+    "repro": (
+        "repro:command",
+        "List the connections and endings of captures from the field, and make one of them again.",
+    ),
+    "results": ("results:results_command", "Print the contract of results.json, or check a file against it."),
     "run": ("run:command", "Run scenarios, named by name, tag, file or folder; none named is the built-in suite."),
-    "scenario": ("scenario:command", "The catalogue of scenarios, and checks of your own."),
+    "scenario": ("scenario:command", "List the catalogue of scenarios, and check your own."),
     "shell": (
         "shell:command",
         "Boot a lab and open a Python prompt with its parties: lab, target, peer, wire, driver.",
@@ -96,7 +99,7 @@ def _summary(word: str, room: int) -> str:
 
 
 def _missing(name: str, why: UsageError) -> click.Command:
-    """A command that says what it lacks, whatever it is asked for."""
+    """Return a command that says what it lacks, whatever it is asked for."""
 
     def refuse(**_: object) -> None:
         raise why

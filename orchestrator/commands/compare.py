@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _read(word: str, history: str | None) -> tuple[Run, list[Row]]:
-    """A run by its folder, or by its number or name in the history. Raises UsageError."""
+    """Return a run by its folder, or by its number or name in the history. Raises UsageError."""
     from wsklab.orchestrator.history import queries, records
     from wsklab.orchestrator.run import janitor
 

@@ -46,7 +46,7 @@ def sign(file: Path, out: Path) -> None:
 
 
 def _inspected(file: Path) -> Report:
-    """A file that is no driver is the user's mistake."""
+    """Inspect a file; one that is no driver is the user's mistake."""
     try:
         return check_file(file)
     except DriverError as error:
@@ -66,7 +66,7 @@ def check(file: Path, as_json: bool) -> int:
 
 @click.group("driver")
 def command() -> None:
-    """The drivers: building ours, inspecting any."""
+    """Build our drivers, and inspect any."""
 
 
 @command.command("build")

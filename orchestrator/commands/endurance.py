@@ -66,7 +66,7 @@ def _on_labs(
     disconnects: int,
     restores: int,
 ) -> int:
-    """The parts that take a lab; returns their exit code."""
+    """Run the parts that take a lab; returns their exit code."""
     with console.step("drivers", makes=True):
         driver = build_driver(None, images.cache_folder(), console.progress)
     preparation = Preparation.prepare(folder, console).quietly()
@@ -95,7 +95,7 @@ def _on_labs(
 
 
 def _rows_alone(folder: Path, rows: int) -> runner.Run:
-    """A run that is only written down."""
+    """Return a run that is only written down."""
     folder.mkdir()
     results = Results(
         run=runner.describe("wsklab bench endurance", 1, "none", {"wsklab": version("wsklab")}, folder),
@@ -111,7 +111,7 @@ def _one() -> Scenario:
 
 
 def _memory(found: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """What is measured in MiB, as lines over the rounds."""
+    """Return what is measured in MiB, as lines over the rounds."""
     return {
         name: list(zip(found["rounds"], values, strict=True))
         for name, values in found["values"].items()

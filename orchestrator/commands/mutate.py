@@ -116,7 +116,7 @@ def run(
 
 
 def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str, seed: int) -> Run:
-    """A run of its own for each mutant, so that its evidence lies together."""
+    """Return a run of its own for each mutant, so that its evidence lies together."""
     place = folder / "mutants" / name
     shutil.rmtree(place, ignore_errors=True)  # what a run that was cut short has left
     place.mkdir(parents=True)
@@ -133,7 +133,7 @@ def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iter
 
 
 def _native(work: Path) -> Callable[[Built], str | None]:
-    """The provider's own tests, with a mutant in it."""
+    """Return what runs the provider's own tests with a mutant in it."""
     tests = ProviderTests(work / "native")
 
     def failure(built: Built) -> str | None:

@@ -49,7 +49,7 @@ class Alone(click.Command):
 
 
 def search_options(command: Command) -> Command:
-    """The options of `wsklab run` that have it go on until it fails."""
+    """Return the options of `wsklab run` that have it go on until it fails."""
     options = (
         click.option(
             UNTIL_FAIL,

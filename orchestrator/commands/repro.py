@@ -46,7 +46,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group("repro", cls=OneOrMore)
 def command() -> None:
-    """Captures from the field: list their connections and endings, make one of them again.
+    """List the connections and endings of captures from the field, and make one of them again.
 
     `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario;
     `wsklab repro BUNDLE` runs what `wsklab bundle` has put together.
@@ -273,7 +273,7 @@ def again_command(file: Path, trials: int | None, out: Path | None, as_json: boo
 
 
 def chosen(captures: list[Capture], connection: int | None) -> Connection:
-    """The connection that a command is about. Raises UsageError."""
+    """Return the connection that a command is about. Raises UsageError."""
     every = [one for capture in captures for one in capture.connections]
     if not every:
         raise UsageError("no TCP connection is in the capture.")

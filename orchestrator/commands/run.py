@@ -188,7 +188,7 @@ def run(options: Options) -> int:
 
 
 def checks(guest: Guest) -> str:
-    """The sentence that says which of the stand-in's checks were on."""
+    """Return the sentence that says which of the stand-in's checks were on."""
     from wsklab.orchestrator.guest.guest import STRICT_CHECKS
 
     if guest.strict is None:
@@ -210,7 +210,10 @@ def _document(folder: Path, results: Results) -> str:
 
 
 def ended(results: Results) -> int:
-    """The exit code of a run. One that was cut short ends as any command does: raises KeyboardInterrupt, LabError."""
+    """Return the exit code of a run.
+
+    One that was cut short ends as any command does: raises KeyboardInterrupt, LabError.
+    """
     if results.state == "interrupted":
         raise KeyboardInterrupt
     if results.state == "aborted":

@@ -36,7 +36,7 @@ class Searching:
         self._out: dict[int, Try] = {}  # trials that are being made
 
     def next(self) -> Scenario | None:
-        """The next trial."""
+        """Return the next trial."""
         found = self.search.next()
         if found is None:
             return None
@@ -116,7 +116,7 @@ def _tell(asker: Searching, console: Console) -> None:
 
 
 def document(asker: Searching, results: Results, folder: Path) -> dict[str, object]:
-    """The outcome for a program."""
+    """Return the outcome for a program."""
     search, tried = asker.search, asker.search.failing
     return {
         "state": results.state,

@@ -73,7 +73,10 @@ class Recorder:
 
 @contextmanager
 def opened(history: str) -> Iterator[Database]:
-    """The database, with the runs in it that ended without having recorded themselves. Raises UsageError, LabError."""
+    """Yield the database, with the runs in it that ended without having recorded themselves.
+
+    Raises UsageError, LabError.
+    """
     from wsklab.orchestrator.history import database
 
     with database.opened(database.url_of(history)) as found:

@@ -56,7 +56,7 @@ def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
 
 
 def _words(answer: Answer) -> str:
-    """A command, as a sentence names it."""
+    """Return a command, as a sentence names it."""
     return f"the command {answer.op} (operation {answer.id})"
 
 

@@ -200,7 +200,7 @@ class Peer:
         return self._ssh
 
     def process(self) -> PeerProcess:
-        """A fresh peer program. Raises StepError."""
+        """Return a fresh peer program. Raises StepError."""
         self.newest = PeerProcess(self.ssh, self._journal)
         return self.newest
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def environment(folder: Path) -> jinja2.Environment:
-    """The templates of a folder."""
+    """Return the templates of a folder."""
     import jinja2
 
     return jinja2.Environment(

@@ -80,7 +80,7 @@ class ScenarioResult:
 
 
 def labelled(name: str, variant: str) -> str:
-    """A scenario's name with the variant of the machine, where it is one."""
+    """Return a scenario's name with the variant of the machine, where it is one."""
     return f"{name} [{variant}]" if variant else name
 
 
@@ -128,7 +128,7 @@ class Plan:
         return missing
 
     def ordered(self, rows: Sequence[ScenarioResult]) -> list[ScenarioResult]:
-        """The rows as they were asked for, whoever finished first; the unloads come last."""
+        """Return the rows as they were asked for, whoever finished first; the unloads come last."""
         places = {name: place for place, name in enumerate(self.scenarios)}
         if not places:
             return list(rows)
@@ -263,7 +263,7 @@ class Results:
         )
 
     def as_dict(self) -> dict[str, JsonValue]:
-        """The document as it is written."""
+        """Return the document as it is written."""
         return _head(self.document) | {"scenarios": [asdict(row) for row in self.plan.ordered(self.scenarios)]}
 
 
@@ -273,7 +273,7 @@ def _head(document: Document) -> dict[str, JsonValue]:
 
 
 def as_text(document: Document) -> str:
-    """The document as JSON, a line for each row."""
+    """Return the document as JSON, a line for each row."""
     head = _head(document)
     rows = ",\n  ".join(json.dumps(asdict(row)) for row in document.scenarios)
     return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "scenarios": [\n  {rows}\n ]\n}}\n'
@@ -286,7 +286,7 @@ def call_words(call: Disconnect) -> str:
 
 
 def read(path: Path) -> dict[str, JsonValue]:
-    """A results file as written. Raises OSError and ValueError."""
+    """Return a results file as written. Raises OSError and ValueError."""
     document = files.read_json(path, files.RESULT)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a results file of schema {SCHEMA}")

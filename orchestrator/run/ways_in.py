@@ -53,7 +53,7 @@ def _debugger(target: Machine, port: int | None) -> Iterator[str]:
 
 
 def ssh_command(port: int, key: Path, known_hosts: Path, user: str) -> str:
-    """A command line that logs in, whatever the user's own configuration of ssh says."""
+    """Return a command line that logs in, whatever the user's own configuration of ssh says."""
     options = {
         "UserKnownHostsFile": f'"{_path(known_hosts)}"',  # a list, separated by spaces
         "HostKeyAlias": ADDRESS,

@@ -284,7 +284,7 @@ class Cable:
         return {"missing": sorted(self._barriers.pop(request["of"], ()))}
 
     def _do_ping_by_ipv6(self, request: Mapping[str, Any]) -> dict[str, object]:
-        """These sides have no IPv4 address."""
+        """Ping these sides by IPv6: they have no IPv4 address."""
         self._ipv6 = set(request["sides"])
         return {}
 

@@ -116,7 +116,7 @@ class Wire:
                 raise DeadlinePassed(f"no answer to the ping of the wire from: {', '.join(missing)}")
 
     def ping_by_ipv6(self, *sides: str) -> None:
-        """These machines have no IPv4 address: `barrier` asks them by IPv6."""
+        """Have `barrier` ask these machines by IPv6, as they have no IPv4 address."""
         self._ask("ping_by_ipv6", sides=list(sides))
 
     def await_frame(self, match: Mapping[str, object], deadline: float) -> Frame:

@@ -193,7 +193,7 @@ def _stamp(options: bytes) -> int:
 
 
 def _rebuilt(options: bytes, live: Live) -> bytes:
-    """The captured options with the live connection's numbers; what the target has not offered is left out.
+    """Return the captured options with the live connection's numbers; what the target has not offered is left out.
 
     The edges of SACK blocks are positions here.
     """

@@ -111,7 +111,7 @@ class Machine:
         threading.Thread(target=later, daemon=True).start()
 
     def greet(self, after: float = 0.1) -> None:
-        """The agent's first words, when its predecessor has given its last answer."""
+        """Say the agent's first words, when its predecessor has given its last answer."""
         threading.Timer(after, self._say_hello).start()
 
     def _say_hello(self) -> None:

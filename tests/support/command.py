@@ -142,5 +142,5 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """A signal, as a terminal or an administrator would send it."""
+    """Send a signal, as a terminal or an administrator would."""
     process.send_signal(number)

@@ -194,7 +194,7 @@ Warnings = list[str]
 
 @pytest.fixture
 def begun(history: str, tmp_path: Path) -> Callable[[str], tuple[recorder.Recorder, Path, Warnings]]:
-    """A run that has begun and written that it goes on."""
+    """Provide a run that has begun and written that it goes on."""
 
     def begin(name: str, to: str = "") -> tuple[recorder.Recorder, Path, Warnings]:
         path, said = folder(tmp_path / name, {"a": ["pass"]}, state="running"), Warnings()

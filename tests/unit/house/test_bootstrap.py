@@ -71,13 +71,13 @@ class Played:
         self.has("apt-get")
 
     def has(self, name: str, does: str = "") -> None:
-        """A program that notes how it was called, and then does this."""
+        """Make a program that notes how it was called, and then does this."""
         program = self.bin / name
         program.write_text(f'#!/bin/sh\n[ {name} = id ] || echo "{name} $*" >>{self.log}\n{does}\n')
         program.chmod(0o755)
 
     def without(self, file: str) -> None:
-        """A file that is needed is not there."""
+        """Have a file that is needed not be there."""
         wanted = self.checkout / "orchestrator/trials/host_packages.tsv"
         wanted.write_text(wanted.read_text().replace(file, f"/nowhere{file}"))
 

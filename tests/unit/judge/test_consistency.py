@@ -34,7 +34,7 @@ def told(
     ports: tuple[int, int] = (TARGET_PORT, PEER_PORT),
     asked: bool = True,
 ) -> Recording:
-    """A connection that ends well; what the driver answers and tells of it is bent by each test."""
+    """Return a connection that ends well; what the driver answers and tells of it is bent by each test."""
     recording = Recording().opened().call("socket", 1).done("socket", 1, 0).call("local", 1)
     if asked:
         recording.done("local", 1, 0)

@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_out_its_last_line_and_says_so(
 
 
 def written(path: Path, line: dict[str, Any]) -> Path:
-    """A file of one line whose sum is right."""
+    """Return a file of one line whose sum is right."""
     text = json.dumps(line, separators=(",", ":"))
     path.write_text(f'{text[:-1]},"crc":"{zlib.crc32(text.encode()):08x}"}}\n', encoding="utf-8")
     return path

@@ -50,7 +50,7 @@ def get(viewer: Viewer, path: str, **headers: str) -> tuple[int, bytes]:
 
 
 def home(viewer: Viewer) -> str:
-    """The path in the viewer's address."""
+    """Return the path in the viewer's address."""
     return viewer.url.partition(str(viewer.port))[2]
 
 
