@@ -65,7 +65,7 @@ def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
 
 
 def _row(answer: Answer, calls: Mapping[tuple[str, int], Call]) -> Iterator[Statement]:
-    """The calls that one command made: each send goes on with the pattern where the one before it ended."""
+    """Return the calls that one command made: each send goes on with the pattern where the one before it ended."""
     follows = None
     for number in range(answer.id, answer.id + answer.count) if answer.op == "send" else ():
         call = calls.get((answer.op, number))
