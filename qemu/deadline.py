@@ -9,5 +9,5 @@ def within(seconds: float) -> float:
 
 
 def left(deadline: float) -> float:
-    """Seconds until the deadline, never negative."""
+    """Return the seconds until the deadline, never negative."""
     return max(0.0, deadline - time.monotonic())

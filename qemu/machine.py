@@ -85,7 +85,7 @@ class Machine:
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self, snapshot: str | None = None) -> None:
-        """Boots from a fresh overlay; with `snapshot`, continues from that snapshot in the overlay already there.
+        """Boot from a fresh overlay; with `snapshot`, continue from that snapshot in the overlay already there.
 
         Returns once the CPUs run. Raises LaunchError or MachineError; nothing is left behind then.
         """
@@ -157,7 +157,7 @@ class Machine:
         self._control.resume()
 
     def reset(self) -> None:
-        """Presses the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
+        """Press the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
         self.qmp.execute("set-action", reboot="reset")
         self.qmp.execute("system_reset")
         if self._kd:
@@ -172,7 +172,7 @@ class Machine:
         self.stop()
 
     def set_link(self, up: bool) -> None:
-        """Plugs the cable into the wire's NIC, or pulls it; the guest sees its carrier change."""
+        """Plug the cable into the wire's NIC, or pull it; the guest sees its carrier change."""
         self.qmp.execute("set_link", name=WIRE_LINK, up=up)
 
     # -- snapshots ----------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class Machine:
         vmstate.save(self.name, self._control, tag, self.profile.memory_mib)
 
     def restore(self, tag: str) -> None:
-        """Goes back to the snapshot; a running machine runs on from there, a paused one stays paused.
+        """Go back to the snapshot; a running machine runs on from there, a paused one stays paused.
 
         After an error the machine stands still in an unknown state: start it anew.
         """
@@ -217,7 +217,7 @@ class Machine:
         return tell_places(places)
 
     def debugger_latencies(self) -> list[float]:
-        """Seconds from a packet to the kernel until its ACK, of the last ones; none without a debugger's line."""
+        """Return the seconds from packets to the kernel until their ACKs; none without a debugger's line."""
         return self._kd.latencies if self._kd else []
 
     def lend_debugger(self, port: int) -> int:

@@ -55,7 +55,7 @@ def _state(stat: str) -> str:
 
 
 def stolen(proc: Path = Path("/proc")) -> float:
-    """Seconds for which the host, itself a guest, had no processor, on average over its processors."""
+    """Return the seconds for which the host, itself a guest, had no processor, on average over its processors."""
     try:
         fields = (proc / "stat").read_text().split("\n", 1)[0].split()
         return int(fields[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)

@@ -190,7 +190,7 @@ class SerialLine:
         self._raw = receiver
 
     def say(self, lines: list[str], t_ns: int | None = None) -> None:
-        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now.
+        """Hand lines to all subscribers and watches; `t_ns` is when they came, if not now.
 
         Where another thread is at it for a subscriber, that one hands these on, too.
         """

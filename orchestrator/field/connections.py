@@ -51,7 +51,7 @@ class Connection:
         return replace(found, way=(*found.way, *self.besides)) if self.besides else found
 
     def segments(self) -> list[Segment]:
-        """Its segments, as captured."""
+        """Return its segments, as captured."""
         begin, end = (at * RECORD.size for at in self.range)
         return list(unpacked([self.flow.records[begin:end]]))
 

@@ -68,7 +68,7 @@ class Side:
     lines: list[Told] = field(default_factory=list)
 
     def of(self, kind: str) -> list[Told]:
-        """Its lines of one kind."""
+        """Return its lines of one kind."""
         return [one for one in self.lines if one.kind == kind]
 
 

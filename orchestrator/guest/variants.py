@@ -81,7 +81,7 @@ def fits(profile: Profile, names: Sequence[str], accelerator: Accelerator, drive
 
 
 def writable_code(file: Path) -> list[str]:
-    """Names of sections that Memory Integrity does not allow."""
+    """Return the names of sections that Memory Integrity does not allow."""
     from wsklab.drivers.check import check_file
 
     return [section.name for section in check_file(file).sections if section.writable and section.executable]

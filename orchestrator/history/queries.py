@@ -42,7 +42,7 @@ class Cell:
         return self.bad + self.counts.get("pass", 0)
 
     def add(self, verdict: int, count: int, time: float) -> None:
-        """Rows of one verdict, by its place among them."""
+        """Return the rows of one verdict, by its place among them."""
         word = OUTCOMES[verdict]
         self.counts[word] = count
         self.times[word] = float(time)

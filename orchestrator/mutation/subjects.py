@@ -33,7 +33,7 @@ class Provider:
         self._tests = tests
 
     def before(self, built: Built) -> Row | None:
-        """Its tests as a Linux program, under sanitizers."""
+        """Run its tests as a Linux program, under sanitizers."""
         failed = self._tests(built)
         return Row("native tests", "fail", failed) if failed else Row("native tests", "pass")
 

@@ -179,7 +179,7 @@ def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:
 
 
 def _lost(lab: Lab) -> int:
-    """Frames that the wire itself has lost so far."""
+    """Return how many frames there are that the wire itself has lost so far."""
     return sum(side["lost"] for side in lab.wire.counters().values())
 
 

@@ -38,7 +38,7 @@ class WireSteps:
         self._holds: list[int] = []
 
     def _match(self, step: steps.WireStep, sender: str | None, segment: str | None) -> dict[str, Any]:
-        """Frames of the step's connection; before it is open, of the listener that it will be made to."""
+        """Return what fits frames of the step's connection, of its listener before it is open."""
         match: dict[str, Any] = dict(SEGMENTS.get(segment or "", {}))
         if sender is not None:
             match["from"] = MACHINE[sender]

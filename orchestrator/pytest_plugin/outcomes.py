@@ -62,7 +62,7 @@ def properties(row: ScenarioResult, folder: Path) -> list[tuple[str, str]]:
 
 
 def attached(row: ScenarioResult, folder: Path) -> list[Path]:
-    """Links to the evidence under names that no other test has: a build server keeps one file of a name."""
+    """Return links to the evidence under names that no other test has: a build server keeps one file of a name."""
     evidence, place, links = folder / row.evidence, folder / "attachments", []
     place.mkdir(exist_ok=True)
     for name, ending in ATTACHED.items():

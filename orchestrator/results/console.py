@@ -213,7 +213,7 @@ class Console:
         return folding and not self._terse and self._ladders < MOST
 
     def tell_server(self, results: Results, folder: Path) -> None:
-        """Annotations and a summary for the build server that runs this, if one does."""
+        """Print annotations and a summary for the build server that runs this, if one does."""
         if self._server is None:
             return
         failures = [
@@ -324,7 +324,7 @@ class _PaceLine:
 
 
 def _numbered(row: ScenarioResult) -> str:
-    """Its name, and which of its repetitions it is."""
+    """Return its name, and which of its repetitions it is."""
     return row.label if row.repeat == 1 else f"{row.label} #{row.repeat}"
 
 

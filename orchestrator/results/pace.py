@@ -29,7 +29,7 @@ class Pace:
         self.running.append(name)
 
     def finish(self, name: str, now: float) -> None:
-        """Its row has come."""
+        """Note that its row has come."""
         if name in self.running:
             self.running.remove(name)
         self.done += 1
@@ -43,7 +43,7 @@ class Pace:
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])
 
     def left(self, now: float) -> float | None:
-        """Seconds that it will take yet, by the rate until now."""
+        """Return the seconds that it will take yet, by the rate until now."""
         if self.rate is None or self.total is None:
             return None
         waited = max(0.0, now - self._times[-1])

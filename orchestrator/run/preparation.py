@@ -196,7 +196,7 @@ class Preparation:
         booted: Callable[[Lab], None] = lambda lab: None,
         variant: str = "",
     ) -> LabSupply:
-        """Labs with `driver` loaded, one at a time, all on one variant of the machine."""
+        """Return a supply of labs with `driver` loaded, one at a time, all on one variant of the machine."""
 
         def tell(reason: str) -> None:
             self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")

@@ -146,7 +146,7 @@ class _Trial:
         return [f for f in read_recording(self._recording) if f.kind == "tcp" and f.sender == "target"]
 
     def _sent(self) -> int:
-        """Bytes that the driver has sent, each counted once."""
+        """Return the bytes that the driver has sent, each counted once."""
         starts = {f.seq: f.payload for f in self._frames() if f.payload}
         return sum(starts.values())
 

@@ -138,7 +138,7 @@ def wire_figures(seconds: float) -> list[Figure]:
 
 
 def _rate(sender: socket.socket, receiver: socket.socket, frame: bytes, count: int) -> float:
-    """Frames per second with some under way."""
+    """Measure frames per second with some under way."""
     began, sent = time.perf_counter(), 0
     for received in range(count):
         while sent < min(count, received + 32):
@@ -186,7 +186,7 @@ class Labs:
             supply.retire()
 
     def one(self, lab: Lab, scenario: Scenario) -> float:
-        """Seconds of one scenario, evidence and verdict included."""
+        """Measure the seconds of one scenario, evidence and verdict included."""
         result = self._run.one(lab, scenario, next(self._numbers))
         if result.verdict != "pass":
             raise LabError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")

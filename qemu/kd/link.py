@@ -97,7 +97,7 @@ class Link:
     # --- what the decoder found
 
     def heard(self, now: float) -> None:
-        """Bytes came, of whatever kind."""
+        """Note that bytes came, of whatever kind."""
         self._heard = now
         self._asked = False
         self._acked = None

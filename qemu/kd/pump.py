@@ -94,7 +94,7 @@ class Pump:
         return self._socket is not None
 
     def received(self, data: bytes) -> None:
-        """Bytes from the target; the answer is written before this returns."""
+        """Take in bytes from the target; the answer is written before this returns."""
         with self._changed:
             self._received(data)
 
@@ -161,7 +161,7 @@ class Pump:
             self._do(self._session.resumed(time.monotonic()))
 
     def pass_on(self, data: bytes) -> None:
-        """Bytes of the other debugger for the target."""
+        """Pass on bytes of the other debugger for the target."""
         with self._changed:
             self._resets.clear()
             if self._other:

@@ -25,7 +25,7 @@ class Lender(Protocol):
         """Speak again."""
 
     def pass_on(self, data: bytes) -> None:
-        """Bytes of the other debugger for the target."""
+        """Pass on bytes of the other debugger for the target."""
 
 
 class Relay:

@@ -92,7 +92,7 @@ class Session:
     # --- the calls
 
     def feed(self, data: bytes, now: float) -> Step:
-        """Bytes came from the target. The answer must reach it within milliseconds (kd.md 1.5)."""
+        """Take in bytes from the target. The answer must reach it within milliseconds (kd.md 1.5)."""
         self._heard = now
         self._link.heard(now)
         self._take(self._decoder.feed(data), now)

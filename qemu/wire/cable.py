@@ -293,7 +293,7 @@ class Cable:
         self._ping(request["id"], 1)
 
     def _ping(self, request: int, sequence: int) -> None:
-        """Asks who has not answered yet, and again a little later: a machine may lose a ping."""
+        """Ask who has not answered yet, and again a little later: a machine may lose a ping."""
         missing = self._barriers.get(request, ())
         for side in missing:
             self._deliver(

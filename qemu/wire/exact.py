@@ -173,7 +173,7 @@ def _position(seq: int, isn: int) -> int:
 
 
 def parts(options: bytes) -> list[tuple[int, bytes]]:
-    """Options of a TCP header, as kind and value; what is cut or malformed ends them."""
+    """Return the options of a TCP header, as kind and value; what is cut or malformed ends them."""
     found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(options) and options[at] != _END:

@@ -99,7 +99,7 @@ class Machine:
         yield self.kd.bugcheck_end()
 
     def restart(self) -> None:
-        """Windows starts itself anew: services stop, the debugger's link begins from its start, the agent greets."""
+        """Start Windows anew: services stop, the debugger's link begins from its start, the agent greets."""
 
         def later() -> None:
             time.sleep(0.1)  # its answer to whoever asked comes first
@@ -156,7 +156,7 @@ class Machine:
         self.qmp.sendall(json.dumps(message).encode() + b"\r\n")
 
     def _requests(self) -> Iterator[dict[str, Any]]:
-        """Objects one after another, with nothing between them."""
+        """Yield objects one after another, with nothing between them."""
         text, decoder = "", json.JSONDecoder()
         while data := self.qmp.recv(65536):
             text += data.decode()

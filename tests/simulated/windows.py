@@ -21,7 +21,7 @@ OLD = b"MZ of another time"
 
 
 def put_data(data: bytes) -> str:
-    """Bytes as drivers/agent/reply.h has them, without the shorter way to write zeros, which nobody must use."""
+    """Return bytes as drivers/agent/reply.h has them, without the shorter way to write zeros, which nobody must use."""
     plain = set(range(0x20, 0x7E)) - set(b'"\\%')
     return "".join(chr(byte) if byte in plain else f"%{byte:02x}" for byte in data)
 

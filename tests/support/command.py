@@ -130,7 +130,7 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Lines of the command's output up to the one that holds `text`; fails when the command ends first."""
+    """Yield lines of the command's output up to the one that holds `text`; fails when the command ends first."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

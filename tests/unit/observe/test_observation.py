@@ -25,7 +25,7 @@ OTHER_NAMES = st.dictionaries(st.text("xyz", min_size=1, max_size=3), st.boolean
 
 
 def made_up(kind: type[Observation]) -> st.SearchStrategy[Observation]:
-    """Observations of a kind, with whatever its fields may have."""
+    """Draw observations of a kind, with whatever its fields may have."""
     hints = get_type_hints(kind)
     values = {field.name: st.from_type(hints[field.name]) for field in fields(kind) if field.default is MISSING}
     return st.builds(kind, **(values | {"more": OTHER_NAMES} if issubclass(kind, OPEN) else values))
