@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -66,6 +67,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
+    # Loaded here, not with the words of the command: most of the time that a command begins with.
     from wsklab import images
     from wsklab.drivers.build import build_driver
     from wsklab.orchestrator.guest import find, variants
@@ -119,6 +121,7 @@ def run(options: Options) -> int:
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
 
+    threading.Thread(target=_load, name="libraries", daemon=True).start()
     screens, stop = Screens(console.line), Stop()
     if options.view:
         screens.show()
@@ -185,6 +188,15 @@ def run(options: Options) -> int:
             console.line(f"Report: {folder / 'report.html'}")
         console.tell_server(results, folder)
     return ended(results)
+
+
+def _load() -> None:
+    """Import what the lab and the page need next, while the images are read, which leaves the interpreter free."""
+    from wsklab.orchestrator.guest import ssh
+    from wsklab.orchestrator.results import report
+
+    ssh.load()
+    report.load()
 
 
 def checks(guest: Guest) -> str:

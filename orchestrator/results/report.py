@@ -35,6 +35,12 @@ LINKED = (
 """What is looked at first; the rest of an evidence folder is behind the link to it."""
 
 HERE = Path(__file__).parent
+TEMPLATE = "report.html.j2"
+
+
+def load() -> None:
+    """Import the templates' library and compile the page now, beside something that takes as long."""
+    html.environment(HERE).get_template(TEMPLATE)
 
 
 def files(folder: Path, evidence: str) -> list[str]:
@@ -58,7 +64,7 @@ def render(
 
     environment = html.environment(HERE)
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(TEMPLATE).render(
         results=results,
         entries=_entries(results["scenarios"], stories, evidence),
         verdicts=VERDICTS,
