@@ -19,7 +19,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import Alone, hold_option, jobs_of, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.guest import find, variants
@@ -295,14 +295,7 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @view_option
-@click.option(
-    "--hold",
-    default="never",
-    metavar="[=always]",
-    type=click.Choice(["never", "not-pass", "always"]),
-    help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
-    "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",
-)
+@hold_option("after a verdict that is not pass (--hold=always: after every one), or when it does not boot")
 @click.option(
     "--debugger",
     type=click.IntRange(0, 65535),

@@ -15,7 +15,7 @@ from wsklab.drivers.profile import registry_file
 from wsklab.drivers.protocol import MARK, PROVIDER_MARK
 from wsklab.drivers.witness import SEEN_MARK, parse_seen_line
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.guest.agent import AgentError
+from wsklab.orchestrator.guest.agent import Agent, AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.lab.foreign_driver import Foreign, content_of
 from wsklab.orchestrator.lab.installation import Installation
@@ -62,6 +62,11 @@ class InstalledForeign:
         target.know_pdb(foreign.file_name, given)
         patterns = foreign.profile.patterns
         target.machine.debug.on_line(self._on_line, reads=lambda text: read(patterns, text.strip()) is not None)
+
+    @property
+    def agent(self) -> Agent:
+        """Who installs, starts and stops it."""
+        return self._target.agent
 
     # --- heard ----------------------------------------------------------------------------------------------------
 
