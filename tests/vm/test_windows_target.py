@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -290,7 +291,7 @@ def test_a_doctor_whose_step_fails_holds_the_target_and_says_how_to_get_in(
     played: Callable[[bool], Played], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     report = tmp_path / "report.json"
-    words = ("doctor", "--target", "windows-2022", "--hold", "--out", str(report))
+    words = ("doctor", "--target", "windows-2022", "--view", "--hold", "--out", str(report))
     process = start_command(tmp_path, *words, **played(True).environment(code_integrity=0x401))
     request.addfinalizer(process.kill)
     said = "".join(read_until(process, "windbg -k com:ipport="))
@@ -298,6 +299,9 @@ def test_a_doctor_whose_step_fails_holds_the_target_and_says_how_to_get_in(
     assert re.search(r"fail  driver loads: .*577", said) and "wsklab@127.0.0.1" in said
     found = re.search(r"windbg -k com:ipport=(\d+),port=127.0.0.1", said)
     assert found
+    (url,) = set(re.findall(r"http://127\.0\.0\.1:\S+", said))
+    with urllib.request.urlopen(url, timeout=20) as page:
+        assert page.status == 200
     other = OtherHost(int(found[1]))  # the target runs, and its debugger's line is there
     other.until(Attached)
     other.close()
