@@ -258,7 +258,7 @@ def test_the_doctor_looks_at_memory_integrity_and_secure_boot(played: Callable[[
 def test_the_doctor_loads_a_driver_that_microsoft_has_signed_under_secure_boot(
     played: Callable[[bool], Played], tmp_path: Path
 ) -> None:
-    package = driver_package.make(tmp_path / "mine").parent
+    package = driver_package.make(tmp_path / "mine", start=1).parent  # which takes a restart
     profile = str(driver_package.profile(package))
     secure = {"code_integrity": 0x1, "secure_boot": "confirmed True\r\nstate 1\r\n"}
     steps, words = examined(played(True), tmp_path, "unsigned", "secure-boot", "--driver", profile, **secure)
