@@ -218,6 +218,8 @@ class Windows:
             return self._install(next(word for word in command.split() if word.lower().endswith(".inf")))
         if command.startswith("wevtutil.exe"):
             return 0, "Event[0]:\r\n  Event ID: 3077\r\n  ... wsklab.sys did not meet ... signing level ...\r\n"
+        if command.startswith("regedit.exe /S "):
+            return 0, ""
         if command == "whoami.exe /groups":
             return 0, "BUILTIN\\Administrators  Alias  S-1-5-32-544\r\n"
         if command.startswith("bcdedit.exe"):

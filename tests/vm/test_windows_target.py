@@ -34,7 +34,7 @@ from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.secure import sha256
 from wsklab.images.store import Manifest, Store
 from wsklab.qemu import firmware
-from wsklab.qemu.kd.events import Attached, Bugcheck
+from wsklab.qemu.kd.events import Bugcheck, ExceptionSeen
 from wsklab.qemu.profile import load_profile
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(100)]
@@ -241,11 +241,17 @@ def examined(
     return {one["what"]: one["verdict"] for one in steps}, report.with_suffix(".txt").read_text()
 
 
-def test_the_doctor_looks_at_memory_integrity_and_secure_boot(played: Callable[[bool], Played], tmp_path: Path) -> None:
-    steps, words = examined(played(True), tmp_path, "hvci", "memory-integrity", code_integrity=0x403)
-    assert steps["Memory Integrity"] == "ok" and steps["unload"] == "ok", words
-    steps, words = examined(played(True), tmp_path, "off", "memory-integrity", code_integrity=0x3)
-    assert steps["Memory Integrity"] == "fail" and "SecurityServicesRunning [0], code integrity 0x3" in words
+@pytest.mark.parametrize(("options", "verdict"), [(0x403, "ok"), (0x3, "fail")])
+def test_the_doctor_looks_at_memory_integrity(
+    played: Callable[[bool], Played], tmp_path: Path, options: int, verdict: str
+) -> None:
+    steps, words = examined(played(True), tmp_path, "hvci", "memory-integrity", code_integrity=options)
+    assert (steps["Memory Integrity"], steps["unload"]) == (verdict, "ok"), words
+    assert ("SecurityServicesRunning [0], code integrity 0x3" in words) == (verdict == "fail")
+    assert processes_of(tmp_path) == []
+
+
+def test_the_doctor_looks_at_secure_boot(played: Callable[[bool], Played], tmp_path: Path) -> None:
     steps, words = examined(
         played(True), tmp_path, "secure", "secure-boot", code_integrity=0x1, secure_boot="confirmed True\r\nstate 1\r\n"
     )
@@ -303,7 +309,8 @@ def test_a_doctor_whose_step_fails_holds_the_target_and_says_how_to_get_in(
     with urllib.request.urlopen(url, timeout=20) as page:
         assert page.status == 200
     other = OtherHost(int(found[1]))  # the target runs, and its debugger's line is there
-    other.until(Attached)
+    other.break_in()
+    other.until(ExceptionSeen)
     other.close()
     send(process, signal.SIGINT)
     rest, errors = process.communicate(timeout=60)

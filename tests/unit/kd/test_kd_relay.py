@@ -102,6 +102,17 @@ def test_a_target_that_crashed_is_found_in_its_stop(lent: Lent) -> None:
     other.close()
 
 
+def test_the_other_debugger_breaks_into_a_target_that_says_nothing(lent: Lent) -> None:
+    target = lent.target
+    idle = (target.idle(0.003) for _ in range(100_000))
+    threading.Thread(target=serve, args=(target, lent.guest, idle), daemon=True).start()
+    other = OtherHost(lent.port)
+    handed_over(lent, True)
+    other.break_in()
+    assert isinstance(other.until(ExceptionSeen)[-1], ExceptionSeen)
+    other.close()
+
+
 def test_a_line_that_ends_ends_the_other_debugger(lent: Lent) -> None:
     other = OtherHost(lent.port)
     handed_over(lent, True)
