@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
-from wsklab.orchestrator.observe.driver_lines import Call, Completion
+from wsklab.orchestrator.observe.driver_lines import Call, Completion, OtherLine
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered
 
 PROGRAMS = frozenset({"accept_events", "callback"})
@@ -43,6 +43,13 @@ def accounts(facts: Facts) -> Iterator[Statement]:
                 f"the driver says that {function(done.op)} returned {status_words(returned)}, and that its IRP "
                 f"(operation {done.id}) completed with {status_words(done.status)}",
             )
+
+
+def lines(facts: Facts) -> Iterator[Statement]:
+    """Whether each line has a word of the protocol and what that word promises."""
+    for line in facts.everywhere(OtherLine):
+        yield "fail", f"the driver prints a line that the protocol does not have: {line.text}"
+        return
 
 
 def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
