@@ -155,13 +155,13 @@ class InstalledForeign:
         if answer["exit"] != 0:
             raise AgentError(f"'{command}' ended with exit code {answer['exit']}")
 
-    def stop(self) -> None:
-        """Unload it, if it is loaded; a last line that its profile knows is read then. Raises LabError."""
+    def stop(self, heard: bool = True) -> None:
+        """Unload it, if it is loaded; with `heard`, a last line that its profile knows is read. Raises LabError."""
         mark, profile = self._target.journal.mark, self.foreign.profile
         state = self._service("stop", profile.service, NOT_ACTIVE)
         if state not in (None, "stopped"):
             raise AgentError(f"the service {profile.service} was told to stop and is {state}")
-        if state is not None and profile.tells("unload"):
+        if heard and state is not None and profile.tells("unload"):
             with suppress(TimeoutError):  # it is unloaded all the same
                 self._target.journal.wait_for(
                     ForeignUnload,
