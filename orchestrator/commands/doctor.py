@@ -88,7 +88,7 @@ def run(
 
 
 def _checked(target: str | None, variant: str, driver: str | None, when: When) -> Asked | None:
-    """What is to be examined besides the host. Raises UsageError, DriverError."""
+    """Return what is to be examined besides the host. Raises UsageError, DriverError."""
     if target is None:
         named = {"--variant": variant, "--driver": driver, "--hold": when != "never"}
         for option in (option for option, value in named.items() if value):
@@ -103,13 +103,13 @@ def _checked(target: str | None, variant: str, driver: str | None, when: When) -
 
 
 def _lines(finding: Finding) -> list[str]:
-    """What is the case, and what to do about it where it is not well."""
+    """Return what is the case, and what to do about it where it is not well."""
     what = f"{MARKS[finding.verdict][0]:7} {finding.what}: {finding.detail}"
     return [what, f"        -> {finding.next}"] if finding.next and finding.verdict != "ok" else [what]
 
 
 def _write(report: Path, document: dict[str, Any], findings: Sequence[Finding]) -> None:
-    """The report twice: for programs, and for people. Raises UsageError."""
+    """Write the report twice: for programs, and for people. Raises UsageError."""
     lines = [line for finding in findings for line in _lines(finding)]
     image = document.get("image", {})
     head = [f"wsklab doctor, {document['started']}", *(f"{key}: {value}" for key, value in image.items())]
@@ -157,7 +157,7 @@ def command(
     view: bool,
     hold: When,
 ) -> None:
-    """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    """Say what works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
     if not faults:
         sys.exit(run(target, out, as_json, variant, driver, hold, view))
     if target not in (None, find.STANDIN):

@@ -33,19 +33,19 @@ PRODUCTION = (
 
 
 def find(name: str, cache: Path, progress: Progress) -> Foreign:
-    """The driver of a profile or a file. Raises UsageError, DriverError."""
+    """Return the driver of a profile or a file. Raises UsageError, DriverError."""
     provoke = _NOBODY_CONNECTS if name.lower().endswith(".sys") else None
     return foreign_driver.find(name, foreign_driver.profile_of(name, provoke), False, cache, progress)
 
 
 def as_given(foreign: Foreign) -> Foreign:
-    """The driver with its files as they are: nothing is signed here. Raises DriverError."""
+    """Return the driver with its files as they are: nothing is signed here. Raises DriverError."""
     packages = tuple(Payload(one, one.contents()) for one in foreign.packages)
     return replace(foreign, payloads=packages)
 
 
 def signed(foreign: Foreign, facts: dict[str, Any]) -> Iterator[Check]:
-    """Whether it carries what Windows asks for under Secure Boot, as far as a host can tell."""
+    """Look whether it carries what Windows asks for under Secure Boot, as far as a host can tell."""
 
     def look() -> str:
         found = _signatures(foreign)
@@ -62,7 +62,7 @@ def signed(foreign: Foreign, facts: dict[str, Any]) -> Iterator[Check]:
 
 
 def _signatures(foreign: Foreign) -> dict[str, list[Signature]]:
-    """The signatures of what must have one: of a package the catalog, of a driver that starts at boot its file, too."""
+    """Return the signatures of what must have one: a package's catalog, a boot driver's file."""
     content, found = foreign_driver.content_of(foreign.file), dict[str, list[Signature]]()
     try:
         for package in foreign.packages[-1:]:
@@ -77,7 +77,7 @@ def _signatures(foreign: Foreign) -> dict[str, list[Signature]]:
 
 
 def loads(installed: InstalledForeign, restart: Callable[[], None]) -> Iterator[Check]:
-    """The driver put in, started and stopped; `restart` starts Windows anew, where that is needed."""
+    """Put the driver in, start and stop it; `restart` starts Windows anew, where that is needed."""
     name, service = installed.foreign.file_name, installed.foreign.profile.service
 
     def look() -> str:

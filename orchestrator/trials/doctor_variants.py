@@ -87,7 +87,7 @@ def secure_boot(
     foreign: Foreign | None = None,
     ending: Callable[[Machine], None] = lambda machine: None,
 ) -> Iterator[Check]:
-    """The firmware's keys, then a boot without debugger, driver and peer, and what Windows says of it.
+    """Yield the firmware's keys, then a boot without debugger, driver and peer, and what Windows says of it.
 
     A `foreign` driver is loaded there as it is signed. `ending` is called with the machine before it is stopped.
     """

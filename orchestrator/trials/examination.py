@@ -146,7 +146,7 @@ class Examination:
             what, _, look = next(steps)
 
         def failed(lab: Lab, error: BaseException) -> None:
-            """It still runs, so that its screen can be looked at."""
+            """Look at its screen while it still runs."""
             if not isinstance(error, WsklabError):
                 return
             if what == "agent":
@@ -200,7 +200,7 @@ class Examination:
                 checks.close()
 
     def _snapshot(self, lab: Lab) -> str:
-        """Saved, gone back to, found alive, and told the time."""
+        """Save it, go back, find it alive, and tell it the time."""
         lab.save()
         lab.restore()
         off = lab.target.agent.ask("ping")["time_ms"] / 1000 - time.time()
@@ -220,7 +220,7 @@ class Examination:
 
     @contextmanager
     def _step(self, what: str, look: str, vital: bool = True) -> Iterator[list[str]]:
-        """A step that tells its finding; what the list holds at its end is the detail of an ok."""
+        """Yield a list for a step's finding; what the list holds at its end is the detail of an ok."""
         done: list[str] = []
         try:
             yield done

@@ -16,7 +16,7 @@ BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def publisher(folder: Path, organization: str, purpose: str) -> SigningKey:
-    """A certificate of `organization` for one purpose, issued by another one's."""
+    """Make a certificate of `organization` for one purpose, issued by another one's."""
     folder.mkdir(parents=True, exist_ok=True)
     issuer, mine = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
     above = _certificate("A Third Party CA", organization, "A Third Party CA", issuer, issuer, None)

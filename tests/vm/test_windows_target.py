@@ -43,7 +43,7 @@ NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 
 
 def make_image(store: Store, ssh: bool) -> Path:
-    """An image as `wsklab image build windows-2022` publishes it, with nothing on its disk; returns its folder.
+    """Publish an image as `wsklab image build windows-2022` does, with nothing on its disk; returns its folder.
 
     The one without SSH is also old: its agent is not ours.
     """
@@ -80,7 +80,7 @@ def make_image(store: Store, ssh: bool) -> Path:
 
 
 def share(source: str, to: str) -> None:
-    """A hard link where that can be: the files of an image are known by their inode, others are hashed once."""
+    """Make a hard link where that can be: the files of an image are known by their inode, others are hashed once."""
     try:
         os.link(source, to)
     except OSError:
@@ -232,7 +232,7 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
 def examined(
     windows: Played, folder: Path, name: str, variant: str, *more: str, **faults: Any
 ) -> tuple[dict[str, str], str]:
-    """The verdict of each of the target's steps on a variant of the machine, and the report in words."""
+    """Return the verdict of each of the target's steps on a variant of the machine, and the report in words."""
     report = folder / f"{name}.json"
     words = ["--target", "windows-2022", "--variant", variant, "--out", str(report), *more]
     environment: dict[str, Any] = windows.environment(**faults)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package whose driver nobody has signed."""
+    """Make a package whose driver nobody has signed."""
     return driver_package.make(tmp_path_factory.mktemp("mine")).parent
 
 

@@ -76,7 +76,7 @@ def client(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def read_until(process: subprocess.Popen[bytes], wanted: str) -> str:
-    """What a program says up to some words. Fails where it ends or is silent before."""
+    """Return what a program says up to some words. Fails where it ends or is silent before."""
     assert process.stdout is not None
     said = b""
     while wanted.encode() not in said:
@@ -88,7 +88,7 @@ def read_until(process: subprocess.Popen[bytes], wanted: str) -> str:
 
 
 def heard_again(lent: Lent) -> None:
-    """The lab's own session has the line again, and hears what comes."""
+    """See that the lab's own session has the line again, and hears what comes."""
     handed_over(lent, False)
     while not lent.lines.empty():
         lent.lines.get_nowait()
@@ -144,7 +144,7 @@ def test_one_that_breaks_in_reads_registers_and_memory_and_leaves_the_target_run
 
 @contextlib.contextmanager
 def _as_unix_socket(path: Path, port: int) -> Iterator[Path]:
-    """What `socat UNIX-LISTEN:PATH TCP:127.0.0.1:PORT` does, for one connection."""
+    """Do what `socat UNIX-LISTEN:PATH TCP:127.0.0.1:PORT` does, for one connection."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
