@@ -236,7 +236,8 @@ class Target:
 def _answer(command: Command, status: int) -> Answer:
     """Return what the judge compares with the lines of the command's operations."""
     count = command.count if command.op in (Op.RECEIVE, Op.SEND) else 1
-    return Answer(command.op.name.lower(), command.id, count, status)
+    asked = (command.flags, command.length, command.seed, command.target, command.mask)
+    return Answer(command.op.name.lower(), command.id, count, status, *asked)
 
 
 def _understood(unpack: Callable[[bytes], Unpacked], data: bytes) -> Unpacked:

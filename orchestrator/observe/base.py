@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import MISSING, FrozenInstanceError, asdict, dataclass, fields, is_dataclass
 from typing import (
     Any,
@@ -210,7 +210,8 @@ def _check_of(hint: Any) -> FieldCheck:
         return _table({name: _check_of(inner) for name, inner in get_type_hints(hint).items()})
     if isinstance(hint, type) and is_dataclass(hint):
         inner = get_type_hints(hint, vars(sys.modules[hint.__module__]))
-        return _record(hint, {field.name: _check_of(inner[field.name]) for field in fields(hint)})
+        needed = {field.name for field in fields(hint) if field.default is MISSING}
+        return _record(hint, {field.name: _check_of(inner[field.name]) for field in fields(hint)}, needed)
     raise TypeError(f"no observation may have a field of the type {hint}")
 
 
@@ -264,13 +265,13 @@ def _table(inner: Mapping[str, FieldCheck]) -> FieldCheck:
     return check
 
 
-def _record(record: Callable[..., object], inner: Mapping[str, FieldCheck]) -> FieldCheck:
-    """Return a dataclass, all of whose fields are there."""
+def _record(record: Callable[..., object], inner: Mapping[str, FieldCheck], needed: Set[str]) -> FieldCheck:
+    """Return a dataclass, all of whose fields are there but for those that have a default."""
 
     def check(value: object) -> object:
         if isinstance(record, type) and isinstance(value, record):
             return value
-        if not isinstance(value, dict) or value.keys() != inner.keys():
+        if not isinstance(value, dict) or not needed <= value.keys() <= inner.keys():
             raise ValueError(f"{value!r} has other keys than {', '.join(inner)}")
         return record(**{key: inner[key](item) for key, item in value.items()})
 
