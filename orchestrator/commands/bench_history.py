@@ -36,5 +36,7 @@ def run(history: str | None, rows: int, as_json: bool) -> None:
         ("the past of a scenario", figures.scenario_ms),
         ("the grid of 365 runs", figures.grid_ms),
         ("the newest 20 runs", figures.runs_ms),
+        (f"writing a site of {bench.YEAR} runs", figures.site_ms),
+        ("opening it in Chromium", figures.opened_ms),
     ):
-        console.line(f"{what:26} {value:10.3f} ms")
+        console.line(f"{what:26} " + ("(not installed)" if value is None else f"{value:10.3f} ms"))

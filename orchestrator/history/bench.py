@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from sqlalchemy.engine import Connection
 
-from wsklab.orchestrator.history import behaviour, queries, writing
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.history import behaviour, queries, site, writing
 from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import pasts
 from wsklab.orchestrator.history.records import Environment, Ingredients, Row, Run
+from wsklab.orchestrator.results import chromium
 from wsklab.orchestrator.results.results import Verdict
 
 SCENARIOS, REPEATS, BUILDS = 200, 5, 30
+
+YEAR = 365
+"""Runs of the site."""
 
 ASKED = 7
 """Times that each question is asked; the median is told."""
@@ -30,6 +38,10 @@ class Figures:
     scenario_ms: float
     grid_ms: float
     runs_ms: float
+    site_ms: float
+    """Writing the site of a year."""
+    opened_ms: float | None
+    """From opening its first page until the grid is drawn, in Chromium; None where that is not installed."""
 
 
 def run_of(number: int, every: int) -> Run:
@@ -100,14 +112,37 @@ def measure(database: Database, rows: int, progress: Callable[[str], None]) -> F
         if (number + 1) % 100 == 0:
             progress(f"{written} rows are in, {1000 * spent / written:.3f} ms each")
     with database.reading() as connection:
-        newest = [kept.id for kept in queries.runs(connection, last=365)]
+        newest = [kept.id for kept in queries.runs(connection, last=YEAR)]
+    site_ms, opened_ms = _site(database)
     return Figures(
         written,
         1000 * spent / written,
         _asked(database, lambda connection: _scenario(connection)),
         _asked(database, lambda connection: queries.grid(connection, newest)),
         _asked(database, lambda connection: queries.runs(connection, last=20)),
+        site_ms,
+        opened_ms,
     )
+
+
+def _site(database: Database) -> tuple[float, float | None]:
+    """(writing it, opening it), the median of the openings."""
+    with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as folder:
+        began = time.perf_counter()
+        first = site.write(database, Path(folder), YEAR)
+        written = 1000 * (time.perf_counter() - began)
+        program = chromium.program()
+        if program is None:
+            return written, None
+        return written, median(drawn(chromium.run(program, first, "--dump-dom")) for _ in range(ASKED))
+
+
+def drawn(page: str) -> float:
+    """After how many milliseconds the page says that its grid was drawn. Raises LabError."""
+    found = re.search(r'<html[^>]* data-drawn="(\d+)"', page)
+    if found is None:
+        raise LabError("Chromium did not draw the site; open the one that `wsklab history --html` writes to see why.")
+    return float(found[1])
 
 
 def _scenario(connection: Connection) -> None:

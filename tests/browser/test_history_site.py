@@ -56,6 +56,7 @@ def test_a_year_is_drawn_and_says_what_is_broken(open_page: Open, year: Path) ->
     assert size == [3650, 3200]
     drawn = page.evaluate("[...canvas.getContext('2d').getImageData(3642, 5, 1, 1).data]")
     assert drawn[3] == 255, "the newest run's cell is painted"
+    assert page.locator("html").get_attribute("data-drawn") is not None, "`wsklab bench history` reads it"
     expect(page.locator("#listed")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
