@@ -84,9 +84,7 @@ def show_runs(history: str, last: int, as_json: bool) -> None:
             _came_to(kept, totals[kept.id]),
         )
     console.show(table)
-    trouble = [
-        past for name, cells in grid.items() for past in pasts(name, runs, cells)[:1] if past.broke or past.newest.bad
-    ]
+    trouble = [past for name, cells in grid.items() for past in pasts(name, runs, cells)[:1] if past.trouble]
     for past in trouble:
         console.line("")
         _tell(console, past)

@@ -108,6 +108,11 @@ class Run:
     ingredients: Ingredients
 
     @property
+    def is_twin(self) -> bool:
+        """Whether the driver was wrong on purpose: that it fails is no trouble."""
+        return ":" in self.driver
+
+    @property
     def when(self) -> str:
         """The start, for people."""
         return datetime.fromtimestamp(self.started, UTC).strftime("%Y-%m-%d %H:%M")

@@ -132,7 +132,7 @@ def pages(told: Told, further: Sequence[Page] = ()) -> dict[str, str]:
     page = rendered(HERE)
     script = (HERE / "site.js").read_text(encoding="utf-8")
     past = {name: pasts(name, told.runs, cells) for name, cells in told.grid.items()}
-    trouble = [one[0] for one in past.values() if one[0].broke or one[0].newest.bad]
+    trouble = [one[0] for one in past.values() if one[0].trouble]
     found = {
         "index.html": page(
             "site_index.html.j2",
@@ -193,7 +193,8 @@ def _hash(text: str) -> str:
 
 def _data(told: Told) -> str:
     """What the grid draws, as JSON that may stand in a page: one sign for each cell."""
-    environments = list(dict.fromkeys(str(kept.run.environment) for kept in reversed(told.runs)))
+    newest = sorted(told.runs[::-1], key=lambda kept: kept.run.is_twin)
+    environments = list(dict.fromkeys(str(kept.run.environment) for kept in newest))
     document = {
         "environments": [visible(environment) for environment in environments],
         "runs": [

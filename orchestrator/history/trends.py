@@ -77,11 +77,11 @@ class Trend:
 def trends(
     runs: Sequence[Kept], grid: Mapping[str, Mapping[int, Cell]], past: Mapping[str, Sequence[Past]]
 ) -> list[Trend]:
-    """Each environment's trend, the one that was run last first. `past`: scenario -> its pasts."""
-    nights = {kept.id: _night(kept, grid) for kept in runs}
+    """Each environment's trend, the one that was run last first; a twin has none. `past`: scenario -> its pasts."""
     groups: dict[Environment, list[Night]] = {}
     for kept in runs:
-        groups.setdefault(kept.run.environment, []).append(nights[kept.id])
+        if not kept.run.is_twin:
+            groups.setdefault(kept.run.environment, []).append(_night(kept, grid))
     every = [one for ones in past.values() for one in ones]
     newest = sorted(groups, key=lambda environment: groups[environment][-1].kept.run.started, reverse=True)
     return [_trend(environment, groups[environment], every) for environment in newest]

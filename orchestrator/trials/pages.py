@@ -47,7 +47,7 @@ def newest(told: Told) -> dict[Environment, dict[str, coverage.Verdict]]:
     """Environment -> scenario -> its verdict in the newest run that had it. A twin proves nothing."""
     found: dict[Environment, dict[str, coverage.Verdict]] = {}
     for kept in told.runs:
-        if ":" in kept.run.driver:
+        if kept.run.is_twin:
             continue
         for name, cells in told.grid.items():
             if (word := site.WORDS[mark(cells.get(kept.id))]) != "not run":

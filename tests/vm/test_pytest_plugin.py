@@ -92,7 +92,7 @@ def test_scenarios_and_python_in_one_run(tmp_path: Path) -> None:
 def test_at_the_prompt_the_lab_is_up_as_the_failing_test_has_left_it(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nwsklab_target = standin\n")
     (tmp_path / "test_mine.py").write_text(TESTS)
-    typed = """print("TOLD", driver.disconnects[-1].flags, target.shell("uname").strip())
+    typed = """print("TOLD", driver.disconnects[-1].flags, peer.shell("uname").strip())
 continue
 """
     done = run_pytest(tmp_path, "--pdb", "-k", "wrong", stdin=typed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from support.past import run
@@ -70,6 +71,12 @@ def test_drifts_are_listed_by_their_size() -> None:
     slowest = [cell(100 + n % 3 + (300 if n >= 30 else 0), **{"pass": 1}) for n in range(40)]
     [trend] = told(nights(40), steady=steady, slower=slower, slowest=slowest)
     assert [past.scenario for past in trend.drifting] == ["slowest", "slower"]
+
+
+def test_a_twin_has_no_trend() -> None:
+    twin = Kept(2, replace(run(2, environment=Environment("standin", "wsklab:silent", "tcg")), driver="wsklab:silent"))
+    [trend] = told([*nights(1), twin], a=[cell(**{"pass": 1}), cell(fail=1)])
+    assert [night.kept.id for night in trend.nights] == [1]
 
 
 def test_no_run_is_no_trend() -> None:
