@@ -193,7 +193,7 @@ def _hash(text: str) -> str:
 
 def _data(told: Told) -> str:
     """What the grid draws, as JSON that may stand in a page: one sign for each cell."""
-    newest = sorted(told.runs[::-1], key=lambda kept: kept.run.is_twin)
+    newest = sorted(told.runs, key=lambda kept: (kept.run.is_twin, -kept.run.started, -kept.id))
     environments = list(dict.fromkeys(str(kept.run.environment) for kept in newest))
     document = {
         "environments": [visible(environment) for environment in environments],
