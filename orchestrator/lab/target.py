@@ -20,6 +20,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.observe.driver_lines import (
+    OF_THE_DRIVER,
     BrokenRule,
     Call,
     CanaryLine,
@@ -254,7 +255,8 @@ def driver_line(t: int, conn: int | None, record: DriverRecord, text: str) -> Dr
         data[_WORDS.get(key, key)] = value if number is None else number
     if "abortive" in data:
         data["abortive"] = bool(data["abortive"])
-    return own_line(record.ev, t, conn, record.seq, text[text.rindex(protocol.MARK) :].strip(), data)
+    word = "" if record.conn and record.ev in OF_THE_DRIVER else record.ev
+    return own_line(word, t, conn, record.seq, text[text.rindex(protocol.MARK) :].strip(), data)
 
 
 def crash_text(text: str) -> str | None:

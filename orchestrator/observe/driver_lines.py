@@ -303,6 +303,9 @@ OWN: tuple[type[DriverLine], ...] = (
 )
 PROVIDER: tuple[type[DriverLine], ...] = (BrokenRule, Unsupported)
 
+OF_THE_DRIVER = frozenset(kind.kind for kind in (Load, Unload, Waiting, CanaryLine))
+"""Words of lines that are of no connection: one that names a connection is not understood."""
+
 _BY_WORD = {kind.kind: kind for kind in OWN if kind is not OtherLine}
 
 

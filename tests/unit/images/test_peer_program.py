@@ -190,9 +190,11 @@ def test_await_tells_an_eof_from_a_reset(peer: Peer) -> None:
 
 
 def test_a_full_window_stops_the_sending(peer: Peer) -> None:
+    """Not a socket that is full for a moment: what is acknowledged makes room, and a FIN behind the data goes out."""
     client = connected(peer)
     sent = peer.do("send", bytes=1 << 30, full=True)["bytes"]
     assert 0 < sent < 1 << 30
+    assert peer.do("state")["probes"] > 0, "the window is not known to be shut"
     assert peer.do("state")["unsent"] > 0
     peer.do("close", linger=0)
     assert ending(client) == "rst"

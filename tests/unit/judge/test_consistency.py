@@ -124,3 +124,19 @@ def test_callbacks_that_run_when_all_is_closed_fail() -> None:
     assert (
         judgement.verdict == "fail" and "1 callbacks that run although every socket is closed" in judgement.reasons[0]
     )
+
+
+@pytest.mark.parametrize("second", [700, 0])
+def test_sends_of_one_command_go_on_with_the_pattern(second: int) -> None:
+    recording = told()
+    answers = [{"op": "send", "id": 3, "count": 2, "status": PENDING}]
+    recording.call("send", 3, length=700, seed=0).call("send", 4, length=700, seed=second)
+    recording.add("lab", "answered", answers=answers).done("send", 3, 0, 700).done("send", 4, 0, 700)
+    _, why = verdict(recording)
+    assert ("operation 4 begins with byte 0 of the pattern, the one before it ended at 700" in why) == (second == 0)
+
+
+def test_a_line_that_the_protocol_does_not_have_fails() -> None:
+    found, why = verdict(told().line("other"))
+    assert found == "fail"
+    assert "the driver prints a line that the protocol does not have: WSKLAB1 seq=" in why
