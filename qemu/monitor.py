@@ -72,7 +72,7 @@ _ONE_LOOP = threading.Lock()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process (keyed by pid since threads do not survive os.fork)."""
+    """Return the event loop of this process (keyed by pid since threads do not survive os.fork)."""
     with _ONE_LOOP:
         return _loop_of(os.getpid())
 
@@ -91,14 +91,14 @@ class Qmp:
         self._giving = threading.Lock()
 
     def connect(self, deadline: float) -> None:
-        """Raises MachineError when QEMU does not greet."""
+        """Connect. Raises MachineError when QEMU does not greet."""
         try:
             self._run(self._connect(), deadline, "the QMP greeting")
         except (QMPError, EOFError, OSError) as error:
             raise MachineError(f"{self._name}: no QMP greeting: {error}") from error
 
     def execute(self, command: str, /, deadline: float | None = None, **arguments: object) -> Any:
-        """Runs a QMP command and returns its result. Raises QmpError, GuestDied or DeadlinePassed."""
+        """Run a QMP command and return its result. Raises QmpError, GuestDied or DeadlinePassed."""
         self._write_log({"execute": command, "arguments": arguments})
         try:
             reply = self._run(self._client.execute(command, arguments), deadline or within(PATIENCE), command)
@@ -111,7 +111,7 @@ class Qmp:
         return reply
 
     def hmp(self, command: str, deadline: float | None = None) -> str:
-        """Runs a command of the human monitor and returns its text: errors come as text, too."""
+        """Run a command of the human monitor and return its text: errors come as text, too."""
         return str(self.execute("human-monitor-command", deadline, **{"command-line": command}))
 
     def give(self, name: str, fd: int, then: str, **arguments: object) -> None:

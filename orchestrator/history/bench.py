@@ -50,7 +50,7 @@ class Figures:
 
 
 def run_of(number: int, every: int) -> Run:
-    """A run that never was, one a day; each driver build is run for some days."""
+    """Return a run that never was, one a day; each driver build is run for some days."""
     build = number * BUILDS // every
     return Run(
         key=f"bench-{number}",
@@ -133,7 +133,7 @@ def measure(database: Database, rows: int, progress: Callable[[str], None]) -> F
 
 
 def _site(database: Database) -> tuple[float, float, float | None]:
-    """(writing it, and of that our processor's time, opening it), the median of the openings."""
+    """Return (writing it, and of that our processor's time, opening it), the median of the openings."""
     with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as folder:
         began, worked = time.perf_counter(), time.process_time()
         first = site.write(database, Path(folder), YEAR)
@@ -145,7 +145,7 @@ def _site(database: Database) -> tuple[float, float, float | None]:
 
 
 def drawn(page: str) -> float:
-    """After how many milliseconds the page says that its grid was drawn. Raises LabError."""
+    """Return after how many milliseconds the page says that its grid was drawn. Raises LabError."""
     found = re.search(r'<html[^>]* data-drawn="(\d+)"', page)
     if found is None:
         raise LabError("Chromium did not draw the site; open the one that `wsklab history --html` writes to see why.")
@@ -158,7 +158,7 @@ def _scenario(connection: Connection) -> None:
 
 
 def _asked(database: Database, question: Callable[[Connection], object]) -> tuple[float, float]:
-    """(time, our processor's time), the medians."""
+    """Return (time, our processor's time), the medians."""
     times, works = [], []
     for _ in range(ASKED):
         began, worked = time.perf_counter(), time.process_time()

@@ -106,7 +106,7 @@ def write_page(path: Path, text: str) -> bool:
 
 
 def rendered(templates: Path) -> Callable[..., str]:
-    """What makes pages of the site of the templates in a folder: a template's name, and what it is to show."""
+    """Return what makes pages of the site of the templates in a folder: a template's name, and what it is to show."""
     from markupsafe import Markup
 
     environment = html.environment(templates)
@@ -192,7 +192,7 @@ def _hash(text: str) -> str:
 
 
 def _data(told: Told) -> str:
-    """What the grid draws, as JSON that may stand in a page: one sign for each cell."""
+    """Return what the grid draws, as JSON that may stand in a page: one sign for each cell."""
     newest = sorted(told.runs, key=lambda kept: (kept.run.is_twin, -kept.run.started, -kept.id))
     environments = list(dict.fromkeys(str(kept.run.environment) for kept in newest))
     document = {
@@ -237,7 +237,7 @@ def _strip(past: Past) -> list[tuple[int, str, Kept]]:
 
 
 def _times(past: Past, width: int = 720, height: int = 120) -> dict[str, Any] | None:
-    """The time that a pass took in each run, as the points of a line; None for less than two."""
+    """Return the time that a pass took in each run, as the points of a line; None for less than two."""
     times = [cell.times["pass"] / 1000 for cell in past.cells if "pass" in cell.times]
     if len(times) < 2:
         return None

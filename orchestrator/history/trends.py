@@ -35,7 +35,7 @@ class Night:
         return f"run {self.kept.id}, {self.kept.run.when}: {counts}; {self.seconds:.0f} s"
 
     def bars(self) -> Iterator[tuple[Outcome, float, float]]:
-        """(outcome, top, height) of the parts of its bar; what passed is at the bottom."""
+        """Yield (outcome, top, height) of the parts of its bar; what passed is at the bottom."""
         bottom = float(HEIGHT)
         for word, count in self.counts.items():
             height = HEIGHT * count / self.rows
@@ -77,7 +77,7 @@ class Trend:
 def trends(
     runs: Sequence[Kept], grid: Mapping[str, Mapping[int, Cell]], past: Mapping[str, Sequence[Past]]
 ) -> list[Trend]:
-    """Each environment's trend, the one that was run last first; a twin has none. `past`: scenario -> its pasts."""
+    """Return each environment's trend, the one that was run last first; a twin has none. `past`: by scenario."""
     groups: dict[Environment, list[Night]] = {}
     for kept in runs:
         if not kept.run.is_twin:

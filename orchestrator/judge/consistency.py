@@ -34,7 +34,7 @@ def accounts(facts: Facts) -> Iterator[Statement]:
     for answered in facts.of(Answered):
         for answer in answered.answers:
             yield from _answer(answer, told.get((answer.op, answer.id + answer.count - 1)))
-            yield from _row(answer, calls)
+            yield from _arguments(answer, calls)
     for done in facts.of(Completion):
         returned = returns.get((done.op, done.id), PENDING)
         if returned not in (PENDING, done.status):
@@ -64,25 +64,34 @@ def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
         yield "fail", f"the driver answers {_words(answer)} with {status_words(answer.status)}"
 
 
-def _row(answer: Answer, calls: Mapping[tuple[str, int], Call]) -> Iterator[Statement]:
-    """The calls that one command made: each send goes on with the pattern where the one before it ended."""
-    follows = None
-    for number in range(answer.id, answer.id + answer.count) if answer.op == "send" else ():
-        call = calls.get((answer.op, number))
-        if call is None or call.seed is None or call.length is None:
+def _arguments(answer: Answer, calls: Mapping[tuple[str, int], Call]) -> Iterator[Statement]:
+    """Whether the calls that one command made are told with what it asked for.
+
+    Each of several sends goes on with the pattern where the one before it ended.
+    """
+    for nth in range(answer.count):
+        call = calls.get((answer.op, answer.id + nth))
+        if call is None:
             return
-        if follows not in (None, call.seed):
-            yield (
-                "fail",
-                f"the sends of {_words(answer)} do not go on with one another: operation {number} begins with byte "
-                f"{call.seed} of the pattern, the one before it ended at {follows}",
-            )
-            return
-        follows = call.seed + call.length
+        goes_on = None if answer.seed is None or answer.length is None else answer.seed + nth * answer.length
+        for what, said, asked in (
+            ("flags", call.flags, answer.flags),
+            ("a length of", call.length, answer.length),
+            ("the pattern from", call.seed, goes_on),
+            ("the target", call.target, answer.target),
+            ("the mask", call.mask, answer.mask),
+        ):
+            if None not in (said, asked) and said != asked:
+                yield (
+                    "fail",
+                    f"the driver tells of {function(answer.op)} (operation {answer.id + nth}) with {what} {said}, "
+                    f"the command was for {asked}",
+                )
+                return
 
 
 def _words(answer: Answer) -> str:
-    """A command, as a sentence names it."""
+    """Return a command, as a sentence names it."""
     return f"the command {answer.op} (operation {answer.id})"
 
 

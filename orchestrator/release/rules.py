@@ -60,7 +60,7 @@ def certain(plan: Plan, cells: Sequence[Cell], errata: Sequence[Erratum], day: d
 
 
 def _lost(plan: Plan, cell: Cell) -> Iterator[str]:
-    """What a cell's counts have lost for good, were all that is still to come to pass."""
+    """Yield what a cell's counts have lost for good, were all that is still to come to pass."""
     rules = plan.rules
     for count in cell.scenarios:
         if count.failed > rules.failures:
@@ -112,7 +112,7 @@ def _cell(plan: Plan, wanted: Sequence[str], cell: Cell, rehearsal: bool) -> Ite
 
 
 def _stem(profile: str) -> str:
-    """A profile's name without its place and without a twin's."""
+    """Return a profile's name without its place and without a twin's."""
     return profile.rpartition("/")[2].partition(":")[0].removesuffix(".yaml")
 
 
@@ -157,7 +157,7 @@ def _share(cell: Cell, name: str, number: int, most: float) -> str:
 
 
 def _same(cells: Sequence[Cell]) -> Iterator[str]:
-    """What took part must be the same from the first run to the last."""
+    """Yield what took part and was not the same from the first run to the last."""
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for cell in cells:
         for run in cell.runs:
@@ -208,7 +208,7 @@ def _covers(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _errata(cell: Cell, errata: Sequence[Erratum], day: date) -> Iterator[str]:
-    """An entry that is out of date would hide the next failure."""
+    """Yield the entries that are out of date and would hide the next failure."""
     for run in cell.runs[:1]:
         environment = f"{run.driver.profile} on {run.target.name} ({run.accelerator})"
         where = Where(target=run.target.name, environment=environment, variant=str(cell.options.get("variant", "")))

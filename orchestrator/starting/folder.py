@@ -49,7 +49,7 @@ def profile_text(
     course: Course,
     found: Sequence[Proposal],
 ) -> str:
-    """A driver profile, with what nobody could know as comments."""
+    """Return a driver profile, with what nobody could know as comments."""
     head: dict[str, Any] = {
         "name": name,
         "path": file,
@@ -82,7 +82,7 @@ def profile_text(
 
 
 def _ways(device: str) -> list[str]:
-    """The ways in which a driver may come to connect, to choose from; with a device, by a program comes first."""
+    """Return the ways in which a driver may come to connect; with a device, by a program comes first."""
     by = f"a program of yours, in the target, asks it to{f' by {device}' if device else ''}"
     command = r"'C:\wsklab\mytool.exe connect ADDRESS 7007'".replace("ADDRESS", MACHINES["peer"].addresses["ipv4"])
     program = [
@@ -103,7 +103,7 @@ EXAMPLE = r"""#   - kind: disc
 
 
 def unique(lines: Sequence[str]) -> list[str]:
-    """The lines, each once."""
+    """Return the lines, each once."""
     return list(dict.fromkeys(lines))
 
 

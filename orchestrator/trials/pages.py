@@ -44,7 +44,7 @@ class Proven:
 
 
 def newest(told: Told) -> dict[Environment, dict[str, coverage.Verdict]]:
-    """Environment -> scenario -> its verdict in the newest run that had it. A twin proves nothing."""
+    """Return environment -> scenario -> its verdict in the newest run that had it. A twin proves nothing."""
     found: dict[Environment, dict[str, coverage.Verdict]] = {}
     for kept in told.runs:
         if kept.run.is_twin:
@@ -57,7 +57,7 @@ def newest(told: Told) -> dict[Environment, dict[str, coverage.Verdict]]:
 
 
 def proven(told: Told) -> tuple[list[Proven], list[Row]]:
-    """What is proven under each environment, and the rows of which nothing was run."""
+    """Return what is proven under each environment, and the rows of which nothing was run."""
     known, scenarios = coverage.catalogue(), [*catalogue.built_in(), *catalogue.any_driver()]
     under = [
         Proven(environment, [row for row in coverage.rows(known, scenarios, twins().values(), verdicts) if _ran(row)])
@@ -72,7 +72,7 @@ def _ran(row: Row) -> bool:
 
 
 def coverage_page(told: Told) -> Page:
-    """What of the reference the recorded runs have judged."""
+    """Make the page of what of the reference the recorded runs have judged."""
     under, rest = proven(told)
     page = site.rendered(HERE)
     text = page(
@@ -92,13 +92,13 @@ def _used(row: Row) -> list[Use]:
 
 
 def _why(row: Row) -> str:
-    """What checks a number of which nothing was run, or why nothing does."""
+    """Say what checks a number of which nothing was run, or why nothing does."""
     ways = [use.scenario for use in row.scenarios] + [f"test {short(test)}" for test in row.elsewhere]
     return ", ".join(ways) or f"not here: {row.not_on_standin}"
 
 
 def twins_page(matrix: Mapping[str, Any], home: str = "") -> Page:
-    """The matrix of `twins.json`; `home` is the page that it leads back to."""
+    """Make the page of the matrix of `twins.json`; `home` is the page that it leads back to."""
     names = twin_matrix.columns(matrix)
     correct = {"name": "the correct driver", "title": "", "rules": [], "verdicts": matrix["correct"]["verdicts"]}
     page = site.rendered(HERE)
@@ -114,7 +114,7 @@ def twins_page(matrix: Mapping[str, Any], home: str = "") -> Page:
 
 
 def matrix_of(file: Path) -> Mapping[str, Any]:
-    """The matrix in a `twins.json`. Raises UsageError."""
+    """Return the matrix in a `twins.json`. Raises UsageError."""
     try:
         matrix = files.read_json(file, files.RESULT)
         twins_page(matrix)
@@ -127,10 +127,10 @@ def matrix_of(file: Path) -> Mapping[str, Any]:
 
 
 def further(told: Told, matrix: Mapping[str, Any] | None) -> list[Page]:
-    """The pages of the site that the history alone cannot make."""
+    """Make the pages of the site that the history alone cannot make."""
     return [coverage_page(told), *([twins_page(matrix, "index.html")] if matrix else [])]
 
 
 def _cells(names: Iterable[str], verdicts: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(scenario, word, sign) of each cell."""
+    """Return (scenario, word, sign) of each cell."""
     return [(name, verdicts.get(name, "not run"), SIGNS.get(verdicts.get(name, ""), "·")) for name in names]

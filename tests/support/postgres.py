@@ -31,7 +31,7 @@ rm -rf "$2"
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """A server while the block lasts; yields a URL without a database's name. It refuses to run as root."""
+    """Run a server while the block lasts; yields a URL without a database's name. It refuses to run as root."""
     user = _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="wsklab-pg-", dir="/tmp"))  # a socket's path has 107 bytes at most
     if user is not None:
@@ -71,7 +71,7 @@ def _unprivileged() -> pwd.struct_passwd | None:
 
 
 def _as(user: pwd.struct_passwd | None) -> dict[str, Any]:
-    """What a process of the server's is started with."""
+    """Return what a process of the server's is started with."""
     return {
         "user": user.pw_uid if user else None,
         "group": user.pw_gid if user else None,

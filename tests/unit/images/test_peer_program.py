@@ -68,7 +68,7 @@ def peer(program: Path) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def ending_well(peer: Peer) -> Iterator[Peer]:
-    """The peer, whose end tells what the sanitizers found."""
+    """Yield the peer, whose end tells what the sanitizers found."""
     yield peer
     with contextlib.suppress(BrokenPipeError):
         peer.process.stdin.close()  # type: ignore[union-attr]
@@ -77,7 +77,7 @@ def ending_well(peer: Peer) -> Iterator[Peer]:
 
 
 def connected(peer: Peer, family: str = "ipv4") -> socket.socket:
-    """A connection from here to the peer, accepted as its socket 0."""
+    """Return a connection from here to the peer, accepted as its socket 0."""
     port = peer.do("listen", family=family)["port"]
     client = socket.create_connection(("127.0.0.1" if family == "ipv4" else "::1", port), timeout=5)
     assert peer.do("accept")["port"] == client.getsockname()[1]
@@ -92,7 +92,7 @@ def fnv(data: bytes) -> str:
 
 
 def ending(client: socket.socket) -> str:
-    """What the other side did: `fin` or `rst`; data before it is skipped."""
+    """Return what the other side did: `fin` or `rst`; data before it is skipped."""
     try:
         while client.recv(65536):
             pass

@@ -16,7 +16,7 @@ _FORMAT = re.compile(r'log_line\([^"]*"(ev=[^"]+)"')
 
 
 def formats() -> list[str]:
-    """The format strings with which the driver prints its lines."""
+    """Return the format strings with which the driver prints its lines."""
     found: set[str] = set()
     for file in DRIVER.glob("*.c"):
         source = re.sub(r'"\s*\n\s*"', "", file.read_text(encoding="utf-8"))
