@@ -16,7 +16,7 @@ import pytest
 from support.command import Finished, deaths_of, pids_of, processes_of, read_until, run, send, start, wsklab
 
 from wsklab.drivers.profile import load_profile
-from wsklab.orchestrator.field import again, debugtext, fidelity
+from wsklab.orchestrator.field import again, contradictions, debugtext, fidelity
 from wsklab.orchestrator.field.connections import read
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.observe import observation
@@ -106,7 +106,7 @@ def test_a_right_drivers_log_contradicts_no_recording(suite: Finished) -> None:
         if (folder / "debug.txt").exists() and (folder / "wire.pcapng").exists() and entry["name"] != "driver-unload":
             seen = read(folder / "wire.pcapng").connections
             told = debugtext.read_log(folder / "debug.txt", profile)
-            if texts := [text for _, text in debugtext.contradictions(debugtext.beside(told, seen), seen)]:
+            if texts := [text for _, text in contradictions.contradictions(told, debugtext.beside(told, seen), seen)]:
                 found[entry["name"]] = texts
     assert found == {}
 
