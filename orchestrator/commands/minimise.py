@@ -104,7 +104,9 @@ def command(
             raise UsageError(f"'{scenario}' names {len(chosen.scenarios)} scenarios; one at a time is minimised.")
         if keep is None:
             raise UsageError('say which reason must stay: --keep "ABORTIVE is clear" (`wsklab run` prints reasons).')
-        whole, trials = chosen.scenarios[0], []
+        told = evidence.as_document(chosen.scenarios[0])
+        told.pop("capture", None)  # what is left in the end is no longer the capture's story
+        whole, trials = Scenario.model_validate(told), []
         out = runner.new_folder(out)
         begin(out, whole, keep, {"driver": where.driver_name, "twin": where.twin})
     chosen = where.select([str(out / WHOLE)], console)
@@ -115,8 +117,8 @@ def command(
         console.line(f"          {len(trials)} trials are known from before: {minimiser.stage}")
     minimiser.say = lambda text: console.line(f"          {text}")
     subject = where.twin or where.driver_name
-    told = [f"Minimised from {whole.name}, with the driver {subject}, target {where.target}."]
-    asker = Minimising(minimiser, out, console, told)
+    head = [f"Minimised from {whole.name}, with the driver {subject}, target {where.target}."]
+    asker = Minimising(minimiser, out, console, head)
     session = 1 + sum(1 for _ in out.glob("session-*"))
     code = ALL_PASS
     if minimiser.next() is not None:

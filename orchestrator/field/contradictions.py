@@ -83,7 +83,8 @@ def _closed_before(side: Side, connection: Connection, end: End) -> bool:
     if end.word == "rst" and any(e.segment.time >= end.arrived_at for e in own):
         return True  # it comes from a socket that had not taken the peer's
     opened = next(iter(side.of("open")), None)
-    since, established = opened and _ticks(opened), connection.story.established
+    since = None if opened is None else _ticks(opened)
+    established = connection.story.established
     for one in side.lines:
         if one.data.get("op") == "close" and since is not None and established:
             return ((_ticks(one) or 0) - since) < end.arrived_at - established

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.kept_captures import Kept, endings, right, twins
+from support.kept_captures import Kept, endings, right
 
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.field import again, contradictions, debugtext
