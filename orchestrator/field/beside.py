@@ -41,4 +41,9 @@ def kept(one: Connection) -> list[str]:
     """The lines of a scenario's `capture`."""
     shown = fewer(lines(one))
     begin = shown[0].time
-    return [f"{max(0, s.time - begin) / SECOND:.6f} {s.who} {s.flags} {s.length}" for s in shown]
+    return [f"{_seconds(s.time - begin):.6f} {s.who} {s.flags} {s.length}" for s in shown]
+
+
+def _seconds(time: int) -> float:
+    """As seconds, within what the language takes: a clock that has jumped is no clock."""
+    return min(max(0, time) / SECOND, 999_999_999.0)
