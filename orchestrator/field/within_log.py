@@ -48,16 +48,16 @@ def _contexts(side: Side) -> Iterator[str]:
 def _closing(side: Side) -> Iterator[str]:
     """A close that was never called, a call after the close, an event after it."""
     closed = next(iter(side.of("close")), None)
-    if closed is None:
-        return
     calls = [one for one in side.lines if one.kind in ("call", "disconnect")]
-    if "id" in closed.data and not any(one.data.get("op") == "close" for one in calls):
+    closing = next((one for one in calls if one.data.get("op") == "close"), None)
+    if closed is not None and "id" in closed.data and closing is None:
         yield f"line {closed.line} says that the socket is closed, but no line tells that a close was called"
-    for one in side.lines[side.lines.index(closed) + 1 :]:
-        if one.kind == "disc":
+    for one in side.of("disc"):
+        if closed is not None and one.line > closed.line:
             yield f"line {one.line} tells of an end after line {closed.line} closed the socket: {quoted(one.text)}"
-        elif one in calls and one.data.get("op") != "close":
-            yield f"line {one.line} calls WSK for a socket that line {closed.line} closed: {quoted(one.text)}"
+    for one in calls:
+        if closing is not None and one.line > closing.line and one.data.get("op") != "close":
+            yield f"line {one.line} calls WSK for a socket that line {closing.line} closed: {quoted(one.text)}"
 
 
 def _events(side: Side) -> Iterator[str]:

@@ -31,6 +31,9 @@ LARGEST = 40_000
 NO_TRACE = {"target-address-gone": "C01"}
 """What a capture shows where the scenario's own row leaves no trace on the wire."""
 
+WRONG_ON_PURPOSE = {"enable-wrong-npi": "the event could not be switched on"}
+"""What a scenario has the correct driver do wrong, and its log says."""
+
 
 @dataclass(frozen=True)
 class Kept:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.kept_captures import Kept, endings, right
+from support.kept_captures import WRONG_ON_PURPOSE, Kept, endings, right
 
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.field import again, contradictions, debugtext
@@ -12,8 +12,6 @@ from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 RIGHT = {kept.name: kept for kept in right()}
-WRONG_ON_PURPOSE = {"enable-wrong-npi": "the event could not be switched on"}
-"""What a scenario has the correct driver do wrong, and its log says."""
 
 
 def said(kept: Kept) -> list[str]:

@@ -57,7 +57,7 @@ def test_a_log_that_is_right(tmp_path: Path) -> None:
     [
         ([OPEN, ON, POLITE, CLOSED], "no line tells that a close was called"),
         ([OPEN, ON, CLOSE, CLOSED, POLITE], "tells of an end after line 4 closed the socket"),
-        ([OPEN, ON, POLITE, CLOSE, CLOSED, SENDS], "calls WSK for a socket that line 5 closed"),
+        ([OPEN, ON, POLITE, CLOSE, CLOSED, SENDS], "calls WSK for a socket that line 4 closed"),
         ([OPEN, ON, OFF, POLITE], "line 3 has switched that event off"),
         ([OPEN, ON, "conn=5 ev=recv flags=0 len=5 took=5 null=0", POLITE], "no line has switched it on"),
         (
