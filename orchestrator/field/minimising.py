@@ -1,7 +1,8 @@
 """Minimising a scenario that fails, perhaps only now and then: which trial comes next, and what the trials say. Pure.
 
 A trial counts as the same failure when its verdict is the same, one of its reasons is the one to keep, and it has no
-reason that the whole scenario did not have: a scenario that has lost its story fails, too, but for other reasons.
+reason that the whole scenario did not have: a scenario that has lost its story fails, too, but for other reasons. Such
+a one is known by them after a few trials, while one that passes must be tried until its failure should have shown.
 All that is known comes from the trials in their order, so that a search is resumed by telling it its trials once more.
 """
 
@@ -25,6 +26,9 @@ LAST = 10
 
 UNLUCKY = 3
 """Trials that the lab spoils before a case is passed over."""
+
+STRAYED = 3
+"""Trials that end as no trial of the whole scenario did, before a case has lost its story, if they are more than half."""
 
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+")
 
@@ -74,6 +78,7 @@ class Minimiser:
     def __post_init__(self) -> None:
         self.smallest = self.document
         self._reasons: set[str] = set()
+        self._others: set[frozenset[str]] = {frozenset()}  # how the whole scenario ends when it does not fail so
         self._said = ""
         self._decided: dict[str, bool] = {}
         self._course = self._all()
@@ -151,6 +156,8 @@ class Minimiser:
                 count.failed += 1
                 self.verdict, self.found = trial.verdict, True
                 reasons |= {plain(reason) for reason in trial.reasons}
+            else:
+                self._others.add(frozenset(map(plain, trial.reasons)))
         if not count.failed:
             return None
         self._reasons = reasons
@@ -166,7 +173,7 @@ class Minimiser:
         case = smaller.key(candidate)
         if case in self._decided:
             return self._decided[case]
-        test, spoilt = Sequential(rate), 0
+        test, spoilt, strayed = Sequential(rate), 0, 0
         if smaller.valid(candidate) is None:
             self._decided[case] = False
         else:
@@ -176,7 +183,10 @@ class Minimiser:
                 if trial.verdict == "infra":
                     spoilt += 1
                 else:
-                    test.see(self._same(trial))
+                    test.see(same := self._same(trial))
+                    strayed += not same and frozenset(map(plain, trial.reasons)) not in self._others
+                    if strayed >= STRAYED and strayed * 2 > test.failed + test.passed:
+                        break
             self._decided[case] = test.decided is True
         return self._decided[case]
 

@@ -59,6 +59,19 @@ def test_a_failure_that_comes_one_time_in_twenty() -> None:
     assert "none of them can be left out" in heading(minimiser, ())
 
 
+def test_a_case_that_has_lost_its_story_is_known_by_its_reasons_after_a_few_trials() -> None:
+    """One that passes must be tried until a failure of one in twenty should have shown."""
+    minimiser, drawn, lost = Minimiser(document(40), "abortive is clear", 300), random.Random(1), 0
+    while (scenario := minimiser.next()) is not None:
+        there = matters(scenario.model_dump(by_alias=True, exclude_unset=True)["steps"])
+        lost += not there
+        failed = there and drawn.random() < 0.05
+        reasons = ("the peer should have sent RST",) if not there else (REASON,) if failed else ()
+        minimiser.tell(Trial(minimiser.case, "fail" if reasons else "pass", reasons))
+    assert len(minimiser.smallest["steps"]) == 2
+    assert lost <= 3 * minimiser.cases
+
+
 def test_another_reason_is_another_failure() -> None:
     """Without its close the scenario fails, too: the wire is not as it must be."""
     minimiser = Minimiser(document(3), "abortive is clear", 300)
