@@ -135,6 +135,8 @@ class _Case:
             return
         if reset is not None:
             after = self.driver.after_fin
+            if not reset.bare:
+                yield Named("C16", (seen, f"{self._frame(reset)} is of a socket that was still there"))
             if after and self.driver.data_at_fin is not None:
                 sent = f"the driver sent {after} bytes after it, {self._frame(reset)} answers"
                 late = self.driver.data_at_fin - fin.segment.time > FORGOTTEN
@@ -173,9 +175,11 @@ class _Case:
         if foreign.word == FOREIGN:
             numbers = ["C58" if rst.bare else "C59"]
             behind_data = last is not None and 0 <= rst.segment.time - last < AT_ONCE
-            numbers = ["C41", *numbers] if behind_data else [*numbers, "C41"]
+            through = behind_data and not rst.unacked[self.d]
+            numbers = ["C41", *numbers] if behind_data and not through else [*numbers, "C41"]
             for number in numbers:
-                yield Named(number, (seen, *foreign.signs))
+                let = ("what the driver had sent was acknowledged",) if through and number == "C41" else ()
+                yield Named(number, (seen, *foreign.signs), let)
             return
         if rst.bare:
             yield from self._forgotten(rst, seen)
