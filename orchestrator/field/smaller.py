@@ -43,16 +43,16 @@ def size(document: Document) -> int:
 
 def reduced(document: Document) -> Asking:
     """Make a document smaller until nothing more can be left out."""
-    chunk = max(1, len(document["steps"]) // 2)
+    halves = True
     while True:
         before = key(document)
-        document = yield from _fewer_steps(document, chunk)
-        document = yield from _fewer_connections(document)
+        document = yield from _fewer_connections(document)  # first: the steps of the others go with them
+        document = yield from _fewer_steps(document, max(1, len(document["steps"]) // 2) if halves else 1)
         document = yield from _less_around(document)
         document = yield from _smaller_arguments(document)
-        if key(document) == before and chunk == 1:
+        if key(document) == before and not halves:
             return document
-        chunk = 1
+        halves = False
 
 
 def _fewer_steps(document: Document, chunk: int) -> Asking:
