@@ -70,7 +70,7 @@ class Joined:
     children: Sequence[Child] = ()
 
     def fitted(self, preparation: Preparation) -> Preparation:
-        """The preparation as its labs will be: on the workers' accelerator."""
+        """Return the preparation as its labs will be: on the workers' accelerator."""
         return replace(preparation, accelerator=self.accelerator)
 
     def play(
@@ -170,7 +170,7 @@ def _child(what: str, words: Sequence[str], logs: Path, children: list[Child]) -
 
 
 def _said(child: Child, begins: str, logs: Path) -> str:
-    """What follows after these words in a line that the process says. Raises LabError."""
+    """Return what follows after these words in a line that the process says. Raises LabError."""
     for line in child.stdout:
         text = line.decode(errors="replace").strip()
         if text.startswith(begins):
@@ -179,7 +179,7 @@ def _said(child: Child, begins: str, logs: Path) -> str:
 
 
 def _accelerator(address: str, preparation: Preparation) -> Accelerator:
-    """What the workers run guests on: KVM where any of them has it. Raises LabError when nobody is there."""
+    """Return what the workers run guests on: KVM where any of them has it. Raises LabError when nobody is there."""
     from wsklab.orchestrator.fleet.link import Link
     from wsklab.orchestrator.fleet.machine import offered, resource
     from wsklab.orchestrator.fleet.security import security

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wsklab.orchestrator.run.hold import When
+if TYPE_CHECKING:
+    from wsklab.orchestrator.run.hold import When
 
 HOLD_ALONE: When = "not-pass"
 UNTIL_FAIL = "--until-fail"
@@ -54,6 +55,17 @@ lean_option = click.option(
 )
 
 
+def hold_option(when: str) -> Callable[[Command], Command]:
+    """`--hold`, for a command of the class `Alone`; `when` says after what."""
+    return click.option(
+        "--hold",
+        default="never",
+        metavar="[=always]",
+        type=click.Choice(["never", "not-pass", "always"]),
+        help=f"Leave a lab running {when}, and say how to get into it; Ctrl-C ends that, and the command goes on.",
+    )
+
+
 class Alone(click.Command):
     """`--hold` and `--until-fail` may stand alone, with a scenario's name behind them that is not their value."""
 
@@ -69,7 +81,7 @@ class Alone(click.Command):
 
 
 def search_options(command: Command) -> Command:
-    """The options of `wsklab run` that have it go on until it fails."""
+    """Return the options of `wsklab run` that have it go on until it fails."""
     options = (
         click.option(
             UNTIL_FAIL,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from wsklab.orchestrator.commands import run
 from wsklab.orchestrator.commands.run import Options
@@ -19,15 +20,18 @@ NEW = ("jobs", "fleet", "view", "hold", "as_json", "quiet", "verbose")
 """What is of the way a run is watched, not of what it is, and counts as it is said now."""
 
 
-@cache
-def _adapter() -> TypeAdapter[Options]:
-    return TypeAdapter(Options)
-
-
 def written(options: Options) -> dict[str, Any]:
     """Options as they are kept in the run's folder."""
-    document: dict[str, Any] = _adapter().dump_python(options, mode="json")
+    document: dict[str, Any] = json.loads(json.dumps(asdict(options), default=str))
     return document
+
+
+def read(document: Mapping[str, Any]) -> Options:
+    """Options out of a run's folder. Raises ValueError."""
+    from wsklab.drivers.build import Toolchain  # noqa: F401  # which Options names, and does not import
+    from wsklab.orchestrator.run.hold import When  # noqa: F401
+
+    return TypeAdapter(Options).validate_python(document)
 
 
 def again(asked: Options) -> int:
@@ -47,8 +51,8 @@ def again(asked: Options) -> int:
         return code
     first = resuming.recall(folder)
     try:
-        options = _adapter().validate_python(first.options)
-    except ValidationError:
+        options = read(first.options)
+    except ValueError:
         raise UsageError(f"{folder}: its run was begun by another version of wsklab; begin another run.") from None
     try:
         os.chdir(first.cwd)  # what its options name is named from there

@@ -9,21 +9,21 @@ import itertools
 import json
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
 from wsklab.orchestrator.commands.options import (
     Alone,
     fleet_option,
+    hold_option,
     jobs_of,
     lean_option,
     resume_option,
@@ -32,22 +32,13 @@ from wsklab.orchestrator.commands.options import (
 )
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find, variants
-from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
-from wsklab.orchestrator.history.recorder import Recorder
-from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.liveness import limits
-from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import ci, known
-from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import order, resuming, runner, selection
-from wsklab.orchestrator.run.hold import Hold, When
-from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.stopping import Stop
-from wsklab.orchestrator.run.ways_in import ways_in
-from wsklab.orchestrator.run.workers import Work, Workers
-from wsklab.orchestrator.scenario.scenario import Scenario
+
+if TYPE_CHECKING:  # the words of the command need no lab
+    from wsklab.drivers.build import BuiltDriver, Toolchain
+    from wsklab.orchestrator.guest.guest import Guest
+    from wsklab.orchestrator.results.results import Results
+    from wsklab.orchestrator.run.hold import When
+    from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,8 @@ class Options:
     scenarios: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    target: str = find.STANDIN
-    driver_name: str = selection.OWN
+    target: str = "standin"
+    driver_name: str = "wsklab"
     provoke: str | None = None
     driver_file: Path | None = None
     twin_names: tuple[str, ...] = ()
@@ -91,6 +82,23 @@ class Options:
 
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
+    # Loaded here, not with the words of the command: most of the time that a command begins with.
+    from wsklab import images
+    from wsklab.drivers.build import build_driver
+    from wsklab.orchestrator.guest import find, variants
+    from wsklab.orchestrator.history.recorder import Recorder
+    from wsklab.orchestrator.history.where import chosen
+    from wsklab.orchestrator.liveness import limits
+    from wsklab.orchestrator.liveness.watchdog_link import phase
+    from wsklab.orchestrator.results import ci, known
+    from wsklab.orchestrator.results.console import Console
+    from wsklab.orchestrator.run import order, resuming, runner, selection
+    from wsklab.orchestrator.run.hold import Hold
+    from wsklab.orchestrator.run.preparation import Preparation
+    from wsklab.orchestrator.run.stopping import Stop
+    from wsklab.orchestrator.run.ways_in import ways_in
+    from wsklab.orchestrator.run.workers import Work, Workers
+
     console = Console(options.as_json, options.verbose - options.quiet, ci.detect(os.environ))
     strict_seed = options.seed if options.strict else None
     find.check(options.target, options.verify, strict_seed)
@@ -132,6 +140,7 @@ def run(options: Options) -> int:
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
 
+    threading.Thread(target=_load, name="libraries", daemon=True).start()
     screens, stop = Screens(console.line), Stop()
     if options.view:
         screens.show()
@@ -213,6 +222,7 @@ def run(options: Options) -> int:
 def taken_up(options: Options, folder: Path, results: Results, scenarios: Sequence[Scenario]) -> None:
     """Remember what a new run is asked for; of one that is resumed, take up the rows. Raises UsageError, OSError."""
     from wsklab.orchestrator.commands import resume
+    from wsklab.orchestrator.run import resuming
 
     now = resuming.memo(resume.written(options), scenarios)
     if options.resume is None:
@@ -221,8 +231,19 @@ def taken_up(options: Options, folder: Path, results: Results, scenarios: Sequen
         resuming.take_up(folder, resuming.recall(folder), now, results)
 
 
+def _load() -> None:
+    """Import what the lab and the page need next, while the images are read, which leaves the interpreter free."""
+    from wsklab.orchestrator.guest import ssh
+    from wsklab.orchestrator.results import report
+
+    ssh.load()
+    report.load()
+
+
 def checks(guest: Guest) -> str:
-    """The sentence that says which of the stand-in's checks were on."""
+    """Return the sentence that says which of the stand-in's checks were on."""
+    from wsklab.orchestrator.guest.guest import STRICT_CHECKS
+
     if guest.strict is None:
         return "Strict checks: off (--strict)."
     return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
@@ -236,11 +257,16 @@ def _document(folder: Path, results: Results) -> str:
             return text
     except (OSError, ValueError):
         pass
+    from wsklab.orchestrator.results.results import as_text
+
     return as_text(results.document)
 
 
 def ended(results: Results) -> int:
-    """The exit code of a run. One that was cut short ends as any command does: raises KeyboardInterrupt, LabError."""
+    """Return the exit code of a run.
+
+    One that was cut short ends as any command does: raises KeyboardInterrupt, LabError.
+    """
     if results.state == "interrupted":
         raise KeyboardInterrupt
     if results.state == "aborted":
@@ -337,14 +363,7 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @view_option
-@click.option(
-    "--hold",
-    default="never",
-    metavar="[=always]",
-    type=click.Choice(["never", "not-pass", "always"]),
-    help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
-    "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",
-)
+@hold_option("after a verdict that is not pass (--hold=always: after every one), or when it does not boot")
 @click.option(
     "--debugger",
     type=click.IntRange(0, 65535),

@@ -192,7 +192,7 @@ def _memory() -> float:
 
 
 def as_lines(found: Sequence[Figures]) -> list[str]:
-    """A table for people."""
+    """Return a table for people."""
     heads = ("slots", "rows", "s a row", "killed", "wall s", "ideal s", "tail s", "client ms", "scheduler ms", "MiB")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---:|" * len(heads)]
     for f in found:

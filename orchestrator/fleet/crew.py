@@ -64,7 +64,7 @@ class Crew:
     # --- labs ---
 
     def take(self, job: Job) -> Player:
-        """The lab that the job has here already, or a new one; never more than there are slots. Raises LabError."""
+        """Return the lab that the job has here already, or a new one; never more than there are slots. Raises LabError."""
         others: list[Player] = []
         with self._lock:
             for player in self._idle:
@@ -84,11 +84,11 @@ class Crew:
             self._idle[player] = time.monotonic()
 
     def concluded(self, run: str) -> list[Player]:
-        """The labs that a run has here; they are kept no longer."""
+        """Return the labs that a run has here; they are kept no longer."""
         return self._taken(lambda player, _since: player.job.run == run)
 
     def under_way(self, run: str) -> list[Player]:
-        """The labs on which it is being played."""
+        """Return the labs on which it is being played."""
         with self._lock:
             return [one.player for one in self._playing.values() if one.player.job.run == run]
 
@@ -111,7 +111,7 @@ class Crew:
 
     @contextmanager
     def playing(self, key: str, where: str, number: int, player: Player) -> Iterator[Playing]:
-        """A batch is under way: it is said that it lives, and it is stopped when nobody wants it any more."""
+        """Keep book of a batch under way: it is said that it lives, and it is stopped when nobody wants it any more."""
         one = Playing(key, where, number, player)
         with self._lock:
             self._playing[key] = one
@@ -159,7 +159,7 @@ _ONE = threading.Lock()
 
 
 def crew_of(worker: Worker) -> Crew:
-    """The slots of a worker: one process may have several, in tests."""
+    """Return the slots of a worker: one process may have several, in tests."""
     with _ONE:
         if id(worker) not in _CREWS:
             _CREWS[id(worker)] = Crew(worker)

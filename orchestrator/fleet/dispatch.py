@@ -130,7 +130,7 @@ class Dispatch:
             self.run.watch()
 
     def _messages(self) -> Iterator[Message]:
-        """What has come, at least one if it comes soon."""
+        """Yield what has come, at least one if it comes soon."""
         assert self._link is not None
         try:
             yield self._link.inbox.get(timeout=TICK)
@@ -140,7 +140,7 @@ class Dispatch:
             return
 
     def _usable(self) -> dict[str, Any]:
-        """The workers that do not fail all the time. Raises LabError when there are only such."""
+        """Return the workers that do not fail all the time. Raises LabError when there are only such."""
         assert self._link is not None
         everybody = {a: w for a, w in self._link.workers().items() if self.resource in w.get("resources", {})}
         usable = {address: about for address, about in everybody.items() if self._bad[address] < BAD}
@@ -207,7 +207,7 @@ class Dispatch:
             ledger.end(message.number)
 
     def _fails(self, ledger: Ledger, message: Rows, why: str, how_bad: int) -> None:
-        """A worker could not play a batch to its end; it is no fault of the rows."""
+        """Give a batch back that a worker could not play to its end; it is no fault of the rows."""
         if message.number not in ledger.batches:
             return
         self._why = why
@@ -289,7 +289,7 @@ class Dispatch:
     # --- around the loop ---
 
     def _learn(self, target: Mapping[str, Any]) -> None:
-        """What a booted target has told of itself belongs to the results."""
+        """Put what a booted target has told of itself into the results."""
         if target:
             self.run.learn(cast(Lab, _Told(dict(target))))
 
@@ -305,7 +305,7 @@ class Dispatch:
             self._all(Ledger(iter([unload_of(variant) for variant in owed]), len(owed)))
 
     def _reconnect(self, ledger: Ledger) -> None:
-        """The scheduler is gone, and with it everything that was given out. Raises LabError when it stays away."""
+        """Wait for a scheduler that is gone, and with it everything that was given out. Raises LabError when it stays away."""
         self.run.console.line("          the scheduler is gone; waiting for it", "yellow")
         for number in list(ledger.batches):
             self._note(ledger.batches[number], "lost", "the scheduler was lost")
@@ -351,5 +351,5 @@ class _Told:
 
 
 def _history(entry: Entry) -> list[str]:
-    """What became of a row's earlier attempts; no verdict depends on it."""
+    """Return what became of a row's earlier attempts; no verdict depends on it."""
     return [f"played again by another worker: {why}" for why in dict.fromkeys(entry.told)]

@@ -101,34 +101,34 @@ _BACK: TypeAdapter[Back] = TypeAdapter(Back)
 
 
 def job_as_json(job: Job) -> dict[str, Any]:
-    """A job as it travels."""
+    """Return a job as it travels."""
     return asdict(job)
 
 
 def job_of(document: Mapping[str, Any]) -> Job:
-    """The job of a batch. Raises ValueError."""
+    """Return the job of a batch. Raises ValueError."""
     return _JOB.validate_python(document)
 
 
 def back_as_json(back: Back) -> dict[str, Any]:
-    """A row as it travels."""
+    """Return a row as it travels."""
     return asdict(back)
 
 
 def back_of(document: Mapping[str, Any]) -> Back:
-    """The row that has come. Raises ValueError."""
+    """Return the row that has come. Raises ValueError."""
     return _BACK.validate_python(document)
 
 
 def batch_as_json(job: Mapping[str, Any], number: int, items: Sequence[Item]) -> dict[str, Any]:
-    """A batch as it travels: each scenario once, however often it is played."""
+    """Return a batch as it travels: each scenario once, however often it is played."""
     scenarios = {item.scenario.name: as_document(item.scenario) for item in items}
     rows = [[item.scenario.name, item.variant, item.number] for item in items]
     return {"job": job, "number": number, "scenarios": scenarios, "rows": rows}
 
 
 def items_of(batch: Mapping[str, Any]) -> list[Item]:
-    """The items of a batch. Raises ValueError."""
+    """Return the items of a batch. Raises ValueError."""
     scenarios = {name: Scenario.model_validate(document) for name, document in batch["scenarios"].items()}
     return [Item(number, scenarios[name], variant) for name, variant, number in batch["rows"]]
 
@@ -140,12 +140,12 @@ def _unload() -> Scenario:
 
 
 def unload_of(variant: str, number: int = 1) -> Item:
-    """The item that asks for a lab of which only the driver's unload is judged."""
+    """Return the item that asks for a lab of which only the driver's unload is judged."""
     return Item(number, _unload(), variant)
 
 
 def row_of(item: Item, verdict: Verdict, reasons: Sequence[str] = (), took: float = 0.0) -> ScenarioResult:
-    """A row of which nothing was observed."""
+    """Return a row of which nothing was observed."""
     scenario = item.scenario
     return ScenarioResult(
         name=scenario.name,
@@ -164,7 +164,7 @@ def row_of(item: Item, verdict: Verdict, reasons: Sequence[str] = (), took: floa
 
 @functools.cache
 def fingerprint() -> str:
-    """The hash of wsklab's own files: rows of two versions are not mixed."""
+    """Return the hash of wsklab's own files: rows of two versions are not mixed."""
     found = hashlib.sha256()
     root = Path(wsklab.orchestrator.__file__).parent
     for folder in (root, *(root.parent / name for name in ("common", "qemu", "images", "drivers"))):

@@ -33,7 +33,7 @@ PATIENCE = 10.0
 
 
 def key_of(item: Item) -> Key:
-    """What tells a row from all others."""
+    """Return what tells a row from all others."""
     return item.scenario.name, item.variant, item.number
 
 
@@ -89,7 +89,7 @@ class Ledger:
     # --- giving out ---
 
     def take(self, slots: int, now: float) -> Batch | None:
-        """The next batch for a fleet of so many slots; None when nothing waits to be given out."""
+        """Return the next batch for a fleet of so many slots; None when nothing waits to be given out."""
         entries: list[Entry] = []
         size = self._size(slots)
         while len(entries) < size:
@@ -109,7 +109,7 @@ class Ledger:
         return batch
 
     def _wait(self, variant: str | None) -> Entry | None:
-        """The next row that nobody has, of this variant where one is named."""
+        """Return the next row that nobody has, of this variant where one is named."""
         if self._ended:
             return None
         while self._again:
@@ -144,7 +144,7 @@ class Ledger:
     # --- what comes back ---
 
     def begun(self, number: int, worker: str, now: float) -> None:
-        """A worker has begun with a batch."""
+        """Note that a worker has begun with a batch."""
         if batch := self.batches.get(number):
             batch.began, batch.heard, batch.worker = now, now, worker
 
@@ -154,7 +154,7 @@ class Ledger:
             batch.heard = now
 
     def row(self, key: Key, took: float | None = None) -> Entry | None:
-        """A row has come; returns what it was open as, None for one that was there already and does not count."""
+        """Take in a row; returns what it was open as, None for one that was there already and does not count."""
         entry = self._open.pop(key, None)
         if entry is not None:
             self.come += 1
@@ -167,17 +167,17 @@ class Ledger:
         return key in self._open
 
     def spoiled(self, key: Key, why: str) -> None:
-        """A row has come that is of no use, as its evidence is not there: as if it had been lost."""
+        """Note that a row has come that is of no use, as its evidence is not there: as if it had been lost."""
         if entry := self._open.get(key):
             entry.told.append(why)
             entry.losses += 1
 
     def end(self, number: int) -> None:
-        """A batch has ended as it should; what it has not brought is given out again."""
+        """Close a batch that has ended as it should; what it has not brought is given out again."""
         self._drop(number, None, blame=False)
 
     def lost(self, number: int, why: str, blame: bool = True) -> list[Entry]:
-        """A batch will bring nothing more; returns the rows that are given up, as they were lost too often.
+        """Close a batch that will bring nothing more; returns the rows that are given up, as they were lost too often.
 
         With `blame` the row that was under way may be what kills its workers; the ones behind it are just given out
         again.

@@ -67,7 +67,7 @@ class Link:
     """A connection to a scheduler, for one run; it can be made anew."""
 
     def __init__(self, address: str, security: Security | None, run: str) -> None:
-        """Raises LabError when nobody answers there."""
+        """Connect. Raises LabError when nobody answers there."""
         self._run = run
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._futures: dict[int, Future[Any]] = {}
@@ -97,7 +97,7 @@ class Link:
             return None
 
     def workers(self) -> dict[str, Any]:
-        """What the scheduler knows of its workers, by address; a little late."""
+        """Return what the scheduler knows of its workers, by address; a little late."""
         if time.monotonic() - self._asked > AGAIN and not self.gone:
             self._asked = time.monotonic()
             with suppress(Exception):
@@ -129,7 +129,7 @@ class Link:
         future.add_done_callback(lambda done: self._done(number, done))
 
     def cancel(self, number: int) -> None:
-        """A batch is not wanted any more: its worker stops it."""
+        """Have a batch stopped that is not wanted any more: its worker stops it."""
         if future := self._futures.pop(number, None):
             with suppress(Exception):
                 self._client.cancel([future], asynchronous=False, force=True)
@@ -169,7 +169,7 @@ class Link:
             self._client.close(timeout=3)
 
     def _event(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """A worker has said something; in the thread of dask's client."""
+        """Pass on what a worker has said; in the thread of dask's client."""
         _, said = event
         worker = str(said.get("worker", ""))
         if "begun" in said:
@@ -180,7 +180,7 @@ class Link:
             self.inbox.put(Rows(said["batch"], said["rows"], said.get("target", {}), worker))
 
     def _done(self, number: int, future: Future[Any]) -> None:
-        """A batch is over; in a thread of dask's."""
+        """Pass on that a batch is over; in a thread of dask's."""
         if self._closed or self._futures.pop(number, None) is None:
             return  # nobody wants it any more
         try:

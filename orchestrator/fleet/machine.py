@@ -40,12 +40,12 @@ class Slots:
 
 
 def resource(windows: bool, accelerator: str) -> str:
-    """The name of a kind of slot."""
+    """Return the name of a kind of slot."""
     return f"{'windows' if windows else 'lab'}-{accelerator}"
 
 
 def slots(labs: int | None, windows: bool, store: Store | None) -> Slots:
-    """What this machine announces; `labs` None: as many as it carries. Raises UsageError, MachineError, StoreError."""
+    """Return what this machine announces; `labs` None: as many as it carries. Raises UsageError, MachineError, StoreError."""
     guests = sum(load_profile(name).memory_mib for name in ("standin", PEER_PROFILE))
     count, why = capacity.admit(labs, guests, capacity.host())
     accelerator, reason = accelerated(store)
@@ -53,7 +53,7 @@ def slots(labs: int | None, windows: bool, store: Store | None) -> Slots:
 
 
 def accelerated(store: Store | None) -> tuple[Accelerator, str]:
-    """The accelerator, tried with the kernel of a peer: one that is here, or the one that the store has."""
+    """Return the accelerator, tried with the kernel of a peer: one that is here, or the one that the store has."""
     if word := accel.wanted():
         return word, "WSKLAB_ACCEL says so"
     if not os.access(KVM, os.R_OK | os.W_OK):

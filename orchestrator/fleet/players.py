@@ -48,7 +48,7 @@ class Player(Protocol):
 
 
 def player_of(job: Job) -> Player:
-    """A player for a job. Raises LabError, OSError."""
+    """Return a player for a job. Raises LabError, OSError."""
     return Simulated(job) if job.simulated is not None else LabPlayer(job)
 
 
@@ -115,7 +115,7 @@ class LabPlayer:
 
 
 def works() -> Path:
-    """The folder in which the labs of this host's workers have theirs."""
+    """Return the folder in which the labs of this host's workers have theirs."""
     return images.cache_folder() / "fleet" / "work"
 
 

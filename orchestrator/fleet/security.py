@@ -91,7 +91,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def security(address: str, role: str, folder: Path | None = None) -> Security | None:
-    """What dask needs for an address; None for one that is not encrypted. Raises UsageError.
+    """Return what dask needs for an address; None for one that is not encrypted. Raises UsageError.
 
     The certificates are those of `folder`, or of the folder that WSKLAB_FLEET_TLS names; a site that has its own may
     name them as dask does (DASK_DISTRIBUTED__COMM__TLS__…).

@@ -31,7 +31,7 @@ _OWN = ("verified.json",)
 
 
 def image_ref(image: Image) -> ImageRef:
-    """What an image is in a store. Every file of it is hashed but those that its manifest has."""
+    """Return what an image is in a store. Every file of it is hashed but those that its manifest has."""
     known = image.manifest.files
     files = {
         path.name: known.get(path.name) or sha256(path)
@@ -57,13 +57,13 @@ def publish(store: Store, found: Iterable[Image], progress: Callable[[str], None
 
 
 def newest_peer(store: Store) -> ImageRef | None:
-    """The image of the peer that was published last. Raises StoreError."""
+    """Return the image of the peer that was published last. Raises StoreError."""
     said = store.named(PEER)
     return TypeAdapter(ImageRef).validate_json(said) if said else None
 
 
 def fetch_image(ref: ImageRef, cache: Path, store: Store | None) -> Image:
-    """The image in this host's own cache, taken out of the store if it is not there; by one process at a time.
+    """Return the image in this host's own cache, taken out of the store if it is not there; by one process at a time.
 
     Raises StoreError, OSError.
     """
@@ -98,14 +98,14 @@ def _fetch(ref: ImageRef, folder: Path, store: Store | None) -> None:
 
 
 def ship_driver(driver: BuiltDriver, ship: Callable[[Path], str]) -> DriverRef:
-    """A driver as it travels; `ship` takes a file and returns its digest."""
+    """Return a driver as it travels; `ship` takes a file and returns its digest."""
     ship(driver.path)
     symbols = driver.symbols if driver.symbols.exists() else driver.path
     return DriverRef(driver.name, driver.twin, driver.path.name, driver.sha256, symbols.name, ship(symbols))
 
 
 def driver_of(ref: DriverRef, cache: Cache, store: Store | None) -> BuiltDriver:
-    """The driver on this host. Raises StoreError, OSError."""
+    """Return the driver on this host. Raises StoreError, OSError."""
     folder = cache.folder.parent / "drivers" / ref.sha256
     path = _named(cache.file(ref.sha256, store), folder / ref.file_name)
     symbols = _named(cache.file(ref.symbols_sha256, store), folder / "symbols" / ref.symbols_name)
@@ -131,7 +131,7 @@ def ship_foreign(foreign: Foreign, ship: Callable[[Path], str]) -> ForeignRef:
 
 
 def foreign_of(ref: ForeignRef, cache: Cache, store: Store | None) -> Foreign:
-    """The same on this host. Raises StoreError, OSError."""
+    """Return the same on this host. Raises StoreError, OSError."""
     from wsklab.orchestrator.lab.foreign_driver import Foreign
 
     folder = cache.folder.parent / "drivers" / ref.file_sha256
@@ -142,7 +142,7 @@ def foreign_of(ref: ForeignRef, cache: Cache, store: Store | None) -> Foreign:
 
 
 def _named(copy: Path, path: Path) -> Path:
-    """A file of the cache under the name that it has in the target."""
+    """Return a file of the cache under the name that it has in the target."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.new")

@@ -33,7 +33,7 @@ class Store:
     """A place for files by content, named by a URL; credentials are where fsspec's libraries look for them."""
 
     def __init__(self, url: str) -> None:
-        """Raises UsageError for what fsspec cannot read."""
+        """Open it. Raises UsageError for what fsspec cannot read."""
         import fsspec
 
         self.url = url
@@ -72,7 +72,7 @@ class Store:
         return digest
 
     def found(self, path: Path) -> str:
-        """The digest of a file that is there, in a store that takes none. Raises StoreError."""
+        """Return the digest of a file that is there, in a store that takes none. Raises StoreError."""
         digest = sha256(path)
         if not self.has(digest):
             raise StoreError(f"the store {hidden(self.url)} takes no files, and does not have {path.name}.")
@@ -85,7 +85,7 @@ class Store:
             self._files.pipe_file(f"{self._root.rstrip('/')}/names/{word}", content)
 
     def named(self, word: str) -> bytes | None:
-        """What was kept under a name. Raises StoreError."""
+        """Return what was kept under a name. Raises StoreError."""
         with self._told():
             try:
                 return bytes(self._files.cat_file(f"{self._root.rstrip('/')}/names/{word}"))
@@ -126,7 +126,7 @@ def _last(error: OSError) -> str:
 
 
 def hidden(url: str) -> str:
-    """A URL without the password that it may hold."""
+    """Return a URL without the password that it may hold."""
     scheme, found, rest = url.partition("://")
     host, at, path = rest.rpartition("@") if "@" in rest.split("/", 1)[0] else ("", "", rest)
     return f"{scheme}{found}{host.partition(':')[0] + ':***' if at and ':' in host else host}{at}{path}"
@@ -140,7 +140,7 @@ class Cache:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def file(self, digest: str, store: Store | None) -> Path:
-        """The copy of a file: fetched once, by whoever comes first. Raises StoreError, OSError."""
+        """Return the copy of a file: fetched once, by whoever comes first. Raises StoreError, OSError."""
         path = self.folder / digest[:2] / digest[2:]
         if path.exists():
             return path
@@ -181,7 +181,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def of(url: str | None) -> Store | None:
-    """The store of a URL, if one is named. Raises UsageError."""
+    """Return the store of a URL, if one is named. Raises UsageError."""
     return Store(url) if url else None
 
 

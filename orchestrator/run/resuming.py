@@ -53,7 +53,7 @@ class Memo:
 
 
 def memo(options: Mapping[str, JsonValue], scenarios: Iterable[Scenario]) -> Memo:
-    """What is to be remembered of a run that begins here and now."""
+    """Return what is to be remembered of a run that begins here and now."""
     return Memo(options, str(Path.cwd()), {scenario.name: _digest(scenario) for scenario in scenarios})
 
 
@@ -67,7 +67,7 @@ def remember(folder: Path, first: Memo) -> None:
 
 
 def recall(folder: Path) -> Memo:
-    """What the run in a folder was asked for. Raises UsageError."""
+    """Return what the run in a folder was asked for. Raises UsageError."""
     try:
         return TypeAdapter(Memo).validate_python(files.read_json(folder / NAME, files.RESULT))
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def recall(folder: Path) -> Memo:
 
 
 def complete(folder: Path) -> int | None:
-    """The exit code of a run that has nothing left to do; None for one that has."""
+    """Return the exit code of a run that has nothing left to do; None for one that has."""
     try:
         document: Any = read(folder / "results.json")
     except (OSError, ValueError):
@@ -167,7 +167,7 @@ def _put_aside(folder: Path, kept: set[str]) -> None:
 
 
 def left(items: Iterator[Item], plan: Plan, done: Sequence[ScenarioResult]) -> Iterator[Item]:
-    """The items that have no row yet; none when a row has come at which the run was to end."""
+    """Yield the items that have no row yet; none when a row has come at which the run was to end."""
     if plan.ended_by(done):
         return
     there = {(row.name, row.variant, row.repeat) for row in done}
@@ -175,7 +175,7 @@ def left(items: Iterator[Item], plan: Plan, done: Sequence[ScenarioResult]) -> I
 
 
 def unloads_owed(plan: Plan, done: Sequence[ScenarioResult]) -> list[str]:
-    """The variants whose scenarios all have their rows, and whose driver nobody has unloaded yet."""
+    """Return the variants whose scenarios all have their rows, and whose driver nobody has unloaded yet."""
     if plan.repeat is None and not plan.ended_by(done):
         return []
     missing = plan.missing(done)
@@ -188,6 +188,6 @@ def unloads_owed(plan: Plan, done: Sequence[ScenarioResult]) -> list[str]:
 
 
 def first_lab(folder: Path) -> int:
-    """The number of the next lab in a folder where there have been some."""
+    """Return the number of the next lab in a folder where there have been some."""
     numbers = [int(path.name[4:]) for path in folder.glob("lab-*") if path.name[4:].isdecimal()]
     return max(numbers, default=0) + 1

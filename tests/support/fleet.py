@@ -46,7 +46,7 @@ class Process:
         )
 
     def said(self, text: str) -> str:
-        """The rest of the next line that begins so."""
+        """Return the rest of the next line that begins so."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith(text.encode()):
@@ -69,7 +69,7 @@ class Process:
 
 @contextmanager
 def fleet(cache: Path, workers: int = 2, labs: int = 2, address: str = "tcp://127.0.0.1:0") -> Iterator[Fleet]:
-    """A scheduler and workers, each with a cache of its own."""
+    """Start a scheduler and workers, each with a cache of its own."""
     made = Fleet(cache, address)
     try:
         for _ in range(workers):

@@ -46,7 +46,7 @@ def whole(client: Client, code: int = 0) -> None:
 
 
 def log(client: Client) -> list[dict[str, Any]]:
-    """What did not simply come back."""
+    """Return what did not simply come back."""
     return [json.loads(line) for line in (client.folder / "fleet.jsonl").read_text().splitlines()]
 
 
