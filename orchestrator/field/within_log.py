@@ -46,7 +46,7 @@ def _contexts(side: Side) -> Iterator[str]:
 
 
 def _closing(side: Side) -> Iterator[str]:
-    """A close that was never called, a call after the close, an event after it."""
+    """Find a close that was never called, a call after the close, an event after it."""
     closed = next(iter(side.of("close")), None)
     calls = [one for one in side.lines if one.kind in ("call", "disconnect")]
     closing = next((one for one in calls if one.data.get("op") == "close"), None)
@@ -78,13 +78,13 @@ def _events(side: Side) -> Iterator[str]:
 
 
 def switched(one: Told) -> int | None:
-    """The events that a successful call has switched, on or off by its `op`; None for any other line."""
+    """Return the events that a successful call has switched, on or off by its `op`; None for any other line."""
     mask, done = one.data.get("mask"), one.data.get("ret") == 0 or one.data.get("st") == 0
     return mask if one.data.get("op") in ("enable", "disable") and done and isinstance(mask, int) else None
 
 
 def _lengths(side: Side) -> Iterator[str]:
-    """Sends that end in success with another length than they were called with."""
+    """Find sends that end in success with another length than they were called with."""
     asked = {one.data.get("id"): one for one in side.lines if one.kind == "call" and one.data.get("op") == "send"}
     for done in side.of("sent"):
         call = asked.get(done.data.get("id"))
@@ -142,7 +142,7 @@ def _gaps(told: Sequence[Told]) -> Iterator[str]:
 
 
 def _left(told: Sequence[Told]) -> Iterator[str]:
-    """What the driver itself counts as left when all is closed."""
+    """Find what the driver itself counts as left when all is closed."""
     for one in told:
         left = {key: one.data.get(key) for key in _COUNTS if one.data.get(key)}
         if one.kind == "clean" and left:
@@ -151,7 +151,7 @@ def _left(told: Sequence[Told]) -> Iterator[str]:
 
 
 def set_or_clear(value: bool) -> str:
-    """A flag's state in words."""
+    """Return a flag's state in words."""
     return "set" if value else "clear"
 
 

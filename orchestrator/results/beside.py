@@ -51,7 +51,7 @@ def fewer(lines: Sequence[Line]) -> list[Line]:
 
 
 def of_capture(told: Iterable[str]) -> list[Line]:
-    """The lines of a scenario's `capture`: seconds, who, flags, bytes."""
+    """Return the lines of a scenario's `capture`: seconds, who, flags, bytes."""
     lines = []
     for text in told:
         seconds, who, flags, length = text.split()
@@ -60,7 +60,7 @@ def of_capture(told: Iterable[str]) -> list[Line]:
 
 
 def of_run(observations: Iterable[Observation]) -> list[Line]:
-    """The segments of a run's first connection."""
+    """Return the segments of a run's first connection."""
     lines: list[Line] = []
     ports: set[int] = set()
     for one in observations:

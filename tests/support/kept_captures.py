@@ -58,7 +58,7 @@ def twins() -> tuple[Kept, ...]:
 
 @cache
 def endings() -> dict[str, tuple[str, ...]]:
-    """The rows of the ending table that each capture must be named with."""
+    """Return the rows of the ending table that each capture must be named with."""
     return {name: tuple(rows) for name, rows in yaml.safe_load(ENDINGS.read_text()).items()}
 
 
