@@ -168,7 +168,7 @@ def history_command(history: str | None, rows: int, as_json: bool) -> None:
 @click.option("--killed", default=0, show_default=True, type=click.IntRange(0, 4), help="Workers killed half-way.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def fleet_command(slots: tuple[int, ...], rows: int, seconds: float, killed: int, as_json: bool) -> None:
-    """Measure what a fleet costs beside its labs, which are simulated: five worker processes, a thread for each slot."""
+    """Measure what a fleet costs beside its labs, which are simulated: five workers, a thread for each slot."""
     from wsklab.orchestrator.commands import bench_fleet
 
     bench_fleet.run(slots, rows, seconds, killed, as_json)

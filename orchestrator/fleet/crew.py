@@ -64,7 +64,7 @@ class Crew:
     # --- labs ---
 
     def take(self, job: Job) -> Player:
-        """Return the lab that the job has here already, or a new one; never more than there are slots. Raises LabError."""
+        """Return the lab that the job has here already, or a new one; no more than there are slots. Raises LabError."""
         others: list[Player] = []
         with self._lock:
             for player in self._idle:

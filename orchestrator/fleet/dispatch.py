@@ -305,7 +305,7 @@ class Dispatch:
             self._all(Ledger(iter([unload_of(variant) for variant in owed]), len(owed)))
 
     def _reconnect(self, ledger: Ledger) -> None:
-        """Wait for a scheduler that is gone, and with it everything that was given out. Raises LabError when it stays away."""
+        """Wait for a scheduler that is gone, and with it all that was given out. Raises LabError when it stays away."""
         self.run.console.line("          the scheduler is gone; waiting for it", "yellow")
         for number in list(ledger.batches):
             self._note(ledger.batches[number], "lost", "the scheduler was lost")

@@ -45,7 +45,7 @@ def resource(windows: bool, accelerator: str) -> str:
 
 
 def slots(labs: int | None, windows: bool, store: Store | None) -> Slots:
-    """Return what this machine announces; `labs` None: as many as it carries. Raises UsageError, MachineError, StoreError."""
+    """Return what this machine announces; `labs` None: as many as it carries. Raises MachineError, StoreError."""
     guests = sum(load_profile(name).memory_mib for name in ("standin", PEER_PROFILE))
     count, why = capacity.admit(labs, guests, capacity.host())
     accelerator, reason = accelerated(store)
