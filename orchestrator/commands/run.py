@@ -5,11 +5,13 @@ Long because each of its many options is declared, checked and carried out here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
@@ -18,7 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab.orchestrator.commands.options import Alone, hold_option, jobs_of, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import (
+    Alone,
+    fleet_option,
+    hold_option,
+    jobs_of,
+    lean_option,
+    resume_option,
+    search_options,
+    toolchain_option,
+)
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 
@@ -27,6 +38,7 @@ if TYPE_CHECKING:  # the words of the command need no lab
     from wsklab.orchestrator.guest.guest import Guest
     from wsklab.orchestrator.results.results import Results
     from wsklab.orchestrator.run.hold import When
+    from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,9 @@ class Options:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    resume: Path | None = None
+    fleet: str | None = None
+    lean: bool = False
 
 
 def run(options: Options) -> int:
@@ -77,7 +92,7 @@ def run(options: Options) -> int:
     from wsklab.orchestrator.liveness.watchdog_link import phase
     from wsklab.orchestrator.results import ci, known
     from wsklab.orchestrator.results.console import Console
-    from wsklab.orchestrator.run import order, runner, selection
+    from wsklab.orchestrator.run import order, resuming, runner, selection
     from wsklab.orchestrator.run.hold import Hold
     from wsklab.orchestrator.run.preparation import Preparation
     from wsklab.orchestrator.run.stopping import Stop
@@ -89,6 +104,10 @@ def run(options: Options) -> int:
     find.check(options.target, options.verify, strict_seed)
     chosen(options.history)
     errata = known.load(options.known_file, Path())
+    if options.fleet is not None:
+        from wsklab.orchestrator.commands import fleet_run  # its libraries may not be there
+
+        fleet_run.check(options)
     if options.debugger is not None and options.target == find.STANDIN:
         raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
@@ -110,7 +129,7 @@ def run(options: Options) -> int:
     played, unplayed = selection.on_variants(selected, names, find.machine(options.target))
     for sentence in (*left_out, *unplayed):
         console.progress(sentence)
-    folder = runner.new_folder(options.out)
+    folder = resuming.enter(options.resume) if options.resume else runner.new_folder(options.out)
 
     @cache
     def built() -> BuiltDriver:
@@ -139,6 +158,9 @@ def run(options: Options) -> int:
         hold=holding,
         debugger_port=options.debugger,
     )
+    fleet = fleet_run.join(options, folder, preparation) if options.fleet is not None else None
+    if fleet is not None:
+        preparation = fleet.fitted(preparation)
     variants.fits(find.machine(options.target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(
@@ -149,28 +171,35 @@ def run(options: Options) -> int:
         results.target["variants"] = {
             name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
         }
-    labs = preparation.admitted(options.jobs)
+    taken_up(options, folder, results, selected.scenarios)
+    if done := list(results.scenarios):
+        console.line(f"          resumed: {len(done)} rows are there already")
+    preparation = replace(preparation, labs=itertools.count(resuming.first_lab(folder)))
+    labs = preparation.admitted(options.jobs if fleet is None else 1)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(
-        order.order(selected.scenarios, options.repeat, options.until_fail is not None, played), preparation.stop
-    )
+    items = order.order(selected.scenarios, options.repeat, options.until_fail is not None, played)
+    items = resuming.left(items, results.plan, done)
     limit = (
         inf
         if options.until_fail is not None
         else len(names)
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder), console.pace(results.plan.asked):
-        Workers(
-            current,
-            lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
-            work,
-            options.until_fail is not None,
-        ).play(labs, preparation.room)
+    with phase("the run", limit, folder), console.pace(results.plan.left(done)):
+        if fleet is not None:
+            fleet.play(current, preparation, driver, items, results.plan.left(done))
+        else:
+            Workers(
+                current,
+                lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
+                Work(items, preparation.stop),
+                options.until_fail is not None,
+                owed=iter(resuming.unloads_owed(results.plan, done)),
+            ).play(labs, preparation.room)
     recorder.end()
     if options.as_json:
         console.document(_document(folder, results))
@@ -188,6 +217,18 @@ def run(options: Options) -> int:
             console.line(f"Report: {folder / 'report.html'}")
         console.tell_server(results, folder)
     return ended(results)
+
+
+def taken_up(options: Options, folder: Path, results: Results, scenarios: Sequence[Scenario]) -> None:
+    """Remember what a new run is asked for; of one that is resumed, take up the rows. Raises UsageError, OSError."""
+    from wsklab.orchestrator.commands import resume
+    from wsklab.orchestrator.run import resuming
+
+    now = resuming.memo(resume.written(options), scenarios)
+    if options.resume is None:
+        resuming.remember(folder, now)
+    else:
+        resuming.take_up(folder, resuming.recall(folder), now, results)
 
 
 def _load() -> None:
@@ -306,6 +347,9 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@resume_option
+@fleet_option
+@lean_option
 @click.option(
     "--known",
     "known_file",
@@ -336,6 +380,10 @@ def command(**asked: Any) -> None:
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     options = Options(**asked)
+    if options.resume:
+        from wsklab.orchestrator.commands import resume
+
+        sys.exit(resume.again(options))
     if options.twins:
         _only_twins(options)
         from wsklab.orchestrator.commands import twins as twin_runs
@@ -351,6 +399,10 @@ def command(**asked: Any) -> None:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     if options.vary is not None and not options.until_fail:
         raise UsageError("--vary goes with --until-fail N.")
+    if options.lean and options.fleet is None:
+        raise UsageError("--lean goes with --fleet.")
+    if options.fleet is not None and options.until_fail:
+        raise UsageError("--until-fail N, with a number, is a search on one host: leave out --fleet.")
     if options.until_fail:
         from wsklab.orchestrator.commands import search
 
