@@ -60,7 +60,7 @@ class Trial:
             self.scenarios = tuple(sorted(names))
 
     def run(self, build: Build, number: int, repeats: int, until_fail: bool) -> Verdicts:
-        """Run one build; return scenario -> verdicts, none if it cannot be judged. Raises KeyboardInterrupt, UsageError.
+        """Run one build; return scenario -> verdicts, none if not judged. Raises KeyboardInterrupt, UsageError.
 
         A run in which the lab failed is made once more: what a busy host did says nothing of a build.
         """
