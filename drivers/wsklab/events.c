@@ -95,7 +95,7 @@ static NTSTATUS WSKAPI on_disconnect(PVOID context, ULONG told)
     KIRQL irql = current_irql();
     if (!callback_enter(connection, "disc"))
         return STATUS_SUCCESS;
-    if (TWIN(IGNORES_FLAG))
+    if (TWIN(IGNORES_FLAG) || (TWIN(RACES_FLAG) && race_lost()))
         flags &= ~(uint32_t)WSK_FLAG_ABORTIVE;
     BOOLEAN abortive = (flags & WSK_FLAG_ABORTIVE) != 0;
     LONG count = InterlockedIncrement(&connection->disconnects);

@@ -15,6 +15,7 @@ import yaml
 from wsklab import images
 from wsklab.common import files
 from wsklab.images.secure import sha256
+from wsklab.orchestrator.commands.minimise import rate_of
 from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
@@ -55,8 +56,8 @@ def command(folder: Path, minimised: Path | None, out: Path | None) -> None:
     row, head, rate = told(folder, run)
     if minimised is None and (found := run.parent / "minimal.yaml").exists():
         minimised = found
-    if minimised is not None:
-        load(minimised)
+    if minimised is not None:  # it is what will be run elsewhere
+        rate = rate_of(run.parent, load(minimised), str(row["verdict"]), row["reasons"]) or rate
     path = out or Path(f"{row['name']}.zip")
     about = bundle.about_of(head, row, rate, recipes(str(head["target"].get("kind", ""))))
     names = bundle.write(path, about, folder, minimised)

@@ -38,7 +38,7 @@ def run(options: Options) -> int:
         builds = {
             twin: None if twin.only_windows else build_driver(twin.name, cache, progress)
             for twin in twins().values()
-            if not options.twin_names or twin.name in options.twin_names
+            if twin.name in options.twin_names or not (options.twin_names or twin.seldom)
         }
     preparation = Preparation.prepare(folder, console)
     strict = preparation.strictly(options.seed)

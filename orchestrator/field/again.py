@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import exact
+from wsklab.orchestrator.field import beside, exact
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.exact import Played
 from wsklab.orchestrator.field.steps import Maker
@@ -60,6 +60,8 @@ def scenario(
     driver = "" if plan.undocumented else f"driver: {_words(plan.driver)}"
     lines.append(f"  wire: {{{', '.join(part for part in (peer, driver) if part)}}}")
     lines.append(f"  disconnect: [{', '.join(plan.calls)}]")
+    lines += ["capture:  # as captured, for the report: seconds, who, flags, bytes"]
+    lines += [f"  - {text}" for text in beside.kept(one)]
     return "\n".join(lines) + "\n"
 
 

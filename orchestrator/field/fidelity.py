@@ -74,11 +74,15 @@ def best(captured: Connection, runs: Sequence[Connection]) -> tuple[Connection, 
 
 
 def _until_reset(found: list[Turn]) -> list[Turn]:
-    """Return the story up to the RST that the driver's side took, or sent: what follows reaches a dead socket."""
+    """Return the story up to the RST that the driver's side took, or sent: what follows reaches a dead socket.
+
+    What the driver's side answers from a dead socket may leave it before the RST with which the socket died.
+    """
     kept: list[Turn] = []
     for turn in found:
         end = turn.end
         dead = any(t.kind == "rst" and t.driver == turn.driver and t.end and t.end.arrived for t in kept)
+        dead = dead or (turn.driver and any(t.kind == "rst" and t.driver and t.end and not t.end.bare for t in found))
         if not (turn.kind == "rst" and end is not None and end.bare and dead and not end.offset):
             kept.append(turn)
         if turn.kind == "rst" and not turn.driver and end is not None and end.arrived and not end.offset:

@@ -29,7 +29,8 @@ def write(folder: Path, results: Results) -> None:
     document = results.document
     write_atomically(folder / "junit.xml", junit(results, attachments.pack(folder, document.scenarios)))
     files = [report.files(folder, row.evidence) for row in document.scenarios]
-    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall)
+    drawings = [report.drawn(folder, row.evidence) for row in document.scenarios]
+    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall, drawings)
     write_atomically(folder / "report.html", page)
     write_atomically(folder / "results.json", as_text(document))
 

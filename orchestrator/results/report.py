@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsklab.orchestrator.results import diagram, html
+from wsklab.orchestrator.results import beside, diagram, html
 from wsklab.orchestrator.results.ladder import MAX_ROWS, StoryRow, story
 from wsklab.orchestrator.results.results import call_words, labelled
 
@@ -31,6 +31,7 @@ LINKED = (
     "wire.pcapng",
     "debug.txt",
     "observations.jsonl",
+    beside.FILE,
 )
 """What is looked at first; the rest of an evidence folder is behind the link to it."""
 
@@ -48,17 +49,24 @@ def files(folder: Path, evidence: str) -> list[str]:
     return [name for name in LINKED if (folder / evidence / name).exists()]
 
 
+def drawn(folder: Path, evidence: str) -> str:
+    """Return what one scenario's evidence draws beside a capture, an SVG element; empty where it has none."""
+    path = folder / evidence / beside.FILE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def render(
     results: Mapping[str, Any],
     stories: Sequence[list[StoryRow]],
     evidence: Sequence[Sequence[str]] | None = None,
     shortfall: str | None = None,
+    drawings: Sequence[str] | None = None,
 ) -> str:
     """Return the page, from the document of `results.json`.
 
     One story, and one list of evidence files, for each scenario. A story is told once: repetitions with the same
     outcome refer to it, so that a long run stays a small page. `shortfall` says what of a run that is not complete was
-    not run, and why.
+    not run, and why; `drawings` are those of `drawn`.
     """
     from markupsafe import Markup
 
@@ -66,7 +74,7 @@ def render(
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template(TEMPLATE).render(
         results=results,
-        entries=_entries(results["scenarios"], stories, evidence),
+        entries=_entries(results["scenarios"], stories, evidence, [Markup(text) for text in drawings or ()]),
         verdicts=VERDICTS,
         headline=_headline(results["totals"], shortfall),
         places=diagram,
@@ -103,6 +111,7 @@ def _entries(
     scenarios: Sequence[Mapping[str, Any]],
     stories: Sequence[list[StoryRow]],
     evidence: Sequence[Sequence[str]] | None,
+    drawings: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return what the template needs of each row; `same_as` names the row that tells the same story."""
     seen: dict[str, set[str]] = {}
@@ -134,6 +143,7 @@ def _entries(
                 ),
                 "told": _told(scenario["observed"]),
                 "files": evidence[number] if evidence else (),
+                "beside": drawings[number] if drawings and first == anchor else "",
             }
         )
     return entries

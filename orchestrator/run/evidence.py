@@ -17,6 +17,7 @@ from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.lab_notes import Unread
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.observe.wsk_lines import WskSeen
+from wsklab.orchestrator.results import beside
 from wsklab.orchestrator.results.comments import of_frames
 from wsklab.orchestrator.results.story import Story
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -65,6 +66,10 @@ def save(
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)
+    if scenario.capture:
+        left, right = beside.of_capture(scenario.capture), beside.of_run(observations)
+        text = beside.drawing(left, right, ("the capture", "this run"))
+        (folder / beside.FILE).write_text(text, encoding="utf-8")
     verdict = {
         "verdict": judgement.verdict,
         "reasons": judgement.reasons,

@@ -16,7 +16,7 @@ import time
 from support.captured import Talk, enhanced, ethernet, interface, pcap, section
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, captures, connections, fidelity, flows, pairing, table
+from wsklab.orchestrator.field import again, captures, connections, fidelity, flows, pairing, stripping, table
 from wsklab.orchestrator.field.captures import Notes
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -91,6 +91,8 @@ def outcome(data: bytes) -> str:
         yaml_source.parse(text, Scenario, text)
         assert fidelity.compare(one, one).number == 1.0
     list(pairing.pairs(made, made))
+    small = b"".join(stripping.stripped(captures.stream(io.BytesIO(data), notes), notes))
+    flows.read(captures.stream(io.BytesIO(small), notes), notes)
     return "read"
 
 

@@ -103,7 +103,10 @@ def test_a_minimised_scenario_goes_along(tmp_path: Path, monkeypatch: pytest.Mon
     CliRunner().invoke(commands.command, [str(evidence), "--out", str(tmp_path / "x.zip")])
     read = bundle.read(tmp_path / "x.zip")
     assert read.minimised and len(read.scenario.steps) == 1
-    assert str(read.about.rate) == "10 of 10"
+    trials = [json.loads(line)["case"] for line in (tmp_path / "m" / "trials.jsonl").read_text().splitlines()]
+    assert str(read.about.rate) == "11 of 11" == f"{trials.count(trials[-1])} of 11", (
+        "one made it smaller, ten were last"
+    )
 
 
 def rewritten(path: Path, other: Path, **changes: object) -> Path:
