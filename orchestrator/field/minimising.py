@@ -42,8 +42,8 @@ class Trial(NamedTuple):
 
 
 def plain(reason: str) -> str:
-    """A reason without the numbers, which differ from trial to trial and from case to case."""
-    return _NUMBER.sub("#", reason.casefold())
+    """A reason without the numbers, which differ from trial to trial and from case to case, nor that of its connection."""
+    return _NUMBER.sub("#", reason.casefold()).removeprefix("connection #: ")
 
 
 @dataclass
