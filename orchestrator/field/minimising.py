@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 def plain(reason: str) -> str:
-    """A reason without the numbers, which differ from trial to trial and from case to case, nor that of its connection."""
+    """A reason without its numbers, which differ from trial to trial and from case to case."""
     return _NUMBER.sub("#", reason.casefold()).removeprefix("connection #: ")
 
 
