@@ -31,7 +31,11 @@ static void complete(struct socket *socket, const struct seen *seen)
     witness(seen);
     irp->IoStatus.Status = status;
     irp->IoStatus.Information = information;
-    IoCompleteRequest(irp, IO_NO_INCREMENT);
+    irp_with_wsk(irp, false);
+    if (strict_on(STRICT_MEMORY) && irp_is_ours(irp))
+        irp_complete(&(struct site){"IoCompletion", (const void *)(ULONG_PTR)routine}, irp);
+    else
+        IoCompleteRequest(irp, IO_NO_INCREMENT);
     level_leave(level, "IoCompletion", (const void *)(ULONG_PTR)routine);
 }
 
@@ -102,6 +106,12 @@ void socket_leave(struct socket *socket)
     lock_release(&provider.lock);
 }
 
+/* Whether the scenario has WSK short of memory here. Never in a close: nothing says how a driver could go on then. */
+static bool fails_on_purpose(const char *function, const struct client *client, enum operation operation)
+{
+    return operation != OP_CLOSE && scarce_fails(&(struct site){function, NULL}, client->dispatch);
+}
+
 struct request *request_begin(const char *function, struct client *client, struct socket *socket, PIRP irp,
                               enum operation operation, NTSTATUS *status)
 {
@@ -113,7 +123,9 @@ struct request *request_begin(const char *function, struct client *client, struc
             socket_leave(socket);
         return NULL;
     }
-    request = ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);
+    request = fails_on_purpose(function, client, operation)
+                  ? NULL
+                  : ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);
     if (!request) {
         *status = STATUS_INSUFFICIENT_RESOURCES;
         IoSetNextIrpStackLocation(irp);
@@ -135,6 +147,7 @@ struct request *request_begin(const char *function, struct client *client, struc
     InsertTailList(bucket_of(irp), &request->in_flight);
     client->requests++;
     lock_release(&provider.lock);
+    irp_with_wsk(irp, true);
     IoSetNextIrpStackLocation(irp);
     *status = STATUS_SUCCESS;
     return request;

@@ -49,7 +49,9 @@ struct client {
     const void *dispatch; /* of the client: a constant of its image */
     USHORT version;
     bool leaving; /* WskDeregister has been called */
+    bool captured; /* once, at least */
     bool had_sockets;
+    ULONGLONG registered_at; /* ms */
     ULONG captures;
     ULONG sockets;
     ULONG requests; /* IRPs not yet completed, or whose completion routine still runs */

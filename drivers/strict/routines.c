@@ -24,3 +24,11 @@ void irql_rule_check(const struct irql_rule *rule, const void *caller)
         STOP(&site, rule->code, rule->detail, irql, 0, 0, "is called at %s, and may be at most at %s", irql_name(irql),
              irql_name(rule->most));
 }
+
+void irql_rule_of(const struct site *site)
+{
+    const struct irql_rule *rule = irql_rule_find(site->routine);
+
+    if (rule)
+        irql_rule_check(rule, site->caller);
+}

@@ -16,6 +16,8 @@
  *   pages.c      memory from the system, page by page
  *   pool.c       special pool
  *   mdl.c        MDLs: built, locked, freed
+ *   irp.c        IRPs: allocated, completed, freed
+ *   scarcity.c   the one allocation that fails
  *   faults.c     access violations in it, and CR8
  *   interpose.c  the import tables
  *
@@ -66,16 +68,21 @@ bool os_on_stack(const void *address); /* of the thread that asks */
 
 enum strict_check { STRICT_IRQL = 1, STRICT_MEMORY = 2, STRICT_WITNESS = 4 };
 enum irql_mode { IRQL_PASSIVE, IRQL_DISPATCH, IRQL_MIXED };
+/* What WskCaptureProviderNPI finds: WSK, WSK after a while, none, one without the version asked for, or WSK once and never again. */
+enum provider_mode { PROVIDER_READY, PROVIDER_LATE, PROVIDER_ABSENT, PROVIDER_REFUSES, PROVIDER_LEAVES };
 
 struct strict_settings {
     enum irql_mode irql; /* of callbacks and completion routines */
     ULONG seed; /* what IRQL_MIXED draws from */
     bool quiet; /* too many connections for a line of the witness each */
+    ULONG fail; /* the allocation that fails, counted from these settings on; 0: none */
+    char of[32]; /* the image whose allocations count; empty: any driver's */
+    enum provider_mode provider;
 };
 
 /* The checks named by "wsklab.strict=irql,memory,witness" in a kernel command line; "wsklab.strict" alone names all. */
 ULONG strict_parse_checks(const char *command_line);
-/* "irql=mixed seed=7 witness=off"; what is not named stays as it is. */
+/* "irql=mixed seed=7 witness=off fail=3 of=my.sys provider=late": mode and seed stay as they are when they are not named. */
 void strict_parse_settings(const char *text, struct strict_settings *settings);
 /* Whether the `count`th callback of kind `event` on the socket with this number is made at DISPATCH_LEVEL: the same for a seed. */
 bool strict_draw(const struct strict_settings *settings, ULONG socket, ULONG event, ULONG count);
@@ -84,6 +91,7 @@ void strict_start(void); /* reads the kernel's command line */
 bool strict_on(ULONG checks); /* any of them */
 #if defined(WSKLAB_NATIVE)
 void strict_turn_on(ULONG checks); /* instead of those of a kernel's command line */
+void strict_settings_from(const char *path); /* instead of the lab's file */
 #endif
 struct strict_settings strict_settings(void); /* of the scenario that runs now */
 
@@ -99,6 +107,8 @@ void strict_image_loaded(const WCHAR *name, ULONG bytes, const void *base, ULONG
 void strict_image_gone(const void *base);
 bool strict_is_driver(const void *address); /* code of an image that was loaded since */
 const char *strict_image_name(const void *address); /* of the image that it lies in; empty: of none */
+/* "my.sys+0x12" into `text`; empty when it is no driver's. */
+void strict_place(const void *address, char *text, ULONG size);
 
 /* ---- irql.c --------------------------------------------------------------------------------------------------------------------------- */
 
@@ -131,6 +141,7 @@ struct irql_rule {
 
 const struct irql_rule *irql_rule_find(const char *name);
 void irql_rule_check(const struct irql_rule *rule, const void *caller);
+void irql_rule_of(const struct site *site); /* the rule of a routine that is replaced for another reason, too */
 
 /* ---- waits.c -------------------------------------------------------------------------------------------------------------------- */
 
@@ -155,6 +166,12 @@ void pool_check_leaks(const void *base, ULONG size, const char *name);
 
 bool pool_is_live(const void *address);
 bool pool_is_paged(const void *address);
+ULONG pool_tag_of(const void *address); /* 0: not of this pool */
+
+/* ---- scarcity.c ---------------------------------------------------------------------------------------------------------------- */
+
+/* Whether this allocation, of the image in which `place` is, is the one that the scenario wants to fail; it is told then. */
+bool scarce_fails(const struct site *site, const void *place);
 
 /* ---- mdl.c ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -166,6 +183,17 @@ void mdl_unlock(const struct site *site, PMDL mdl);
 void *mdl_map(const struct site *site, PMDL mdl);
 /* What WSK is given must be built or locked. */
 void mdl_check_chain(const struct site *site, PMDL mdl);
+
+/* ---- irp.c ---------------------------------------------------------------------------------------------------------------------- */
+
+PIRP irp_allocate(const struct site *site, CCHAR locations); /* NULL: the pool is used up, or there is to be none */
+bool irp_free(const struct site *site, PIRP irp); /* false: it is not of this pool */
+void irp_reuse_check(const struct site *site, const IRP *irp);
+bool irp_is_ours(const IRP *irp);
+/* WSK has it, from the call to the completion: until then it is neither freed nor used again. */
+void irp_with_wsk(PIRP irp, bool with);
+/* As IoCompleteRequest, for an IRP of this pool: its routines must stop the completion, as there is nobody above the driver. */
+void irp_complete(const struct site *site, PIRP irp);
 
 /* ---- faults.c ------------------------------------------------------------------------------------------------------------------- */
 
@@ -184,7 +212,7 @@ struct replacement {
 /* NULL when the routine is the kernel's own. */
 const void *strict_replacement(const char *name);
 
-extern const struct replacement mdl_replacements[];
+extern const struct replacement mdl_replacements[], irp_replacements[], scarcity_replacements[];
 extern const struct replacement wait_replacements[], spin_replacements[],
     pool_replacements[]; /* each ends with a NULL name */
 

@@ -11,7 +11,7 @@
 #include "peer.h"
 
 static const struct test *const suites[] = {connection_tests, closing_tests, transfer_tests, event_tests,
-                                            listen_tests,     rule_tests,    witness_tests};
+                                            listen_tests,     rule_tests,    witness_tests,  scarcity_tests};
 
 static const struct test *find(const char *name)
 {

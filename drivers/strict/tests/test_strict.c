@@ -287,7 +287,7 @@ static void command_line(void)
 
 static void settings_and_draws(void)
 {
-    struct strict_settings settings = {IRQL_PASSIVE, 5, false};
+    struct strict_settings settings = {.irql = IRQL_PASSIVE, .seed = 5};
     ULONG drawn = 0;
 
     strict_parse_settings("", &settings);
@@ -305,6 +305,61 @@ static void settings_and_draws(void)
         drawn += strict_draw(&settings, 1, 2, count);
     }
     assert(drawn > 400 && drawn < 600);
+}
+
+static void scarcity_settings(void)
+{
+    struct strict_settings settings = {.irql = IRQL_PASSIVE};
+
+    strict_parse_settings("irql=mixed seed=7 fail=12 of=my.sys provider=late\n", &settings);
+    assert(settings.fail == 12 && strcmp(settings.of, "my.sys") == 0 && settings.provider == PROVIDER_LATE);
+    strict_parse_settings("irql=mixed seed=7\n", &settings);
+    assert(!settings.fail && !settings.of[0] && settings.provider == PROVIDER_READY);
+}
+
+static NTSTATUS NTAPI keep(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+{
+    (void)device, (void)irp;
+    ++*(int *)context;
+    return STATUS_MORE_PROCESSING_REQUIRED;
+}
+
+static NTSTATUS NTAPI let_go(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+{
+    (void)device, (void)irp, (void)context;
+    return STATUS_SUCCESS;
+}
+
+static void irp_life(void)
+{
+    PIRP irp = irp_allocate(&here, 1);
+    MDL mdl = {.ByteCount = 4};
+    int called = 0;
+
+    strict_turn_on(STRICT_MEMORY);
+    assert(irp && irp_is_ours(irp) && irp->CurrentLocation == 2 && irp->StackCount == 1);
+    irp->MdlAddress = &mdl; /* which is the driver's, and stays */
+    IoSetCompletionRoutine(irp, keep, &called, TRUE, TRUE, TRUE);
+    irp_with_wsk(irp, true);
+    STOPS((void)irp_free(&here, irp), 0xC9, 0x20A, "WSK has not completed");
+    STOPS(irp_reuse_check(&here, irp), 0xC9, 0x310, "for another use");
+    irp_with_wsk(irp, false);
+    IoSetNextIrpStackLocation(irp);
+    irp_complete(&here, irp);
+    assert(called == 1);
+    irp_reuse_check(&here, irp);
+    assert(irp_free(&here, irp) && mdl.ByteCount == 4);
+    STOPS((void)irp_free(&here, irp), 0xC4, 0x13, "twice");
+    assert(!irp_free(&here, (PIRP)(void *)&mdl));
+}
+
+static void irp_not_kept_by_its_routine(void)
+{
+    PIRP irp = irp_allocate(&here, 1);
+
+    IoSetCompletionRoutine(irp, let_go, NULL, TRUE, TRUE, TRUE);
+    IoSetNextIrpStackLocation(irp);
+    STOPS(irp_complete(&here, irp), 0xC9, 0x02, "of the driver's own");
 }
 
 static void cr8_instructions(void)
@@ -363,6 +418,9 @@ static const struct {
     CASE(mdl_of_wrong_memory),
     CASE(command_line),
     CASE(settings_and_draws),
+    CASE(scarcity_settings),
+    CASE(irp_life),
+    CASE(irp_not_kept_by_its_routine),
     CASE(cr8_instructions),
     CASE(a_stop_names_the_caller),
 };
