@@ -55,6 +55,7 @@ class Options:
     twins: bool = False
     verify: str | None = None
     strict: bool = False
+    scarcity: bool = False
     variant_names: tuple[str, ...] = ()
     variants: Literal["all"] | None = None
     repeat: int = 1
@@ -256,6 +257,12 @@ def ended(results: Results) -> int:
     "with Driver Verifier would.",
 )
 @click.option(
+    "--scarcity",
+    is_flag=True,
+    help="Stand-in: with all of --strict, have each allocation of each scenario fail once, in a row of its own, which "
+    "the driver has to survive.",
+)
+@click.option(
     "--variant",
     "variant_names",
     multiple=True,
@@ -324,6 +331,10 @@ def command(**asked: Any) -> None:
         from wsklab.orchestrator.commands import twins as twin_runs
 
         sys.exit(twin_runs.run(options))
+    if options.scarcity:
+        from wsklab.orchestrator.commands import scarcity
+
+        sys.exit(scarcity.asked(options))
     if options.variants and options.variant_names:
         raise UsageError("--variants all has every variant in it; leave out --variant.")
     if options.as_json and (options.view or options.hold != "never"):

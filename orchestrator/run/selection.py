@@ -35,13 +35,13 @@ class Selection:
 
 def without_strict(selection: Selection, strict: bool, progress: Callable[[str], None]) -> Selection:
     """The selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
-    wants = [s.name for s in selection.scenarios if s.socket.irql not in (None, "passive")]
+    wants = [s.name for s in selection.scenarios if s.socket.needs_strict]
     if strict or not wants:
         return selection
     left = [s for s in selection.scenarios if s.name not in wants]
     if not left:
-        raise UsageError(f"{', '.join(wants)}: callbacks at DISPATCH_LEVEL are simulated with --strict only.")
-    progress(f"left out, as callbacks at DISPATCH_LEVEL need --strict: {', '.join(wants)}")
+        raise UsageError(f"{', '.join(wants)}: this is simulated with --strict only.")
+    progress(f"left out, as only --strict simulates it: {', '.join(wants)}")
     return replace(selection, scenarios=left)
 
 

@@ -41,6 +41,20 @@ class Socket(Strict):
     events: Literal["per-socket", "static", "off"] = "per-socket"
     irql: Literal["passive", "dispatch", "mixed"] | None = None
     """At which simulated IRQL the stand-in calls the driver back; not named, it is `mixed` with --strict."""
+    provider: Literal["ready", "late", "absent", "refuses", "leaves"] = "ready"
+    """With --strict, what WskCaptureProviderNPI finds: WSK, WSK later, none, none of that version, or WSK only once."""
+    fails: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Which allocation of the driver fails, with --strict, counted from the beginning of the scenario."""
+
+    @property
+    def needs_strict(self) -> bool:
+        """Whether it asks for what only the stand-in's strict mode simulates."""
+        return self.irql not in (None, "passive") or self.provider != "ready" or self.fails is not None
+
+    @property
+    def survival(self) -> bool:
+        """Whether the driver cannot do what it is asked to, and only has to survive."""
+        return self.fails is not None or self.provider in ("absent", "refuses", "leaves")
 
 
 class Action(Strict):

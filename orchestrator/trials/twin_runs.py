@@ -78,7 +78,7 @@ class TwinRun:
         asked = sum(driver is not None for driver in builds.values())
         self._keep(builds, asked, "running")
         try:
-            plain = [s for s in scenarios if s.socket.irql in (None, "passive")]
+            plain = [s for s in scenarios if not s.socket.needs_strict]
             if plain and not all(twin.strict for twin in builds):
                 with self._console.step("the correct driver"), self._begin(correct) as run:
                     self._stage(run, correct, plain, self._correct, lambda lost: False)
