@@ -28,7 +28,7 @@ void level_of_new(struct socket *socket)
 /* Never lowered: a call that is completed in the driver's own thread is completed at the driver's IRQL or above. */
 struct level level_enter(struct socket *socket, enum level_kind kind)
 {
-    struct level level = {irql_now(), irql_now(), spin_held()};
+    struct level level = {irql_now(), irql_now(), spin_held(), stack_begin()};
 
     if (level.before < DISPATCH_LEVEL && socket && socket->level.irql != IRQL_PASSIVE &&
         strict_draw(&socket->level, socket->number, kind, socket->called[kind]++)) {
@@ -48,6 +48,7 @@ void level_leave(struct level level, const char *what, const void *routine)
     const struct site site = {what, routine};
     KIRQL now = irql_now();
 
+    stack_end(level.stack);
     if (!strict_on(STRICT_IRQL))
         return;
     if (spin_held() != level.locks)

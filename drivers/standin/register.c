@@ -233,6 +233,8 @@ static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID
         return;
     }
     if (strict_on(STRICT_MEMORY))
+        objects_check_image(image->base, image->size);
+    if (strict_on(STRICT_MEMORY))
         pool_check_leaks(image->base, image->size, "driver");
     strict_image_gone(image->base);
     lock_acquire(&provider.lock);

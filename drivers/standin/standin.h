@@ -162,6 +162,7 @@ struct request {
 struct level {
     KIRQL before, during;
     ULONG locks;
+    bool stack; /* it is where the driver's part of the stack begins */
 };
 
 /* One line of the witness; what it has not is 0. */

@@ -99,6 +99,7 @@ static void check_request(const struct site *site, bool paged, SIZE_T size, ULON
 {
     KIRQL irql = irql_now();
 
+    stack_check(site);
     if (irql > (paged ? APC_LEVEL : DISPATCH_LEVEL))
         STOP(site, CHECK_VERIFIER, paged ? 1 : 2, irql, paged, size, "allocates %s pool at %s",
              paged ? "paged" : "nonpaged", irql_name(irql));
@@ -182,6 +183,8 @@ bool pool_free(const struct site *site, void *address, ULONG tag)
     check_edges(site, block);
     if (spin_held_in(address, block->size))
         STOP(site, CHECK_VERIFIER, 0x100B, address, 0, 0, "frees a block with a spin lock in it that is held");
+    objects_check_block(site, address, block->size);
+    order_forget(address, block->size);
     block->freed = site->caller;
     block->state = BLOCK_FREED;
     os_pages_decommit(pool.arena + (SIZE_T)(block - pool.blocks) * PAGE, (SIZE_T)block->pages * PAGE);
@@ -280,6 +283,16 @@ static VOID NTAPI free_tagged(PVOID block, ULONG tag)
 static VOID NTAPI free_untagged(PVOID block)
 {
     take(&SITE("ExFreePool"), block, 0);
+}
+
+PVOID NTAPI pool_routine_allocate(POOL_TYPE type, SIZE_T size, ULONG tag)
+{
+    return give(&SITE("a lookaside list"), type, size, tag);
+}
+
+VOID NTAPI pool_routine_free(PVOID block)
+{
+    take(&SITE("a lookaside list"), block, 0);
 }
 
 const struct replacement pool_replacements[] = {

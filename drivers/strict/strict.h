@@ -11,12 +11,18 @@
  *   thread.c     where a thread's IRQL is kept
  *   irql.c       each thread's IRQL, raised and lowered
  *   spin.c       spin locks
+ *   order.c      the order in which locks are taken
+ *   mutex.c      mutexes
+ *   dpc.c        DPCs, and timers
+ *   stack.c      how deep a kernel stack is
  *   routines.c   routines with nothing but an IRQL: rules.yaml, by way of rules.h
  *   waits.c      waits and events
  *   pages.c      memory from the system, page by page
  *   pool.c       special pool
  *   mdl.c        MDLs: built, locked, freed
  *   irp.c        IRPs: allocated, completed, freed
+ *   lookaside.c  lookaside lists
+ *   objects.c    timers, DPCs and lookaside lists in a driver's memory
  *   scarcity.c   the one allocation that fails
  *   faults.c     access violations in it, and CR8
  *   interpose.c  the import tables
@@ -56,9 +62,9 @@ struct site {
 /* What is known of the thread that asks; zeroed when it begins. */
 struct thread_word {
     KIRQL irql;
-    UCHAR unused;
+    UCHAR mutexes; /* that it holds, fast ones too */
     USHORT locks; /* spin locks that it holds */
-    ULONG more;
+    ULONG stack; /* where the driver's part of it begins: the low bits of the address; 0: not known */
 };
 
 struct thread_word *os_thread_word(void);
@@ -129,6 +135,48 @@ void spin_release(const struct site *site, PKSPIN_LOCK lock, enum spin_kind kind
 ULONG spin_held(void); /* by this thread */
 bool spin_held_in(const void *from, SIZE_T size); /* whether a lock in this memory is held, by anybody */
 
+/* ---- order.c ------------------------------------------------------------------------------------------------------------------- */
+
+/* Before a wait for the lock: stops if elsewhere it was taken in the other order with one that this thread holds. */
+void order_before(const struct site *site, const void *lock);
+void order_taken(const void *lock);
+void order_released(const void *lock);
+void order_forget(const void *from, SIZE_T size); /* what was here are locks no more, or others */
+
+/* ---- mutex.c ------------------------------------------------------------------------------------------------------------------- */
+
+bool mutex_is(const void *object);
+void mutex_initialize(PKMUTEX mutex);
+NTSTATUS mutex_wait(const struct site *site, PKMUTEX mutex, const LARGE_INTEGER *timeout);
+LONG mutex_release(const struct site *site, PKMUTEX mutex); /* by its owner; returns the state before */
+void mutex_check_none(const struct site *site);
+
+/* ---- objects.c ----------------------------------------------------------------------------------------------------------------- */
+
+enum object_kind { OBJECT_TIMER, OBJECT_DPC, OBJECT_LOOKASIDE, OBJECT_KINDS };
+
+/* `image`: code of the driver whose it is; `until`: the DPC whose call is its end, or NULL. */
+void object_used(enum object_kind kind, const void *at, const void *image, const void *until);
+bool object_unused(enum object_kind kind, const void *at); /* false: it was not in use */
+void objects_fired(const void *dpc);
+void objects_check_block(const struct site *site, const void *from, SIZE_T size);
+void objects_check_image(const void *base, ULONG size);
+
+/* ---- dpc.c --------------------------------------------------------------------------------------------------------------------- */
+
+void dpc_initialize(PKDPC dpc, PKDEFERRED_ROUTINE routine, PVOID context);
+BOOLEAN dpc_insert(PKDPC dpc, PVOID first, PVOID second); /* FALSE: it is queued already */
+BOOLEAN dpc_remove(PKDPC dpc);
+void dpc_flush(void);
+void os_post(VOID(NTAPI *routine)(PVOID context), PVOID context); /* to another thread */
+
+/* ---- stack.c ------------------------------------------------------------------------------------------------------------------- */
+
+/* Code of the driver is about to be called; returns whether that is where its part of the stack begins. */
+bool stack_begin(void);
+void stack_end(bool begun);
+void stack_check(const struct site *site);
+
 /* ---- routines.c --------------------------------------------------------------------------------------------------------------------- */
 
 /* A routine whose only rule is the IRQL at which it may be called; see rules.yaml. */
@@ -167,6 +215,10 @@ void pool_check_leaks(const void *base, ULONG size, const char *name);
 bool pool_is_live(const void *address);
 bool pool_is_paged(const void *address);
 ULONG pool_tag_of(const void *address); /* 0: not of this pool */
+#if !defined(WSKLAB_NATIVE)
+PVOID NTAPI pool_routine_allocate(POOL_TYPE type, SIZE_T size, ULONG tag); /* for a lookaside list */
+VOID NTAPI pool_routine_free(PVOID block);
+#endif
 
 /* ---- scarcity.c ---------------------------------------------------------------------------------------------------------------- */
 
@@ -212,7 +264,8 @@ struct replacement {
 /* NULL when the routine is the kernel's own. */
 const void *strict_replacement(const char *name);
 
-extern const struct replacement mdl_replacements[], irp_replacements[], scarcity_replacements[];
+extern const struct replacement mdl_replacements[], irp_replacements[], scarcity_replacements[], mutex_replacements[],
+    dpc_replacements[], lookaside_replacements[];
 extern const struct replacement wait_replacements[], spin_replacements[],
     pool_replacements[]; /* each ends with a NULL name */
 

@@ -6,6 +6,7 @@ void wait_check(const struct site *site, const void *object, const LARGE_INTEGER
 {
     KIRQL irql = irql_now();
 
+    stack_check(site);
     if (irql < DISPATCH_LEVEL)
         return;
     if (irql > DISPATCH_LEVEL)
@@ -31,7 +32,11 @@ void set_event_check(const struct site *site, const void *event, BOOLEAN wait)
 static NTSTATUS NTAPI wait_for_one(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
                                    PLARGE_INTEGER timeout)
 {
-    wait_check(&SITE("KeWaitForSingleObject"), object, timeout);
+    const struct site site = SITE("KeWaitForSingleObject");
+
+    wait_check(&site, object, timeout);
+    if (mutex_is(object))
+        return mutex_wait(&site, object, timeout);
     return KeWaitForSingleObject(object, reason, mode, alertable, timeout);
 }
 
