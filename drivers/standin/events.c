@@ -47,37 +47,42 @@ bool callback_begin(struct socket *socket, ULONG event)
     lock_acquire(&provider.lock);
     begun = may_call(socket, event);
     if (begun)
-        socket->running = event;
+        socket->running |= event;
     lock_release(&provider.lock);
     return begun;
 }
 
-void callback_end(struct socket *socket)
+void callback_end(struct socket *socket, ULONG event)
 {
     lock_acquire(&provider.lock);
-    socket->running = 0;
+    socket->running &= ~event;
     lock_release(&provider.lock);
 }
 
 /* ---- WskDisconnectEvent ------------------------------------------------------------------------------------------------------------ */
 
-static void tell(struct socket *socket, ULONG flags, bool *told)
+void event_disconnect(struct socket *socket, ULONG flags, struct level level)
 {
-    PFN_WSK_DISCONNECT_EVENT event = socket->events_to ? socket->events_to->WskDisconnectEvent : NULL;
-    struct level level;
+    PFN_WSK_DISCONNECT_EVENT event = socket->events_to->WskDisconnectEvent;
     NTSTATUS status;
 
-    if (*told || !callback_begin(socket, WSK_EVENT_DISCONNECT))
-        return;
-    *told = true;
-    level = level_enter(socket, LEVEL_DISCONNECT);
     witness_event("WskDisconnectEvent", socket, flags | level_flag(level));
     status = event(socket->context, flags | level_flag(level));
     witness_return("WskDisconnectEvent", socket, status);
     level_leave(level, "WskDisconnectEvent", (const void *)(ULONG_PTR)event);
-    callback_end(socket);
     if (status != STATUS_SUCCESS)
         REPORT("R10", "WskDisconnectEvent returned %08x", (unsigned)status);
+}
+
+static void tell(struct socket *socket, ULONG flags, bool *told)
+{
+    if (*told || !callback_begin(socket, WSK_EVENT_DISCONNECT))
+        return;
+    *told = true;
+    if (threads_disconnect(socket, flags))
+        return;
+    event_disconnect(socket, flags, level_enter(socket, LEVEL_DISCONNECT));
+    callback_end(socket, WSK_EVENT_DISCONNECT);
 }
 
 /*
@@ -169,7 +174,7 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     status = event(socket->context, level_flag(level), indication->pieces, length, &accepted);
     witness_return("WskReceiveEvent", socket, status);
     level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
-    callback_end(socket);
+    callback_end(socket, WSK_EVENT_RECEIVE);
 
     if (status == STATUS_PENDING) { /* R54 */
         *retained = true;

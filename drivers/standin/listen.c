@@ -96,7 +96,7 @@ static void give_to_event(struct socket *listener, struct arrival *arrival)
                            .status = status,
                            .information = socket->serial});
     level_leave(level, "WskAcceptEvent", (const void *)(ULONG_PTR)event);
-    callback_end(listener);
+    callback_end(listener, WSK_EVENT_ACCEPT);
     arrival_free(arrival);
     if (status == STATUS_SUCCESS) {
         witness_context("WskAcceptEvent", socket->context);

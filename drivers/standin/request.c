@@ -20,13 +20,12 @@ static struct request *find_in_flight(PIRP irp)
     return NULL;
 }
 
-static void complete(struct socket *socket, const struct seen *seen)
+void request_complete(const struct seen *seen, struct level level)
 {
     PIRP irp = seen->irp;
     NTSTATUS status = seen->status;
     ULONG_PTR information = seen->information;
     PIO_COMPLETION_ROUTINE routine = IoGetCurrentIrpStackLocation(irp)->CompletionRoutine;
-    struct level level = level_enter(socket, LEVEL_COMPLETION);
 
     witness(seen);
     irp->IoStatus.Status = status;
@@ -46,7 +45,7 @@ static void complete_refused(const char *function, struct client *client, PIRP i
 
     witness(&seen);
     seen.what = "done";
-    complete(NULL, &seen);
+    request_complete(&seen, level_begin(false));
 }
 
 /* Still in another call: such an IRP must not be completed a second time. */
@@ -177,7 +176,7 @@ static VOID NTAPI cancel_routine(PDEVICE_OBJECT device, PIRP irp)
     engine_wake();
 }
 
-static void tell_call(const struct request *request, NTSTATUS returned)
+void request_tell(const struct request *request, NTSTATUS returned)
 {
     witness(&(struct seen){.what = "call",
                            .function = request->function,
@@ -193,9 +192,16 @@ NTSTATUS request_submit(struct request *request)
 {
     struct socket *socket = request->socket;
     PIRP irp = request->irp;
+    struct client *client = request->client;
+    struct request copy = *request; /* which is gone when the engine has finished it */
     bool was_empty;
+    struct inline_call *waiter = NULL;
+    struct seen seen;
 
-    tell_call(request, STATUS_PENDING);
+    if (request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF)
+        waiter = request->waiter = inline_begin(socket);
+    if (!waiter)
+        request_tell(request, STATUS_PENDING);
     IoMarkIrpPending(irp);
     request->cancellable = request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF;
     /* All under one lock: the engine takes the request, and may complete the IRP, only when everything is in place. */
@@ -215,14 +221,20 @@ NTSTATUS request_submit(struct request *request)
     lock_release(&provider.lock);
     if (was_empty)
         engine_wake();
-    return STATUS_PENDING;
+    if (!waiter || !inline_await(waiter, &copy, &seen))
+        return STATUS_PENDING;
+    IoGetCurrentIrpStackLocation(irp)->Control &= (UCHAR)~SL_PENDING_RETURNED;
+    request_complete(&seen, level_begin(false));
+    request_returned(client);
+    return seen.status;
 }
 
 NTSTATUS request_refuse(struct request *request, NTSTATUS status)
 {
-    tell_call(request, status);
+    request_tell(request, status);
     if (request->socket)
         socket_leave(request->socket);
+    request->at_once = true;
     request_finish(request, status, 0);
     return status;
 }
@@ -243,6 +255,9 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     struct client *client = request->client;
     struct socket *socket = in_engine() ? request->socket : NULL; /* else in the driver's own thread, at its IRQL */
     PIRP irp = request->irp;
+    struct inline_call *waiter;
+    enum operation operation = request->operation;
+    bool at_once; /* or events could come for a socket of which the driver does not know yet */
     const struct seen seen = {.what = "done",
                               .function = request->function,
                               .client = client,
@@ -263,11 +278,19 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     RemoveEntryList(&request->cancelled);
     lock_release(&provider.lock);
     RemoveEntryList(&request->link);
+    waiter = request->waiter;
+    at_once = request->at_once || operation == OP_CONNECT || operation == OP_OPEN_CONNECT || operation == OP_ACCEPT;
     ExFreePoolWithTag(request, POOL_TAG);
 
-    complete(socket, &seen);
+    if ((waiter && inline_finish(waiter, &seen)) || (socket && !at_once && threads_complete(socket, client, &seen)))
+        return;
+    request_complete(&seen, level_enter(socket, LEVEL_COMPLETION));
+    request_returned(client);
+}
 
-    /* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
+/* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
+void request_returned(struct client *client)
+{
     lock_acquire(&provider.lock);
     client->requests--;
     condition_broadcast(&provider.changed);

@@ -84,6 +84,8 @@ void strict_parse_settings(const char *text, struct strict_settings *settings)
     settings->provider =
         (enum provider_mode)word_of(after(text, "provider="), providers, RTL_NUMBER_OF(providers), PROVIDER_READY);
     settings->seed = number_of(after(text, "seed="), settings->seed);
+    settings->concurrent = after(text, "concurrent=on") != NULL;
+    settings->pend = number_of(after(text, "pend="), 0);
     settings->fail = number_of(after(text, "fail="), 0);
     RtlZeroMemory(settings->of, sizeof settings->of);
     for (ULONG i = 0; of && i < sizeof settings->of - 1 && !word_ends(of[i]); i++)
@@ -102,7 +104,12 @@ bool strict_draw(const struct strict_settings *settings, ULONG socket, ULONG eve
 {
     if (settings->irql != IRQL_MIXED)
         return settings->irql == IRQL_DISPATCH;
-    return mix(mix(mix(mix(settings->seed) + socket) + event) + count) & 1;
+    return strict_pick(settings, socket, event, count, 2) != 0;
+}
+
+ULONG strict_pick(const struct strict_settings *settings, ULONG socket, ULONG event, ULONG count, ULONG below)
+{
+    return mix(mix(mix(mix(settings->seed) + socket) + event) + count) % below;
 }
 
 void strict_start(void)

@@ -84,6 +84,8 @@ struct strict_settings {
     ULONG fail; /* the allocation that fails, counted from these settings on; 0: none */
     char of[32]; /* the image whose allocations count; empty: any driver's */
     enum provider_mode provider;
+    bool concurrent; /* completions and WskDisconnectEvent from other threads, late, or in the thread of the call */
+    ULONG pend; /* ms for which a WskSend that is done stays pending; 0: not at all */
 };
 
 /* The checks named by "wsklab.strict=irql,memory,witness" in a kernel command line; "wsklab.strict" alone names all. */
@@ -92,6 +94,8 @@ ULONG strict_parse_checks(const char *command_line);
 void strict_parse_settings(const char *text, struct strict_settings *settings);
 /* Whether the `count`th callback of kind `event` on the socket with this number is made at DISPATCH_LEVEL: the same for a seed. */
 bool strict_draw(const struct strict_settings *settings, ULONG socket, ULONG event, ULONG count);
+/* A number below `below`, drawn from the seed in the same way, and whatever the IRQLs are. */
+ULONG strict_pick(const struct strict_settings *settings, ULONG socket, ULONG event, ULONG count, ULONG below);
 
 void strict_start(void); /* reads the kernel's command line */
 bool strict_on(ULONG checks); /* any of them */

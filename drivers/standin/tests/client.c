@@ -118,6 +118,7 @@ static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
     (void)device;
     CHECK(irp == call->irp);
     CHECK_EQ(InterlockedIncrement(&call->completions), 1);
+    call->thread = os_thread_id();
     call->status = irp->IoStatus.Status;
     call->information = irp->IoStatus.Information;
     KeSetEvent(&call->done, IO_NO_INCREMENT, FALSE);

@@ -31,6 +31,7 @@ struct call {
     PIRP irp;
     KEVENT done;
     LONG completions;
+    int thread; /* that of its completion */
     NTSTATUS returned, status;
     ULONG_PTR information;
     WSK_BUF buffer;
@@ -116,6 +117,6 @@ struct test {
 };
 
 extern const struct test connection_tests[], closing_tests[], transfer_tests[], event_tests[], listen_tests[],
-    rule_tests[], witness_tests[], scarcity_tests[];
+    rule_tests[], witness_tests[], scarcity_tests[], thread_tests[];
 
 #endif
