@@ -28,6 +28,7 @@ class Twin(BaseModel):
     says: str = ""
     only_windows: str = ""
     strict: bool = False
+    scarcity: bool = False
 
 
 @cache

@@ -183,7 +183,8 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
         registered = NT_SUCCESS(status);
     }
     if (NT_SUCCESS(status))
-        status = WskCaptureProviderNPI(&wsklab.registration, CAPTURE_MS, &wsklab.provider);
+        status = WskCaptureProviderNPI(&wsklab.registration, TWIN(WAITS_FOR_PROVIDER) ? WSK_INFINITE_WAIT : CAPTURE_MS,
+                                       &wsklab.provider);
     if (!NT_SUCCESS(status)) {
         undo(registered);
         log_stop();

@@ -56,6 +56,7 @@ class Options:
     verify: str | None = None
     strict: bool = False
     scarcity: bool = False
+    concurrent: bool = False
     variant_names: tuple[str, ...] = ()
     variants: Literal["all"] | None = None
     repeat: int = 1
@@ -97,6 +98,10 @@ def run(options: Options) -> int:
         witnessed=options.strict,
         provoke=options.provoke,
     )
+    if options.concurrent:
+        if not options.strict:
+            raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")
+        selected = selection.concurrently(selected)
     selected = selection.without_strict(selected, options.strict, console.progress)
     names, left_out = variants.chosen(
         find.machine(options.target), options.target, options.variant_names, options.variants == "all"
@@ -261,6 +266,12 @@ def ended(results: Results) -> int:
     is_flag=True,
     help="Stand-in: with all of --strict, have each allocation of each scenario fail once, in a row of its own, which "
     "the driver has to survive.",
+)
+@click.option(
+    "--concurrent",
+    is_flag=True,
+    help="With --strict: complete and call back from several threads at once, late, or inside the call, as drawn from "
+    "the seed.",
 )
 @click.option(
     "--variant",

@@ -20,6 +20,10 @@ def words(scenario: Scenario, seed: int, driver: str) -> str:
         said.append("witness=off")
     if asked.provider != "ready":
         said.append(f"provider={asked.provider}")
+    if asked.concurrent:
+        said.append("concurrent=on")
+    if asked.pend is not None:
+        said.append(f"pend={asked.pend}")
     if asked.fails is not None:
         said += [f"fail={asked.fails}", f"of={driver}"]
     return " ".join(said) + "\n"

@@ -33,6 +33,17 @@ class Selection:
     """The build of the lab's own driver that the user has named instead of making it."""
 
 
+def concurrently(selection: Selection) -> Selection:
+    """The selection, whose scenarios have WSK call from several threads; not where an order is expected of it."""
+    return replace(
+        selection,
+        scenarios=[
+            s if s.expect.order else s.model_copy(update={"socket": s.socket.model_copy(update={"concurrent": True})})
+            for s in selection.scenarios
+        ],
+    )
+
+
 def without_strict(selection: Selection, strict: bool, progress: Callable[[str], None]) -> Selection:
     """The selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
     wants = [s.name for s in selection.scenarios if s.socket.needs_strict]

@@ -46,10 +46,16 @@ class Socket(Strict):
     fails: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Which allocation of the driver fails, with --strict, counted from the beginning of the scenario."""
 
+    concurrent: bool = False
+    """With --strict, completions and WskDisconnectEvent come from several threads, late, or inside the call itself."""
+    pend: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    """With --strict, how many milliseconds a WskSend stays pending that is done."""
+
     @property
     def needs_strict(self) -> bool:
         """Whether it asks for what only the stand-in's strict mode simulates."""
-        return self.irql not in (None, "passive") or self.provider != "ready" or self.fails is not None
+        asked = self.provider != "ready" or self.concurrent or self.pend is not None or self.fails is not None
+        return asked or self.irql not in (None, "passive")
 
     @property
     def survival(self) -> bool:

@@ -9,8 +9,12 @@ from typing import Any
 
 from wsklab.drivers.twins import Twin
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.trials.scarcity import short_of
 
 SCHEMA = 1
+
+SHORTEST, ALLOCATIONS = "linger-zero", 40
+"""The scenario of which one allocation after the other fails, and more than it has of them."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,17 @@ Rows = Mapping[str, Row]
 
 
 def panel(scenarios: Iterable[Scenario]) -> list[Scenario]:
-    """The scenarios that a twin is tried on unless others are named: the fast ones that judge the driver."""
-    return [s for s in scenarios if "fast" in s.tags and "slow" not in s.tags and not s.self_check]
+    """The scenarios that a twin is tried on unless others are named: the fast ones, and the strict mode's, that judge it."""
+    return [s for s in scenarios if {"fast", "strict"} & set(s.tags) and "slow" not in s.tags and not s.self_check]
 
 
 def likely(twin: Twin, scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Those that should catch it, best first: what covers the rules it breaks, then the smallest set of endings."""
+    """Those that should catch it, best first: what covers the rules it breaks, then the smallest set of endings.
+
+    A twin that is wrong only when memory is short meets one of them as often as it has allocations.
+    """
+    if twin.scarcity:
+        return [short_of(s, n) for s in scenarios if s.name == SHORTEST for n in range(1, ALLOCATIONS)]
     rules = set(twin.rules)
 
     def shared(scenario: Scenario) -> int:

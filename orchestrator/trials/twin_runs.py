@@ -139,7 +139,7 @@ class TwinRun:
 
         with self._begin(driver) as run:
             self._stage(run, driver, first, rows, enough)
-            if whole or not catches():
+            if not twin.scarcity and (whole or not catches()):
                 self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
         tables.show_twin(self._console, twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
 

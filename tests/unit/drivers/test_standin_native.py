@@ -80,5 +80,10 @@ def test_a_thousand_connections_reset_at_once(program: Path) -> None:
     run(program, "crowd", "1000")
 
 
+@pytest.mark.parametrize("build", ["program", "threaded"])
+def test_several_threads_at_once(build: str, request: pytest.FixtureRequest) -> None:
+    run(request.getfixturevalue(build), "soak", "300", "concurrent=on seed=3")
+
+
 def test_nothing_grows(program: Path) -> None:
     run(program, "soak", os.environ.get("WSKLAB_SOAK", "4000"), seconds=600)
