@@ -159,6 +159,7 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
 {
     PFN_WSK_RECEIVE_EVENT event = socket->events_to ? socket->events_to->WskReceiveEvent : NULL;
     SIZE_T accepted = length;
+    ULONG flags = socket->level.rare ? WSK_FLAG_ENTIRE_MESSAGE : 0; /* R56: Linux does not tell where PSH was */
     struct level level;
     NTSTATUS status;
 
@@ -170,8 +171,9 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     InsertTailList(&socket->client->retained, &indication->retained);
     lock_release(&provider.lock);
     level = level_enter(socket, LEVEL_RECEIVE);
-    witness_event("WskReceiveEvent", socket, level_flag(level));
-    status = event(socket->context, level_flag(level), indication->pieces, length, &accepted);
+    flags |= level_flag(level);
+    witness_event("WskReceiveEvent", socket, flags);
+    status = event(socket->context, flags, indication->pieces, length, &accepted);
     witness_return("WskReceiveEvent", socket, status);
     level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
     callback_end(socket, WSK_EVENT_RECEIVE);
@@ -193,6 +195,25 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     else if (status != STATUS_DATA_NOT_ACCEPTED)
         REPORT("R52", "WskReceiveEvent returned %08x", (unsigned)status);
     return 0;
+}
+
+/* R51: the connection is dead, and WskReceiveEvent is called without data. Once, and only where a scenario asks for what is rare. */
+static void indicate_nothing(struct socket *socket)
+{
+    PFN_WSK_RECEIVE_EVENT event = socket->events_to ? socket->events_to->WskReceiveEvent : NULL;
+    SIZE_T accepted = 0;
+    struct level level;
+    NTSTATUS status;
+
+    if (!socket->level.rare || !socket->error || socket->told_dead || !callback_begin(socket, WSK_EVENT_RECEIVE))
+        return;
+    socket->told_dead = true;
+    level = level_enter(socket, LEVEL_RECEIVE);
+    witness_event("WskReceiveEvent", socket, level_flag(level));
+    status = event(socket->context, level_flag(level), NULL, 0, &accepted);
+    witness_return("WskReceiveEvent", socket, status);
+    level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
+    callback_end(socket, WSK_EVENT_RECEIVE);
 }
 
 /* What the callback does not take stays in the Linux socket: it is read only after the callback has accepted it. */
@@ -226,6 +247,7 @@ void events_receive(struct socket *socket)
     }
     if (indication)
         indication_free(indication);
+    indicate_nothing(socket);
 }
 
 /* ---- WskRelease ----------------------------------------------------------------------------------------------------------------------------- */

@@ -12,7 +12,8 @@ void level_refresh(void)
     __atomic_store_n(&provider.quiet, now.quiet, __ATOMIC_RELAXED);
     lock_acquire(&provider.lock);
     if (now.irql != provider.level.irql || now.seed != provider.level.seed ||
-        now.concurrent != provider.level.concurrent || now.pend != provider.level.pend) {
+        now.concurrent != provider.level.concurrent || now.pend != provider.level.pend ||
+        now.rare != provider.level.rare) {
         provider.level = now;
         provider.numbered = 0;
     }

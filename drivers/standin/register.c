@@ -27,6 +27,10 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
 
     if (!npi || !npi->Dispatch || !registration)
         return STATUS_INVALID_PARAMETER;
+    if (strict_on(STRICT_MEMORY) && (os_on_stack(registration) || os_on_stack(npi->Dispatch)))
+        REPORT("R76", "WskRegister is given a registration, or a table, that lies on the stack of its caller");
+    if (irql_now() > PASSIVE_LEVEL)
+        REPORT("R76", "WskRegister is called at %s", irql_name(irql_now()));
     client = scarce_fails(&SITE("WskRegister"), __builtin_return_address(0))
                  ? NULL
                  : ExAllocatePoolWithTag(NonPagedPool, sizeof *client, POOL_TAG);
@@ -159,6 +163,10 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
         return;
     }
     witness(&(struct seen){.what = "call", .function = "WskDeregister", .client = client});
+    if (pool_owns(client->dispatch) && !pool_is_live(client->dispatch))
+        REPORT("R76", "the client's table was freed before WskDeregister");
+    if (irql_now() > PASSIVE_LEVEL)
+        REPORT("R80", "WskDeregister is called at %s", irql_name(irql_now()));
     if (in_engine())
         REPORT("R80", "WskDeregister called from a callback or completion routine: it can never return");
     lock_acquire(&provider.lock);

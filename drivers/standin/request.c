@@ -117,6 +117,9 @@ struct request *request_begin(const char *function, struct client *client, struc
     struct request *request;
 
     *status = STATUS_INVALID_PARAMETER;
+    if (irql_now() > DISPATCH_LEVEL)
+        STOP(&((const struct site){function, NULL}), 0x0A, 0, irql_now(), 0, 0,
+             "is called at IRQL %u, and may be at most at DISPATCH_LEVEL", irql_now());
     if (irp_busy(function, irp) || !irp_usable(function, irp)) {
         if (socket)
             socket_leave(socket);

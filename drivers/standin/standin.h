@@ -120,6 +120,7 @@ struct socket {
     os_address local, remote;
     bool remote_fin, local_fin; /* seen, sent */
     int error; /* what ended the connection (enum os_error), 0 while it lives */
+    bool told_dead; /* WskReceiveEvent or WskAcceptEvent was called with nothing */
     bool told_graceful, told_abortive; /* WskDisconnectEvent was called */
     bool indications_stopped; /* the client refused data: none until the next WskReceive (R52, R53) */
     bool silent; /* R87 */

@@ -84,6 +84,7 @@ void strict_parse_settings(const char *text, struct strict_settings *settings)
     settings->provider =
         (enum provider_mode)word_of(after(text, "provider="), providers, RTL_NUMBER_OF(providers), PROVIDER_READY);
     settings->seed = number_of(after(text, "seed="), settings->seed);
+    settings->rare = after(text, "rare=on") != NULL;
     settings->concurrent = after(text, "concurrent=on") != NULL;
     settings->pend = number_of(after(text, "pend="), 0);
     settings->fail = number_of(after(text, "fail="), 0);

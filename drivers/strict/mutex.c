@@ -101,6 +101,7 @@ void mutex_check_none(const struct site *site)
 static VOID NTAPI initialize(PRKMUTEX mutex, ULONG level)
 {
     (void)level;
+    resident_check(&SITE("KeInitializeMutex"), mutex);
     mutex_initialize(mutex);
 }
 

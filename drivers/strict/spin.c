@@ -129,6 +129,7 @@ static void NTAPI initialize(PKSPIN_LOCK lock)
 {
     const struct site site = SITE("KeInitializeSpinLock");
 
+    resident_check(&site, lock);
     if (look(lock).lock)
         STOP(&site, CHECK_VERIFIER, 0x1005, lock, 0, 0, "initializes a spin lock that is held");
     order_forget(lock, sizeof *lock);

@@ -84,6 +84,7 @@ struct strict_settings {
     ULONG fail; /* the allocation that fails, counted from these settings on; 0: none */
     char of[32]; /* the image whose allocations count; empty: any driver's */
     enum provider_mode provider;
+    bool rare; /* WSK does what it may do, but hardly ever does: calls without data, or without a socket */
     bool concurrent; /* completions and WskDisconnectEvent from other threads, late, or in the thread of the call */
     ULONG pend; /* ms for which a WskSend that is done stays pending; 0: not at all */
 };
@@ -197,6 +198,8 @@ void irql_rule_of(const struct site *site); /* the rule of a routine that is rep
 
 /* ---- waits.c -------------------------------------------------------------------------------------------------------------------- */
 
+/* An object of the kernel's that the driver initializes must not be pageable. */
+void resident_check(const struct site *site, const void *object);
 void wait_check(const struct site *site, const void *object, const LARGE_INTEGER *timeout);
 void set_event_check(const struct site *site, const void *event, BOOLEAN wait);
 

@@ -1,6 +1,12 @@
 /* Waits and events: their rule depends on the arguments, not only on the IRQL. */
 #include "strict.h"
 
+void resident_check(const struct site *site, const void *object)
+{
+    if (pool_is_paged(object))
+        STOP(site, CHECK_VERIFIER, 0xE1, object, 0, 0, "initializes an object of the kernel's in paged pool");
+}
+
 /* At DISPATCH_LEVEL a wait may only look: with a timeout of zero. Above it there is no waiting at all. */
 void wait_check(const struct site *site, const void *object, const LARGE_INTEGER *timeout)
 {
@@ -54,7 +60,34 @@ static LONG NTAPI set_event(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
     return KeSetEvent(event, increment, wait);
 }
 
+static VOID NTAPI initialize_event(PRKEVENT event, EVENT_TYPE type, BOOLEAN state)
+{
+    resident_check(&SITE("KeInitializeEvent"), event);
+    KeInitializeEvent(event, type, state);
+}
+
+static VOID NTAPI initialize_timer(PKTIMER timer)
+{
+    const struct site site = SITE("KeInitializeTimer");
+
+    irql_rule_of(&site);
+    resident_check(&site, timer);
+    KeInitializeTimerEx(timer, NotificationTimer);
+}
+
+static VOID NTAPI initialize_timer_ex(PKTIMER timer, TIMER_TYPE type)
+{
+    const struct site site = SITE("KeInitializeTimerEx");
+
+    irql_rule_of(&site);
+    resident_check(&site, timer);
+    KeInitializeTimerEx(timer, type);
+}
+
 const struct replacement wait_replacements[] = {
+    {"KeInitializeEvent", initialize_event},
+    {"KeInitializeTimer", initialize_timer},
+    {"KeInitializeTimerEx", initialize_timer_ex},
     {"KeWaitForSingleObject", wait_for_one},
     {"KeWaitForMutexObject", wait_for_one},
     {"KeWaitForMultipleObjects", wait_for_several},

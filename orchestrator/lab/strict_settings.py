@@ -20,6 +20,8 @@ def words(scenario: Scenario, seed: int, driver: str) -> str:
         said.append("witness=off")
     if asked.provider != "ready":
         said.append(f"provider={asked.provider}")
+    if asked.rare:
+        said.append("rare=on")
     if asked.concurrent:
         said.append("concurrent=on")
     if asked.pend is not None:

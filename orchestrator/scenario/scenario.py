@@ -46,6 +46,8 @@ class Socket(Strict):
     fails: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Which allocation of the driver fails, with --strict, counted from the beginning of the scenario."""
 
+    rare: bool = False
+    """With --strict, WSK does what it hardly ever does: calls a dead socket's callbacks without data, or a socket."""
     concurrent: bool = False
     """With --strict, completions and WskDisconnectEvent come from several threads, late, or inside the call itself."""
     pend: Annotated[int, Field(ge=1, le=60_000)] | None = None
@@ -54,7 +56,7 @@ class Socket(Strict):
     @property
     def needs_strict(self) -> bool:
         """Whether it asks for what only the stand-in's strict mode simulates."""
-        asked = self.provider != "ready" or self.concurrent or self.pend is not None or self.fails is not None
+        asked = self.provider != "ready" or self.rare or self.concurrent or self.pend is not None or self.fails is not None
         return asked or self.irql not in (None, "passive")
 
     @property

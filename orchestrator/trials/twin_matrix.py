@@ -31,7 +31,7 @@ Rows = Mapping[str, Row]
 
 
 def panel(scenarios: Iterable[Scenario]) -> list[Scenario]:
-    """The scenarios that a twin is tried on unless others are named: the fast ones, and the strict mode's, that judge it."""
+    """The scenarios that a twin is tried on unless others are named: the fast ones, and the strict mode's."""
     return [s for s in scenarios if {"fast", "strict"} & set(s.tags) and "slow" not in s.tags and not s.self_check]
 
 

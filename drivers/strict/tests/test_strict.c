@@ -40,6 +40,7 @@ static void silent(const char *text)
         }                                                                                                              \
     } while (0)
 
+static KSPIN_LOCK first, second, third; /* not on a stack */
 static const struct site here = {"TheRoutine", NULL};
 
 static void irql_moves_in_the_right_direction(void)
@@ -116,6 +117,17 @@ static void waits(void)
     STOPS(wait_check(&here, &none, &some), 0xC4, 0x122, "not zero");
     irql_set(DISPATCH_LEVEL + 1);
     STOPS(wait_check(&here, &none, &none), 0xC4, 0x120, "waits at IRQL 3");
+}
+
+static void object_in_paged_pool(void)
+{
+    bool exhausted;
+    void *paged = pool_allocate(&here, true, 64, 'abcd', &exhausted), *other;
+
+    STOPS(resident_check(&here, paged), 0xC4, 0xE1, "in paged pool");
+    other = pool_allocate(&here, false, 64, 'abcd', &exhausted);
+    resident_check(&here, other);
+    resident_check(&here, &first);
 }
 
 static void event_set_with_wait(void)
@@ -373,8 +385,6 @@ static void *elsewhere(void *(*run)(void *), void *argument)
     return result;
 }
 
-static KSPIN_LOCK first, second, third; /* not on a stack */
-
 static void take_both(PKSPIN_LOCK one, PKSPIN_LOCK other)
 {
     (void)spin_acquire(&here, one, SPIN_ORDINARY, true);
@@ -606,6 +616,7 @@ static const struct {
     CASE(spin_lock_of_two_kinds),
     CASE(irql_lowered_under_a_lock),
     CASE(waits),
+    CASE(object_in_paged_pool),
     CASE(event_set_with_wait),
     CASE(routines_by_irql),
     CASE(pool_is_filled_and_ends_at_its_page),
