@@ -56,7 +56,9 @@ class Socket(Strict):
     @property
     def needs_strict(self) -> bool:
         """Whether it asks for what only the stand-in's strict mode simulates."""
-        asked = self.provider != "ready" or self.rare or self.concurrent or self.pend is not None or self.fails is not None
+        asked = (
+            self.provider != "ready" or self.rare or self.concurrent or self.pend is not None or self.fails is not None
+        )
         return asked or self.irql not in (None, "passive")
 
     @property

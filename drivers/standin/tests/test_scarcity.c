@@ -298,6 +298,55 @@ static void R39_accept_event_without_a_socket(void)
     asks_nothing();
 }
 
+static VOID NTAPI connect_many(PVOID context)
+{
+    int *port = context;
+
+    for (int i = 0; i < 30; i++) {
+        int peer = peer_try_connect(*port);
+
+        if (peer >= 0)
+            peer_reset(peer);
+    }
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+static void BF14_listener_closed_while_connections_come(void)
+{
+    static const WSK_CLIENT_LISTEN_DISPATCH table = {.WskAcceptEvent = on_accept};
+    static LONG seen[2];
+
+    for (int round = 0; round < 5; round++) {
+        struct call *call = call_new(0);
+        os_address local;
+        PWSK_SOCKET socket;
+        HANDLE thread;
+        int port;
+
+        call->returned = wsk->WskSocket(wsk_client, AF_INET, SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_LISTEN_SOCKET, seen,
+                                        &table, NULL, NULL, NULL, call->irp);
+        call_wait(call);
+        socket = (PWSK_SOCKET)call->information;
+        CHECK_EQ(call_end(call), STATUS_SUCCESS);
+        CHECK_EQ(call_end(bind_socket(socket, 0)), STATUS_SUCCESS);
+        CHECK_EQ(set_events(socket, WSK_EVENT_ACCEPT, NULL), STATUS_SUCCESS);
+        call = call_new(0);
+        call->returned =
+            ((const WSK_PROVIDER_LISTEN_DISPATCH *)socket->Dispatch)->WskGetLocalAddress(socket, &local.any, call->irp);
+        CHECK_EQ(call_end(call), STATUS_SUCCESS);
+        port = __builtin_bswap16(local.v4.sin_port);
+        InterlockedExchange(&seen[0], 0);
+        CHECK_EQ(PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, connect_many, &port),
+                 STATUS_SUCCESS);
+        await(&seen[0]);
+        CHECK_EQ(call_end(close_begin(socket)), STATUS_SUCCESS);
+        InterlockedExchange(&seen[0], -1000);
+        ZwWaitForSingleObject(thread, FALSE, NULL);
+        ZwClose(thread);
+        CHECK_EQ(seen[0], -1000); /* R73: none after the close */
+    }
+}
+
 const struct test scarcity_tests[] = {
     {"R78_provider_not_ready", R78_provider_not_ready},
     {"R78_provider_leaves", R78_provider_leaves},
@@ -312,5 +361,6 @@ const struct test scarcity_tests[] = {
     {"R26_listener_is_enabled_after_the_bind", R26_listener_is_enabled_after_the_bind},
     {"R51_receive_event_without_data", R51_receive_event_without_data},
     {"R39_accept_event_without_a_socket", R39_accept_event_without_a_socket},
+    {"BF14_listener_closed_while_connections_come", BF14_listener_closed_while_connections_come},
     {NULL, NULL},
 };
