@@ -224,6 +224,7 @@ static bool lies_in(const struct image_notice *image, const void *address)
 /* No instruction of it has run: a driver's imports can still be made to lead to the strict mode's routines. */
 static void image_loaded(const struct image_notice *image)
 {
+    image_set_cookie(image->base);
     if (!strict_on(STRICT_IRQL | STRICT_MEMORY))
         return;
     strict_image_loaded(image->name->Buffer, image->name->Length, image->base, image->size);

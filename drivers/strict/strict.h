@@ -278,6 +278,8 @@ extern const struct replacement wait_replacements[], spin_replacements[],
 
 /* ---- interpose.c ---------------------------------------------------------------------------------------------------------------------- */
 
+/* Gives a driver built with /GS its cookie, whatever checks are on: Wine looks for it before it has relocated the image. */
+void image_set_cookie(void *base);
 /* An image was loaded: if it is a driver that uses WSK, its imports lead here from now on. */
 void strict_interpose(void *base);
 

@@ -138,6 +138,15 @@ typedef struct DRIVER {
 
 extern DRIVER wsklab;
 
+/* As drivers of the field have them: discarded after DriverEntry, and pageable. */
+#ifdef WSKLAB_MSVC
+#define INIT_CODE __attribute__((section("INIT")))
+#define PAGED_FUNCTION __attribute__((section("PAGE")))
+#else
+#define INIT_CODE
+#define PAGED_FUNCTION
+#endif
+
 #ifdef __GNUC__ /* the WDK has it */
 #define ReadAcquire(number) __atomic_load_n((number), __ATOMIC_ACQUIRE)
 #define ReadPointerAcquire(pointer) __atomic_load_n((pointer), __ATOMIC_ACQUIRE)
