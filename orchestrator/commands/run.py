@@ -53,6 +53,7 @@ class Options:
     twin_names: tuple[str, ...] = ()
     toolchain: Toolchain = "mingw"
     twins: bool = False
+    quick: bool = False
     verify: str | None = None
     strict: bool = False
     scarcity: bool = False
@@ -249,6 +250,7 @@ def ended(results: Results) -> int:
     help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
     "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.",
 )
+@click.option("--quick", is_flag=True, help="With --twins: each only until it is first caught.")
 @click.option(
     "--verifier",
     "verify",
@@ -352,6 +354,8 @@ def command(**asked: Any) -> None:
         raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
     if options.debugger is not None and options.jobs != 1:
         raise UsageError("--debugger is one port for one lab: leave out --jobs.")
+    if options.quick:
+        raise UsageError("--quick goes with --twins.")
     if len(options.twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     if options.vary is not None and not options.until_fail:
@@ -373,9 +377,13 @@ def _only_twins(options: Options) -> None:
         exclude=options.exclude,
         twin_names=options.twin_names,
         twins=True,
+        quick=options.quick,
+        jobs=options.jobs,
         seed=options.seed,
         out=options.out,
         as_json=options.as_json,
     )
     if options != taken:
-        raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
+        raise UsageError(
+            "--twins goes with scenarios, --tag, --exclude, --twin, --quick, --jobs, --seed, --out and --json only."
+        )
