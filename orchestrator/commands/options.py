@@ -30,8 +30,9 @@ toolchain_option = click.option(
     "--toolchain",
     default="mingw",
     show_default=True,
-    type=click.Choice(("mingw", "clang")),
-    help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm).",
+    type=click.Choice(("mingw", "clang", "msvc")),
+    help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm); "
+    "msvc is clang, too, with what Microsoft's compiler puts into a driver.",
 )
 
 resume_option = click.option(

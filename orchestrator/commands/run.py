@@ -55,8 +55,11 @@ class Options:
     twin_names: tuple[str, ...] = ()
     toolchain: Toolchain = "mingw"
     twins: bool = False
+    quick: bool = False
     verify: str | None = None
     strict: bool = False
+    scarcity: bool = False
+    concurrent: bool = False
     variant_names: tuple[str, ...] = ()
     variants: Literal["all"] | None = None
     repeat: int = 1
@@ -122,6 +125,10 @@ def run(options: Options) -> int:
         witnessed=options.strict,
         provoke=options.provoke,
     )
+    if options.concurrent:
+        if not options.strict:
+            raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")
+        selected = selection.concurrently(selected)
     selected = selection.without_strict(selected, options.strict, console.progress)
     names, left_out = variants.chosen(
         find.machine(options.target), options.target, options.variant_names, options.variants == "all"
@@ -308,6 +315,7 @@ def ended(results: Results) -> int:
     help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
     "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.",
 )
+@click.option("--quick", is_flag=True, help="With --twins: each only until it is first caught.")
 @click.option(
     "--verifier",
     "verify",
@@ -319,6 +327,18 @@ def ended(results: Results) -> int:
     is_flag=True,
     help="Stand-in: simulate IRQLs, callbacks at DISPATCH_LEVEL and special pool, and stop the driver where Windows "
     "with Driver Verifier would.",
+)
+@click.option(
+    "--scarcity",
+    is_flag=True,
+    help="Stand-in: with all of --strict, have each allocation of each scenario fail once, in a row of its own, which "
+    "the driver has to survive.",
+)
+@click.option(
+    "--concurrent",
+    is_flag=True,
+    help="With --strict: complete and call back from several threads at once, late, or inside the call, as drawn from "
+    "the seed.",
 )
 @click.option(
     "--variant",
@@ -389,12 +409,18 @@ def command(**asked: Any) -> None:
         from wsklab.orchestrator.commands import twins as twin_runs
 
         sys.exit(twin_runs.run(options))
+    if options.scarcity:
+        from wsklab.orchestrator.commands import scarcity
+
+        sys.exit(scarcity.asked(options))
     if options.variants and options.variant_names:
         raise UsageError("--variants all has every variant in it; leave out --variant.")
     if options.as_json and (options.view or options.hold != "never"):
         raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
     if options.debugger is not None and options.jobs != 1:
         raise UsageError("--debugger is one port for one lab: leave out --jobs.")
+    if options.quick:
+        raise UsageError("--quick goes with --twins.")
     if len(options.twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     if options.vary is not None and not options.until_fail:
@@ -420,9 +446,13 @@ def _only_twins(options: Options) -> None:
         exclude=options.exclude,
         twin_names=options.twin_names,
         twins=True,
+        quick=options.quick,
+        jobs=options.jobs,
         seed=options.seed,
         out=options.out,
         as_json=options.as_json,
     )
     if options != taken:
-        raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
+        raise UsageError(
+            "--twins goes with scenarios, --tag, --exclude, --twin, --quick, --jobs, --seed, --out and --json only."
+        )
