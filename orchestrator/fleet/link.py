@@ -43,7 +43,7 @@ class Rows:
     """Rows have come; `ended`: their batch is over, and `failed` says why before its end, if it was."""
 
     number: int
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[str]
     target: Mapping[str, Any] = field(default_factory=dict)
     worker: str = ""
     ended: bool = False
@@ -134,9 +134,9 @@ class Link:
             with suppress(Exception):
                 self._client.cancel([future], asynchronous=False, force=True)
 
-    def conclude(self, workers: Sequence[str], limit: float) -> list[Mapping[str, Any]]:
+    def conclude(self, workers: Sequence[str], limit: float) -> list[str]:
         """Have the labs of these workers unload their drivers; returns the rows of those that answer in time."""
-        rows: list[Mapping[str, Any]] = []
+        rows: list[str] = []
         futures = [
             self._client.submit(
                 crew.conclude,

@@ -82,7 +82,7 @@ def test_an_interruption_stops_everything_within_seconds(shared: Fleet, tmp_path
 
 def test_a_row_that_comes_late_and_twice_is_not_counted(shared: Fleet, tmp_path: Path) -> None:
     client = Client(tmp_path / "run", shared.address)
-    late = list[dict[str, Any]]()
+    late = list[str]()
     add = client.run.add
 
     def twice(done: Any) -> Any:
