@@ -88,7 +88,7 @@ def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
 
 
 def verify(signed: Path, pair: SigningKey) -> None:
-    """Sees that `signed` is whole, and signed with this certificate, as Windows will.
+    """See that `signed` is whole, and signed with this certificate, as Windows will.
 
     Raises:
         DriverError: it is not, or osslsigncode is missing.

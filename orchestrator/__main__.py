@@ -33,7 +33,7 @@ def entry() -> NoReturn:
 
     from wsklab.common.errors import UsageError, WsklabError
     from wsklab.orchestrator.commands.cli import main
-    from wsklab.orchestrator.results.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
+    from wsklab.orchestrator.errors import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
 
     codecs.register_error("plain", _plain)
     if sys.stdout is None:  # closed by who started us
@@ -73,7 +73,10 @@ def entry() -> NoReturn:
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """What a thread of ours dies of is for its trace's file; whoever waits for the thread meets an error of its own."""
+    """Keep for its trace's file what a thread of ours dies of.
+
+    Whoever waits for the thread meets an error of its own.
+    """
     import tempfile
     from pathlib import Path
 

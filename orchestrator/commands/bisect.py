@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, WRONG_USAGE, LabError, UsageError
 from wsklab.orchestrator.history.bisection import Build, Found, Order, Outcome, between, broken, builds, judged, search
 from wsklab.orchestrator.history.records import read
 from wsklab.orchestrator.history.statistics import repeats_for
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, INTERRUPTED, NOT_PROVEN, UNLOAD, WRONG_USAGE, write_atomically
+from wsklab.orchestrator.results.results import UNLOAD, write_atomically
 from wsklab.orchestrator.run import runner
 
 FIRST = 5

@@ -104,13 +104,13 @@ def run(target: str | None, out: Path | None, as_json: bool, variant: str = "") 
 
 
 def _lines(finding: Finding) -> list[str]:
-    """What is the case, and what to do about it where it is not well."""
+    """Return what is the case, and what to do about it where it is not well."""
     what = f"{MARKS[finding.verdict][0]:7} {finding.what}: {finding.detail}"
     return [what, f"        -> {finding.next}"] if finding.next and finding.verdict != "ok" else [what]
 
 
 def _write(report: Path, document: dict[str, Any], findings: Sequence[Finding]) -> None:
-    """The report twice: for programs, and for people. Raises UsageError."""
+    """Write the report twice: for programs, and for people. Raises UsageError."""
     lines = [line for finding in findings for line in _lines(finding)]
     image = document.get("image", {})
     head = [f"wsklab doctor, {document['started']}", *(f"{key}: {value}" for key, value in image.items())]
@@ -220,7 +220,7 @@ class Examination:
                 done.append(check.look())
 
     def _snapshot(self, lab: Lab) -> str:
-        """Saved, gone back to, found alive, and told the time."""
+        """Save it, go back to it, find it alive, and tell it the time."""
         lab.save()
         lab.restore()
         off = lab.target.agent.ask("ping")["time_ms"] / 1000 - time.time()
@@ -240,7 +240,7 @@ class Examination:
 
     @contextmanager
     def _step(self, what: str, look: str, vital: bool = True) -> Iterator[list[str]]:
-        """A step that tells its finding; what the list holds at its end is the detail of an ok."""
+        """Yield a list for a step's finding; what the list holds at its end is the detail of an ok."""
         done: list[str] = []
         try:
             yield done
@@ -274,7 +274,7 @@ class Examination:
 )
 @view_option
 def command(target: str | None, variant: str, out: Path | None, faults: bool, as_json: bool, view: bool) -> None:
-    """What works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
+    """Say what works on this host, what does not, and what to do about it. Exit code 3 when something does not work."""
     if view:
         Screens(lambda text: click.echo(text, err=as_json)).show()
     if faults:

@@ -42,14 +42,14 @@ NEWEST = 80
 
 
 def database_of(option: str | None) -> str:
-    """The history's URL or file. Raises UsageError when there is none."""
+    """Return the history's URL or file. Raises UsageError when there is none."""
     if named := chosen(option):
         return named
     raise UsageError(f"WSKLAB_HISTORY is '{OFF}', so no history is kept; name one with --history.")
 
 
 def show_runs(history: str, last: int, as_json: bool) -> None:
-    """The newest runs, and the scenarios that are in trouble."""
+    """Show the newest runs, and the scenarios that are in trouble."""
     from wsklab.orchestrator.history import queries
     from wsklab.orchestrator.history.past import pasts
 
@@ -186,7 +186,7 @@ history_option = click.option(
 
 @click.group("history", cls=Words)
 def command() -> None:
-    """What earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.
+    """Show what earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.
 
     Every run records itself when it ends. See `wsklab history show --help` for the options.
     """

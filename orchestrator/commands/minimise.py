@@ -15,14 +15,14 @@ import yaml
 from wsklab.common import files
 from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, lab_options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, UsageError
 from wsklab.orchestrator.field import chances
 from wsklab.orchestrator.field.bundle import Rate
 from wsklab.orchestrator.field.minimising import Minimiser, Trial, heading, plain
 from wsklab.orchestrator.field.smaller import key
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN, ScenarioResult, write_atomically
+from wsklab.orchestrator.results.results import ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence, runner
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 
@@ -40,7 +40,7 @@ class Minimising:
         self.evidence = ""  # of the newest trial of the smallest scenario that failed, within its session
 
     def next(self) -> Scenario | None:
-        """The next case."""
+        """Return the next case."""
         scenario = self.minimiser.next()
         if scenario is not None:
             self._cases[id(scenario)] = self.minimiser.case
@@ -159,7 +159,7 @@ def begin(folder: Path, whole: Scenario, keep: str, driver: dict[str, str | None
 
 
 def resumed(folder: Path, keep: str | None, driver: dict[str, str | None]) -> tuple[Scenario, str, list[Trial]]:
-    """What was asked for, and the trials that were made. Raises UsageError."""
+    """Return what was asked for, and the trials that were made. Raises UsageError."""
     try:
         asked = json.loads(files.read_text(folder / ASKED, files.TEXT))
         lines = (folder / TRIALS).read_text(encoding="utf-8").splitlines()
@@ -187,7 +187,7 @@ def rate_of(folder: Path, scenario: Scenario, verdict: str, reasons: Sequence[st
 
 
 def trial_of(line: str) -> Trial | None:
-    """A trial from its line; None for one that was cut when the host went down."""
+    """Return a trial from its line; None for one that was cut when the host went down."""
     try:
         found = json.loads(line)
         return Trial(str(found["case"]), str(found["verdict"]), tuple(str(reason) for reason in found["reasons"]))
@@ -196,7 +196,7 @@ def trial_of(line: str) -> Trial | None:
 
 
 def document(minimiser: Minimiser, folder: Path) -> dict[str, object]:
-    """The outcome for a program."""
+    """Return the outcome for a program."""
     return {
         "failed": minimiser.found,
         "verdict": minimiser.verdict or None,

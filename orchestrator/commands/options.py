@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wsklab.orchestrator.run.hold import When
+if TYPE_CHECKING:
+    from wsklab.orchestrator.run.hold import When
 
 HOLD_ALONE: When = "not-pass"
 UNTIL_FAIL = "--until-fail"
@@ -48,7 +49,7 @@ class Alone(click.Command):
 
 
 def search_options(command: Command) -> Command:
-    """The options of `wsklab run` that have it go on until it fails."""
+    """Return the options of `wsklab run` that have it go on until it fails."""
     options = (
         click.option(
             UNTIL_FAIL,

@@ -14,7 +14,7 @@ import click
 from wsklab import images
 from wsklab.orchestrator.commands import run as run_command
 from wsklab.orchestrator.commands.signing import FILE, earlier_of, signer_of, signing
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.release import certificates, conduct, envelope, ingredients, page, plan, release, verify
 from wsklab.orchestrator.release.envelope import Refused
@@ -22,7 +22,6 @@ from wsklab.orchestrator.release.plan import Loaded
 from wsklab.orchestrator.release.release import Earlier, Released, Signer
 from wsklab.orchestrator.release.statement import Begun, Predicate, schema, subjects
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN, SOME_FAIL
 from wsklab.orchestrator.run import janitor, selection
 from wsklab.orchestrator.scenario.scenario import Scenario
 

@@ -15,7 +15,7 @@ import click
 from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.commands.trying import Lab, lab_options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import (
     again,
     beside,
@@ -32,7 +32,6 @@ from wsklab.orchestrator.field.bundle import is_bundle
 from wsklab.orchestrator.field.captures import Notes, packets
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -59,7 +58,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group("repro", cls=OneOrMore)
 def command() -> None:
-    """Captures from the field: list their connections and endings, make one of them again.
+    """List the connections and endings of captures from the field, and make one of them again.
 
     `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario;
     `wsklab repro BUNDLE` runs what `wsklab bundle` has put together.
@@ -311,7 +310,7 @@ def written(path: Path, content: bytes) -> None:
 
 
 def chosen(captures: list[Capture], connection: int | None) -> Connection:
-    """The connection that a command is about. Raises UsageError."""
+    """Return the connection that a command is about. Raises UsageError."""
     every = [one for capture in captures for one in capture.connections]
     if not every:
         raise UsageError("no TCP connection is in the capture.")

@@ -8,35 +8,25 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
 from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find, variants
-from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
-from wsklab.orchestrator.history.recorder import Recorder
-from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.liveness import limits
-from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import ci, known
-from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import order, runner, selection
-from wsklab.orchestrator.run.hold import Hold, When
-from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.stopping import Stop
-from wsklab.orchestrator.run.ways_in import ways_in
-from wsklab.orchestrator.run.workers import Work, Workers
+
+if TYPE_CHECKING:  # the words of the command need no lab
+    from wsklab.drivers.build import BuiltDriver, Toolchain
+    from wsklab.orchestrator.guest.guest import Guest
+    from wsklab.orchestrator.results.results import Results
+    from wsklab.orchestrator.run.hold import When
 
 
 @dataclass(frozen=True)
@@ -46,8 +36,8 @@ class Options:
     scenarios: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    target: str = find.STANDIN
-    driver_name: str = selection.OWN
+    target: str = "standin"
+    driver_name: str = "wsklab"
     provoke: str | None = None
     driver_file: Path | None = None
     twin_names: tuple[str, ...] = ()
@@ -77,6 +67,23 @@ class Options:
 
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
+    # Loaded here, not with the words of the command: most of the time that a command begins with.
+    from wsklab import images
+    from wsklab.drivers.build import build_driver
+    from wsklab.orchestrator.guest import find, variants
+    from wsklab.orchestrator.history.recorder import Recorder
+    from wsklab.orchestrator.history.where import chosen
+    from wsklab.orchestrator.liveness import limits
+    from wsklab.orchestrator.liveness.watchdog_link import phase
+    from wsklab.orchestrator.results import ci, known
+    from wsklab.orchestrator.results.console import Console
+    from wsklab.orchestrator.run import order, runner, selection
+    from wsklab.orchestrator.run.hold import Hold
+    from wsklab.orchestrator.run.preparation import Preparation
+    from wsklab.orchestrator.run.stopping import Stop
+    from wsklab.orchestrator.run.ways_in import ways_in
+    from wsklab.orchestrator.run.workers import Work, Workers
+
     console = Console(options.as_json, options.verbose - options.quiet, ci.detect(os.environ))
     strict_seed = options.seed if options.strict else None
     find.check(options.target, options.verify, strict_seed)
@@ -114,6 +121,7 @@ def run(options: Options) -> int:
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
 
+    threading.Thread(target=_load, name="libraries", daemon=True).start()
     screens, stop = Screens(console.line), Stop()
     if options.view:
         screens.show()
@@ -182,8 +190,19 @@ def run(options: Options) -> int:
     return ended(results)
 
 
+def _load() -> None:
+    """Import what the lab and the page need next, while the images are read, which leaves the interpreter free."""
+    from wsklab.orchestrator.guest import ssh
+    from wsklab.orchestrator.results import report
+
+    ssh.load()
+    report.load()
+
+
 def checks(guest: Guest) -> str:
-    """The sentence that says which of the stand-in's checks were on."""
+    """Return the sentence that says which of the stand-in's checks were on."""
+    from wsklab.orchestrator.guest.guest import STRICT_CHECKS
+
     if guest.strict is None:
         return "Strict checks: off (--strict)."
     return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
@@ -197,11 +216,16 @@ def _document(folder: Path, results: Results) -> str:
             return text
     except (OSError, ValueError):
         pass
+    from wsklab.orchestrator.results.results import as_text
+
     return as_text(results.document)
 
 
 def ended(results: Results) -> int:
-    """The exit code of a run. One that was cut short ends as any command does: raises KeyboardInterrupt, LabError."""
+    """Return the exit code of a run.
+
+    One that was cut short ends as any command does: raises KeyboardInterrupt, LabError.
+    """
     if results.state == "interrupted":
         raise KeyboardInterrupt
     if results.state == "aborted":

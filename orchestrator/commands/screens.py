@@ -21,7 +21,7 @@ class Screens:
         self._url: str | None = None
 
     def address(self) -> str:
-        """The page's address, or why there is none."""
+        """Return the page's address, or why there is none."""
         try:
             return self._served()
         except MachineError as error:

@@ -8,9 +8,8 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.commands.run import Options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue

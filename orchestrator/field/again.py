@@ -82,7 +82,7 @@ def _chosen(one: Connection, ending: str | None) -> str:
 
 
 def why_not(one: Connection) -> Iterator[str]:
-    """What of a connection a program at the peer's side cannot be made to do, a clause each."""
+    """Yield what of a connection a program at the peer's side cannot be made to do, a clause each."""
     for end in one.story.ends:
         if end.side != one.driver and end.segment.length and end.word == "rst":
             yield f"frame {end.segment.frame}: an RST with {end.segment.length} bytes of payload"

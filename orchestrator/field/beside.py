@@ -24,7 +24,7 @@ def page(captured: Connection, run: Connection, result: Fidelity) -> str:
 
 
 def lines(one: Connection) -> list[Line]:
-    """A connection's segments as they are drawn."""
+    """Return a connection's segments as they are drawn."""
     return [
         Line(
             segment.time,
@@ -38,12 +38,12 @@ def lines(one: Connection) -> list[Line]:
 
 
 def kept(one: Connection) -> list[str]:
-    """The lines of a scenario's `capture`."""
+    """Return the lines of a scenario's `capture`."""
     shown = fewer(lines(one))
     begin = shown[0].time
     return [f"{_seconds(s.time - begin):.6f} {s.who} {s.flags} {s.length}" for s in shown]
 
 
 def _seconds(time: int) -> float:
-    """As seconds, within what the language takes: a clock that has jumped is no clock."""
+    """Return seconds within what the language takes: a clock that has jumped is no clock."""
     return min(max(0, time) / SECOND, 999_999_999.0)

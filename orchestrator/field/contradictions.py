@@ -55,7 +55,7 @@ def _ends(connection: Connection) -> list[End]:
 
 
 def _flags(side: Side, connection: Connection) -> Iterator[str]:
-    """A flag against a segment, and an end that nobody has made."""
+    """Name a flag against a segment, and an end that nobody has made."""
     ends, calls = _ends(connection), side.of("disc")
     for call, end in zip(calls, ends, strict=False):
         if call.abortive is not None and call.abortive != (end.word == "rst"):
@@ -70,7 +70,7 @@ def _flags(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _untold(side: Side, connection: Connection) -> Iterator[str]:
-    """An end that the log does not tell of; only where it tells of such at all, or says that the event is on."""
+    """Name an end that the log does not tell of; only where it tells of such at all, or says that the event is on."""
     ends = [end for end in _ends(connection) if end.word == "rst" or end.acked]
     if not ends or side.of("disc") or not side.of("open") or _closed_before(side, connection, ends[0]):
         return
@@ -78,7 +78,7 @@ def _untold(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _closed_before(side: Side, connection: Connection, end: End) -> bool:
-    """Whether the driver had closed its socket before the end reached it: then nobody need be told (R70)."""
+    """Return whether the driver had closed its socket before the end reached it: then nobody need be told (R70)."""
     own = (e for e in connection.story.ends_of(connection.driver, "rst") if not e.bare)
     if end.word == "rst" and any(e.segment.time >= end.arrived_at for e in own):
         return True  # it comes from a socket that had not taken the peer's
@@ -92,7 +92,7 @@ def _closed_before(side: Side, connection: Connection, end: End) -> bool:
 
 
 def _on(side: Side) -> bool:
-    """Whether the log says that the disconnect event was switched on, and nothing that it was switched off."""
+    """Return whether the log says that the disconnect event was switched on, and nothing that it was switched off."""
     masks = [(one.data.get("op"), mask) for one in side.lines if (mask := switched(one)) is not None]
     return any(op == "enable" and mask & Event.DISCONNECT for op, mask in masks) and not any(
         op == "disable" and mask & Event.DISCONNECT for op, mask in masks
@@ -116,7 +116,7 @@ def _not_switched_on(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _late(told: Sequence[Told], side: Side, connection: Connection) -> Iterator[str]:
-    """An event that the log's own clock puts long after its segment, with nothing done meanwhile."""
+    """Name an event that the log's own clock puts long after its segment, with nothing done meanwhile."""
     opened, call = next(iter(side.of("open")), None), next(iter(side.of("disc")), None)
     ends, established = _ends(connection), connection.story.established
     if opened is None or call is None or not ends or not established:
@@ -131,7 +131,7 @@ def _late(told: Sequence[Told], side: Side, connection: Connection) -> Iterator[
 
 
 def _idle(told: Sequence[Told], since: int, until: int) -> int:
-    """The longest time between two lines of the log: a driver that is overloaded prints all the while."""
+    """Return the longest time between two lines of the log: a driver that is overloaded prints all the while."""
     times = sorted(time for one in told if (time := _ticks(one)) is not None and since < time < until)
     return max(after - before for before, after in pairwise([since, *times, until]))
 
@@ -173,7 +173,7 @@ def _graceful(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _not_ended(side: Side, connection: Connection) -> Iterator[str]:
-    """What the log says of the driver's own end, and the wire does not show."""
+    """Name what the log says of the driver's own end, and the wire does not show."""
     if any(e.side == connection.driver or e.word == "rst" or not e.acked for e in connection.story.ends):
         return
     asked = [one for one in (*side.of("disconnect"), *side.of("close")) if one.data.get("ret", 0) in (0, 0x103)]
@@ -185,7 +185,7 @@ def _not_ended(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _statuses(side: Side, connection: Connection) -> Iterator[str]:
-    """How pending receives ended, against what the peer sent (R43, R45)."""
+    """Compare how pending receives ended, against what the peer sent (R43, R45)."""
     ends = genuine(connection)
     if any(e.side == connection.driver and e.word == "rst" for e in connection.story.ends) and not ends:
         return
@@ -199,7 +199,7 @@ def _statuses(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _gave_up(connection: Connection) -> bool:
-    """Whether the driver's own stack may have ended it: what it sent was not answered, or it sent an RST."""
+    """Return whether the driver's own stack may have ended it: what it sent was not answered, or it sent an RST."""
     half = connection.story.halves[connection.driver]
     return bool(half.unanswered) or any(e.side == connection.driver and e.word == "rst" for e in connection.story.ends)
 
@@ -215,7 +215,7 @@ _CHECKS: tuple[Callable[[Side, Connection], Iterator[str]], ...] = (
 
 
 def genuine(connection: Connection) -> list[End]:
-    """The peer's own endings that reached the driver's side: what its callback must tell of."""
+    """Return the peer's own endings that reached the driver's side: what its callback must tell of."""
     found: list[End] = []
     for end in connection.story.ends:
         # A forged segment that is exactly placed is taken by a receiver like any other.
@@ -226,7 +226,7 @@ def genuine(connection: Connection) -> list[End]:
 
 
 def _driver_first(connection: Connection, end: End) -> bool:
-    """Whether the driver's own stack had given the connection up before: what comes then is told to nobody."""
+    """Return whether the driver's own stack had given the connection up before: what comes then is told to nobody."""
     return any(
         e.side == connection.driver and e.word == "rst" and e.segment.time <= end.arrived_at
         for e in connection.story.ends

@@ -62,12 +62,12 @@ class Side:
     lines: list[Told] = field(default_factory=list)
 
     def of(self, kind: str) -> list[Told]:
-        """Its lines of one kind."""
+        """Return its lines of one kind."""
         return [one for one in self.lines if one.kind == kind]
 
 
 def read_log(path: Path, profile: DriverProfile) -> list[Told]:
-    """The lines that the profile's patterns know, or the grammar of the lab's own driver. Raises UsageError."""
+    """Return the lines that the profile's patterns know, or the grammar of the lab's own driver. Raises UsageError."""
     told: list[Told] = []
     try:
         with files.open_file(path, LOG) as file:
@@ -133,7 +133,7 @@ def beside(told: Sequence[Told], connections: Sequence[Connection]) -> list[Side
 
 
 def _ports(side: Side) -> set[int]:
-    """The ports that the line of its opening names."""
+    """Return the ports that the line of its opening names."""
     named = ((key, value) for one in side.of("open") for key, value in one.data.items())
     return {value for key, value in named if key in ("port", "lport", "rport") and isinstance(value, int)}
 
@@ -150,7 +150,7 @@ class _Finder:
         self.rest = iter([c for c in connections if c.story.opened[1] or not c.story.opened[0]])
 
     def by_ports(self, ports: set[int]) -> Connection | None:
-        """The first one that has all of these ports."""
+        """Return the first one that has all of these ports."""
         if not ports:
             return None
         fewest = min((self.at.get(port, deque()) for port in ports), key=len)
@@ -159,7 +159,7 @@ class _Finder:
         return self._give(one for one in fewest if ports <= _ports_of(one))
 
     def next(self) -> Connection | None:
-        """The next one that was established, or was under way when the capture began."""
+        """Return the next one that was established, or was under way when the capture began."""
         return self._give(self.rest)
 
     def _give(self, candidates: Iterable[Connection]) -> Connection | None:

@@ -190,7 +190,7 @@ class _Case:
         self.unknown.append("why the peer aborted: SO_LINGER 0, unread bytes and a killed program send the same RST")
 
     def _forgotten(self, rst: End, seen: str) -> Iterator[Named]:
-        """A bare RST: there is no socket (any more) that the driver's segment belongs to (RFC 9293, 3.10.7.1)."""
+        """Recognise a bare RST: no socket (any more) that the driver's segment belongs to (RFC 9293, 3.10.7.1)."""
         silent = rst.segment.time - max(self._last_of_peer(rst), self.story.begin)
         lost = any(e.side == self.p and e.word == "fin" and not (e.arrived and e.acked) for e in self.story.ends)
         why = (seen, f"it answers the driver's segment, {silent / SECOND:.1f} s after the peer's last one")
@@ -312,14 +312,14 @@ class _Case:
             self.unknown.append("whether the connection ended after the capture, or is still open")
 
     def _quiet(self, seen: str) -> Iterator[Named]:
-        """What leaves no trace on the wire, and so may have been before."""
+        """Yield what leaves no trace on the wire, and so may have been before."""
         for number in ("C29", "C04", "C33", "C40", "C37", "C38"):
             yield Named(number, (seen,), ("nothing on the wire speaks for it; it would leave no trace",))
 
     # -- before the end -----------------------------------------------------------------------------------------------
 
     def _way(self, named: set[str]) -> Iterator[Named]:
-        """What happened before the end, and has a row of its own."""
+        """Yield what happened before the end, and has a row of its own."""
         d, p = self.driver, self.peer
         for end, found in zip(self.story.ends, self.origins, strict=True):
             if end.word == "rst" and self._far(end):
@@ -358,7 +358,7 @@ class _Case:
         return 0 <= end.segment.time - last < SECOND
 
     def _far(self, end: End) -> bool:
-        """An RST that a receiver by RFC 5961 does not take."""
+        """Tell whether an RST is one that a receiver by RFC 5961 does not take."""
         return bool(end.offset) and bool(self.story.halves[end.side].segments > 1)
 
     def _window(self, half: Half) -> int:

@@ -68,13 +68,13 @@ def compare(captured: Connection, run: Connection) -> Fidelity:
 
 
 def best(captured: Connection, runs: Sequence[Connection]) -> tuple[Connection, Fidelity] | None:
-    """The connection of a run's recording that is nearest to the captured one."""
+    """Return the connection of a run's recording that is nearest to the captured one."""
     compared = [(run, compare(captured, run)) for run in runs]
     return max(compared, key=lambda pair: pair[1].number, default=None)
 
 
 def _until_reset(found: list[Turn]) -> list[Turn]:
-    """The story ends with the RST that the driver's side took, or sent: what follows reaches a dead socket.
+    """Return the story up to the RST that the driver's side took, or sent: what follows reaches a dead socket.
 
     What the driver's side answers from a dead socket may leave it before the RST with which the socket died.
     """

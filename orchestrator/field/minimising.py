@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 def plain(reason: str) -> str:
-    """A reason without the numbers, which differ from trial to trial and from case to case."""
+    """Return a reason without the numbers, which differ from trial to trial and from case to case."""
     return _NUMBER.sub("#", reason.casefold())
 
 
@@ -200,7 +200,7 @@ class Minimiser:
 
 
 def heading(minimiser: Minimiser, told: Sequence[str]) -> str:
-    """The comment at the top of the result's file."""
+    """Return the comment at the top of the result's file."""
     case = smaller.key(minimiser.smallest)
     count = minimiser.counts.get(case, Count())
     lines = [

@@ -24,7 +24,7 @@ JUDGED_LAST = ("receive", "send", "indication", "order", "peer")
 
 
 def key(document: Document) -> str:
-    """The same for the same document."""
+    """Return the same for the same document."""
     return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -84,7 +84,7 @@ def _fewer_connections(document: Document) -> Asking:
 
 
 def _only(document: Document, count: int) -> Document:
-    """The document with the first few of its connections."""
+    """Return the document with the first few of its connections."""
 
     def there(part: Document) -> bool:
         conn = part.get("conn", 0)
@@ -142,7 +142,7 @@ def _numbers(step: Document) -> Iterator[tuple[str | int, ...]]:
 
 
 def _simpler(document: Document, number: int, path: tuple[str | int, ...]) -> Iterator[Document]:
-    """The document without one argument, or with a smaller one."""
+    """Yield the document without one argument, or with a smaller one."""
     holder: Any = document["steps"][number]
     for name in path[:-1]:
         try:

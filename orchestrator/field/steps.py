@@ -205,7 +205,7 @@ class Maker:
             plan.driver.append(turn.kind)
 
     def _crossing(self, turn: Turn, why: str) -> None:
-        """The driver's end leaves while the peer's is on its way: the wire holds that back."""
+        """Let the driver's end leave while the peer's is on its way: the wire holds that back."""
         plan = self.plan_
         held = next((t for t in self.turns if not t.driver and t.kind in ("fin", "rst")), None)
         word = held.kind if held is not None else "fin" if self.number != "C57" else "rst"

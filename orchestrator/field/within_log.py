@@ -46,7 +46,7 @@ def _contexts(side: Side) -> Iterator[str]:
 
 
 def _closing(side: Side) -> Iterator[str]:
-    """A close that was never called, a call after the close, an event after it."""
+    """Name a close that was never called, a call after the close, an event after it."""
     closed = next(iter(side.of("close")), None)
     calls = [one for one in side.lines if one.kind in ("call", "disconnect")]
     closing = next((one for one in calls if one.data.get("op") == "close"), None)
@@ -61,7 +61,7 @@ def _closing(side: Side) -> Iterator[str]:
 
 
 def _events(side: Side) -> Iterator[str]:
-    """Events that the log says are off."""
+    """Name events that the log says are off."""
     asked = off = 0
     where: Told | None = None
     for one in side.lines:
@@ -78,13 +78,13 @@ def _events(side: Side) -> Iterator[str]:
 
 
 def switched(one: Told) -> int | None:
-    """The events that a successful call has switched, on or off by its `op`; None for any other line."""
+    """Return the events that a successful call has switched, on or off by its `op`; None for any other line."""
     mask, done = one.data.get("mask"), one.data.get("ret") == 0 or one.data.get("st") == 0
     return mask if one.data.get("op") in ("enable", "disable") and done and isinstance(mask, int) else None
 
 
 def _lengths(side: Side) -> Iterator[str]:
-    """Sends that end in success with another length than they were called with."""
+    """Name sends that end in success with another length than they were called with."""
     asked = {one.data.get("id"): one for one in side.lines if one.kind == "call" and one.data.get("op") == "send"}
     for done in side.of("sent"):
         call = asked.get(done.data.get("id"))
@@ -108,7 +108,7 @@ def _after_abort(side: Side) -> Iterator[str]:
 
 
 def _shared_contexts(sides: Sequence[Side]) -> Iterator[tuple[Side, str]]:
-    """Two connections that were open at the same time, with one context."""
+    """Name two connections that were open at the same time, with one context."""
     users: dict[object, Side] = {}
     for side in sides:
         opened = next((one for one in side.of("open") if "cookie" in one.data), None)
@@ -125,7 +125,7 @@ def _over(side: Side, line: int) -> bool:
 
 
 def _gaps(told: Sequence[Told]) -> Iterator[str]:
-    """Numbers that the driver counts its lines by, and that are missing: lines may come in another order."""
+    """Name numbers that the driver counts its lines by, and that are missing: lines may come in another order."""
     numbers = [(seq, one.line) for one in told if isinstance(seq := one.data.get("seq"), int)]
     if not numbers:
         return
@@ -142,7 +142,7 @@ def _gaps(told: Sequence[Told]) -> Iterator[str]:
 
 
 def _left(told: Sequence[Told]) -> Iterator[str]:
-    """What the driver itself counts as left when all is closed."""
+    """Name what the driver itself counts as left when all is closed."""
     for one in told:
         left = {key: one.data.get(key) for key in _COUNTS if one.data.get(key)}
         if one.kind == "clean" and left:
@@ -151,7 +151,7 @@ def _left(told: Sequence[Told]) -> Iterator[str]:
 
 
 def set_or_clear(value: bool) -> str:
-    """A flag's state in words."""
+    """Return a flag's state in words."""
     return "set" if value else "clear"
 
 

@@ -41,7 +41,7 @@ def check(word: str, verify: str | None = None, strict: int | None = None) -> No
 
 
 def machine(word: str) -> Profile:
-    """The machine of a target, with its variants. Raises UsageError, ImageError.
+    """Return the machine of a target, with its variants. Raises UsageError, ImageError.
 
     An image that is older than the variants has those of its namesake.
     """
@@ -51,7 +51,7 @@ def machine(word: str) -> Profile:
 
 
 def with_variants(profile: Profile, name: str) -> Profile:
-    """A machine as an image recorded it, with the variants that its namesake has now."""
+    """Return a machine as an image recorded it, with the variants that its namesake has now."""
     try:
         return profile.model_copy(update={"variants": load_profile(name).variants})
     except MachineError:
@@ -66,7 +66,7 @@ def find(
     verify: str | None = None,
     strict: int | None = None,
 ) -> Guest:
-    """The guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
+    """Return the guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
     check(word, verify, strict)
     if word == STANDIN:
         image = images.ensure(STANDIN, inputs, progress)
@@ -108,7 +108,7 @@ def lasts(image: Image, now: datetime) -> str:
 
 
 def _stored(word: str) -> Image:
-    """The newest image of Windows with this name. Raises UsageError, which says how to make one."""
+    """Return the newest image of Windows with this name. Raises UsageError, which says how to make one."""
     from wsklab.images.windows import names
 
     found = [image for image in images.listing() if image.manifest.kind == "windows"]

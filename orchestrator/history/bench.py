@@ -33,7 +33,7 @@ class Figures:
 
 
 def run_of(number: int, every: int) -> Run:
-    """A run that never was, one a day; each driver build is run for some days."""
+    """Return a run that never was, one a day; each driver build is run for some days."""
     build = number * BUILDS // every
     return Run(
         key=f"bench-{number}",

@@ -51,7 +51,7 @@ def search(count: int, test: Callable[[int], Outcome]) -> Found:
 
 
 def judged(verdicts: Mapping[str, Sequence[str]], signature: set[str]) -> Outcome:
-    """What a run says of a build: bad when one of the scenarios of the `signature` did not pass in it.
+    """Return what a run says of a build: bad when one of the scenarios of the `signature` did not pass in it.
 
     `verdicts`: scenario -> the verdict of each row. What the lab did wrong says nothing of the build.
     """
@@ -63,7 +63,7 @@ def judged(verdicts: Mapping[str, Sequence[str]], signature: set[str]) -> Outcom
 
 
 def broken(verdicts: Mapping[str, Sequence[str]]) -> set[str]:
-    """The scenarios of a run that did not pass; `inconclusive` only where nothing failed."""
+    """Return the scenarios of a run that did not pass; `inconclusive` only where nothing failed."""
     for verdict in ("fail", "inconclusive"):
         if found := {name for name, seen in verdicts.items() if verdict in seen}:
             return found
@@ -71,7 +71,7 @@ def broken(verdicts: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def builds(folder: Path, order: Order | None) -> list[Build]:
-    """The builds in a folder, oldest first: files *.sys, or folders with one in each. Raises UsageError."""
+    """Return the builds in a folder, oldest first: files *.sys, or folders with one in each. Raises UsageError."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder; name the one that holds the builds with --driver-dir.")
     manifest = folder / MANIFEST
@@ -107,12 +107,12 @@ def _listed(folder: Path, manifest: Path) -> list[Build]:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key by which build-9 comes before build-10."""
+    """Return a key by which build-9 comes before build-10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
 
 
 def between(found: Sequence[Build], good: str, bad: str) -> list[Build]:
-    """The builds from `good` to `bad`, as the user calls them. Raises UsageError."""
+    """Return the builds from `good` to `bad`, as the user calls them. Raises UsageError."""
     places = []
     for word in (good, bad):
         place = [n for n, build in enumerate(found) if word in (build.name, str(build.file), build.file.name)]

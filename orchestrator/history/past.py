@@ -32,7 +32,7 @@ def mark(cell: Cell | None) -> str:
 
 
 def changed(before: Run, after: Run) -> Iterator[str]:
-    """What took part in one run and not in the other, a phrase for each."""
+    """Yield what took part in one run and not in the other, a phrase for each."""
     old, new = asdict(before.ingredients), asdict(after.ingredients)
     for name in Ingredients.__dataclass_fields__:
         if old[name] != new[name]:
@@ -69,7 +69,7 @@ class Past:
 
 
 def pasts(scenario: str, runs: Sequence[Kept], cells: Mapping[int, Cell]) -> list[Past]:
-    """A scenario's past under each environment, the one that was run last first."""
+    """Return a scenario's past under each environment, the one that was run last first."""
     groups: dict[Environment, list[Kept]] = {}
     for kept in runs:
         if kept.id in cells:

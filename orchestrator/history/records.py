@@ -108,12 +108,12 @@ class Run:
 
 
 def digest(value: Any) -> str:
-    """The hash of anything that is JSON."""
+    """Return the hash of anything that is JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read(folder: Path, node: str, alive: bool = False) -> tuple[Run, list[Row]]:
-    """A run's folder; one that says it goes on and is not `alive` was killed. Raises UsageError."""
+    """Return a run's folder; one that says it goes on and is not `alive` was killed. Raises UsageError."""
     path = folder / "results.json"
     try:
         document = files.read_json(path, files.RESULT)
@@ -131,7 +131,10 @@ def read(folder: Path, node: str, alive: bool = False) -> tuple[Run, list[Row]]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a run, in the order in which they came; a last line that is cut off, as a kill leaves it, is none."""
+    """Yield the rows of a run, in the order in which they came.
+
+    A last line that is cut off, as a kill leaves it, is none.
+    """
     *lines, _ = files.read_bytes(path, files.RESULT).split(b"\n")
     for line in lines:
         yield json.loads(line)
@@ -203,7 +206,7 @@ def _ms(timing: Mapping[str, float], name: str) -> int | None:
 
 
 def runs_in(folders: Sequence[Path]) -> list[Path]:
-    """The runs that are meant by these folders: each itself, or those right below it. Raises UsageError."""
+    """Return the runs that are meant by these folders: each itself, or those right below it. Raises UsageError."""
     found: list[Path] = []
     for folder in folders:
         inside = []

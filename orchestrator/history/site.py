@@ -151,7 +151,7 @@ def _hash(text: str) -> str:
 
 
 def _data(told: Told) -> str:
-    """What the grid draws, as JSON that may stand in a page: one sign for each cell."""
+    """Return what the grid draws, as JSON that may stand in a page: one sign for each cell."""
     environments = list(dict.fromkeys(str(kept.run.environment) for kept in reversed(told.runs)))
     document = {
         "environments": [visible(environment) for environment in environments],
@@ -195,7 +195,7 @@ def _strip(past: Past) -> list[tuple[int, str, Kept]]:
 
 
 def _times(past: Past, width: int = 720, height: int = 120) -> dict[str, Any] | None:
-    """The time that a pass took in each run, as the points of a line; None for less than two."""
+    """Return the time that a pass took in each run, as the points of a line; None for less than two."""
     times = [cell.times["pass"] / 1000 for cell in past.cells if "pass" in cell.times]
     if len(times) < 2:
         return None

@@ -79,7 +79,7 @@ class InstalledForeign:
         self._target.journal.add(foreign_line(reading.kind, t, conn, text, reading.data))
 
     def _on_seen(self, t: int, text: str) -> None:
-        """A call or a callback that the provider saw stands for the line that this driver does not print."""
+        """Take a call or a callback that the provider saw for the line that this driver does not print."""
         seen = parse_seen_line(text)
         if seen is None or seen.driver.lower() != self.foreign.file_name.lower():
             return
@@ -87,7 +87,7 @@ class InstalledForeign:
             self._target.journal.add(line)
 
     def _keep_unread(self, t: int, text: str) -> None:
-        """A line that means nothing to us may mean something to who looks at the evidence, within bounds."""
+        """Keep a line that means nothing to us, within bounds: it may mean something to who looks at the evidence."""
         if self._unread <= 0:
             return
         self._unread -= len(text)
@@ -96,7 +96,7 @@ class InstalledForeign:
         self._target.journal.add(Unread(t=t, text=text))
 
     def _number(self, kind: str, told: int | None) -> int:
-        """The scenario's number for a connection, by order of appearance; without one told, it is the newest."""
+        """Return the scenario's number for a connection, by order of appearance; without one told, it is the newest."""
         if told is None:
             if kind == "open":
                 self._newest = len(self._numbers)
@@ -175,7 +175,7 @@ class InstalledForeign:
         return ForeignUnload(t=time.time_ns())
 
     def _service(self, action: Action, name: str, harmless: int) -> str | None:
-        """The state that it is in then, None when there was nothing to do. Raises AgentError."""
+        """Return the state that it is in then, None when there was nothing to do. Raises AgentError."""
         try:
             return str(self._target.agent.service(action, name, timeout=self._limit).get("state"))
         except AgentError as error:

@@ -143,7 +143,7 @@ class Conduct:
                 write_atomically(out / INGREDIENTS, json.dumps(dict(self.ingredients(out)), indent=1) + "\n")
 
     def _seed(self, place: Place, boot: int, attempt: int) -> int:
-        """Runs with the same seed would not be independent."""
+        """Return a seed of its own, as runs with the same one would not be independent."""
         return self.loaded.plan.seed + (place.number * 1000 + boot) * 100 + attempt
 
     def _words(self, place: Place, missing: Mapping[str, int], seed: int, out: Path) -> list[str]:

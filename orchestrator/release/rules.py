@@ -84,7 +84,7 @@ def _cell(plan: Plan, wanted: Sequence[str], cell: Cell, rehearsal: bool) -> Ite
 
 
 def _stem(profile: str) -> str:
-    """A profile's name without its place and without a twin's."""
+    """Return a profile's name without its place and without a twin's."""
     return profile.rpartition("/")[2].partition(":")[0].removesuffix(".yaml")
 
 
@@ -117,7 +117,7 @@ def _shares(plan: Plan, cell: Cell) -> Iterator[str]:
 
 
 def _same(cells: Sequence[Cell]) -> Iterator[str]:
-    """What took part must be the same from the first run to the last."""
+    """Yield what took part and was not the same from the first run to the last."""
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for cell in cells:
         for run in cell.runs:
@@ -168,7 +168,7 @@ def _covers(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _errata(cell: Cell, errata: Sequence[Erratum], day: date) -> Iterator[str]:
-    """An entry that is out of date would hide the next failure."""
+    """Yield the entries that are out of date and would hide the next failure."""
     for run in cell.runs[:1]:
         environment = f"{run.driver.profile} on {run.target.name} ({run.accelerator})"
         where = Where(target=run.target.name, environment=environment, variant=str(cell.options.get("variant", "")))

@@ -51,7 +51,7 @@ def fewer(lines: Sequence[Line]) -> list[Line]:
 
 
 def of_capture(told: Iterable[str]) -> list[Line]:
-    """The lines of a scenario's `capture`: seconds, who, flags, bytes."""
+    """Return the lines of a scenario's `capture`: seconds, who, flags, bytes."""
     lines = []
     for text in told:
         seconds, who, flags, length = text.split()
@@ -60,7 +60,7 @@ def of_capture(told: Iterable[str]) -> list[Line]:
 
 
 def of_run(observations: Iterable[Observation]) -> list[Line]:
-    """The segments of a run's first connection."""
+    """Return the segments of a run's first connection."""
     lines: list[Line] = []
     ports: set[int] = set()
     for one in observations:
@@ -101,7 +101,7 @@ def _safe(text: str) -> str:
 
 
 def _column(found: Sequence[Line], longest: int, x: int, anchor: str) -> tuple[str, int]:
-    """One side's segments; returns also how far down they reach. A text that has no room at its time stands below."""
+    """Draw one side's segments; return also how far down they reach. A text that has no room at its time stands below."""
     made, below = "", 0
     for one in found:
         at = TOP + HEIGHT * max(0, one.time - found[0].time) // longest

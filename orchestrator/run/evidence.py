@@ -94,11 +94,11 @@ def annotate(folder: Path, observations: Sequence[Observation], story: Story | N
 
 
 def as_document(scenario: Scenario) -> dict[str, JsonValue]:
-    """A scenario as it would be written by hand: only what was said."""
+    """Return a scenario as it would be written by hand: only what was said."""
     document: dict[str, JsonValue] = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return document
 
 
 def expected(scenario: Scenario) -> dict[str, JsonValue]:
-    """What of it must be observed."""
+    """Return what of it must be observed."""
     return scenario.expect.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -15,7 +15,7 @@ from wsklab.qemu.machine import Machine
 
 
 def ways_in(lab: Lab, url: str, debugger: int | None) -> list[str]:
-    """Lines for people. `url` is the page with the screens; `debugger` the port that WinDbg is to have, if any."""
+    """Return lines for people. `url` is the page with the screens, `debugger` the port for WinDbg, if any."""
     lines = [f"{'screens':9} {url}"]
     for name, image, user in (("target", lab.guest.image, lab.guest.user), ("peer", lab.peer.image, "root")):
         try:
@@ -53,7 +53,7 @@ def _debugger(target: Machine, port: int | None) -> Iterator[str]:
 
 
 def ssh_command(port: int, key: Path, known_hosts: Path, user: str) -> str:
-    """A command line that logs in, whatever the user's own configuration of ssh says."""
+    """Return a command line that logs in, whatever the user's own configuration of ssh says."""
     options = {
         "UserKnownHostsFile": f'"{_path(known_hosts)}"',  # a list, separated by spaces
         "HostKeyAlias": ADDRESS,

@@ -37,14 +37,14 @@ class Work:
         self.closed = False
 
     def take(self) -> Item | None:
-        """The next one; None when there is no more, or when nothing more is wanted."""
+        """Return the next one; None when there is no more, or when nothing more is wanted."""
         with self._lock:
             if self.closed or self._stop.requested:
                 return None
             return self._given_back.pop() if self._given_back else next(self._items, None)
 
     def give_back(self, item: Item) -> None:
-        """The worker that took it has no lab."""
+        """Take back the item of a worker that has no lab."""
         with self._lock:
             self._given_back.append(item)
 
@@ -192,7 +192,7 @@ def judged(
 
 
 def _again(first: Done, second: Done) -> Done:
-    """The second attempt, which tells of the first."""
+    """Return the second attempt, which tells of the first."""
     finding = (
         f"run again on a fresh lab, as the first attempt ended with '{'; '.join(first.result.reasons)}' "
         f"(see {first.result.evidence})"

@@ -141,7 +141,7 @@ class ExpectedWire(ExpectedEnds):
     each: list[ExpectedEndsOf] = []
 
     def of(self, conn: int) -> ExpectedEnds:
-        """What must be seen on one connection."""
+        """Return what must be seen on one connection."""
         for one in self.each:
             if one.conn == conn:
                 return ExpectedEnds(

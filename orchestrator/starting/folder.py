@@ -48,7 +48,7 @@ def profile_text(
     course: Course,
     found: Sequence[Proposal],
 ) -> str:
-    """A driver profile, with what nobody could know as comments."""
+    """Return a driver profile, with what nobody could know as comments."""
     head: dict[str, Any] = {
         "name": name,
         "path": file,
@@ -87,7 +87,7 @@ EXAMPLE = r"""#   - kind: disc
 
 
 def unique(lines: Sequence[str]) -> list[str]:
-    """The lines, each once."""
+    """Return the lines, each once."""
     return list(dict.fromkeys(lines))
 
 

@@ -76,7 +76,7 @@ def memory_integrity(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
 def secure_boot(
     guest: Guest, driver: BuiltDriver, folder: Path, accelerator: Accelerator, facts: dict[str, Any]
 ) -> Iterator[Check]:
-    """The firmware's keys, then a boot without debugger, driver and peer, and what Windows says of it."""
+    """Yield the firmware's keys, then a boot without debugger, driver and peer, and what Windows says of it."""
 
     def keys() -> str:
         found = enrolled(firmware.find(secure=True).variables.read_bytes())

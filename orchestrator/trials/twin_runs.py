@@ -103,7 +103,7 @@ class TwinRun:
             self._stage(run, correct, scenarios, self._correct, lambda lost: False)
 
     def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
-        """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
+        """Put the matrix on disk as far as it is known: a part of it must not look like all of it."""
         matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
         matrix |= {"state": state, "asked": asked, "run": len(self._outcomes)}
         write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
@@ -111,7 +111,7 @@ class TwinRun:
 
     @contextmanager
     def _begin(self, driver: BuiltDriver, name: str | None = None) -> Iterator[Run]:
-        """A run of its own for one build, concluded at the end whatever happens."""
+        """Yield a run of its own for one build, concluded at the end whatever happens."""
         folder = self._folder / (name or driver.twin or "correct")
         folder.mkdir()
         run = Run(folder, self._results(driver), Console(quiet=True))
@@ -132,7 +132,10 @@ class TwinRun:
             return len(twin_matrix.catches(twin, rows, self._correct))
 
         def enough(lost: bool) -> bool:
-            """A catch that cost the lab is enough, or one that took long; else it takes some, for the picture."""
+            """Tell whether it is enough: a catch that cost the lab is, or one that took long.
+
+            Else it takes some, for the picture.
+            """
             if lost:
                 return catches() >= 1
             return not whole and catches() >= (1 if time.monotonic() - began > LONG else ENOUGH)
@@ -151,7 +154,7 @@ class TwinRun:
         rows: dict[str, Row],
         enough: Callable[[bool], bool],
     ) -> None:
-        """A fresh load, the scenarios until it is `enough`, and the unload, which is judged too."""
+        """Load afresh, run the scenarios until it is `enough`, and unload, which is judged too."""
         waiting = list(scenarios)
         for _ in range(LABS):
             try:
@@ -175,7 +178,10 @@ class TwinRun:
             self._supply.retire()  # what it left behind would be blamed on the next
 
     def _loaded(self, driver: BuiltDriver) -> Lab:
-        """A lab with a fresh load of `driver`. Raises NotLoaded, and LabError or MachineError when no lab boots."""
+        """Return a lab with a fresh load of `driver`.
+
+        Raises NotLoaded, and LabError or MachineError when no lab boots.
+        """
         if driver.twin is None and self._supply.lab is None:
             return self._supply.next()
         lab = self._supply.bare()
@@ -199,7 +205,7 @@ def _row(result: ScenarioResult) -> Row:
 
 
 def _add(rows: dict[str, Row], row: Row) -> None:
-    """The unload is judged once for each load; what was wrong once stays wrong."""
+    """Add the unload, which is judged once for each load; what was wrong once stays wrong."""
     if row.scenario not in rows or rows[row.scenario].verdict == "pass":
         rows[row.scenario] = row
 

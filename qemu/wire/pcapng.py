@@ -28,12 +28,12 @@ def header() -> bytes:
 
 
 def section() -> bytes:
-    """The head of a section, which interfaces must follow."""
+    """Return the head of a section, which interfaces must follow."""
     return block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
 
 
 def interface(name: str, link: int = _ETHERNET_LINK) -> bytes:
-    """An interface whose times are nanoseconds."""
+    """Return an interface whose times are nanoseconds."""
     told = (option(_NAME, name.encode()) if name else b"") + option(_RESOLUTION, b"\x09") + END
     return block(_INTERFACE, struct.pack("<HHI", link, 0, 0) + told)
 

@@ -27,7 +27,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
 
 @pytest.fixture
 def open_page(browser: BrowserContext) -> Iterator[Open]:
-    """Opens a page from its file. In the end: nothing was complained about, and nothing but pages was asked for."""
+    """Open a page from its file. In the end: nothing was complained about, and nothing but pages was asked for."""
     requests = list[str]()
     with opening(browser, requests) as opened_page:
         yield opened_page
@@ -36,7 +36,7 @@ def open_page(browser: BrowserContext) -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first page of a year's site."""
+    """Provide the first page of a year's site."""
     folder = tmp_path_factory.mktemp("year")
     with opened(url_of(str(folder / "history.sqlite"))) as database:
         for number in range(RUNS):

@@ -21,13 +21,13 @@ OLD = b"MZ of another time"
 
 
 def put_data(data: bytes) -> str:
-    """Bytes as drivers/agent/reply.h has them, without the shorter way to write zeros, which nobody must use."""
+    """Return bytes as drivers/agent/reply.h has them, without the shorter way to write zeros, which nobody must use."""
     plain = set(range(0x20, 0x7E)) - set(b'"\\%')
     return "".join(chr(byte) if byte in plain else f"%{byte:02x}" for byte in data)
 
 
 def get_data(text: str) -> bytes:
-    """The same, read: `%` and two digits are a byte, `~` and two digits so many zeros."""
+    """Return the same, read: `%` and two digits are a byte, `~` and two digits so many zeros."""
     found = re.findall(r"%(..)|~(..)|(.)", text, re.DOTALL)
     return b"".join(
         bytes([int(byte, 16)]) if byte else bytes(int(zeros, 16)) if zeros else one.encode()
@@ -77,7 +77,7 @@ class Frames:
         self._checks = False
 
     def take(self, line: bytes, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bytes:
-        """What is said to a line: b"" for nothing. `answer` does a request that is whole and new."""
+        """Return what is said to a line: b"" for nothing. `answer` does a request that is whole and new."""
         line = line.rstrip(b"\n")
         if not line:
             return b""
@@ -241,7 +241,7 @@ class Windows:
         return 9009, f"'{command}' is not recognized as an internal or external command\r\n"
 
     def _install(self, inf: str) -> tuple[int, str]:
-        """What `pnputil` does with a package: its files are copied, its service is made or gets another file."""
+        """Do what `pnputil` does with a package: its files are copied, its service is made or gets another file."""
         status = self.faults.pnputil
         if status in (0, 3010) and not self.faults.no_section:
             files, folder = self.state["files"], inf.rpartition("\\")[0]
@@ -259,7 +259,7 @@ class Windows:
         return status, "some words\r\n"
 
     def started_anew(self) -> None:
-        """What is to start by itself has started."""
+        """Note that what is to start by itself has started."""
         for service in self._services.values():
             service["state"] = "running" if service.get("start", "3") in "012" else "stopped"
 

@@ -130,7 +130,7 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Lines of the command's output up to the one that holds `text`; fails when the command ends first."""
+    """Yield lines of the command's output up to the one that holds `text`; fails when the command ends first."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -142,5 +142,5 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """A signal, as a terminal or an administrator would send it."""
+    """Send a signal, as a terminal or an administrator would."""
     process.send_signal(number)

@@ -46,19 +46,19 @@ class Kept:
 
 @cache
 def right() -> tuple[Kept, ...]:
-    """Those of the correct driver."""
+    """Return those of the correct driver."""
     return tuple(_kept(path) for path in sorted(RIGHT.glob("*.pcapng")))
 
 
 @cache
 def twins() -> tuple[Kept, ...]:
-    """Those of drivers that are wrong on purpose: TWIN/SCENARIO."""
+    """Return those of drivers that are wrong on purpose: TWIN/SCENARIO."""
     return tuple(_kept(path) for path in sorted(TWINS.glob("*/*.pcapng")))
 
 
 @cache
 def endings() -> dict[str, tuple[str, ...]]:
-    """The rows of the ending table that each capture must be named with."""
+    """Return the rows of the ending table that each capture must be named with."""
     return {name: tuple(rows) for name, rows in yaml.safe_load(ENDINGS.read_text()).items()}
 
 

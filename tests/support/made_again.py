@@ -34,7 +34,7 @@ class Made:
 
 
 def single() -> list[str]:
-    """The captures of one connection that have an ending of the table."""
+    """Return the captures of one connection that have an ending of the table."""
     return [name for name in endings() if len(read(RIGHT / f"{name}.pcapng").connections) == 1]
 
 
@@ -67,7 +67,7 @@ def _compared(name: str, run: Path, verdict: str, refused: str | None) -> Made:
 
 
 def page(made: list[Made]) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     exact = sum(one.number == 1.0 for one in made)
     lines = [
         f"{exact} of {len(made)} captures came back with fidelity 1.0 ({datetime.now(UTC):%d %B %Y}).",

@@ -22,7 +22,7 @@ SETTINGS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c li
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """A server while the block lasts; yields a URL without a database's name. It refuses to run as root."""
+    """Run a server while the block lasts; yields a URL without a database's name. It refuses to run as root."""
     user = _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="wsklab-pg-", dir="/tmp"))  # a socket's path has 107 bytes at most
     if user is not None:

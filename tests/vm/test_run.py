@@ -184,7 +184,7 @@ def test_endings_swapped_for_each_other_are_the_labs_fault(tmp_path: Path) -> No
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A run that would go on for long, at the moment its first verdict is out, and its second lab begins."""
+    """Provide a run that would go on for long, at the moment its first verdict is out, and its second lab begins."""
     process = start(tmp_path / "run", "--repeat", "1000", "close-graceful", "--jobs", "2")
     read_until(process, "close-graceful")
     assert processes_of(tmp_path / "run")
@@ -212,7 +212,7 @@ def test_interrupted_it_stops_the_guests_and_keeps_the_results(running: tuple[su
 
 
 def disks(folder: Path) -> list[Path]:
-    """The disks of a run's labs."""
+    """Return the disks of a run's labs."""
     return list(folder.rglob("*.qcow2"))
 
 
@@ -335,7 +335,7 @@ def test_wrong_words_are_answered_in_one_sentence_before_anything_boots(
 
 
 def a_qemu_that(folder: Path, does: str) -> dict[str, str]:
-    """An environment in which QEMU tells its version, and else does this."""
+    """Return an environment in which QEMU tells its version, and else does this."""
     real = shutil.which("qemu-system-x86_64")
     program = folder / "bin" / "qemu-system-x86_64"
     program.parent.mkdir()

@@ -37,7 +37,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def make_image(store: Store, ssh: bool) -> Path:
-    """An image as `wsklab image build windows-2022` publishes it, with nothing on its disk; returns its folder.
+    """Publish an image as `wsklab image build windows-2022` does, with nothing on its disk; returns its folder.
 
     The one without SSH is also old: its agent is not ours.
     """
@@ -74,7 +74,7 @@ def make_image(store: Store, ssh: bool) -> Path:
 
 
 def share(source: str, to: str) -> None:
-    """A hard link where that can be: the files of an image are known by their inode, others are hashed once."""
+    """Make a hard link where that can be: the files of an image are known by their inode, others are hashed once."""
     try:
         os.link(source, to)
     except OSError:

@@ -47,7 +47,7 @@ def test_a_flag_against_a_segment(tmp_path: Path) -> None:
 
 
 def given_up(*, before: bool) -> Connection:
-    """The driver's stack gives up, and the peer's FIN comes before or after that."""
+    """Make a connection that the driver's stack gives up; the peer's FIN comes before or after that."""
     said = Talk().handshake().exchange()
     if before:
         said.p(FIN | ACK, after=1)

@@ -20,7 +20,7 @@ Fails = Callable[[list[dict[str, Any]]], bool]
 
 
 def document(count: int, **more: object) -> dict[str, Any]:
-    """A scenario of many steps that do nothing, and two that matter."""
+    """Return a scenario of many steps that do nothing, and two that matter."""
     steps: list[dict[str, Any]] = [{"driver": {"connect": {}}}]
     steps += [{"peer": {"send": {"length": 1000 + n}}} for n in range(count)]
     steps += [{"peer": {"close": {"linger": 0}}}]

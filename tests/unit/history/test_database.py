@@ -194,7 +194,7 @@ Warnings = list[str]
 
 @pytest.fixture
 def begun(history: str, tmp_path: Path) -> Callable[[str], tuple[recorder.Recorder, Path, Warnings]]:
-    """A run that has begun and written that it goes on."""
+    """Provide a run that has begun and written that it goes on."""
 
     def begin(name: str, to: str = "") -> tuple[recorder.Recorder, Path, Warnings]:
         path, said = folder(tmp_path / name, {"a": ["pass"]}, state="running"), Warnings()
@@ -282,8 +282,8 @@ def test_a_run_tells_its_command_without_the_password(tmp_path: Path) -> None:
 def test_a_server_knows_of_a_run_from_its_beginning(begun: Begin, on_server: str) -> None:
     """A host that dies takes its notes with it."""
     run_, path, said = begun("r", to=on_server)
-    assert run_.registering is not None
-    run_.registering.join()
+    assert run_.getting_ready is not None
+    run_.getting_ready.join()
     with opened(url_of(on_server)) as database, database.reading() as connection:
         assert [kept.run.state for kept in queries.runs(connection)] == ["running"]
     document = (path / "results.json").read_text(encoding="utf-8")

@@ -43,7 +43,7 @@ def test_nothing_seen_proves_nothing() -> None:
 
 
 def series(text: str) -> list[Count]:
-    """A run per sign: `p` passes, `f` fails, `2` fails in two of ten rows, `x` says nothing."""
+    """Return a run per sign: `p` passes, `f` fails, `2` fails in two of ten rows, `x` says nothing."""
     return [Count(n, *{"p": (0, 10), "f": (10, 10), "2": (2, 10), "x": (0, 0)}[sign]) for n, sign in enumerate(text)]
 
 

@@ -20,7 +20,7 @@ REHEARSAL = PLAN.replace("windows-11", "standin")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a plan and a pair of keys, in which nothing needs a machine."""
+    """Provide a folder with a plan and a pair of keys, in which nothing needs a machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(ingredients, "lab", lambda: LAB)
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def typed(*words: str) -> Result:
-    """A command to its end; what it raises is raised."""
+    """Run a command to its end; what it raises is raised."""
     result = CliRunner().invoke(qualify.command, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

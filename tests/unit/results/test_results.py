@@ -342,7 +342,7 @@ def test_every_row_has_the_same_keys(tmp_path: Path) -> None:
 
 
 def killed(folder: Path, *scenarios: ScenarioResult) -> None:
-    """A run's folder as SIGKILL leaves it."""
+    """Make a run's folder as SIGKILL leaves it."""
     begun = some()
     begun.plan, begun.state = PLAN, "running"
     run = Run(folder, begun, Console(quiet=True))

@@ -19,7 +19,7 @@ COMMANDS = [shlex.split(line, comments=True) for line in re.findall(r"(?m)^ *\$ 
 
 
 def parsed(words: list[str]) -> dict[str, Any]:
-    """The options of a command line; raises what click raises for one that it does not know."""
+    """Return the options of a command line; raises what click raises for one that it does not know."""
     command: click.Command = main
     while isinstance(command, click.Group):
         context = click.Context(command)

@@ -134,7 +134,7 @@ NICS = (
 
 
 def checked(**changes: object) -> set[str]:
-    """The names of the checks that a guest with these changes fails."""
+    """Return the names of the checks that a guest with these changes fails."""
     settings = replace(settings_of("windows-2022"), nics=NICS)
     return {check.name for check in reports.check(reports.read(encoded(report(**changes))), settings) if not check.ok}
 
@@ -301,7 +301,7 @@ def test_a_finished_build_becomes_an_image_with_its_secrets_and_hashes(tmp_path:
 
 
 def agent_that_says(reply: bytes) -> reports.Check:
-    """What the verification makes of a guest that greets, and answers with this (TOKEN is the token asked with)."""
+    """Return what is made of a guest that greets, and answers with this (TOKEN is the token asked with)."""
     ours, theirs = socket.socketpair()
     line = SerialLine("agent", ours)
 
