@@ -129,7 +129,7 @@ class Minimiser:
         try:
             candidate = next(reducing)
             while True:
-                fails = yield from self._fails(candidate, rate)
+                fails = yield from self._fails(candidate, rate * self._share(candidate))
                 if fails:
                     self._accept(candidate)
                 candidate = reducing.send(fails)
@@ -167,6 +167,10 @@ class Minimiser:
             f"{chances.trials_for(rate)} trials without it"
         )
         return rate
+
+    def _share(self, candidate: Document) -> float:
+        """Return what fewer connections leave of the chance that one of them fails."""
+        return float(candidate.get("connections", 1)) / float(self.document.get("connections", 1))
 
     def _fails(self, candidate: Document, rate: float) -> Generator[Document, Trial, bool]:
         """Whether a smaller scenario fails in the same way, by a sequential test."""
