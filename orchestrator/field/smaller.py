@@ -7,6 +7,7 @@ smaller document still fails by yielding it; what it returns cannot lose any sin
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Generator, Iterator
 from copy import deepcopy
 from hashlib import sha256
@@ -15,6 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsklab.orchestrator.scenario.scenario import Scenario
+
+_WAITING = frozenset({"receive", "await"})
+"""Verbs of steps that wait for what another step does."""
 
 Document = dict[str, Any]
 Asking = Generator[Document, bool, Document]
@@ -47,12 +51,39 @@ def reduced(document: Document) -> Asking:
     while True:
         before = key(document)
         document = yield from _fewer_connections(document)  # first: the steps of the others go with them
+        document = yield from _fewer_kinds(document)
         document = yield from _fewer_steps(document, max(1, len(document["steps"]) // 2) if halves else 1)
         document = yield from _less_around(document)
         document = yield from _smaller_arguments(document)
         if key(document) == before and not halves:
             return document
         halves = False
+
+
+def _fewer_kinds(document: Document) -> Asking:
+    """Leave out all steps of one actor and verb at a time: half of a conversation without the other stands still.
+
+    Those that wait for others go first. What cannot be left out at first may be when others are.
+    """
+    refused: set[str] = set()
+    while True:
+        kinds = Counter(map(_kind, document["steps"]))
+        order = sorted(kinds, key=lambda kind: (kind.split()[-1] not in _WAITING, -kinds[kind]))
+        for kind in order:
+            steps = [step for step in document["steps"] if _kind(step) != kind]
+            if kinds[kind] > 1 and kind not in refused and steps:
+                if (yield {**document, "steps": steps}):
+                    document, refused = {**document, "steps": steps}, set()
+                    break
+                refused.add(kind)
+        else:
+            return document
+
+
+def _kind(step: Document) -> str:
+    """Return a step's actor and verb."""
+    actor, what = next(iter(step.items()))
+    return f"{actor} {what if isinstance(what, str) else next(iter(what), '')}"
 
 
 def _fewer_steps(document: Document, chunk: int) -> Asking:

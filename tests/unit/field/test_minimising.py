@@ -142,6 +142,22 @@ def test_sizes_counts_and_times_become_small() -> None:
     assert minimiser.smallest["steps"] == [{"peer": {"send": {"length": 4}}}, {"lab": {"wait": {"seconds": 0}}}]
 
 
+def test_a_conversation_goes_as_a_whole() -> None:
+    """A send without its receive, or a receive without its send, is another story."""
+    talk = [{"driver": {"send": {"length": 10}}}, {"peer": {"receive": {"length": 10}}}, {"lab": {"settle": {}}}] * 20
+    whole = {**document(0), "steps": [*document(0)["steps"][:1], *talk, *document(0)["steps"][1:]]}
+
+    def fails(steps: list[dict[str, Any]]) -> bool:
+        sends, receives = (
+            sum(word in step.get(who, {}) for step in steps) for who, word in (("driver", "send"), ("peer", "receive"))
+        )
+        return matters(steps) and receives <= sends
+
+    minimiser, trials = searched(whole, fails)
+    assert minimiser.smallest["steps"] == [{"driver": {"connect": {}}}, {"peer": {"close": {"linger": 0}}}]
+    assert len(trials) < 40
+
+
 def test_connections_become_one() -> None:
     whole = document(1, connections=8)
     whole["steps"].append({"peer": {"close": {}, "conn": 5}})
