@@ -5,21 +5,33 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, WRONG_USAGE, LabError, UsageError
-from wsklab.orchestrator.history.bisection import Build, Found, Order, Outcome, between, broken, builds, judged, search
+from wsklab.orchestrator.history.bisection import (
+    Build,
+    Found,
+    Order,
+    Outcome,
+    between,
+    broken,
+    builds,
+    first,
+    judged,
+    most_tests,
+    search,
+)
 from wsklab.orchestrator.history.records import read
 from wsklab.orchestrator.history.statistics import repeats_for
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD, write_atomically
 from wsklab.orchestrator.run import runner
 
-FIRST = 5
+REPEATS = 5
 """Times that the bad build is run to see how often it fails."""
 
 Verdicts = Mapping[str, Sequence[str]]
@@ -68,9 +80,9 @@ class Trial:
             if code == INTERRUPTED:
                 raise KeyboardInterrupt
             log.seek(0)
-            said = log.read().strip().rpartition("\n")[2]
-        if code == WRONG_USAGE:
-            raise UsageError(said.removeprefix("wsklab: "))
+            said = log.read().strip().rpartition("\n")[2].removeprefix("wsklab: ")
+        if code == WRONG_USAGE and number == 1:
+            raise UsageError(said)  # of a later build it is the file: the words are the same
         if not (folder / "results.json").exists():
             self.console.line(f"          {said}", "yellow")
             return {}
@@ -95,19 +107,26 @@ def run(
     good, bad = chosen[0], chosen[-1]
     tested: list[dict[str, object]] = []
 
-    def told(build: Build, outcome: str, verdicts: Verdicts) -> None:
-        rows = [verdict for seen in verdicts.values() for verdict in seen]
-        counts = ", ".join(f"{rows.count(verdict)} {verdict}" for verdict in dict.fromkeys(rows)) or "no rows"
-        console.line(f"{outcome:5} {build.name}  ({counts})", {"good": "green", "bad": "red"}.get(outcome, "yellow"))
+    def tried(build: Build, repeats: int, until_fail: bool, judge: Callable[[Verdicts], Outcome]) -> Verdicts:
+        with console.step(build.name) as said:
+            verdicts = trial.run(build, len(tested) + 1, repeats, until_fail)
+            rows = [verdict for seen in verdicts.values() for verdict in seen]
+            counts = ", ".join(f"{rows.count(verdict)} {verdict}" for verdict in dict.fromkeys(rows)) or "no rows"
+            outcome = judge(verdicts)
+            said(f"{outcome}  ({counts})")
         tested.append({"build": build.name, "file": str(build.file), "outcome": outcome, "verdicts": dict(verdicts)})
+        return verdicts
 
-    console.line(f"{len(chosen)} builds, from {good.name} to {bad.name}")
-    verdicts = trial.run(bad, 1, repeat or FIRST, until_fail=False)
+    console.line(
+        f"{len(chosen)} builds, from {good.name} to {bad.name}; about {most_tests(len(chosen))} of them are run"
+    )
+    verdicts = tried(bad, repeat or REPEATS, False, first)
     signature = broken(verdicts)
-    told(bad, "bad" if signature else "good", verdicts)
+    if first(verdicts) == "skip":
+        raise LabError(f"{bad.name} cannot be judged; name a worse build that loads, with --bad.")
     if not signature:
         raise LabError(
-            f"{bad.name} passed {repeat or FIRST} times, so there is nothing to search for; "
+            f"{bad.name} passed {repeat or REPEATS} times, so there is nothing to search for; "
             "name a worse build, other scenarios, or more repeats with --repeat."
         )
     trial.narrow(signature)
@@ -118,15 +137,13 @@ def run(
     # Laplace's rule of succession: what always failed so far will not always.
     repeats = repeat or repeats_for(failing, risk)
     console.line(
-        f"      looked for: {', '.join(sorted(signature))}; a build is good after {repeats} clean repeats "
+        f"          looked for: {', '.join(sorted(signature))}; a build is good after {repeats} clean repeats "
         f"(chance of being wrong: {(1 - failing) ** repeats:.1%})"
     )
 
     def test(place: int) -> Outcome:
-        verdicts = trial.run(chosen[place], len(tested) + 1, repeats, until_fail=True)
-        outcome = judged(verdicts, signature)
-        told(chosen[place], outcome, verdicts)
-        return outcome
+        verdicts = tried(chosen[place], repeats, True, lambda verdicts: judged(verdicts, signature))
+        return judged(verdicts, signature)
 
     if (outcome := test(0)) != "good":
         why = "fails, too" if outcome == "bad" else "cannot be judged"

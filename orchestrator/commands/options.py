@@ -34,6 +34,17 @@ toolchain_option = click.option(
 )
 
 
+def hold_option(when: str) -> Callable[[Command], Command]:
+    """`--hold`, for a command of the class `Alone`; `when` says after what."""
+    return click.option(
+        "--hold",
+        default="never",
+        metavar="[=always]",
+        type=click.Choice(["never", "not-pass", "always"]),
+        help=f"Leave a lab running {when}, and say how to get into it; Ctrl-C ends that, and the command goes on.",
+    )
+
+
 class Alone(click.Command):
     """`--hold` and `--until-fail` may stand alone, with a scenario's name behind them that is not their value."""
 

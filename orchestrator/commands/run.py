@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import Alone, hold_option, jobs_of, search_options, toolchain_option
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 
@@ -319,14 +319,7 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @view_option
-@click.option(
-    "--hold",
-    default="never",
-    metavar="[=always]",
-    type=click.Choice(["never", "not-pass", "always"]),
-    help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
-    "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",
-)
+@hold_option("after a verdict that is not pass (--hold=always: after every one), or when it does not boot")
 @click.option(
     "--debugger",
     type=click.IntRange(0, 65535),

@@ -53,5 +53,6 @@ def run(options: Options) -> int:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:
         tables.show_twin_matrix(console, matrix)
-        console.line(f"\nMatrix: {folder / 'twins.json'}; each build's report: {folder}/NAME/report.html")
+        console.line(f"\nMatrix: {folder / 'twins.html'}; for programs: {folder / 'twins.json'}")
+        console.line(f"Each build's report: {folder}/NAME/report.html")
     return ALL_PASS if twin_matrix.all_caught(matrix) else SOME_FAIL

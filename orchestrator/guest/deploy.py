@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = r"C:\wsklab"
 DISC_LABEL = "WSKDEPLOY"
+RESTART = "shutdown.exe /r /t 0 /f /d p:4:2"
 AGENT, NEW_AGENT, RENEW = "wskagent.exe", "wskagent.new", "renew.cmd"
 AGENT_TASK, RENEW_TASK = "wsklab-agent", "wsklab-renew"
 """Scheduled tasks: the first is made with the image (images/windows/answers/guest/provision.ps1)."""

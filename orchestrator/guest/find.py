@@ -103,8 +103,17 @@ def lasts(image: Image, now: datetime) -> str:
         return ""
     age = age_days(image, now)
     left = report.licence_days(guest, age)
-    return f"built {int(age)} days ago, " + ("licensed" if left is None else f"expires in {left} days" if left
-                                             else "its licence is over: build it again")  # fmt: skip
+    if left is None:
+        lasts = "licensed"
+    elif report.is_activated(guest):
+        lasts = f"expires in {left} days" if left else "its licence is over: build it again"
+    else:
+        lasts = (
+            f"to be activated on line within {left} days"
+            if left
+            else "its days without activation are over: build it again"
+        )
+    return f"built {int(age)} days ago, {lasts}"
 
 
 def _stored(word: str) -> Image:

@@ -235,7 +235,7 @@ class WindowsGuest(Guest):
     def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
         """Start Windows anew by its own command; what it is told before is not lost. Raises LabError."""
         agent.hello = None
-        deploy.run(agent, "shutdown.exe /r /t 0 /f /d p:4:2", 30)
+        deploy.run(agent, deploy.RESTART, 30)
         self._greet(machine, agent, deadline)
 
     def shell(self, machine: Machine, agent: Agent, command: str) -> str:

@@ -50,6 +50,11 @@ def search(count: int, test: Callable[[int], Outcome]) -> Found:
     return Found(good, bad, tuple(sorted(place for place in skipped if good < place < bad)))
 
 
+def most_tests(count: int) -> int:
+    """Return how many of `count` builds are tested, both ends among them, if each can be judged."""
+    return min(count, 2 + (count - 2).bit_length())
+
+
 def judged(verdicts: Mapping[str, Sequence[str]], signature: set[str]) -> Outcome:
     """Return what a run says of a build: bad when one of the scenarios of the `signature` did not pass in it.
 
@@ -60,6 +65,13 @@ def judged(verdicts: Mapping[str, Sequence[str]], signature: set[str]) -> Outcom
         return "bad"
     enough = all("pass" in verdicts.get(name, ()) for name in signature)
     return "good" if enough and "infra" not in seen else "skip"
+
+
+def first(verdicts: Mapping[str, Sequence[str]]) -> Outcome:
+    """Return what the bad build's first run says: bad when anything did not pass; nothing when nothing was judged."""
+    if broken(verdicts):
+        return "bad"
+    return "good" if any("pass" in seen for seen in verdicts.values()) else "skip"
 
 
 def broken(verdicts: Mapping[str, Sequence[str]]) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
-from wsklab.orchestrator.observe.driver_lines import Call, Completion, OtherLine
+from wsklab.orchestrator.observe.driver_lines import Addresses, Call, Completion, OtherLine
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered
 
 PROGRAMS = frozenset({"accept_events", "callback"})
@@ -43,6 +43,19 @@ def accounts(facts: Facts) -> Iterator[Statement]:
                 f"the driver says that {function(done.op)} returned {status_words(returned)}, and that its IRP "
                 f"(operation {done.id}) completed with {status_words(done.status)}",
             )
+
+
+def addresses(facts: Facts) -> Iterator[Statement]:
+    """Whether the statuses beside the addresses of a socket are those that its questions for them completed with."""
+    ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
+    for line in facts.everywhere(Addresses):
+        for op, said in (("local", line.lst), ("remote", line.rst)):
+            if None not in (said, was := ended.get((op, line.id), said)) and said != was:
+                yield (
+                    "fail",
+                    f"the driver tells the {op} address of its socket with {status_words(said)}, and that the IRP of "
+                    f"the question (operation {line.id}) completed with {status_words(was)}",
+                )
 
 
 def lines(facts: Facts) -> Iterator[Statement]:

@@ -68,6 +68,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         wire_checks.wire,
         step_checks.steps,
         consistency.accounts,
+        consistency.addresses,
         consistency.lines,
         event_checks.disconnects,
         step_checks.waits,

@@ -15,7 +15,7 @@ from wsklab.drivers.profile import registry_file
 from wsklab.drivers.protocol import MARK, PROVIDER_MARK
 from wsklab.drivers.witness import SEEN_MARK, parse_seen_line
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.guest.agent import AgentError
+from wsklab.orchestrator.guest.agent import Agent, AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.lab.foreign_driver import Foreign, content_of
 from wsklab.orchestrator.lab.installation import Installation
@@ -62,6 +62,11 @@ class InstalledForeign:
         target.know_pdb(foreign.file_name, given)
         patterns = foreign.profile.patterns
         target.machine.debug.on_line(self._on_line, reads=lambda text: read(patterns, text.strip()) is not None)
+
+    @property
+    def agent(self) -> Agent:
+        """Who installs, starts and stops it."""
+        return self._target.agent
 
     # --- heard ----------------------------------------------------------------------------------------------------
 
@@ -150,13 +155,13 @@ class InstalledForeign:
         if answer["exit"] != 0:
             raise AgentError(f"'{command}' ended with exit code {answer['exit']}")
 
-    def stop(self) -> None:
-        """Unload it, if it is loaded; a last line that its profile knows is read then. Raises LabError."""
+    def stop(self, heard: bool = True) -> None:
+        """Unload it, if it is loaded; with `heard`, a last line that its profile knows is read. Raises LabError."""
         mark, profile = self._target.journal.mark, self.foreign.profile
         state = self._service("stop", profile.service, NOT_ACTIVE)
         if state not in (None, "stopped"):
             raise AgentError(f"the service {profile.service} was told to stop and is {state}")
-        if state is not None and profile.tells("unload"):
+        if heard and state is not None and profile.tells("unload"):
             with suppress(TimeoutError):  # it is unloaded all the same
                 self._target.journal.wait_for(
                     ForeignUnload,

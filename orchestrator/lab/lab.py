@@ -375,7 +375,7 @@ class Lab:
         patience = HEALTH * self.slowness
         set_to = time.time_ns() // 10**6
         told = self.target.agent.ask("set_time", patience, unix_ms=set_to)["time_ms"]
-        if not -COARSE <= told - set_to <= 1000 * patience:
+        if not is_right(told, set_to, patience):
             raise LabError(f"the target's clock was set to {set_to} ms and says {told}")
         if self.target.canary(time.monotonic() + patience) is None:
             raise LabError("the canary does not come through on the debug line")
@@ -398,3 +398,8 @@ class Lab:
         self._machines.interrupt(why)
         self.peer.interrupt(for_good=party == "peer")
         (self.wire.give_up if party == "wire" else self.wire.interrupt)(why)
+
+
+def is_right(told: int, set_to: int, patience: float) -> bool:
+    """Whether a clock that was just set says what it may, in ms: its ticks are coarse, and the answer took a while."""
+    return -COARSE <= told - set_to <= 1000 * patience

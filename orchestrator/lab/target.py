@@ -183,7 +183,7 @@ class Target:
         """Hand commands to the driver; they are started when this returns, and what happens is printed.
 
         Returns the status of each: an error says that it was refused, or that its function returned it. Raises
-        LabError when the driver does not understand them.
+        LabError when the driver does not understand them, and Misanswer when it answers fewer or more than these.
         """
         statuses: list[int] = []
         for start in range(0, len(commands), BATCH):
@@ -192,7 +192,7 @@ class Target:
                 self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch))
             )
         if len(statuses) != len(commands):
-            raise LabError(f"the driver answered {len(statuses)} of {len(commands)} commands: build it again.")
+            raise Misanswer(f"the driver gives {len(statuses)} statuses for {len(commands)} commands")
         if protocol.REVISION_MISMATCH in statuses:
             raise LabError("the driver was built for another version of the protocol: build it again.")
         answers = tuple(map(_answer, commands, statuses))

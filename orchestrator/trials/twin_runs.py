@@ -19,7 +19,7 @@ from wsklab.orchestrator.results.results import Results, ScenarioResult, State, 
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials import tables, twin_matrix
+from wsklab.orchestrator.trials import pages, tables, twin_matrix
 from wsklab.orchestrator.trials.twin_matrix import Row, Rows
 from wsklab.qemu.errors import MachineError
 
@@ -107,6 +107,8 @@ class TwinRun:
         matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
         matrix |= {"state": state, "asked": asked, "run": len(self._outcomes)}
         write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
+        if state != "running":
+            write_atomically(self._folder / "twins.html", pages.twins_page(matrix).text)
         return matrix
 
     @contextmanager

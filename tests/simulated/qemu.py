@@ -99,13 +99,12 @@ class Machine:
         yield self.kd.bugcheck_end()
 
     def restart(self) -> None:
-        """Start Windows anew: services stop, the debugger's link begins from its start, the agent greets."""
+        """Start Windows anew: services stop or start, the debugger's link begins from its start, the agent greets."""
 
         def later() -> None:
             time.sleep(0.1)  # its answer to whoever asked comes first
             self.event("RESET", guest=True, reason="guest-reset")
-            for service in self.windows.state["services"].values():
-                service["state"] = "stopped"
+            self.windows.started_anew()
             self.greet(0.0)
 
         threading.Thread(target=later, daemon=True).start()

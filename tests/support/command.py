@@ -117,9 +117,14 @@ def _processes(folder: Path) -> dict[int, str]:
 
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     """`wsklab run` in the background, output as it comes."""
+    return start_command(ROOT, "run", *words, "--out", str(folder), **environment)
+
+
+def start_command(cwd: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """Any command in the background, output as it comes."""
     return subprocess.Popen(
-        command("run", *words, "--out", str(folder)),
-        cwd=ROOT,
+        command(*words),
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

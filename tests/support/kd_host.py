@@ -27,6 +27,10 @@ class OtherHost:
             heard.append(self._events.get(timeout=WAIT))
         return heard
 
+    def break_in(self) -> None:
+        """Have the target stop and speak."""
+        self._pump.break_in()
+
     def close(self) -> None:
         """Hang up."""
         self._pump.close()

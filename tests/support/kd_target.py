@@ -22,6 +22,7 @@ TRIES = 20
 TRY = 0.0143  # s until a silent host is tried again, as measured under TCG (kd.md 1.5)
 PC, CODE_BASE = 0xFFFFF80000005000, 0xFFFFF80000001000
 BREAK_WITH_STATUS, DATA_LIST, DATA_BLOCK, BUGCHECK_DATA = PC + 0x1000, PC + 0x2000, PC + 0x3000, PC + 0x4000
+MODULES = PC + 0x6000
 TIMEOUT, AGAIN = object(), object()
 
 
@@ -68,6 +69,8 @@ class Target:
     file_statuses: list[int] = field(default_factory=list)
     refuse_continue: bool = False
     mute: int = 0  # a request that gets no reply
+    asked: set[int] = field(default_factory=set)  # which requests came
+    read: set[int] = field(default_factory=set)  # where memory was read
 
     # --- bytes
 
@@ -364,6 +367,7 @@ class Target:
         (api,) = struct.unpack_from("<I", request)
         status, union, data = 0, request[16:56], b""
         self.requests += 1
+        self.asked.add(api)
         if stall := self.stalls.pop(self.requests, 0.0):
             yield Wait(stall, blind=True)
         if api == 0x313C or (api == 0x3136 and not self.refuse_continue):
@@ -380,12 +384,31 @@ class Target:
             self.pc = pc | 0xFFFFFFFF << 32 if self.x86 and pc & 0x80000000 else pc
         elif api == 0x3130:
             address, count = struct.unpack_from("<QI", request, 16)
+            self.read.add(address)
             data = self.memory.get(address, b"")[:count]
             status = 0 if len(data) == count else 0xC0000001
             union = struct.pack("<QII", address, count, len(data)).ljust(40, b"\0")
+        elif api == 0x3137:  # the special registers: Cr0, Cr2, Cr3, and no others
+            address, count = struct.unpack_from("<QI", request, 16)
+            data = struct.pack("<QQQ", 0x80050033, 0, 0x1AA000).ljust(count, b"\0")[:count]
+            union = struct.pack("<QII", address, count, count).ljust(40, b"\0")
         elif api == 0x3146:
             union = struct.pack(
-                "<HHBBHHBBBBHQQQ", 15, 19041, 6, 2, 7, 0x8664, 12, 3, 0, 0, 0, CODE_BASE, 0, self.address(DATA_LIST)
+                "<HHBBHHBBBBHQQQ",
+                15,
+                19041,
+                6,
+                2,
+                7,
+                0x8664,
+                12,
+                3,
+                0,
+                0,
+                0,
+                CODE_BASE,
+                self.address(MODULES),
+                self.address(DATA_LIST),
             )
         else:
             status = 0xC0000001

@@ -47,6 +47,23 @@ def test_a_run_is_never_counted_twice(database: Database) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ('"twin": null', '"twin": "ignores-flag"', "wsklab:ignores-flag on standin (tcg)"),
+        ('"kind": "standin"', '"kind": "standin", "strict": {"seed": 1}', "wsklab on standin (tcg, strict)"),
+    ],
+)
+def test_a_twin_and_a_strict_run_are_no_past_of_the_plain_driver(
+    tmp_path: Path, was: str, becomes: str, said: str
+) -> None:
+    plain, _ = records.read(folder(tmp_path / "plain", {"a": ["pass"]}), "here")
+    file = folder(tmp_path / "other", {"a": ["fail"]}) / "results.json"
+    file.write_text(file.read_text(encoding="utf-8").replace(was, becomes), encoding="utf-8")
+    other, _ = records.read(tmp_path / "other", "here")
+    assert (str(plain.environment), str(other.environment)) == ("wsklab on standin (tcg)", said)
+
+
 def test_the_past_of_a_scenario_is_counted_by_run(database: Database) -> None:
     with database.writing() as connection:
         for number in (1, 2):

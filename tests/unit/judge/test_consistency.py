@@ -151,3 +151,11 @@ def test_a_line_that_the_protocol_does_not_have_fails() -> None:
     found, why = verdict(told().line("other"))
     assert found == "fail"
     assert "the driver prints a line that the protocol does not have: WSKLAB1 seq=" in why
+
+
+@pytest.mark.parametrize("status", [0, UNSUCCESSFUL])
+def test_addresses_are_told_with_the_status_of_their_question(status: int) -> None:
+    recording = told()
+    recording.line("addr", id=1, lport=TARGET_PORT, lst=status)
+    assert verdict(recording)[0] == ("fail" if status else "pass")
+    assert ("the driver tells the local address of its socket with" in verdict(recording)[1]) == bool(status)
