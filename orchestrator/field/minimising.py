@@ -27,7 +27,7 @@ LAST = 10
 UNLUCKY = 3
 """Trials that the lab spoils before a case is passed over."""
 
-STRAYED = 3
+STRAYED = 2
 """Trials that end as none of the whole scenario did, before a case has lost its story, if they are more than half."""
 
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+")
@@ -42,8 +42,8 @@ class Trial(NamedTuple):
 
 
 def plain(reason: str) -> str:
-    """Return a reason without the numbers, which differ from trial to trial and from case to case."""
-    return _NUMBER.sub("#", reason.casefold())
+    """Return a reason without its numbers, which differ from trial to trial and from case to case."""
+    return _NUMBER.sub("#", reason.casefold()).removeprefix("connection #: ")
 
 
 @dataclass

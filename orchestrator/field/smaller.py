@@ -17,6 +17,9 @@ from pydantic import ValidationError
 
 from wsklab.orchestrator.scenario.scenario import Scenario
 
+_TALK = (frozenset({"driver send", "peer receive"}), frozenset({"peer send", "driver receive"}))
+"""What goes on between the two sides: the actor and the verb of either."""
+
 _WAITING = frozenset({"receive", "await"})
 """Verbs of steps that wait for what another step does."""
 
@@ -61,21 +64,22 @@ def reduced(document: Document) -> Asking:
 
 
 def _fewer_kinds(document: Document) -> Asking:
-    """Leave out all steps of one actor and verb at a time: half of a conversation without the other stands still.
+    """Leave out all steps of one kind at a time: half of a conversation without the other stands still.
 
-    Those that wait for others go first. What cannot be left out at first may be when others are.
+    What one side sends and the other receives goes first, then each kind of its own, those that wait for others before
+    the rest. What cannot be left out at first may be when others are.
     """
-    refused: set[str] = set()
+    refused: set[frozenset[str]] = set()
     while True:
         kinds = Counter(map(_kind, document["steps"]))
-        order = sorted(kinds, key=lambda kind: (kind.split()[-1] not in _WAITING, -kinds[kind]))
-        for kind in order:
-            steps = [step for step in document["steps"] if _kind(step) != kind]
-            if kinds[kind] > 1 and kind not in refused and steps:
+        alone = sorted(kinds, key=lambda kind: (kind.split()[-1] not in _WAITING, -kinds[kind]))
+        for group in (*_TALK, *(frozenset({kind}) for kind in alone)):
+            steps = [step for step in document["steps"] if _kind(step) not in group]
+            if group <= kinds.keys() and sum(kinds[kind] for kind in group) > 1 and group not in refused and steps:
                 if (yield {**document, "steps": steps}):
                     document, refused = {**document, "steps": steps}, set()
                     break
-                refused.add(kind)
+                refused.add(group)
         else:
             return document
 

@@ -172,6 +172,7 @@ def test_the_same_key_for_the_same_document() -> None:
 
 
 def test_reasons_without_their_numbers() -> None:
+    assert plain("connection 3: it fails") == plain("it fails"), "a single connection has no number"
     assert plain("R5: frame 12, 0xc000020d") == plain("r5: frame 13, 0xC0000001") == "r#: frame #, #"
 
 
