@@ -55,7 +55,7 @@ def _ends(connection: Connection) -> list[End]:
 
 
 def _flags(side: Side, connection: Connection) -> Iterator[str]:
-    """Name a flag against a segment, and an end that nobody has made."""
+    """Find a flag against a segment, and an end that nobody has made."""
     ends, calls = _ends(connection), side.of("disc")
     for call, end in zip(calls, ends, strict=False):
         if call.abortive is not None and call.abortive != (end.word == "rst"):
@@ -70,7 +70,7 @@ def _flags(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _untold(side: Side, connection: Connection) -> Iterator[str]:
-    """Name an end that the log does not tell of; only where it tells of such at all, or says that the event is on."""
+    """Find an end that the log does not tell of; only where it tells of such at all, or says that the event is on."""
     ends = [end for end in _ends(connection) if end.word == "rst" or end.acked]
     if not ends or side.of("disc") or not side.of("open") or _closed_before(side, connection, ends[0]):
         return
@@ -116,7 +116,7 @@ def _not_switched_on(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _late(told: Sequence[Told], side: Side, connection: Connection) -> Iterator[str]:
-    """Name an event that the log's own clock puts long after its segment, with nothing done meanwhile."""
+    """Find an event that the log's own clock puts long after its segment, with nothing done meanwhile."""
     opened, call = next(iter(side.of("open")), None), next(iter(side.of("disc")), None)
     ends, established = _ends(connection), connection.story.established
     if opened is None or call is None or not ends or not established:
@@ -173,7 +173,7 @@ def _graceful(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _not_ended(side: Side, connection: Connection) -> Iterator[str]:
-    """Name what the log says of the driver's own end, and the wire does not show."""
+    """Find what the log says of the driver's own end and the wire does not show."""
     if any(e.side == connection.driver or e.word == "rst" or not e.acked for e in connection.story.ends):
         return
     asked = [one for one in (*side.of("disconnect"), *side.of("close")) if one.data.get("ret", 0) in (0, 0x103)]

@@ -46,7 +46,7 @@ def _contexts(side: Side) -> Iterator[str]:
 
 
 def _closing(side: Side) -> Iterator[str]:
-    """Name a close that was never called, a call after the close, an event after it."""
+    """Find a close that was never called, a call after the close, an event after it."""
     closed = next(iter(side.of("close")), None)
     calls = [one for one in side.lines if one.kind in ("call", "disconnect")]
     closing = next((one for one in calls if one.data.get("op") == "close"), None)
@@ -84,7 +84,7 @@ def switched(one: Told) -> int | None:
 
 
 def _lengths(side: Side) -> Iterator[str]:
-    """Name sends that end in success with another length than they were called with."""
+    """Find sends that end in success with another length than they were called with."""
     asked = {one.data.get("id"): one for one in side.lines if one.kind == "call" and one.data.get("op") == "send"}
     for done in side.of("sent"):
         call = asked.get(done.data.get("id"))
@@ -142,7 +142,7 @@ def _gaps(told: Sequence[Told]) -> Iterator[str]:
 
 
 def _left(told: Sequence[Told]) -> Iterator[str]:
-    """Name what the driver itself counts as left when all is closed."""
+    """Find what the driver itself counts as left when all is closed."""
     for one in told:
         left = {key: one.data.get(key) for key in _COUNTS if one.data.get(key)}
         if one.kind == "clean" and left:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
-from wsklab.orchestrator.observe.driver_lines import Addresses, Call, Completion, OtherLine
+from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, OtherLine
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered
 
 PROGRAMS = frozenset({"accept_events", "callback"})
@@ -56,6 +56,17 @@ def addresses(facts: Facts) -> Iterator[Statement]:
                     f"the driver tells the {op} address of its socket with {status_words(said)}, and that the IRP of "
                     f"the question (operation {line.id}) completed with {status_words(was)}",
                 )
+
+
+def accepts(facts: Facts) -> Iterator[Statement]:
+    """Whether WskAcceptEvent is told to have taken a connection exactly when it tells which."""
+    for told in facts.everywhere(AcceptEvent):
+        if told.took is not None and bool(told.took) != bool(told.new):
+            yield (
+                "fail",
+                f"the driver tells that WskAcceptEvent took {'a' if told.took else 'no'} connection, "
+                f"and {'number ' + str(told.new) if told.new else 'none'} as the new one",
+            )
 
 
 def lines(facts: Facts) -> Iterator[Statement]:

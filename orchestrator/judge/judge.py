@@ -69,6 +69,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
         step_checks.steps,
         consistency.accounts,
         consistency.addresses,
+        consistency.accepts,
         consistency.lines,
         event_checks.disconnects,
         step_checks.waits,

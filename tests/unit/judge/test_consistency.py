@@ -159,3 +159,9 @@ def test_addresses_are_told_with_the_status_of_their_question(status: int) -> No
     recording.line("addr", id=1, lport=TARGET_PORT, lst=status)
     assert verdict(recording)[0] == ("fail" if status else "pass")
     assert ("the driver tells the local address of its socket with" in verdict(recording)[1]) == bool(status)
+
+
+@pytest.mark.parametrize(("new", "took", "fits"), [(9, 1, True), (0, 0, True), (9, 0, False), (0, 1, False)])
+def test_an_accept_event_takes_the_connection_that_it_tells_of(new: int, took: int, fits: bool) -> None:
+    recording = told().line("accept", None, new=new, took=took, rport=PEER_PORT)
+    assert ("the driver tells that WskAcceptEvent took" in verdict(recording)[1]) != fits
