@@ -32,8 +32,11 @@ COMPILER = "x86_64-w64-mingw32-gcc"
 DDK = Path("/usr/share/mingw-w64/include/ddk")
 
 Progress = Callable[[str], None]
-Toolchain = Literal["mingw", "clang"]
-"""mingw: gcc, with the functions' names. clang: with a PDB, so with their lines, too; for the driver and its twins."""
+Toolchain = Literal["mingw", "clang", "msvc"]
+"""mingw: gcc, with the functions' names. clang: with a PDB, so with their lines. msvc: clang, as MSVC makes drivers.
+
+The last two are for the driver, its twins and, as MSVC makes them, the samples.
+"""
 
 _WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 _WINDOWS_10 = ("-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000000")
@@ -132,11 +135,21 @@ def build_driver(
         DriverError: there is no such twin, a tool is missing, or the sources do not compile.
     """
     defines = (f"-DWSKLAB_TWIN={find_twin(twin).define}",) if twin else ()
-    recipe = _DRIVER_WITH_PDB if toolchain == "clang" else _DRIVER
+    recipe = _with(_DRIVER_WITH_PDB if toolchain == "clang" else _DRIVER, toolchain)
     return _build(recipe, twin, defines, cache, progress)
 
 
-def build_sample(name: str, cache: Path, progress: Progress | None = None) -> BuiltDriver:
+def _with(recipe: _Recipe, toolchain: Toolchain) -> _Recipe:
+    """Return how a driver is made as MSVC makes it, where that is asked for."""
+    if toolchain != "msvc":
+        return recipe
+    compiler = (*_KERNEL_COMPILE, *clang.AS_MSVC)
+    return replace(recipe, compile=compiler, link=(), toolchain="msvc", more=("msvc",))
+
+
+def build_sample(
+    name: str, cache: Path, progress: Progress | None = None, toolchain: Toolchain = "mingw"
+) -> BuiltDriver:
     """Build one of the drivers in drivers/samples, which know nothing of this lab.
 
     Raises:
@@ -144,7 +157,7 @@ def build_sample(name: str, cache: Path, progress: Progress | None = None) -> Bu
     """
     if name not in _SAMPLES:
         raise DriverError(f"There is no sample driver {name!r}; there are {', '.join(_SAMPLES)}.")
-    return _build(_SAMPLES[name], None, (), cache, progress)
+    return _build(_with(_SAMPLES[name], toolchain), None, (), cache, progress)
 
 
 def build_standin(cache: Path, progress: Progress | None = None) -> BuiltStandin:
@@ -186,7 +199,7 @@ def _build(
 
 def _outputs(recipe: _Recipe) -> tuple[str, str]:
     """Return the files of a build, relative to its folder: what is loaded, and what has its symbols."""
-    if recipe.toolchain == "clang":
+    if recipe.toolchain != "mingw":
         return recipe.output, clang.pdb_of(recipe.output)
     return recipe.output, f"symbols/{recipe.output}"
 
@@ -235,7 +248,7 @@ def _version(toolchain: Toolchain) -> str:
     Raises:
         DriverError: there is no compiler, or no driver headers.
     """
-    if toolchain == "clang":
+    if toolchain != "mingw":
         if not (shutil.which(clang.COMPILER) and shutil.which(clang.LINKER) and DDK.is_dir()):
             raise DriverError(
                 f"{clang.COMPILER}, {clang.LINKER} or mingw-w64's driver headers are missing: "
@@ -266,16 +279,16 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
         flags = [*recipe.compile, *defines, *includes]
         if recipe.toolchain == "mingw":
             flags.append(f"-ffile-prefix-map={work}=build")
-        compiler = clang.COMPILER if recipe.toolchain == "clang" else COMPILER
+        compiler = COMPILER if recipe.toolchain == "mingw" else clang.COMPILER
         _run([compiler, *flags, "-c", _place(recipe, source), "-o", f"{source.stem}.o"], work)
         return f"{source.stem}.o"
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         objects = list(pool.map(compile_one, _sources(recipe, files)))
-    if recipe.toolchain == "clang":
+    if recipe.toolchain != "mingw":
         from .check import with_checksum  # which loads what reads PE files
 
-        _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries), work)
+        _run(clang.link_command(f"out/{recipe.output}", objects, recipe.libraries, recipe.toolchain == "msvc"), work)
         made = work / "out" / recipe.output
         made.write_bytes(with_checksum(made.read_bytes()))  # lld-link leaves it zero
         return

@@ -7,6 +7,7 @@ DriverError, never another exception.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -42,6 +43,12 @@ WSK_EXPORTS = frozenset({
 KERNEL_MODULES = frozenset({
     "ntoskrnl.exe", "hal.dll", "netio.sys", "ndis.sys", "fwpkclnt.sys", "wdfldr.sys", "fltmgr.sys", "cng.sys",
     "ksecdd.sys", "msrpc.sys", "wpprecorder.sys", "tdi.sys", "ci.dll", "bootvid.dll", "kdcom.dll",
+})  # fmt: skip
+
+#: Of those, the ones that the stand-in has; the others keep a driver from loading there.
+STANDIN_MODULES = frozenset({
+    "ntoskrnl.exe", "hal.dll", "netio.sys", "ndis.sys", "fltmgr.sys", "cng.sys", "ksecdd.sys", "tdi.sys",
+    "hidclass.sys", "usbd.sys",
 })  # fmt: skip
 
 #: Modules of user mode: a file that imports from one is no driver, whatever its header says. Any api-ms-win- is, too.
@@ -309,6 +316,12 @@ def _header_findings(
     return found
 
 
+def beyond_standin(module: str, names: Sequence[str]) -> str:
+    """Return what is to be said of an import that only Windows has."""
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"It imports {shown} from {module}, which the stand-in target does not have: there it cannot be loaded."
+
+
 def _import_findings(imports: dict[str, tuple[str, ...]], driver: bool) -> list[Finding]:
     found = []
     for module, names in imports.items():
@@ -324,6 +337,8 @@ def _import_findings(imports: dict[str, tuple[str, ...]], driver: bool) -> list[
             found.append(
                 Finding("warning", f"It imports from {module}, which is no module this lab knows in the kernel.")
             )
+        elif module.lower() not in STANDIN_MODULES:
+            found.append(Finding("note", beyond_standin(module, names)))
         if module.lower() == "netio.sys":
             for name in sorted(set(names) - WSK_EXPORTS):
                 found.append(Finding("note", f"It imports {name} from {module}; the stand-in target does not have it."))

@@ -25,6 +25,11 @@ COMPILE = (
 )  # fmt: skip
 """Flags besides those of gcc's build."""
 
+AS_MSVC = (
+    *COMPILE, "-fstack-protector-strong", "-Xclang", "-cfguard", "-DWSKLAB_MSVC",
+)  # fmt: skip
+"""As Microsoft's compiler makes a driver: cookies of /GS, Control Flow Guard, INIT and PAGE sections, inline CR8."""
+
 _LINK = (
     "/nologo", "/driver", "/nodefaultlib", "/entry:DriverEntry", "/subsystem:native,10.0", "/base:0x140000000",
     "/dynamicbase", "/nxcompat", "/highentropyva", "/debug", "/Brepro",
@@ -38,7 +43,11 @@ def pdb_of(output: str) -> str:
     return str(Path(output).with_suffix(".pdb"))
 
 
-def link_command(output: str, objects: Sequence[str], libraries: Sequence[str]) -> list[str]:
+_LINK_AS_MSVC = ("/guard:cf", "/entry:GsDriverEntry", "/section:INIT,ERD", "/section:PAGE,ER")
+
+
+def link_command(output: str, objects: Sequence[str], libraries: Sequence[str], as_msvc: bool = False) -> list[str]:
     """Return the command that links `output` and its PDB; `libraries` are named as gcc wants them: `-lhal`."""
+    more = _LINK_AS_MSVC if as_msvc else ()
     archives = [str(LIBRARIES / f"lib{library.removeprefix('-l')}.a") for library in libraries]
-    return [LINKER, *_LINK, f"/out:{output}", f"/pdb:{pdb_of(output)}", *objects, *archives]
+    return [LINKER, *_LINK, *more, f"/out:{output}", f"/pdb:{pdb_of(output)}", *objects, *archives]

@@ -29,6 +29,7 @@ class Twin(BaseModel):
     only_windows: str = ""
     seldom: str = ""
     strict: bool = False
+    scarcity: bool = False
 
 
 @cache

@@ -209,6 +209,28 @@ typedef struct _KEVENT {
 
 typedef VOID(NTAPI *PKSTART_ROUTINE)(PVOID context);
 
+/* For the strict mode, which supplies mutexes and DPCs itself. */
+typedef struct _DISPATCHER_HEADER {
+    UCHAR Type;
+    LONG SignalState;
+} DISPATCHER_HEADER;
+
+typedef struct _KMUTANT {
+    DISPATCHER_HEADER Header;
+    LIST_ENTRY MutantListEntry;
+} KMUTEX, *PKMUTEX, *PRKMUTEX;
+
+struct _KDPC;
+typedef VOID(NTAPI *PKDEFERRED_ROUTINE)(struct _KDPC *dpc, PVOID context, PVOID first, PVOID second);
+
+typedef struct _KDPC {
+    UCHAR Type;
+    LIST_ENTRY DpcListEntry;
+    PKDEFERRED_ROUTINE DeferredRoutine;
+    PVOID DeferredContext, SystemArgument1, SystemArgument2;
+    volatile PVOID DpcData;
+} KDPC, *PKDPC, *PRKDPC;
+
 void KeInitializeEvent(PKEVENT event, EVENT_TYPE type, BOOLEAN state);
 LONG KeSetEvent(PKEVENT event, KPRIORITY increment, BOOLEAN wait);
 LONG KeResetEvent(PKEVENT event);

@@ -254,6 +254,8 @@ void socket_close(struct request *request)
 {
     struct socket *socket = request->socket;
 
+    if (threads_wait(request, true))
+        return;
     if (socket->connect) {
         struct request *connect = socket->connect;
 

@@ -18,7 +18,7 @@ static NTSTATUS switch_off(struct socket *socket, ULONG event)
     if (socket->kind == LISTEN_SOCKET && event != WSK_EVENT_ACCEPT)
         return STATUS_INVALID_DEVICE_STATE; /* R38: they cannot be removed from a listener */
     socket->enabled &= ~event;
-    return socket->running == event ? STATUS_PENDING : STATUS_SUCCESS;
+    return (socket->running & event) ? STATUS_PENDING : STATUS_SUCCESS;
 }
 
 /* R25, R26: after the connection exists, or the bind. With the lock held. */

@@ -30,9 +30,12 @@ static bool read_inbox(void)
 
     while (!IsListEmpty(&requests)) {
         struct request *request = CONTAINING_RECORD(RemoveHeadList(&requests), struct request, link);
+        struct inline_call *waiter = request->waiter;
 
         InitializeListHead(&request->link);
         provider.up->handle[request->operation](request);
+        if (waiter)
+            inline_pended(waiter, request);
     }
     for (;;) {
         struct request *request = NULL;

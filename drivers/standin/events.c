@@ -47,37 +47,42 @@ bool callback_begin(struct socket *socket, ULONG event)
     lock_acquire(&provider.lock);
     begun = may_call(socket, event);
     if (begun)
-        socket->running = event;
+        socket->running |= event;
     lock_release(&provider.lock);
     return begun;
 }
 
-void callback_end(struct socket *socket)
+void callback_end(struct socket *socket, ULONG event)
 {
     lock_acquire(&provider.lock);
-    socket->running = 0;
+    socket->running &= ~event;
     lock_release(&provider.lock);
 }
 
 /* ---- WskDisconnectEvent ------------------------------------------------------------------------------------------------------------ */
 
-static void tell(struct socket *socket, ULONG flags, bool *told)
+void event_disconnect(struct socket *socket, ULONG flags, struct level level)
 {
-    PFN_WSK_DISCONNECT_EVENT event = socket->events_to ? socket->events_to->WskDisconnectEvent : NULL;
-    struct level level;
+    PFN_WSK_DISCONNECT_EVENT event = socket->events_to->WskDisconnectEvent;
     NTSTATUS status;
 
-    if (*told || !callback_begin(socket, WSK_EVENT_DISCONNECT))
-        return;
-    *told = true;
-    level = level_enter(socket, LEVEL_DISCONNECT);
     witness_event("WskDisconnectEvent", socket, flags | level_flag(level));
     status = event(socket->context, flags | level_flag(level));
     witness_return("WskDisconnectEvent", socket, status);
     level_leave(level, "WskDisconnectEvent", (const void *)(ULONG_PTR)event);
-    callback_end(socket);
     if (status != STATUS_SUCCESS)
         REPORT("R10", "WskDisconnectEvent returned %08x", (unsigned)status);
+}
+
+static void tell(struct socket *socket, ULONG flags, bool *told)
+{
+    if (*told || !callback_begin(socket, WSK_EVENT_DISCONNECT))
+        return;
+    *told = true;
+    if (threads_disconnect(socket, flags))
+        return;
+    event_disconnect(socket, flags, level_enter(socket, LEVEL_DISCONNECT));
+    callback_end(socket, WSK_EVENT_DISCONNECT);
 }
 
 /*
@@ -154,6 +159,7 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
 {
     PFN_WSK_RECEIVE_EVENT event = socket->events_to ? socket->events_to->WskReceiveEvent : NULL;
     SIZE_T accepted = length;
+    ULONG flags = socket->level.rare ? WSK_FLAG_ENTIRE_MESSAGE : 0; /* R56: Linux does not tell where PSH was */
     struct level level;
     NTSTATUS status;
 
@@ -165,11 +171,12 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     InsertTailList(&socket->client->retained, &indication->retained);
     lock_release(&provider.lock);
     level = level_enter(socket, LEVEL_RECEIVE);
-    witness_event("WskReceiveEvent", socket, level_flag(level));
-    status = event(socket->context, level_flag(level), indication->pieces, length, &accepted);
+    flags |= level_flag(level);
+    witness_event("WskReceiveEvent", socket, flags);
+    status = event(socket->context, flags, indication->pieces, length, &accepted);
     witness_return("WskReceiveEvent", socket, status);
     level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
-    callback_end(socket);
+    callback_end(socket, WSK_EVENT_RECEIVE);
 
     if (status == STATUS_PENDING) { /* R54 */
         *retained = true;
@@ -188,6 +195,25 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     else if (status != STATUS_DATA_NOT_ACCEPTED)
         REPORT("R52", "WskReceiveEvent returned %08x", (unsigned)status);
     return 0;
+}
+
+/* R51: the connection is dead, and WskReceiveEvent is called without data. Once, and only where a scenario asks for what is rare. */
+static void indicate_nothing(struct socket *socket)
+{
+    PFN_WSK_RECEIVE_EVENT event = socket->events_to ? socket->events_to->WskReceiveEvent : NULL;
+    SIZE_T accepted = 0;
+    struct level level;
+    NTSTATUS status;
+
+    if (!socket->level.rare || !socket->error || socket->told_dead || !callback_begin(socket, WSK_EVENT_RECEIVE))
+        return;
+    socket->told_dead = true;
+    level = level_enter(socket, LEVEL_RECEIVE);
+    witness_event("WskReceiveEvent", socket, level_flag(level));
+    status = event(socket->context, level_flag(level), NULL, 0, &accepted);
+    witness_return("WskReceiveEvent", socket, status);
+    level_leave(level, "WskReceiveEvent", (const void *)(ULONG_PTR)event);
+    callback_end(socket, WSK_EVENT_RECEIVE);
 }
 
 /* What the callback does not take stays in the Linux socket: it is read only after the callback has accepted it. */
@@ -221,6 +247,7 @@ void events_receive(struct socket *socket)
     }
     if (indication)
         indication_free(indication);
+    indicate_nothing(socket);
 }
 
 /* ---- WskRelease ----------------------------------------------------------------------------------------------------------------------------- */

@@ -11,7 +11,9 @@ void level_refresh(void)
 
     __atomic_store_n(&provider.quiet, now.quiet, __ATOMIC_RELAXED);
     lock_acquire(&provider.lock);
-    if (now.irql != provider.level.irql || now.seed != provider.level.seed) {
+    if (now.irql != provider.level.irql || now.seed != provider.level.seed ||
+        now.concurrent != provider.level.concurrent || now.pend != provider.level.pend ||
+        now.rare != provider.level.rare) {
         provider.level = now;
         provider.numbered = 0;
     }
@@ -25,13 +27,23 @@ void level_of_new(struct socket *socket)
     socket->serial = ++provider.serials;
 }
 
-/* Never lowered: a call that is completed in the driver's own thread is completed at the driver's IRQL or above. */
+bool level_draw(struct socket *socket, enum level_kind kind)
+{
+    return socket->level.irql != IRQL_PASSIVE &&
+           strict_draw(&socket->level, socket->number, kind, socket->called[kind]++);
+}
+
 struct level level_enter(struct socket *socket, enum level_kind kind)
 {
-    struct level level = {irql_now(), irql_now(), spin_held()};
+    return level_begin(irql_now() < DISPATCH_LEVEL && socket && level_draw(socket, kind));
+}
 
-    if (level.before < DISPATCH_LEVEL && socket && socket->level.irql != IRQL_PASSIVE &&
-        strict_draw(&socket->level, socket->number, kind, socket->called[kind]++)) {
+/* Never lowered: a call that is completed in the driver's own thread is completed at the driver's IRQL or above. */
+struct level level_begin(bool dispatch)
+{
+    struct level level = {irql_now(), irql_now(), spin_held(), stack_begin()};
+
+    if (level.before < DISPATCH_LEVEL && dispatch) {
         level.during = DISPATCH_LEVEL;
         irql_set(DISPATCH_LEVEL);
     }
@@ -48,6 +60,7 @@ void level_leave(struct level level, const char *what, const void *routine)
     const struct site site = {what, routine};
     KIRQL now = irql_now();
 
+    stack_end(level.stack);
     if (!strict_on(STRICT_IRQL))
         return;
     if (spin_held() != level.locks)

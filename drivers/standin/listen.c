@@ -69,6 +69,29 @@ static void give_to_request(struct request *request, struct arrival *arrival)
     start(socket);
 }
 
+/* R39: the listener is dead, which its client hears once. Where a scenario asks for what is rare; on Linux no listener dies. */
+static bool died(struct socket *listener)
+{
+    PFN_WSK_ACCEPT_EVENT event = listener->accepts_to ? listener->accepts_to->WskAcceptEvent : NULL;
+    const WSK_CLIENT_CONNECTION_DISPATCH *dispatch = NULL;
+    PVOID context = NULL;
+    struct level level;
+    NTSTATUS status;
+
+    if (listener->told_dead)
+        return true;
+    if (!listener->level.rare || !callback_begin(listener, WSK_EVENT_ACCEPT))
+        return false;
+    listener->told_dead = true;
+    level = level_enter(listener, LEVEL_ACCEPT);
+    witness_event("WskAcceptEvent", listener, level_flag(level));
+    status = event(listener->context, level_flag(level), NULL, NULL, NULL, &context, &dispatch);
+    witness_return("WskAcceptEvent", listener, status);
+    level_leave(level, "WskAcceptEvent", (const void *)(ULONG_PTR)event);
+    callback_end(listener, WSK_EVENT_ACCEPT);
+    return true;
+}
+
 static void give_to_event(struct socket *listener, struct arrival *arrival)
 {
     PFN_WSK_ACCEPT_EVENT event = listener->accepts_to->WskAcceptEvent;
@@ -96,7 +119,7 @@ static void give_to_event(struct socket *listener, struct arrival *arrival)
                            .status = status,
                            .information = socket->serial});
     level_leave(level, "WskAcceptEvent", (const void *)(ULONG_PTR)event);
-    callback_end(listener);
+    callback_end(listener, WSK_EVENT_ACCEPT);
     arrival_free(arrival);
     if (status == STATUS_SUCCESS) {
         witness_context("WskAcceptEvent", socket->context);
@@ -210,7 +233,9 @@ void listen_advance(struct socket *listener)
             RemoveEntryList(&request->link);
             InitializeListHead(&request->link);
             give_to_request(request, arrival);
-        } else if (callback_enabled(listener, WSK_EVENT_ACCEPT))
+        } else if (callback_enabled(listener, WSK_EVENT_ACCEPT) && died(listener))
+            listen_drop_arrivals(listener);
+        else if (callback_enabled(listener, WSK_EVENT_ACCEPT))
             give_to_event(listener, arrival);
         else
             return;

@@ -15,6 +15,8 @@ static void handle_wake(struct request *request)
 /* The engine has returned from every callback that ran when this was asked for, so the wait of R30 is over. */
 static void handle_events_off(struct request *request)
 {
+    if (threads_wait(request, false))
+        return;
     request_finish(request, STATUS_SUCCESS, 0);
 }
 

@@ -11,6 +11,7 @@ enum {
     LOWEST_VERSION = MAKE_WSK_VERSION(1, 0),
     HIGHEST_VERSION = MAKE_WSK_VERSION(1, 1),
     PATIENCE_MS = 5000,
+    LATE_MS = 1500, /* after WskRegister, where the provider is to be late */
     WORK_ITEM_MS = 50
 };
 
@@ -26,13 +27,20 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
 
     if (!npi || !npi->Dispatch || !registration)
         return STATUS_INVALID_PARAMETER;
-    client = ExAllocatePoolWithTag(NonPagedPool, sizeof *client, POOL_TAG);
+    if (strict_on(STRICT_MEMORY) && (os_on_stack(registration) || os_on_stack(npi->Dispatch)))
+        REPORT("R76", "WskRegister is given a registration, or a table, that lies on the stack of its caller");
+    if (irql_now() > PASSIVE_LEVEL)
+        REPORT("R76", "WskRegister is called at %s", irql_name(irql_now()));
+    client = scarce_fails(&SITE("WskRegister"), __builtin_return_address(0))
+                 ? NULL
+                 : ExAllocatePoolWithTag(NonPagedPool, sizeof *client, POOL_TAG);
     if (!client)
         return STATUS_INSUFFICIENT_RESOURCES;
     RtlZeroMemory(client, sizeof *client);
     client->registration = registration;
     client->dispatch = npi->Dispatch;
     client->version = npi->Dispatch->Version;
+    client->registered_at = os_milliseconds();
     InitializeListHead(&client->retained);
 
     lock_acquire(&provider.lock);
@@ -51,27 +59,59 @@ EXPORT NTSTATUS NTAPI WskRegister(PWSK_CLIENT_NPI npi, PWSK_REGISTRATION registr
     return status;
 }
 
+/*
+ * Waits, with the lock held, for a provider that is not there yet; returns whether it is there. On Windows that is so while the
+ * machine starts. The wait ends with the time that the driver gives it, or with WskDeregister (R81).
+ */
+static bool await_provider(struct client *client, ULONG wait_ms)
+{
+    enum provider_mode mode = strict_settings().provider;
+    bool endless = wait_ms == WSK_INFINITE_WAIT, first = !client->captured;
+    ULONGLONG ready_at = client->registered_at + LATE_MS, until = os_milliseconds() + (endless ? PATIENCE_MS : wait_ms);
+
+    if (mode == PROVIDER_READY || mode == PROVIDER_REFUSES || (mode == PROVIDER_LEAVES && first))
+        return true;
+    if (mode == PROVIDER_LATE)
+        until = ready_at < until ? ready_at : until;
+    while (!client->leaving && os_milliseconds() < until)
+        (void)condition_wait(&provider.changed, &provider.lock, (int)(until - os_milliseconds()) + 1);
+    if (mode == PROVIDER_LATE && os_milliseconds() >= ready_at)
+        return true;
+    if (endless && !client->leaving)
+        REPORT("R77", "WskCaptureProviderNPI with WSK_INFINITE_WAIT, and there is no provider: it would never return");
+    return false;
+}
+
 EXPORT NTSTATUS NTAPI WskCaptureProviderNPI(PWSK_REGISTRATION registration, ULONG wait_ms, PWSK_PROVIDER_NPI npi)
 {
     struct client *client = client_of(registration);
     NTSTATUS status = STATUS_SUCCESS;
+    bool there;
 
-    (void)wait_ms; /* the provider is there, or it will never be */
     if (!client || !npi)
         return STATUS_INVALID_PARAMETER;
+    if (wait_ms != WSK_NO_WAIT && irql_now() > PASSIVE_LEVEL)
+        REPORT("R77", "WskCaptureProviderNPI may wait, and is called at %s", irql_name(irql_now()));
     lock_acquire(&provider.lock);
-    if (client->leaving)
-        status = STATUS_DEVICE_NOT_READY; /* R81 */
-    else if (client->version < LOWEST_VERSION || client->version > HIGHEST_VERSION)
+    client->requests++; /* WskDeregister waits for it */
+    there = await_provider(client, wait_ms);
+    if (client->leaving || !there)
+        status = STATUS_DEVICE_NOT_READY; /* R78, R81 */
+    else if (strict_settings().provider == PROVIDER_REFUSES || client->version < LOWEST_VERSION ||
+             client->version > HIGHEST_VERSION)
         status = STATUS_NOINTERFACE; /* R78 */
     else
-        client->captures++;
+        client->captures++, client->captured = true;
     lock_release(&provider.lock);
     witness(&(struct seen){.what = "call", .function = "WskCaptureProviderNPI", .client = client, .status = status});
     if (NT_SUCCESS(status)) {
         npi->Client = client;
         npi->Dispatch = &provider_dispatch;
     }
+    lock_acquire(&provider.lock);
+    client->requests--;
+    condition_broadcast(&provider.changed);
+    lock_release(&provider.lock);
     return status;
 }
 
@@ -123,10 +163,15 @@ EXPORT VOID NTAPI WskDeregister(PWSK_REGISTRATION registration)
         return;
     }
     witness(&(struct seen){.what = "call", .function = "WskDeregister", .client = client});
+    if (pool_owns(client->dispatch) && !pool_is_live(client->dispatch))
+        REPORT("R76", "the client's table was freed before WskDeregister");
+    if (irql_now() > PASSIVE_LEVEL)
+        REPORT("R80", "WskDeregister is called at %s", irql_name(irql_now()));
     if (in_engine())
         REPORT("R80", "WskDeregister called from a callback or completion routine: it can never return");
     lock_acquire(&provider.lock);
     client->leaving = true;
+    condition_broadcast(&provider.changed); /* a capture that waits (R81) */
     while (client->captures || client->sockets || client->requests) {
         LONGLONG left = (LONGLONG)(report_at - os_milliseconds());
 
@@ -179,6 +224,7 @@ static bool lies_in(const struct image_notice *image, const void *address)
 /* No instruction of it has run: a driver's imports can still be made to lead to the strict mode's routines. */
 static void image_loaded(const struct image_notice *image)
 {
+    image_set_cookie(image->base);
     if (!strict_on(STRICT_IRQL | STRICT_MEMORY))
         return;
     strict_image_loaded(image->name->Buffer, image->name->Length, image->base, image->size);
@@ -195,6 +241,8 @@ static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID
         image_loaded(image);
         return;
     }
+    if (strict_on(STRICT_MEMORY))
+        objects_check_image(image->base, image->size);
     if (strict_on(STRICT_MEMORY))
         pool_check_leaks(image->base, image->size, "driver");
     strict_image_gone(image->base);

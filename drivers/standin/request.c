@@ -20,18 +20,21 @@ static struct request *find_in_flight(PIRP irp)
     return NULL;
 }
 
-static void complete(struct socket *socket, const struct seen *seen)
+void request_complete(const struct seen *seen, struct level level)
 {
     PIRP irp = seen->irp;
     NTSTATUS status = seen->status;
     ULONG_PTR information = seen->information;
     PIO_COMPLETION_ROUTINE routine = IoGetCurrentIrpStackLocation(irp)->CompletionRoutine;
-    struct level level = level_enter(socket, LEVEL_COMPLETION);
 
     witness(seen);
     irp->IoStatus.Status = status;
     irp->IoStatus.Information = information;
-    IoCompleteRequest(irp, IO_NO_INCREMENT);
+    irp_with_wsk(irp, false);
+    if (strict_on(STRICT_MEMORY) && irp_is_ours(irp))
+        irp_complete(&(struct site){"IoCompletion", (const void *)(ULONG_PTR)routine}, irp);
+    else
+        IoCompleteRequest(irp, IO_NO_INCREMENT);
     level_leave(level, "IoCompletion", (const void *)(ULONG_PTR)routine);
 }
 
@@ -42,7 +45,7 @@ static void complete_refused(const char *function, struct client *client, PIRP i
 
     witness(&seen);
     seen.what = "done";
-    complete(NULL, &seen);
+    request_complete(&seen, level_begin(false));
 }
 
 /* Still in another call: such an IRP must not be completed a second time. */
@@ -102,18 +105,29 @@ void socket_leave(struct socket *socket)
     lock_release(&provider.lock);
 }
 
+/* Whether the scenario has WSK short of memory here. Never in a close: nothing says how a driver could go on then. */
+static bool fails_on_purpose(const char *function, const struct client *client, enum operation operation)
+{
+    return operation != OP_CLOSE && scarce_fails(&(struct site){function, NULL}, client->dispatch);
+}
+
 struct request *request_begin(const char *function, struct client *client, struct socket *socket, PIRP irp,
                               enum operation operation, NTSTATUS *status)
 {
     struct request *request;
 
     *status = STATUS_INVALID_PARAMETER;
+    if (irql_now() > DISPATCH_LEVEL)
+        STOP(&((const struct site){function, NULL}), 0x0A, 0, irql_now(), 0, 0,
+             "is called at IRQL %u, and may be at most at DISPATCH_LEVEL", irql_now());
     if (irp_busy(function, irp) || !irp_usable(function, irp)) {
         if (socket)
             socket_leave(socket);
         return NULL;
     }
-    request = ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);
+    request = fails_on_purpose(function, client, operation)
+                  ? NULL
+                  : ExAllocatePoolWithTag(NonPagedPool, sizeof *request, POOL_TAG);
     if (!request) {
         *status = STATUS_INSUFFICIENT_RESOURCES;
         IoSetNextIrpStackLocation(irp);
@@ -135,6 +149,7 @@ struct request *request_begin(const char *function, struct client *client, struc
     InsertTailList(bucket_of(irp), &request->in_flight);
     client->requests++;
     lock_release(&provider.lock);
+    irp_with_wsk(irp, true);
     IoSetNextIrpStackLocation(irp);
     *status = STATUS_SUCCESS;
     return request;
@@ -164,7 +179,7 @@ static VOID NTAPI cancel_routine(PDEVICE_OBJECT device, PIRP irp)
     engine_wake();
 }
 
-static void tell_call(const struct request *request, NTSTATUS returned)
+void request_tell(const struct request *request, NTSTATUS returned)
 {
     witness(&(struct seen){.what = "call",
                            .function = request->function,
@@ -180,9 +195,16 @@ NTSTATUS request_submit(struct request *request)
 {
     struct socket *socket = request->socket;
     PIRP irp = request->irp;
+    struct client *client = request->client;
+    struct request copy = *request; /* which is gone when the engine has finished it */
     bool was_empty;
+    struct inline_call *waiter = NULL;
+    struct seen seen;
 
-    tell_call(request, STATUS_PENDING);
+    if (request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF)
+        waiter = request->waiter = inline_begin(socket);
+    if (!waiter)
+        request_tell(request, STATUS_PENDING);
     IoMarkIrpPending(irp);
     request->cancellable = request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF;
     /* All under one lock: the engine takes the request, and may complete the IRP, only when everything is in place. */
@@ -202,14 +224,20 @@ NTSTATUS request_submit(struct request *request)
     lock_release(&provider.lock);
     if (was_empty)
         engine_wake();
-    return STATUS_PENDING;
+    if (!waiter || !inline_await(waiter, &copy, &seen))
+        return STATUS_PENDING;
+    IoGetCurrentIrpStackLocation(irp)->Control &= (UCHAR)~SL_PENDING_RETURNED;
+    request_complete(&seen, level_begin(false));
+    request_returned(client);
+    return seen.status;
 }
 
 NTSTATUS request_refuse(struct request *request, NTSTATUS status)
 {
-    tell_call(request, status);
+    request_tell(request, status);
     if (request->socket)
         socket_leave(request->socket);
+    request->at_once = true;
     request_finish(request, status, 0);
     return status;
 }
@@ -230,6 +258,9 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     struct client *client = request->client;
     struct socket *socket = in_engine() ? request->socket : NULL; /* else in the driver's own thread, at its IRQL */
     PIRP irp = request->irp;
+    struct inline_call *waiter;
+    enum operation operation = request->operation;
+    bool at_once; /* or events could come for a socket of which the driver does not know yet */
     const struct seen seen = {.what = "done",
                               .function = request->function,
                               .client = client,
@@ -250,11 +281,19 @@ void request_finish(struct request *request, NTSTATUS status, ULONG_PTR informat
     RemoveEntryList(&request->cancelled);
     lock_release(&provider.lock);
     RemoveEntryList(&request->link);
+    waiter = request->waiter;
+    at_once = request->at_once || operation == OP_CONNECT || operation == OP_OPEN_CONNECT || operation == OP_ACCEPT;
     ExFreePoolWithTag(request, POOL_TAG);
 
-    complete(socket, &seen);
+    if ((waiter && inline_finish(waiter, &seen)) || (socket && !at_once && threads_complete(socket, client, &seen)))
+        return;
+    request_complete(&seen, level_enter(socket, LEVEL_COMPLETION));
+    request_returned(client);
+}
 
-    /* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
+/* Only now may WskDeregister return: the completion routine was the driver's code (R80). */
+void request_returned(struct client *client)
+{
     lock_acquire(&provider.lock);
     client->requests--;
     condition_broadcast(&provider.changed);

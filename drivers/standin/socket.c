@@ -24,6 +24,7 @@ struct socket *socket_new(struct client *client, enum socket_kind kind, ADDRESS_
     client->sockets++;
     client->had_sockets = true;
     level_of_new(socket);
+    threads_of_new(socket);
     lock_release(&provider.lock);
     return socket;
 }
@@ -41,6 +42,11 @@ void socket_bury(struct socket *socket)
     if (++provider.buried > GRAVEYARD_SIZE) {
         oldest = CONTAINING_RECORD(RemoveHeadList(&provider.graveyard), struct socket, graveyard);
         provider.buried--;
+        if (oldest->outside) { /* another thread is at it */
+            InsertTailList(&provider.graveyard, &oldest->graveyard);
+            provider.buried++;
+            oldest = NULL;
+        }
     }
     lock_release(&provider.lock);
     if (oldest)

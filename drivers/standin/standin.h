@@ -11,6 +11,7 @@
  *                                             ^        transfer.c  send, receive, disconnect
  *   Linux sockets (os_*.c) --readiness----+        events.c    receive and disconnect callbacks
  *                                                      listen.c    accepting
+ *                                                      threads.c   what other threads complete and call, if a scenario wants it
  *
  * The files stand below in their order: each calls only files that stand before it. What a low one must call of a high one is in one
  * table, struct upcalls, which operations.c fills.
@@ -49,7 +50,9 @@ struct client {
     const void *dispatch; /* of the client: a constant of its image */
     USHORT version;
     bool leaving; /* WskDeregister has been called */
+    bool captured; /* once, at least */
     bool had_sockets;
+    ULONGLONG registered_at; /* ms */
     ULONG captures;
     ULONG sockets;
     ULONG requests; /* IRPs not yet completed, or whose completion routine still runs */
@@ -71,6 +74,15 @@ enum socket_state {
 /* What is called at a simulated IRQL, each kind with a count of its own: with one seed, the same again. */
 enum level_kind { LEVEL_RECEIVE, LEVEL_DISCONNECT, LEVEL_ACCEPT, LEVEL_INSPECT, LEVEL_COMPLETION, LEVEL_KINDS };
 
+/* What other threads than the engine do for a socket: one thing after the other, each strand at its own pace. */
+enum strand_kind { STRAND_COMPLETIONS, STRAND_EVENTS, STRANDS };
+
+struct strand {
+    LIST_ENTRY jobs;
+    struct socket *socket;
+    bool busy; /* a thread is at it */
+};
+
 enum socket_magic { SOCKET_LIVE = 0x534b4f53, SOCKET_DEAD = 0x44414544 };
 
 struct socket {
@@ -90,7 +102,10 @@ struct socket {
     ULONG calls; /* WSK functions of this socket that have not returned (R68) */
     ULONG enabled; /* events with their callback switched on */
     ULONG receives_coming; /* WskReceive calls still in the inbox: they go before WskReceiveEvent (R50) */
-    ULONG running; /* the event whose callback runs now, or 0 */
+    ULONG running; /* the events whose callbacks run now, or wait for their thread */
+    struct strand strands[STRANDS];
+    ULONG outside; /* completions and callbacks that other threads than the engine make, or will make */
+    LIST_ENTRY later; /* requests that wait for those */
     enum socket_state state; /* written by the engine */
     int fd; /* -1: none; written by the engine */
     bool conditional_accept;
@@ -101,9 +116,11 @@ struct socket {
 
     /* The engine's alone. */
     ULONG called[LEVEL_KINDS];
+    ULONG drawn; /* of what may go to another thread */
     os_address local, remote;
     bool remote_fin, local_fin; /* seen, sent */
     int error; /* what ended the connection (enum os_error), 0 while it lives */
+    bool told_dead; /* WskReceiveEvent or WskAcceptEvent was called with nothing */
     bool told_graceful, told_abortive; /* WskDisconnectEvent was called */
     bool indications_stopped; /* the client refused data: none until the next WskReceive (R52, R53) */
     bool silent; /* R87 */
@@ -144,6 +161,8 @@ struct request {
     struct client *client;
     struct socket *socket;
     PIRP irp; /* NULL for OP_WAKE */
+    bool at_once; /* completed in this thread */
+    struct inline_call *waiter; /* the thread of the call waits, and may complete it itself */
     bool cancellable;
     ULONG flags;
     WSK_BUF buffer; /* send, receive, disconnect, the data of WskConnectEx */
@@ -160,6 +179,7 @@ struct request {
 struct level {
     KIRQL before, during;
     ULONG locks;
+    bool stack; /* it is where the driver's part of the stack begins */
 };
 
 /* One line of the witness; what it has not is 0. */
@@ -238,6 +258,8 @@ void level_refresh(void); /* reads what the scenario asks for */
 void level_of_new(struct socket *socket); /* with the lock held */
 /* Before the driver's code runs; `socket` may be NULL. */
 struct level level_enter(struct socket *socket, enum level_kind kind);
+bool level_draw(struct socket *socket, enum level_kind kind); /* in the engine: whether at DISPATCH_LEVEL */
+struct level level_begin(bool dispatch);
 ULONG level_flag(struct level level); /* WSK_FLAG_AT_DISPATCH_LEVEL exactly at DISPATCH_LEVEL, or 0 */
 /* After it: the IRQL must be what it was, and no lock may be held that was not before. */
 void level_leave(struct level level, const char *what, const void *routine);
@@ -273,6 +295,30 @@ void request_wake(struct socket *socket);
 struct socket *socket_enter(const char *function, PWSK_SOCKET wsk);
 void socket_leave(struct socket *socket);
 
+/* The driver's completion routine is called, at DISPATCH_LEVEL or where the thread is. */
+void request_complete(const struct seen *seen, struct level level);
+/* The driver's code that ran for this client has returned, whichever thread it was. */
+void request_returned(struct client *client);
+
+/* ---- threads.c ------------------------------------------------------------------------------------------------------------------- */
+
+void threads_of_new(struct socket *socket);
+/* Whether another thread will complete this, after all that it has to complete for this socket before. */
+bool threads_complete(struct socket *socket, struct client *client, const struct seen *seen);
+/* Whether another thread will call WskDisconnectEvent. */
+bool threads_disconnect(struct socket *socket, ULONG flags);
+/* Whether the request must wait for what other threads do for its socket; then it comes back by itself. */
+bool threads_wait(struct request *request, bool for_all);
+/* Whether the thread of a call should wait for its end, and where it does so. */
+struct inline_call *inline_begin(const struct socket *socket);
+/* In that thread; returns false when the call is pending. The call is told by then. */
+bool inline_await(struct inline_call *call, const struct request *request, struct seen *seen);
+/* In the engine: whether the call's own thread completes it now. */
+bool inline_finish(struct inline_call *call, const struct seen *seen);
+/* In the engine: the call was taken up and is not finished. Does nothing if it was. */
+void inline_pended(struct inline_call *call, struct request *request);
+void request_tell(const struct request *request, NTSTATUS returned);
+
 /* ---- socket.c --------------------------------------------------------------------------------------------------------------------- */
 
 struct socket *socket_new(struct client *client, enum socket_kind kind, ADDRESS_FAMILY family, PVOID context);
@@ -293,10 +339,11 @@ void connection_failed(struct socket *socket, long error);
 
 /* Whether the callback of `event` may be called; if so it counts as running until callback_end. */
 bool callback_begin(struct socket *socket, ULONG event);
-void callback_end(struct socket *socket);
+void callback_end(struct socket *socket, ULONG event);
 bool callback_enabled(struct socket *socket, ULONG event);
 void events_receive(struct socket *socket);
 void events_disconnect(struct socket *socket);
+void event_disconnect(struct socket *socket, ULONG flags, struct level level); /* the call itself */
 void events_release(struct client *client, PWSK_DATA_INDICATION list, const char *function);
 void events_free_retained(struct client *client);
 

@@ -19,7 +19,14 @@ struct import_descriptor {
     ULONG names, stamp, forwarder, dll, addresses; /* relative to the image's base */
 };
 
-enum { PE_OFFSET = 0x3c, OPTIONAL_HEADER = 24, IMPORT_DIRECTORY = 120, DLL_FLAG = 0x2000, CHARACTERISTICS = 22 };
+enum {
+    PE_OFFSET = 0x3c,
+    OPTIONAL_HEADER = 24,
+    IMPORT_DIRECTORY = 120,
+    DLL_FLAG = 0x2000,
+    CHARACTERISTICS = 22,
+    SIZE_OF_IMAGE = 56
+};
 
 struct thunk {
     UCHAR load_rule[2]; /* mov r11, rule */
@@ -93,8 +100,9 @@ static const void *thunk_for(const struct irql_rule *rule, const void *routine)
 
 const void *strict_replacement(const char *name)
 {
-    static const struct replacement *const tables[] = {spin_replacements, wait_replacements, pool_replacements,
-                                                       mdl_replacements};
+    static const struct replacement *const tables[] = {spin_replacements,  wait_replacements, pool_replacements,
+                                                       mdl_replacements,   irp_replacements,  scarcity_replacements,
+                                                       mutex_replacements, dpc_replacements,  lookaside_replacements};
 
     for (ULONG i = 0; i < RTL_NUMBER_OF(tables); i++)
         for (const struct replacement *entry = tables[i]; entry->name; entry++)
@@ -146,6 +154,23 @@ static void set_entry(const void **entry, const void *value)
         return;
     *entry = value;
     (void)NtProtectVirtualMemory(THIS_PROCESS, &page, &size, before, &before);
+}
+
+void image_set_cookie(void *image)
+{
+    enum { LOAD_CONFIGURATION = 192 /* in the optional header */, COOKIE = 0x58 };
+    static const ULONGLONG given = 0x00002B992DDFA232ull; /* by the compiler, until a loader sets it */
+    UCHAR *base = image, *header = base + *(ULONG *)(base + PE_OFFSET);
+    ULONG offset = *(ULONG *)(header + OPTIONAL_HEADER + LOAD_CONFIGURATION);
+    ULONG size = *(ULONG *)(header + OPTIONAL_HEADER + SIZE_OF_IMAGE);
+    ULONGLONG *cookie;
+
+    if (!offset || *(ULONG *)(base + offset) < COOKIE + sizeof cookie)
+        return;
+    cookie = *(ULONGLONG **)(base + offset + COOKIE);
+    if ((ULONG_PTR)cookie - (ULONG_PTR)base < size && *cookie == given)
+        set_entry((const void **)cookie,
+                  (const void *)(ULONG_PTR)((os_milliseconds() * 0x9E3779B97F4A7C15ull ^ (ULONG_PTR)base) >> 16 | 1));
 }
 
 void strict_interpose(void *image)

@@ -99,7 +99,8 @@ void mdl_check_chain(const struct site *site, PMDL mdl)
 
 static PMDL NTAPI allocate(PVOID address, ULONG length, BOOLEAN secondary, BOOLEAN charge, PIRP irp)
 {
-    PMDL mdl = mdl_allocate(&SITE("IoAllocateMdl"), address, length);
+    const struct site site = SITE("IoAllocateMdl");
+    PMDL mdl = scarce_fails(&site, site.caller) ? NULL : mdl_allocate(&site, address, length);
     PMDL *end;
 
     (void)charge;
@@ -135,8 +136,10 @@ static VOID NTAPI unlock(PMDL mdl)
 static PVOID NTAPI map(PMDL mdl, KPROCESSOR_MODE mode, MEMORY_CACHING_TYPE cache, PVOID wanted, ULONG bugcheck,
                        ULONG priority)
 {
+    const struct site site = SITE("MmMapLockedPagesSpecifyCache");
+
     (void)mode, (void)cache, (void)wanted, (void)bugcheck, (void)priority;
-    return mdl_map(&SITE("MmMapLockedPagesSpecifyCache"), mdl);
+    return scarce_fails(&site, site.caller) ? NULL : mdl_map(&site, mdl);
 }
 
 const struct replacement mdl_replacements[] = {

@@ -88,10 +88,18 @@ bool pool_is_paged(const void *address)
     return block && block->paged;
 }
 
+ULONG pool_tag_of(const void *address)
+{
+    const struct block *block = block_at(address);
+
+    return block ? block->tag : 0;
+}
+
 static void check_request(const struct site *site, bool paged, SIZE_T size, ULONG tag)
 {
     KIRQL irql = irql_now();
 
+    stack_check(site);
     if (irql > (paged ? APC_LEVEL : DISPATCH_LEVEL))
         STOP(site, CHECK_VERIFIER, paged ? 1 : 2, irql, paged, size, "allocates %s pool at %s",
              paged ? "paged" : "nonpaged", irql_name(irql));
@@ -175,6 +183,8 @@ bool pool_free(const struct site *site, void *address, ULONG tag)
     check_edges(site, block);
     if (spin_held_in(address, block->size))
         STOP(site, CHECK_VERIFIER, 0x100B, address, 0, 0, "frees a block with a spin lock in it that is held");
+    objects_check_block(site, address, block->size);
+    order_forget(address, block->size);
     block->freed = site->caller;
     block->state = BLOCK_FREED;
     os_pages_decommit(pool.arena + (SIZE_T)(block - pool.blocks) * PAGE, (SIZE_T)block->pages * PAGE);
@@ -223,53 +233,66 @@ void pool_check_leaks(const void *base, ULONG size, const char *name)
 
 #if !defined(WSKLAB_NATIVE)
 
+/* A block of special pool, or of Wine's when that is used up; NULL when the scenario has it fail. */
+static PVOID give(const struct site *site, POOL_TYPE type, SIZE_T size, ULONG tag)
+{
+    bool exhausted;
+    PVOID block;
+
+    check_request(site, (type & 1) != 0, size, tag);
+    if (scarce_fails(site, site->caller))
+        return NULL;
+    block = pool_allocate(site, (type & 1) != 0, size, tag, &exhausted);
+    return exhausted ? ExAllocatePoolWithTag(type, size, tag) : block;
+}
+
 static PVOID NTAPI allocate(POOL_TYPE type, SIZE_T size, ULONG tag)
 {
-    const struct site site = SITE("ExAllocatePoolWithTag");
-    bool exhausted;
-    PVOID block = pool_allocate(&site, (type & 1) != 0, size, tag, &exhausted);
-
-    return exhausted ? ExAllocatePoolWithTag(type, size, tag) : block;
+    return give(&SITE("ExAllocatePoolWithTag"), type, size, tag);
 }
 
 static PVOID NTAPI allocate_untagged(POOL_TYPE type, SIZE_T size)
 {
-    const struct site site = SITE("ExAllocatePool");
-    bool exhausted;
-    PVOID block = pool_allocate(&site, (type & 1) != 0, size, 0x656e6f4e /* 'None' */, &exhausted);
-
-    return exhausted ? ExAllocatePoolWithTag(type, size, 0x656e6f4e) : block;
+    return give(&SITE("ExAllocatePool"), type, size, 0x656e6f4e /* 'None' */);
 }
 
 /* Windows 10 2004 and later; Wine 8.0 has none. */
 static PVOID NTAPI allocate_zeroed(ULONGLONG flags, SIZE_T size, ULONG tag)
 {
     enum { POOL_UNINITIALIZED = 0x2, POOL_PAGED = 0x100 };
-    const struct site site = SITE("ExAllocatePool2");
-    bool exhausted;
-    PVOID block = pool_allocate(&site, (flags & POOL_PAGED) != 0, size, tag, &exhausted);
+    PVOID block = give(&SITE("ExAllocatePool2"), (flags & POOL_PAGED) ? PagedPool : NonPagedPool, size, tag);
 
-    if (exhausted)
-        block = ExAllocatePoolWithTag((flags & POOL_PAGED) ? PagedPool : NonPagedPool, size, tag);
     if (block && !(flags & POOL_UNINITIALIZED))
         RtlZeroMemory(block, size);
     return block;
 }
 
+static void take(const struct site *site, PVOID block, ULONG tag)
+{
+    if (irp_is_ours(block) && pool_is_live(block))
+        STOP(site, CHECK_VERIFIER, 0x105, block, 0, 0, "frees an IRP, which goes back by IoFreeIrp");
+    if (!pool_free(site, block, tag))
+        ExFreePoolWithTag(block, tag);
+}
+
 static VOID NTAPI free_tagged(PVOID block, ULONG tag)
 {
-    const struct site site = SITE("ExFreePoolWithTag");
-
-    if (!pool_free(&site, block, tag))
-        ExFreePoolWithTag(block, tag);
+    take(&SITE("ExFreePoolWithTag"), block, tag);
 }
 
 static VOID NTAPI free_untagged(PVOID block)
 {
-    const struct site site = SITE("ExFreePool");
+    take(&SITE("ExFreePool"), block, 0);
+}
 
-    if (!pool_free(&site, block, 0))
-        ExFreePoolWithTag(block, 0);
+PVOID NTAPI pool_routine_allocate(POOL_TYPE type, SIZE_T size, ULONG tag)
+{
+    return give(&SITE("a lookaside list"), type, size, tag);
+}
+
+VOID NTAPI pool_routine_free(PVOID block)
+{
+    take(&SITE("a lookaside list"), block, 0);
 }
 
 const struct replacement pool_replacements[] = {

@@ -20,7 +20,16 @@ void irql_rule_check(const struct irql_rule *rule, const void *caller)
     const struct site site = {rule->name, caller};
     KIRQL irql = irql_now();
 
+    stack_check(&site);
     if (irql > rule->most)
         STOP(&site, rule->code, rule->detail, irql, 0, 0, "is called at %s, and may be at most at %s", irql_name(irql),
              irql_name(rule->most));
+}
+
+void irql_rule_of(const struct site *site)
+{
+    const struct irql_rule *rule = irql_rule_find(site->routine);
+
+    if (rule)
+        irql_rule_check(rule, site->caller);
 }

@@ -90,8 +90,11 @@ KIRQL spin_acquire(const struct site *site, PKSPIN_LOCK lock, enum spin_kind kin
     if (held.lock && held.kind != kind)
         STOP(site, CHECK_VERIFIER, 0x1008, lock, 0, 0,
              "takes a lock as queued that is held as ordinary, or the reverse");
+    stack_check(site);
+    order_before(site, lock);
     irql_set(DISPATCH_LEVEL);
     lock_acquire((struct lock *)lock);
+    order_taken(lock);
     os_thread_word()->locks++;
     note(lock, kind);
     return before;
@@ -113,6 +116,7 @@ void spin_release(const struct site *site, PKSPIN_LOCK lock, enum spin_kind kind
     if (lower && irql > DISPATCH_LEVEL)
         STOP(site, CHECK_VERIFIER, 0x31, now, irql, 0, "releases a spin lock to IRQL %u, which it never had", irql);
     forget(lock);
+    order_released(lock);
     os_thread_word()->locks--;
     lock_release((struct lock *)lock);
     if (lower)
@@ -125,8 +129,10 @@ static void NTAPI initialize(PKSPIN_LOCK lock)
 {
     const struct site site = SITE("KeInitializeSpinLock");
 
+    resident_check(&site, lock);
     if (look(lock).lock)
         STOP(&site, CHECK_VERIFIER, 0x1005, lock, 0, 0, "initializes a spin lock that is held");
+    order_forget(lock, sizeof *lock);
     *lock = 0;
 }
 

@@ -130,6 +130,15 @@ static ULONG append_place(char *line, ULONG used, const void *address)
                   (unsigned)((ULONG_PTR)address - (ULONG_PTR)image->base));
 }
 
+void strict_place(const void *address, char *text, ULONG size)
+{
+    char line[LINE] = "=";
+    ULONG used = append_place(line, 1, address);
+
+    for (ULONG i = 0; i < size; i++)
+        text[i] = i + 1 < used && i + 1 < size ? line[i + 1] : 0;
+}
+
 void strict_stop(const struct site *site, ULONG code, const ULONG_PTR parameters[4], const char *format, ...)
 {
     char line[LINE];

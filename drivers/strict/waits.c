@@ -1,11 +1,18 @@
 /* Waits and events: their rule depends on the arguments, not only on the IRQL. */
 #include "strict.h"
 
+void resident_check(const struct site *site, const void *object)
+{
+    if (pool_is_paged(object))
+        STOP(site, CHECK_VERIFIER, 0xE1, object, 0, 0, "initializes an object of the kernel's in paged pool");
+}
+
 /* At DISPATCH_LEVEL a wait may only look: with a timeout of zero. Above it there is no waiting at all. */
 void wait_check(const struct site *site, const void *object, const LARGE_INTEGER *timeout)
 {
     KIRQL irql = irql_now();
 
+    stack_check(site);
     if (irql < DISPATCH_LEVEL)
         return;
     if (irql > DISPATCH_LEVEL)
@@ -31,7 +38,11 @@ void set_event_check(const struct site *site, const void *event, BOOLEAN wait)
 static NTSTATUS NTAPI wait_for_one(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
                                    PLARGE_INTEGER timeout)
 {
-    wait_check(&SITE("KeWaitForSingleObject"), object, timeout);
+    const struct site site = SITE("KeWaitForSingleObject");
+
+    wait_check(&site, object, timeout);
+    if (mutex_is(object))
+        return mutex_wait(&site, object, timeout);
     return KeWaitForSingleObject(object, reason, mode, alertable, timeout);
 }
 
@@ -49,7 +60,34 @@ static LONG NTAPI set_event(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
     return KeSetEvent(event, increment, wait);
 }
 
+static VOID NTAPI initialize_event(PRKEVENT event, EVENT_TYPE type, BOOLEAN state)
+{
+    resident_check(&SITE("KeInitializeEvent"), event);
+    KeInitializeEvent(event, type, state);
+}
+
+static VOID NTAPI initialize_timer(PKTIMER timer)
+{
+    const struct site site = SITE("KeInitializeTimer");
+
+    irql_rule_of(&site);
+    resident_check(&site, timer);
+    KeInitializeTimerEx(timer, NotificationTimer);
+}
+
+static VOID NTAPI initialize_timer_ex(PKTIMER timer, TIMER_TYPE type)
+{
+    const struct site site = SITE("KeInitializeTimerEx");
+
+    irql_rule_of(&site);
+    resident_check(&site, timer);
+    KeInitializeTimerEx(timer, type);
+}
+
 const struct replacement wait_replacements[] = {
+    {"KeInitializeEvent", initialize_event},
+    {"KeInitializeTimer", initialize_timer},
+    {"KeInitializeTimerEx", initialize_timer_ex},
     {"KeWaitForSingleObject", wait_for_one},
     {"KeWaitForMutexObject", wait_for_one},
     {"KeWaitForMultipleObjects", wait_for_several},

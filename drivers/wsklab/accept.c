@@ -6,6 +6,7 @@
 #include "accept.h"
 #include "account.h"
 #include "call.h"
+#include "closing.h"
 #include "connection.h"
 #include "events.h"
 #include "log.h"
@@ -19,7 +20,7 @@ static NTSTATUS take_socket(CONNECTION *listener, const WSKLAB_COMMAND *command,
         return STATUS_REQUEST_NOT_ACCEPTED;
     CONNECTION *connection;
     NTSTATUS status =
-        connection_create(command->target + n - 1, WSKLAB_KIND_CONNECTION, command->cookie + n - 1, &connection);
+        connection_open(command->target + n - 1, WSKLAB_KIND_CONNECTION, command->cookie + n - 1, &connection);
     if (!NT_SUCCESS(status))
         return STATUS_REQUEST_NOT_ACCEPTED;
     connection_made(connection, socket);

@@ -55,12 +55,18 @@ void wait_until_clean(void)
  */
 KIRQL current_irql(void)
 {
+#ifdef WSKLAB_MSVC
+    ULONG_PTR irql_now;
+    __asm__ volatile("movq %%cr8, %0" : "=r"(irql_now));
+    return (KIRQL)irql_now;
+#else
     KSPIN_LOCK own;
     KeInitializeSpinLock(&own);
     KIRQL irql;
     KeAcquireSpinLock(&own, &irql);
     KeReleaseSpinLock(&own, irql);
     return irql;
+#endif
 }
 
 /* Busy, so that it may be used in a callback at DISPATCH_LEVEL. */

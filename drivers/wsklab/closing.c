@@ -11,27 +11,42 @@
 #include "operation.h"
 #include "start.h"
 
+/* A connection, and with it what its close will take. The caller gets a hold of its own, as from connection_find. */
+NTSTATUS connection_open(uint32_t id, uint32_t kind, uint32_t cookie, CONNECTION **made)
+{
+    CONNECTION *connection = connection_create(id, kind, cookie);
+    if (!connection)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    connection->reserve = operation_create(connection, WSKLAB_OP_CLOSE, &(WSKLAB_COMMAND){.id = 0}, TRUE);
+    if (connection->reserve && connection_publish(connection)) {
+        *made = connection;
+        return STATUS_SUCCESS;
+    }
+    NTSTATUS status = connection->reserve ? STATUS_OBJECT_NAME_COLLISION : STATUS_INSUFFICIENT_RESOURCES;
+    if (connection->reserve)
+        (void)operation_refuse(connection->reserve, STATUS_SUCCESS);
+    connection_drop(connection);
+    connection_drop(connection);
+    return status;
+}
+
 NTSTATUS connection_close(CONNECTION *connection, uint32_t id)
 {
-    WSKLAB_COMMAND command = {.id = id};
-    OPERATION *closer = operation_create(connection, WSKLAB_OP_CLOSE, &command, TRUE);
-    if (!closer)
-        return STATUS_INSUFFICIENT_RESOURCES;
-
     KIRQL irql;
     KeAcquireSpinLock(&connection->lock, &irql);
     BOOLEAN first = !connection->closing;
     OPERATION *maker = first ? connection->maker : NULL;
     if (first) {
         InterlockedExchange(&connection->closing, TRUE);
-        connection->closer = closer;
+        connection->closer = connection->reserve;
+        connection->closer->command.id = id;
     }
     if (maker)
         operation_hold(maker);
     KeReleaseSpinLock(&connection->lock, irql);
 
     if (!first)
-        return operation_refuse(closer, STATUS_INVALID_DEVICE_STATE);
+        return refuse(connection->id, WSKLAB_OP_CLOSE, id, STATUS_INVALID_DEVICE_STATE);
     if (maker) {
         if (!TWIN(WAITS_FOR_CONNECT))
             IoCancelIrp(maker->irp);

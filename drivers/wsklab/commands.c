@@ -38,7 +38,7 @@ static NTSTATUS start_connected(CONNECTION *connection, CONNECTION *target, cons
 static NTSTATUS make_socket(const WSKLAB_COMMAND *command, CONNECTION **made)
 {
     CONNECTION *connection;
-    NTSTATUS status = connection_create(command->conn, command->kind, command->cookie, &connection);
+    NTSTATUS status = connection_open(command->conn, command->kind, command->cookie, &connection);
     if (!NT_SUCCESS(status))
         return refuse(command->conn, command->op, command->id, status);
     status = run(connection, command, WSKLAB_OP_SOCKET);
@@ -83,7 +83,7 @@ static NTSTATUS do_open(const WSKLAB_COMMAND *command)
 static NTSTATUS do_socket_connect(const WSKLAB_COMMAND *command)
 {
     CONNECTION *connection;
-    NTSTATUS status = connection_create(command->conn, WSKLAB_KIND_CONNECTION, command->cookie, &connection);
+    NTSTATUS status = connection_open(command->conn, WSKLAB_KIND_CONNECTION, command->cookie, &connection);
     if (!NT_SUCCESS(status))
         return refuse(command->conn, command->op, command->id, status);
     status = start_connected(connection, connection, command, WSKLAB_OP_SOCKET_CONNECT);
@@ -94,7 +94,7 @@ static NTSTATUS do_socket_connect(const WSKLAB_COMMAND *command)
 static NTSTATUS do_accept(CONNECTION *listener, const WSKLAB_COMMAND *command)
 {
     CONNECTION *connection;
-    NTSTATUS status = connection_create(command->target, WSKLAB_KIND_CONNECTION, command->cookie, &connection);
+    NTSTATUS status = connection_open(command->target, WSKLAB_KIND_CONNECTION, command->cookie, &connection);
     if (!NT_SUCCESS(status))
         return refuse(command->target, command->op, command->id, status);
     status = start_connected(listener, connection, command, WSKLAB_OP_ACCEPT);

@@ -43,12 +43,12 @@ static CONNECTION *look_up(uint32_t id)
     return NULL;
 }
 
-/* The caller gets a hold of its own, as from connection_find. */
-NTSTATUS connection_create(uint32_t id, uint32_t kind, uint32_t cookie, CONNECTION **made)
+/* Not to be found yet: connection_publish does that, or two drops. NULL when memory is short. */
+CONNECTION *connection_create(uint32_t id, uint32_t kind, uint32_t cookie)
 {
     CONNECTION *connection = allocate(sizeof *connection);
     if (!connection)
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return NULL;
     connection->magic = MAGIC_ALIVE;
     connection->id = id;
     connection->kind = kind;
@@ -56,20 +56,20 @@ NTSTATUS connection_create(uint32_t id, uint32_t kind, uint32_t cookie, CONNECTI
     connection->references = 2; /* the table's and the caller's */
     KeInitializeSpinLock(&connection->lock);
     InitializeListHead(&connection->operations);
+    InterlockedIncrement(&wsklab.connections);
+    return connection;
+}
 
+/* FALSE: there is one of that number. */
+BOOLEAN connection_publish(CONNECTION *connection)
+{
     KIRQL irql;
     KeAcquireSpinLock(&table_lock, &irql);
-    BOOLEAN taken = look_up(id) != NULL;
+    BOOLEAN taken = look_up(connection->id) != NULL;
     if (!taken)
-        InsertTailList(&table[id % BUCKETS], &connection->link);
+        InsertTailList(&table[connection->id % BUCKETS], &connection->link);
     KeReleaseSpinLock(&table_lock, irql);
-    if (taken) {
-        release_memory(connection);
-        return STATUS_OBJECT_NAME_COLLISION;
-    }
-    InterlockedIncrement(&wsklab.connections);
-    *made = connection;
-    return STATUS_SUCCESS;
+    return !taken;
 }
 
 /* NULL when there is none of that number; else the caller drops it. */

@@ -6,7 +6,8 @@
 
 void connections_start(void);
 void connections_stop(void);
-NTSTATUS connection_create(uint32_t id, uint32_t kind, uint32_t cookie, CONNECTION **made);
+CONNECTION *connection_create(uint32_t id, uint32_t kind, uint32_t cookie);
+BOOLEAN connection_publish(CONNECTION *connection);
 CONNECTION *connection_find(uint32_t id);
 CONNECTION *connection_next_open(uint32_t *bucket);
 void connection_hold(CONNECTION *connection);

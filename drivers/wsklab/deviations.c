@@ -13,6 +13,7 @@
 #ifdef WSKLAB_NATIVE
 #define raise_irql() ((void)0)
 #define unlock_pages(mdl) ((void)(mdl))
+#define misuse_objects(connection) ((void)(connection))
 #else
 #define unlock_pages(mdl) MmUnlockPages(mdl)
 #define raise_irql() ((void)KfRaiseIrql(DISPATCH_LEVEL + 1)) /* also wrong where the callback is at DISPATCH_LEVEL */
@@ -23,6 +24,59 @@ static void wait_a_moment(void)
     LARGE_INTEGER moment = {.QuadPart = -10000};
     (void)KeWaitForSingleObject(&wsklab.clean, Executive, KernelMode, FALSE, &moment);
 }
+
+#ifndef WSKLAB_NATIVE
+
+/* What lives in memory of the driver's and is the kernel's to use. */
+typedef struct OBJECTS {
+    KDPC dpc;
+    KTIMER timer;
+    KMUTEX mutex;
+    NPAGED_LOOKASIDE_LIST list;
+} OBJECTS;
+
+static VOID NTAPI on_dpc(PKDPC dpc, PVOID context, PVOID first, PVOID second)
+{
+    UNREFERENCED_PARAMETER(dpc);
+    UNREFERENCED_PARAMETER(context);
+    UNREFERENCED_PARAMETER(first);
+    UNREFERENCED_PARAMETER(second);
+    if (TWIN(WAITS_IN_DPC))
+        wait_a_moment();
+}
+
+static void misuse_objects(CONNECTION *connection)
+{
+    OBJECTS *objects = ExAllocatePoolWithTag(NonPagedPool, sizeof *objects, WSKLAB_TAG);
+    LARGE_INTEGER later = {.QuadPart = -600000000};
+    UNREFERENCED_PARAMETER(connection);
+    if (!objects)
+        return;
+    KeInitializeDpc(&objects->dpc, on_dpc, NULL);
+    KeInitializeTimerEx(&objects->timer, NotificationTimer);
+    KeInitializeMutex(&objects->mutex, 0);
+    ExInitializeNPagedLookasideList(&objects->list, NULL, NULL, 0, 48, WSKLAB_TAG, 0);
+    if (TWIN(READS_FREED_ENTRY)) {
+        volatile UCHAR *entry = ExAllocateFromNPagedLookasideList(&objects->list);
+        if (entry) {
+            ExFreeToNPagedLookasideList(&objects->list, (PVOID)(ULONG_PTR)entry);
+            (void)entry[0];
+        }
+    }
+    if (TWIN(RELEASES_FREE_MUTEX))
+        (void)KeReleaseMutex(&objects->mutex, FALSE);
+    if (TWIN(FREES_TIMER))
+        (void)KeSetTimer(&objects->timer, later, &objects->dpc);
+    if (TWIN(FREES_QUEUED_DPC) || TWIN(WAITS_IN_DPC))
+        (void)KeInsertQueueDpc(&objects->dpc, NULL, NULL);
+    if (TWIN(WAITS_IN_DPC))
+        return; /* which lives until it has run, and is leaked here */
+    if (!TWIN(KEEPS_LOOKASIDE))
+        ExDeleteNPagedLookasideList(&objects->list);
+    ExFreePoolWithTag(objects, WSKLAB_TAG);
+}
+
+#endif
 
 /* Under the lock of the connection, so at DISPATCH_LEVEL. */
 static void under_lock(CONNECTION *connection)
@@ -86,6 +140,41 @@ static void misuse_mdl(void)
     release_memory(block);
 }
 
+/* Two locks, in the one order and then in the other: one thread at a time, so that nothing happens. */
+static void lock_both_ways(CONNECTION *connection)
+{
+    static KSPIN_LOCK other;
+    KIRQL outer;
+    KIRQL inner;
+    KeAcquireSpinLock(&connection->lock, &outer);
+    KeAcquireSpinLock(&other, &inner);
+    KeReleaseSpinLock(&other, inner);
+    KeReleaseSpinLock(&connection->lock, outer);
+    KeAcquireSpinLock(&other, &outer);
+    KeAcquireSpinLock(&connection->lock, &inner);
+    KeReleaseSpinLock(&connection->lock, inner);
+    KeReleaseSpinLock(&other, outer);
+}
+
+static void free_irp_as_pool(void)
+{
+    PIRP irp = IoAllocateIrp(1, FALSE);
+    if (irp)
+        ExFreePoolWithTag(irp, WSKLAB_TAG);
+}
+
+/* Returns what it was given, so that the compiler keeps each frame. */
+static uint32_t dig(uint32_t depth)
+{
+    volatile UCHAR frame[900];
+    frame[depth % sizeof frame] = 1;
+    if (depth)
+        return dig(depth - 1) + frame[depth % sizeof frame];
+    KeSetEvent(&wsklab.clean, IO_NO_INCREMENT, FALSE);
+    KeClearEvent(&wsklab.clean);
+    return frame[0];
+}
+
 void deviate_strictly(CONNECTION *connection)
 {
     if (TWIN(TAKES_LOCK_TWICE) || TWIN(WAITS_UNDER_LOCK) || TWIN(SLEEPS_UNDER_LOCK) || TWIN(CLOSES_HANDLE_UNDER_LOCK) ||
@@ -102,6 +191,15 @@ void deviate_strictly(CONNECTION *connection)
         misuse_pool();
     if (TWIN(MAPS_UNBUILT) || TWIN(UNLOCKS_BUILT) || TWIN(FREES_MDL_TWICE))
         misuse_mdl();
+    if (TWIN(TAKES_LOCKS_BOTH_WAYS))
+        lock_both_ways(connection);
+    if (TWIN(FREES_IRP_AS_POOL))
+        free_irp_as_pool();
+    if (TWIN(DIGS_DEEP))
+        (void)dig(40);
+    if (TWIN(WAITS_IN_DPC) || TWIN(FREES_TIMER) || TWIN(FREES_QUEUED_DPC) || TWIN(KEEPS_LOOKASIDE) ||
+        TWIN(READS_FREED_ENTRY) || TWIN(RELEASES_FREE_MUTEX))
+        misuse_objects(connection);
 }
 
 BOOLEAN race_lost(void)

@@ -109,7 +109,7 @@ static NTSTATUS NTAPI on_control(PDEVICE_OBJECT device, PIRP irp)
     return complete(irp, status, written);
 }
 
-static void undo(BOOLEAN registered)
+PAGED_FUNCTION static void undo(BOOLEAN registered)
 {
     worker_stop();
     if (registered)
@@ -121,7 +121,7 @@ static void undo(BOOLEAN registered)
 }
 
 /* Windows calls this when no handle is open any more. */
-static VOID NTAPI on_unload(PDRIVER_OBJECT driver)
+PAGED_FUNCTION static VOID NTAPI on_unload(PDRIVER_OBJECT driver)
 {
     UNREFERENCED_PARAMETER(driver);
     if (TWIN(UNLOADS_IN_CALLBACK) && ReadAcquire(&wsklab.callbacks))
@@ -145,7 +145,7 @@ static VOID NTAPI on_unload(PDRIVER_OBJECT driver)
  * IoSetCompletionRoutineEx, bound at run time: Wine exports the name, too, but ends the process of whoever calls it. Wine
  * is known by a name that no other kernel exports.
  */
-static SET_COMPLETION find_set_completion(void)
+INIT_CODE static SET_COMPLETION find_set_completion(void)
 {
     UNICODE_STRING wine = RTL_CONSTANT_STRING(L"wine_ntoskrnl_main_loop");
     UNICODE_STRING wanted = RTL_CONSTANT_STRING(L"IoSetCompletionRoutineEx");
@@ -154,7 +154,7 @@ static SET_COMPLETION find_set_completion(void)
     return (SET_COMPLETION)(ULONG_PTR)MmGetSystemRoutineAddress(&wanted);
 }
 
-static NTSTATUS create_device(PDRIVER_OBJECT driver)
+INIT_CODE static NTSTATUS create_device(PDRIVER_OBJECT driver)
 {
     NTSTATUS status =
         IoCreateDevice(driver, 0, &device_name, FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, FALSE, &wsklab.device);
@@ -163,7 +163,7 @@ static NTSTATUS create_device(PDRIVER_OBJECT driver)
     return IoCreateSymbolicLink(&link_name, &device_name);
 }
 
-NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
+INIT_CODE NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
 {
     UNREFERENCED_PARAMETER(registry_path);
     WSK_CLIENT_NPI client = {.ClientContext = NULL, .Dispatch = &client_dispatch};
@@ -183,7 +183,8 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
         registered = NT_SUCCESS(status);
     }
     if (NT_SUCCESS(status))
-        status = WskCaptureProviderNPI(&wsklab.registration, CAPTURE_MS, &wsklab.provider);
+        status = WskCaptureProviderNPI(&wsklab.registration, TWIN(WAITS_FOR_PROVIDER) ? WSK_INFINITE_WAIT : CAPTURE_MS,
+                                       &wsklab.provider);
     if (!NT_SUCCESS(status)) {
         undo(registered);
         log_stop();

@@ -53,8 +53,9 @@ OPERATION *operation_create(CONNECTION *connection, uint32_t verb, const WSKLAB_
         return NULL;
     if (irp) {
         operation->irp = IoAllocateIrp(1, FALSE);
-        if (!operation->irp) {
-            release_memory(operation);
+        if (!operation->irp && !TWIN(USES_MISSING_IRP)) {
+            if (!TWIN(LEAKS_WHEN_SHORT))
+                release_memory(operation);
             return NULL;
         }
         InterlockedIncrement(&wsklab.allocations);
@@ -281,7 +282,14 @@ NTSTATUS operation_issue(OPERATION *operation, PWSK_SOCKET socket)
         InterlockedIncrement(&wsklab.irps);
     }
     NTSTATUS status = call_wsk(operation, socket);
+    if (TWIN(TOUCHES_AFTER_CALL)) {
+        operation_drop(operation); /* wrong: from here on the IRP alone holds it, and may be completed by now */
+        report_call(operation, status);
+        return status;
+    }
     report_call(operation, status);
+    if (TWIN(FREES_PENDING_IRP) && operation->verb == WSKLAB_OP_RECEIVE && status == STATUS_PENDING)
+        IoFreeIrp(operation->irp);
     if (!operation->irp) {
         operation->status = status;
         KeSetEvent(&operation->done, IO_NO_INCREMENT, FALSE);

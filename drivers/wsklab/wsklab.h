@@ -7,7 +7,7 @@
  *   follow.c      what follows a completion, in the worker (R85)
  *   accept.c      the callbacks of a listener
  *   events.c      the callbacks of a connection
- *   closing.c     who may close a socket when
+ *   closing.c     a connection with what its close takes, and who may close it when
  *   start.c       receives, sends, disconnects and event masks: for commands, callbacks and the worker
  *   operation.c   one IRP given to WSK: made, started, completed, freed
  *   call.c        the one place that calls WSK functions of a socket
@@ -67,6 +67,7 @@ typedef struct CONNECTION {
     uint32_t calls;         /* WSK functions running on the socket now (R68) */
     volatile LONG closing; /* CLOSE was asked for: no further call may start */
     struct OPERATION *maker;  /* WskSocket, WskSocketConnect or WskAccept, which may still give a socket */
+    struct OPERATION *reserve; /* what the close will take: it must not fail for want of memory */
     struct OPERATION *closer; /* the close that waits for `calls` and `maker` */
     LIST_ENTRY operations;    /* their IRPs are with WSK */
     uint32_t retained_count;
@@ -136,6 +137,15 @@ typedef struct DRIVER {
 } DRIVER;
 
 extern DRIVER wsklab;
+
+/* As drivers of the field have them: discarded after DriverEntry, and pageable. */
+#ifdef WSKLAB_MSVC
+#define INIT_CODE __attribute__((section("INIT")))
+#define PAGED_FUNCTION __attribute__((section("PAGE")))
+#else
+#define INIT_CODE
+#define PAGED_FUNCTION
+#endif
 
 #ifdef __GNUC__ /* the WDK has it */
 #define ReadAcquire(number) __atomic_load_n((number), __ATOMIC_ACQUIRE)

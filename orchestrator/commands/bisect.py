@@ -34,6 +34,9 @@ from wsklab.orchestrator.run import runner
 REPEATS = 5
 """Times that the bad build is run to see how often it fails."""
 
+ATTEMPTS = 2
+"""Runs of a build of which the lab let nothing be judged."""
+
 Verdicts = Mapping[str, Sequence[str]]
 
 
@@ -47,6 +50,8 @@ class Trial:
     options: tuple[str, ...]
     """Its other words, the same for all builds."""
     console: Console
+    why: str = ""
+    """The last words of the last run."""
 
     def narrow(self, names: set[str]) -> None:
         """From now on run no other scenarios than these: one that is broken otherwise would only stand in the way."""
@@ -55,8 +60,26 @@ class Trial:
             self.scenarios = tuple(sorted(names))
 
     def run(self, build: Build, number: int, repeats: int, until_fail: bool) -> Verdicts:
-        """Run one build; returns scenario -> verdicts. Raises KeyboardInterrupt, UsageError."""
-        folder = self.folder / f"{number:02}-{build.file.parent.name}-{build.file.stem}"
+        """Run one build; return scenario -> verdicts, none if not judged. Raises KeyboardInterrupt, UsageError.
+
+        A run in which the lab failed is made once more: what a busy host did says nothing of a build.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            again = "" if attempt == 1 else "-again"
+            folder = self.folder / f"{number:02}-{build.file.parent.name}-{build.file.stem}{again}"
+            code, self.why = self._run(build, folder, repeats, until_fail)
+            if code == WRONG_USAGE and number == 1:
+                raise UsageError(self.why)
+            verdicts = _verdicts(folder)
+            if any(verdict != "infra" for seen in verdicts.values() for verdict in seen):
+                return verdicts
+            self.console.line(f"          {build.name}: {self.why}", "yellow")
+            if code == WRONG_USAGE:
+                break  # it is the file: the words are those of the first build
+        return {}
+
+    def _run(self, build: Build, folder: Path, repeats: int, until_fail: bool) -> tuple[int, str]:
+        """Run `wsklab run` into a folder; returns its exit code, and its last words."""
         command = [
             sys.executable,
             "-m",
@@ -80,16 +103,16 @@ class Trial:
             if code == INTERRUPTED:
                 raise KeyboardInterrupt
             log.seek(0)
-            said = log.read().strip().rpartition("\n")[2].removeprefix("wsklab: ")
-        if code == WRONG_USAGE and number == 1:
-            raise UsageError(said)  # of a later build it is the file: the words are the same
-        if not (folder / "results.json").exists():
-            self.console.line(f"          {said}", "yellow")
-            return {}
-        found: dict[str, list[str]] = {}
+            return code, log.read().strip().rpartition("\n")[2].removeprefix("wsklab: ")
+
+
+def _verdicts(folder: Path) -> dict[str, list[str]]:
+    """Return scenario -> verdicts of a run; nothing where it did not come to have results."""
+    found: dict[str, list[str]] = {}
+    if (folder / "results.json").exists():
         for row in read(folder, "")[1]:
             found.setdefault(row.scenario, []).append(row.verdict)
-        return found
+    return found
 
 
 def run(
@@ -123,7 +146,7 @@ def run(
     verdicts = tried(bad, repeat or REPEATS, False, first)
     signature = broken(verdicts)
     if first(verdicts) == "skip":
-        raise LabError(f"{bad.name} cannot be judged; name a worse build that loads, with --bad.")
+        raise LabError(f"{bad.name} cannot be judged: {trial.why.rstrip('.')}; name another bad build with --bad.")
     if not signature:
         raise LabError(
             f"{bad.name} passed {repeat or REPEATS} times, so there is nothing to search for; "
@@ -146,7 +169,7 @@ def run(
         return judged(verdicts, signature)
 
     if (outcome := test(0)) != "good":
-        why = "fails, too" if outcome == "bad" else "cannot be judged"
+        why = "fails, too" if outcome == "bad" else f"cannot be judged: {trial.why.rstrip('.')}"
         raise LabError(f"{good.name} {why}; name an older build with --good.")
     found = search(len(chosen), test)
     code = NOT_PROVEN if found.skipped else ALL_PASS

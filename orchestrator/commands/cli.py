@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": ("compare:command", "Compare two runs, each a folder, or a number or name in the history, or `last`."),
     "doctor": ("doctor:command", "Say what works on this host, what does not, and what to do about it."),
     "driver": ("driver:command", "Build our drivers, and inspect any."),
+    "fleet": ("fleet:command", "Run scenarios on more machines than one: scheduler, workers, certificates, the store."),
     "history": (
         "history:command",
         "Show what earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.",
@@ -61,7 +62,7 @@ COMMANDS = {
 }
 """Word on the command line -> module of this room and the click command in it, and the first sentence of its help."""
 
-NEEDS = {"mutate": "tree_sitter"}
+NEEDS = {"fleet": "distributed", "mutate": "tree_sitter"}
 """Libraries that are not there unless they were asked for."""
 
 

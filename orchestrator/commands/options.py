@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -29,8 +30,29 @@ toolchain_option = click.option(
     "--toolchain",
     default="mingw",
     show_default=True,
-    type=click.Choice(("mingw", "clang")),
-    help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm).",
+    type=click.Choice(("mingw", "clang", "msvc")),
+    help="What builds wsklab.sys: clang puts a PDB beside it, so that a crash names the line (needs clang, lld, llvm); "
+    "msvc is clang, too, with what Microsoft's compiler puts into a driver.",
+)
+
+resume_option = click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Let a run that was killed or interrupted go on in its folder: rows that are there stay, the rest is run as "
+    "it was asked for then.",
+)
+
+fleet_option = click.option(
+    "--fleet",
+    metavar="ADDRESS|local",
+    help="Play on the workers of a scheduler, tcp://HOST:PORT or tls://HOST:PORT; local: on workers of this host "
+    "(docs/fleet.md).",
+)
+lean_option = click.option(
+    "--lean",
+    is_flag=True,
+    help="With --fleet: of repetitions that pass neither logs nor the recording come back.",
 )
 
 

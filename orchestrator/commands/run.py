@@ -5,11 +5,13 @@ Long because each of its many options is declared, checked and carried out here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
@@ -18,7 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab.orchestrator.commands.options import Alone, hold_option, jobs_of, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import (
+    Alone,
+    fleet_option,
+    hold_option,
+    jobs_of,
+    lean_option,
+    resume_option,
+    search_options,
+    toolchain_option,
+)
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
 
@@ -27,6 +38,7 @@ if TYPE_CHECKING:  # the words of the command need no lab
     from wsklab.orchestrator.guest.guest import Guest
     from wsklab.orchestrator.results.results import Results
     from wsklab.orchestrator.run.hold import When
+    from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,11 @@ class Options:
     twin_names: tuple[str, ...] = ()
     toolchain: Toolchain = "mingw"
     twins: bool = False
+    quick: bool = False
     verify: str | None = None
     strict: bool = False
+    scarcity: bool = False
+    concurrent: bool = False
     variant_names: tuple[str, ...] = ()
     variants: Literal["all"] | None = None
     repeat: int = 1
@@ -63,6 +78,9 @@ class Options:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    resume: Path | None = None
+    fleet: str | None = None
+    lean: bool = False
 
 
 def run(options: Options) -> int:
@@ -77,7 +95,7 @@ def run(options: Options) -> int:
     from wsklab.orchestrator.liveness.watchdog_link import phase
     from wsklab.orchestrator.results import ci, known
     from wsklab.orchestrator.results.console import Console
-    from wsklab.orchestrator.run import order, runner, selection
+    from wsklab.orchestrator.run import order, resuming, runner, selection
     from wsklab.orchestrator.run.hold import Hold
     from wsklab.orchestrator.run.preparation import Preparation
     from wsklab.orchestrator.run.stopping import Stop
@@ -89,6 +107,10 @@ def run(options: Options) -> int:
     find.check(options.target, options.verify, strict_seed)
     chosen(options.history)
     errata = known.load(options.known_file, Path())
+    if options.fleet is not None:
+        from wsklab.orchestrator.commands import fleet_run  # its libraries may not be there
+
+        fleet_run.check(options)
     if options.debugger is not None and options.target == find.STANDIN:
         raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
@@ -103,6 +125,10 @@ def run(options: Options) -> int:
         witnessed=options.strict,
         provoke=options.provoke,
     )
+    if options.concurrent:
+        if not options.strict:
+            raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")
+        selected = selection.concurrently(selected)
     selected = selection.without_strict(selected, options.strict, console.progress)
     names, left_out = variants.chosen(
         find.machine(options.target), options.target, options.variant_names, options.variants == "all"
@@ -110,7 +136,7 @@ def run(options: Options) -> int:
     played, unplayed = selection.on_variants(selected, names, find.machine(options.target))
     for sentence in (*left_out, *unplayed):
         console.progress(sentence)
-    folder = runner.new_folder(options.out)
+    folder = resuming.enter(options.resume) if options.resume else runner.new_folder(options.out)
 
     @cache
     def built() -> BuiltDriver:
@@ -139,6 +165,9 @@ def run(options: Options) -> int:
         hold=holding,
         debugger_port=options.debugger,
     )
+    fleet = fleet_run.join(options, folder, preparation) if options.fleet is not None else None
+    if fleet is not None:
+        preparation = fleet.fitted(preparation)
     variants.fits(find.machine(options.target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(
@@ -149,28 +178,35 @@ def run(options: Options) -> int:
         results.target["variants"] = {
             name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
         }
-    labs = preparation.admitted(options.jobs)
+    taken_up(options, folder, results, selected.scenarios)
+    if done := list(results.scenarios):
+        console.line(f"          resumed: {len(done)} rows are there already")
+    preparation = replace(preparation, labs=itertools.count(resuming.first_lab(folder)))
+    labs = preparation.admitted(options.jobs if fleet is None else 1)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(
-        order.order(selected.scenarios, options.repeat, options.until_fail is not None, played), preparation.stop
-    )
+    items = order.order(selected.scenarios, options.repeat, options.until_fail is not None, played)
+    items = resuming.left(items, results.plan, done)
     limit = (
         inf
         if options.until_fail is not None
         else len(names)
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder), console.pace(results.plan.asked):
-        Workers(
-            current,
-            lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
-            work,
-            options.until_fail is not None,
-        ).play(labs, preparation.room)
+    with phase("the run", limit, folder), console.pace(results.plan.left(done)):
+        if fleet is not None:
+            fleet.play(current, preparation, driver, items, results.plan.left(done))
+        else:
+            Workers(
+                current,
+                lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
+                Work(items, preparation.stop),
+                options.until_fail is not None,
+                owed=iter(resuming.unloads_owed(results.plan, done)),
+            ).play(labs, preparation.room)
     recorder.end()
     if options.as_json:
         console.document(_document(folder, results))
@@ -188,6 +224,18 @@ def run(options: Options) -> int:
             console.line(f"Report: {folder / 'report.html'}")
         console.tell_server(results, folder)
     return ended(results)
+
+
+def taken_up(options: Options, folder: Path, results: Results, scenarios: Sequence[Scenario]) -> None:
+    """Remember what a new run is asked for; of one that is resumed, take up the rows. Raises UsageError, OSError."""
+    from wsklab.orchestrator.commands import resume
+    from wsklab.orchestrator.run import resuming
+
+    now = resuming.memo(resume.written(options), scenarios)
+    if options.resume is None:
+        resuming.remember(folder, now)
+    else:
+        resuming.take_up(folder, resuming.recall(folder), now, results)
 
 
 def _load() -> None:
@@ -267,6 +315,7 @@ def ended(results: Results) -> int:
     help="Run every wrong build (or those of --twin, which may be repeated) and the correct one, and show "
     "which scenarios catch which. Exit code 0: all caught, no false alarm. Writes twins.json.",
 )
+@click.option("--quick", is_flag=True, help="With --twins: each only until it is first caught.")
 @click.option(
     "--verifier",
     "verify",
@@ -278,6 +327,18 @@ def ended(results: Results) -> int:
     is_flag=True,
     help="Stand-in: simulate IRQLs, callbacks at DISPATCH_LEVEL and special pool, and stop the driver where Windows "
     "with Driver Verifier would.",
+)
+@click.option(
+    "--scarcity",
+    is_flag=True,
+    help="Stand-in: with all of --strict, have each allocation of each scenario fail once, in a row of its own, which "
+    "the driver has to survive.",
+)
+@click.option(
+    "--concurrent",
+    is_flag=True,
+    help="With --strict: complete and call back from several threads at once, late, or inside the call, as drawn from "
+    "the seed.",
 )
 @click.option(
     "--variant",
@@ -306,6 +367,9 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@resume_option
+@fleet_option
+@lean_option
 @click.option(
     "--known",
     "known_file",
@@ -336,21 +400,35 @@ def command(**asked: Any) -> None:
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     options = Options(**asked)
+    if options.resume:
+        from wsklab.orchestrator.commands import resume
+
+        sys.exit(resume.again(options))
     if options.twins:
         _only_twins(options)
         from wsklab.orchestrator.commands import twins as twin_runs
 
         sys.exit(twin_runs.run(options))
+    if options.scarcity:
+        from wsklab.orchestrator.commands import scarcity
+
+        sys.exit(scarcity.asked(options))
     if options.variants and options.variant_names:
         raise UsageError("--variants all has every variant in it; leave out --variant.")
     if options.as_json and (options.view or options.hold != "never"):
         raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
     if options.debugger is not None and options.jobs != 1:
         raise UsageError("--debugger is one port for one lab: leave out --jobs.")
+    if options.quick:
+        raise UsageError("--quick goes with --twins.")
     if len(options.twin_names) > 1:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     if options.vary is not None and not options.until_fail:
         raise UsageError("--vary goes with --until-fail N.")
+    if options.lean and options.fleet is None:
+        raise UsageError("--lean goes with --fleet.")
+    if options.fleet is not None and options.until_fail:
+        raise UsageError("--until-fail N, with a number, is a search on one host: leave out --fleet.")
     if options.until_fail:
         from wsklab.orchestrator.commands import search
 
@@ -368,9 +446,13 @@ def _only_twins(options: Options) -> None:
         exclude=options.exclude,
         twin_names=options.twin_names,
         twins=True,
+        quick=options.quick,
+        jobs=options.jobs,
         seed=options.seed,
         out=options.out,
         as_json=options.as_json,
     )
     if options != taken:
-        raise UsageError("--twins goes with scenarios, --tag, --exclude, --twin, --seed, --out and --json only.")
+        raise UsageError(
+            "--twins goes with scenarios, --tag, --exclude, --twin, --quick, --jobs, --seed, --out and --json only."
+        )

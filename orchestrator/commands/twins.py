@@ -27,7 +27,11 @@ def run(options: Options) -> int:
         raise UsageError(f"there is no twin '{unknown[0]}'; there are {', '.join(twins())}.")
     whole = bool(options.scenarios or options.tags or options.exclude)
     chosen = catalogue.select(options.scenarios, options.tags, options.exclude)
-    scenarios = [s for s in chosen if not s.self_check] if whole else twin_matrix.panel(chosen)
+    scenarios = (
+        [s for s in chosen if not s.self_check]
+        if whole
+        else [*twin_matrix.panel(chosen), *twin_matrix.strict_panel(chosen)]
+    )
     if not scenarios:
         raise UsageError("these choices leave only scenarios that put the lab itself on trial; name others.")
     folder = runner.new_folder(options.out)
@@ -42,13 +46,19 @@ def run(options: Options) -> int:
         }
     preparation = Preparation.prepare(folder, console)
     strict = preparation.strictly(options.seed)
-    matrix = TwinRun(
-        folder,
-        console,
-        preparation.supply(correct),
-        lambda driver: preparation.results(driver, options.seed),
-        strict.supply(correct) if any(twin.strict for twin in builds) else None,
-    ).run(correct, builds, scenarios, whole)
+
+    def lane() -> TwinRun:
+        return TwinRun(
+            folder,
+            console,
+            preparation.supply(correct),
+            lambda driver: preparation.results(driver, options.seed),
+            strict.supply(correct) if any(twin.strict for twin in builds) else None,
+            options.quick,
+        )
+
+    lanes = [lane() for _ in range(preparation.admitted(options.jobs))]
+    matrix = lanes[0].run(correct, builds, scenarios, whole, lanes[1:])
     if options.as_json:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:

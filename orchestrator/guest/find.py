@@ -69,19 +69,27 @@ def find(
     """Return the guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
     check(word, verify, strict)
     if word == STANDIN:
-        image = images.ensure(STANDIN, inputs, progress)
-        return StandinGuest(image, load_profile(STANDIN), _standin_version(image), strict)
-    from wsklab.images.windows.install import report  # the stand-in has no use for it
-
+        return of_image(images.ensure(STANDIN, inputs, progress), accelerator, progress, verify, strict)
     image = _stored(word)
     store = Store(images.cache_folder())
     store.hold(image)
     store.check(image)
+    return of_image(image, accelerator, progress, verify, strict)
+
+
+def of_image(
+    image: Image, accelerator: Accelerator, progress: Progress, verify: str | None = None, strict: int | None = None
+) -> Guest:
+    """Return the guest of an image that is here and whole. Raises UsageError, ImageError."""
+    if image.name == STANDIN:
+        return StandinGuest(image, load_profile(STANDIN), _standin_version(image), strict)
+    from wsklab.images.windows.install import report  # the stand-in has no use for it
+
     about = _about(image)
     guest = report.Report.model_validate(about["guest"])
     if warning := report.licence_warning(guest, age_days(image, datetime.now(UTC))):
         progress(warning)
-    profile = with_variants(Profile.model_validate(about["profile"]), word)
+    profile = with_variants(Profile.model_validate(about["profile"]), image.name)
     if accelerator == "kvm":
         profile = enlightenments.fit(profile)  # the image may have been made on another host
     version = f"{guest.caption}, {guest.edition}, build {guest.build}.{guest.revision}"

@@ -6,6 +6,7 @@ three places of it. A driver whose accounts differ has not done what it says, or
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 
 from wsklab.orchestrator.judge.integrity import Statement, function
@@ -13,6 +14,13 @@ from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
 from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, OtherLine
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered
+from wsklab.qemu.network import MACHINES
+
+HEX_ADDRESSES = {
+    who: {ipaddress.ip_address(address).packed.hex() for address in host.addresses.values()}
+    for who, host in MACHINES.items()
+}
+"""The addresses of the two machines on the wire, as the driver prints them."""
 
 PROGRAMS = frozenset({"accept_events", "callback"})
 """Commands that call no function of WSK, so that nothing but the driver itself can make them fail."""
@@ -46,16 +54,29 @@ def accounts(facts: Facts) -> Iterator[Statement]:
 
 
 def addresses(facts: Facts) -> Iterator[Statement]:
-    """Whether the statuses beside the addresses of a socket are those that its questions for them completed with."""
+    """Whether a socket's addresses are its machine's and the peer's, and told with the statuses of their questions."""
     ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
     for line in facts.everywhere(Addresses):
-        for op, said in (("local", line.lst), ("remote", line.rst)):
+        for op, who, said, text in (
+            ("local", "target", line.lst, line.local),
+            ("remote", "peer", line.rst, line.remote),
+        ):
             if None not in (said, was := ended.get((op, line.id), said)) and said != was:
                 yield (
                     "fail",
                     f"the driver tells the {op} address of its socket with {status_words(said)}, and that the IRP of "
                     f"the question (operation {line.id}) completed with {status_words(was)}",
                 )
+            elif text is not None and (line.lst, line.rst) == (0, 0) and _hex(text) not in HEX_ADDRESSES[who]:
+                yield (
+                    "fail",
+                    f"the driver tells {_hex(text)} as the {op} address of its socket, no address of the {who}",
+                )
+
+
+def _hex(address: str | int) -> str:
+    """Return an address as the driver prints it: one without a letter was read as a number."""
+    return address if isinstance(address, str) else f"{address:08d}"
 
 
 def accepts(facts: Facts) -> Iterator[Statement]:

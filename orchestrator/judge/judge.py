@@ -22,6 +22,7 @@ from wsklab.orchestrator.judge import (
     integrity,
     payload,
     step_checks,
+    survival,
     wire_checks,
     witness,
 )
@@ -33,6 +34,36 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 
 MOST = 12
 """Reasons that are listed; a thousand connections may fail for one cause."""
+
+
+CHECKS = (
+    integrity.crashes,
+    integrity.silence,
+    witness.complete,
+    witness.contexts,
+    witness.contradictions,
+    event_checks.uninvited,
+    consistency.ports,
+    wire_checks.wire,
+    step_checks.steps,
+    consistency.accounts,
+    consistency.addresses,
+    consistency.accepts,
+    consistency.lines,
+    event_checks.disconnects,
+    step_checks.waits,
+    event_checks.late_disconnects,
+    event_checks.unasked,
+    payload.payload,
+    expectations.transfers,
+    expectations.indications,
+    expectations.order,
+    expectations.peer,
+    expectations.as_recorded,
+    integrity.leftovers,
+    witness.left_behind,
+)
+"""In the order of blame."""
 
 
 @dataclass(frozen=True)
@@ -57,33 +88,7 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
     """Judge one run of one scenario. The same observations always give the same judgement."""
     facts = Facts(scenario, observations)
     reasons: list[Reason] = []
-    for check in (
-        integrity.crashes,
-        integrity.silence,
-        witness.complete,
-        witness.contexts,
-        witness.contradictions,
-        event_checks.uninvited,
-        consistency.ports,
-        wire_checks.wire,
-        step_checks.steps,
-        consistency.accounts,
-        consistency.addresses,
-        consistency.accepts,
-        consistency.lines,
-        event_checks.disconnects,
-        step_checks.waits,
-        event_checks.late_disconnects,
-        event_checks.unasked,
-        payload.payload,
-        expectations.transfers,
-        expectations.indications,
-        expectations.order,
-        expectations.peer,
-        expectations.as_recorded,
-        integrity.leftovers,
-        witness.left_behind,
-    ):
+    for check in survival.CHECKS if scenario.socket.survival else CHECKS:
         reasons += [Reason(verdict, text) for verdict, text in check(facts)]
     if reasons:
         reasons += [Reason(verdict, text) for verdict, text in integrity.unsupported(facts)]

@@ -10,7 +10,8 @@ from typing import Any
 
 from wsklab.common import files
 from wsklab.drivers.build import BuiltDriver, Progress
-from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
+from wsklab.drivers.check import MACHINE_X64, STANDIN_MODULES, WSK_EXPORTS, check_file
+from wsklab.drivers.check import beyond_standin as not_there
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.kept import read_checked
 from wsklab.drivers.package import Package
@@ -170,6 +171,9 @@ def _inspect(file: Path, standin: bool) -> list[str]:
         raise UsageError(f"{file}: the machine type is {report.machine:#x}, and the target is x64; build it for x64.")
     if reasons := [finding.sentence for finding in report.findings if finding.no_driver]:
         raise UsageError(f"{file} cannot be loaded as a driver: {' '.join(reasons)}")
+    for module, names in report.imports.items():
+        if standin and module.lower() not in STANDIN_MODULES:
+            raise UsageError(f"{file}: {not_there(module, names)} Run it on Windows (--target).")
     imports = {name for module, names in report.imports.items() if module.lower() == "netio.sys" for name in names}
     if standin and (missing := sorted(imports - WSK_EXPORTS)):
         raise UsageError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -20,6 +19,7 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import ssh
 from wsklab.orchestrator.guest.guest import FOLDER, Guest, content_of, linux_address
+from wsklab.orchestrator.lab import strict_settings
 from wsklab.orchestrator.lab.machines import Machines, savevm
 from wsklab.orchestrator.lab.peer import BOOT, Peer
 from wsklab.orchestrator.lab.snapshots import TAG, Kept
@@ -40,9 +40,6 @@ if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
 
 LOAD = 30.0
 """Seconds for a driver's service to start or stop."""
-
-WITNESSED = 8
-"""Connections of a scenario up to which the provider tells every WSK call: with more, that takes too long."""
 
 HEALTH = 5.0
 """Seconds for each sign of life of a restored machine."""
@@ -264,12 +261,17 @@ class Lab:
         self._static_events = wanted
 
     def _tell_irql(self, scenario: Scenario) -> None:
-        """At which IRQL the stand-in's strict mode calls the driver back in this scenario. Raises LabError."""
-        if self.guest.strict is None:
-            return
-        seed = zlib.crc32(f"{self.guest.strict} {scenario.name}".encode())  # restored, all would draw the same
-        wanted = f"irql={scenario.socket.irql or 'mixed'} seed={seed}"
-        wanted += " witness=off\n" if scenario.connections > WITNESSED else "\n"
+        """Set what the stand-in's strict mode does in this scenario. Raises LabError."""
+        if self.guest.strict is not None:
+            of = self.foreign.foreign.file_name if self.foreign else self._driver.path.name if self._driver else ""
+            self._tell_strict(strict_settings.words(scenario, self.guest.strict, of))
+
+    def ask_nothing(self) -> None:
+        """From now on the strict mode does nothing that only this scenario wanted. Raises LabError."""
+        if self.guest.strict is not None:
+            self._tell_strict(strict_settings.NOTHING)
+
+    def _tell_strict(self, wanted: str) -> None:
         if wanted != self._told_irql:
             self.target.agent.put(rf"{FOLDER}\strict.txt", wanted.encode())
             self._told_irql = wanted

@@ -14,6 +14,7 @@ from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.protocol import Command, DriverRecord, Event, Op
+from wsklab.drivers.scarcity import parse_scarce_line
 from wsklab.drivers.symbols import Symbols
 from wsklab.drivers.witness import parse_seen_line
 from wsklab.orchestrator.errors import LabError
@@ -21,6 +22,7 @@ from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.observe.driver_lines import (
     OF_THE_DRIVER,
+    AllocationFailed,
     BrokenRule,
     Call,
     CanaryLine,
@@ -94,6 +96,10 @@ class Target:
             return
         if seen := parse_seen_line(text):
             self.journal.add(seen_line(t, seen))
+            return
+        if failed := parse_scarce_line(text):
+            at = self.named(failed.at)
+            self.journal.add(AllocationFailed(t=t, number=failed.number, routine=failed.routine, at=at, text=text))
             return
         broken = protocol.parse_provider_line(text)
         if broken is not None:

@@ -124,8 +124,8 @@ class Session:
         """Why this driver on this target cannot play a scenario; None when it can."""
         if self.profile is not None:
             return next(any_driver.misfits(scenario, self.profile), None)
-        if scenario.socket.irql not in (None, "passive") and not self.wanted.strict:
-            return "callbacks at DISPATCH_LEVEL are simulated with --wsklab-strict only"
+        if scenario.socket.needs_strict and not self.wanted.strict:
+            return "this is simulated with --wsklab-strict only"
         return None
 
     def lab(self, shared: bool = False) -> Lab:

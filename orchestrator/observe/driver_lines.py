@@ -282,6 +282,17 @@ class Unsupported(ProviderLine):
     kind: ClassVar[str] = "unsupported"
 
 
+@observed
+class AllocationFailed(OfProvider):
+    """The stand-in's strict mode has made one allocation of the driver fail, as the scenario asks: the `number`th."""
+
+    kind: ClassVar[str] = "scarce"
+
+    number: int
+    routine: str
+    at: str = ""
+
+
 OWN: tuple[type[DriverLine], ...] = (
     OtherLine,
     Load,
@@ -301,7 +312,7 @@ OWN: tuple[type[DriverLine], ...] = (
     CallbackEnd,
     LateCallback,
 )
-PROVIDER: tuple[type[DriverLine], ...] = (BrokenRule, Unsupported)
+PROVIDER: tuple[type[DriverLine], ...] = (BrokenRule, Unsupported, AllocationFailed)
 
 OF_THE_DRIVER = frozenset(kind.kind for kind in (Load, Unload, Waiting, CanaryLine))
 """Words of lines that are of no connection: one that names a connection is not understood."""

@@ -37,6 +37,7 @@ class SteeredDriver(AnyDriver, Protocol):
     def max_retransmit(self, step: DriverStep, args: verbs.MaxRetransmit) -> None: ...
     def silent(self, step: DriverStep, args: verbs.Nothing) -> None: ...
     def unload(self, step: DriverStep, args: verbs.Nothing) -> None: ...
+    def reload(self, step: DriverStep, args: verbs.Nothing) -> None: ...
 
 
 class PeerActor(Protocol):
@@ -164,6 +165,8 @@ def _steered(driver: SteeredDriver, step: DriverStep) -> Sequence[int]:
         driver.silent(step, step.silent)
     elif step.unload is not None:
         driver.unload(step, step.unload)
+    elif step.reload is not None:
+        driver.reload(step, step.reload)
     return ()
 
 

@@ -28,6 +28,9 @@ SETTLE = 5.0
 PATIENCE = 10.0
 """Seconds that a step may take unless it says `within`; a step that needs longer is about time and says so."""
 
+IN_VAIN = 3.0
+"""Seconds for a step of a scenario in which the driver cannot do what it is asked to."""
+
 LULL = 0.5
 """Seconds in which nothing has come, before it is asked whether anything still can; then twice as long, and so on."""
 
@@ -221,7 +224,9 @@ class PlayContext:
     # --- waits ----------------------------------------------------------------------------------------------------
 
     def deadline(self, within: float | None) -> float:
-        """On the monotonic clock, slower machines given more."""
+        """On the monotonic clock, slower machines given more; little where what is waited for need not come."""
+        if within is None and self.scenario.socket.survival:
+            within = IN_VAIN
         return time.monotonic() + (within if within is not None else PATIENCE) * self.lab.slowness
 
     def await_line(self, what: str, matches: Callable[[DriverLine], bool], deadline: float) -> None:

@@ -219,6 +219,10 @@ class DriverSteps(Listening):
         """Stop the driver's service; the driver itself has to close what is open (R80, R82)."""
         unloading.in_story(self._context)
 
+    def reload(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
+        """Stop the driver's service and start it again, so that DriverEntry runs in this scenario (R76-R78)."""
+        unloading.and_loaded_again(self._context)
+
     def cancel(self, step: steps.DriverStep, args: verbs.Cancel) -> None:
         """IoCancelIrp; an IRP that is already back takes no notice."""
         for connection in self._context.chosen(step.conn):

@@ -106,6 +106,10 @@ class Plan:
             else self.repeat * (len(self.scenarios) * len(self.variants) - len(self.left_out))
         )
 
+    def left(self, rows: Sequence[ScenarioResult]) -> int | None:
+        """Rows that are still to come, the driver's unload not counted; None: no number was named."""
+        return None if self.asked is None else self.asked - sum(row.name != UNLOAD for row in rows)
+
     def ended_by(self, rows: Sequence[ScenarioResult]) -> bool:
         """Whether a row has come at which the run was asked to end."""
         return self.until_fail and any(row.verdict != "pass" and not row.excused for row in rows if row.name != UNLOAD)

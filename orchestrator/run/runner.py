@@ -89,6 +89,8 @@ class Run:
         self._lock = threading.Lock()
         self._home = Home(self.folder)
         self._rows = Rows(self.folder)
+        # Of a run that is resumed: the unloads of its earlier labs have these numbers.
+        self._unloads = max((row.repeat for row in self.results.scenarios if row.name == UNLOAD), default=0)
 
     def begin(self) -> None:
         """Have on disk that the run goes on, and how many rows are asked of it. Raises OSError."""
@@ -213,6 +215,7 @@ class Run:
     def unload(self, lab: Lab, number: int = 1, variant: str = "") -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
+        number += self._unloads
         folder = self.folder / "evidence" / evidence_name(UNLOAD, number, variant)
         verdict: Verdict
         try:

@@ -33,15 +33,26 @@ class Selection:
     """The build of the lab's own driver that the user has named instead of making it."""
 
 
+def concurrently(selection: Selection) -> Selection:
+    """Return the selection with WSK calling from several threads; not where an order is expected of it."""
+    return replace(
+        selection,
+        scenarios=[
+            s if s.expect.order else s.model_copy(update={"socket": s.socket.model_copy(update={"concurrent": True})})
+            for s in selection.scenarios
+        ],
+    )
+
+
 def without_strict(selection: Selection, strict: bool, progress: Callable[[str], None]) -> Selection:
     """Return the selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
-    wants = [s.name for s in selection.scenarios if s.socket.irql not in (None, "passive")]
+    wants = [s.name for s in selection.scenarios if s.socket.needs_strict]
     if strict or not wants:
         return selection
     left = [s for s in selection.scenarios if s.name not in wants]
     if not left:
-        raise UsageError(f"{', '.join(wants)}: callbacks at DISPATCH_LEVEL are simulated with --strict only.")
-    progress(f"left out, as callbacks at DISPATCH_LEVEL need --strict: {', '.join(wants)}")
+        raise UsageError(f"{', '.join(wants)}: this is simulated with --strict only.")
+    progress(f"left out, as only --strict simulates it: {', '.join(wants)}")
     return replace(selection, scenarios=left)
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
@@ -62,6 +62,8 @@ class Workers:
     work: Work
     until_fail: bool = False
     look: float = LOOK
+    owed: Iterator[str] = field(default_factory=lambda: iter(()))
+    """Variants of which only the driver's unload is still to be judged: of a run that is resumed."""
 
     def __post_init__(self) -> None:
         self._failures: list[str] = []
@@ -149,6 +151,10 @@ class Workers:
                 if suspect and self.until_fail:
                     self.work.close()
             self._unload(lab, number, variant)
+            for variant in self.owed:
+                supply.retire()
+                supply = self.supply(variant)
+                self._unload(supply.next(), number, variant)
         finally:
             supply.retire()
 

@@ -42,6 +42,30 @@ class Socket(Strict):
     events: Literal["per-socket", "static", "off"] = "per-socket"
     irql: Literal["passive", "dispatch", "mixed"] | None = None
     """At which simulated IRQL the stand-in calls the driver back; not named, it is `mixed` with --strict."""
+    provider: Literal["ready", "late", "absent", "refuses", "leaves"] = "ready"
+    """With --strict, what WskCaptureProviderNPI finds: WSK, WSK later, none, none of that version, or WSK only once."""
+    fails: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Which allocation of the driver fails, with --strict, counted from the beginning of the scenario."""
+
+    rare: bool = False
+    """With --strict, WSK does what it hardly ever does: calls a dead socket's callbacks without data, or a socket."""
+    concurrent: bool = False
+    """With --strict, completions and WskDisconnectEvent come from several threads, late, or inside the call itself."""
+    pend: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    """With --strict, how many milliseconds a WskSend stays pending that is done."""
+
+    @property
+    def needs_strict(self) -> bool:
+        """Whether it asks for what only the stand-in's strict mode simulates."""
+        asked = (
+            self.provider != "ready" or self.rare or self.concurrent or self.pend is not None or self.fails is not None
+        )
+        return asked or self.irql not in (None, "passive")
+
+    @property
+    def survival(self) -> bool:
+        """Whether the driver cannot do what it is asked to, and only has to survive."""
+        return self.fails is not None or self.provider in ("absent", "refuses", "leaves")
 
 
 class Action(Strict):

@@ -103,6 +103,7 @@ class DriverStep(Step):
     max_retransmit: verbs.MaxRetransmit | None = Field(None, alias="max-retransmit")
     silent: verbs.Nothing | None = None
     unload: verbs.Nothing | None = None
+    reload: verbs.Nothing | None = None
     await_: verbs.DriverAwait | None = Field(None, alias="await")
 
 

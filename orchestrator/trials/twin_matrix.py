@@ -9,8 +9,12 @@ from typing import Any
 
 from wsklab.drivers.twins import Twin
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.trials.scarcity import short_of
 
 SCHEMA = 1
+
+SHORTEST, ALLOCATIONS = "linger-zero", 40
+"""The scenario of which one allocation after the other fails, and more than it has of them."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,18 @@ def panel(scenarios: Iterable[Scenario]) -> list[Scenario]:
     return [s for s in scenarios if "fast" in s.tags and "slow" not in s.tags and not s.self_check]
 
 
+def strict_panel(scenarios: Iterable[Scenario]) -> list[Scenario]:
+    """Those that a twin of the strict mode is tried on besides: what only that mode simulates."""
+    return [s for s in scenarios if s.socket.needs_strict and "fast" not in s.tags and "slow" not in s.tags]
+
+
 def likely(twin: Twin, scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Those that should catch it, best first: what covers the rules it breaks, then the smallest set of endings."""
+    """Those that should catch it, best first: what covers the rules it breaks, then the smallest set of endings.
+
+    A twin that is wrong only when memory is short meets one of them as often as it has allocations.
+    """
+    if twin.scarcity:
+        return [short_of(s, n) for s in scenarios if s.name == SHORTEST for n in range(1, ALLOCATIONS)]
     rules = set(twin.rules)
 
     def shared(scenario: Scenario) -> int:

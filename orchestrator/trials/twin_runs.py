@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,18 +52,23 @@ class TwinRun:
         supply: LabSupply,
         results: Callable[[BuiltDriver], Results],
         strict: LabSupply | None = None,
+        quick: bool = False,
     ) -> None:
         """`supply` gives shared labs with the correct driver: one that does not load is no lab that does not boot.
 
-        `strict` does so for the twins that take the stand-in's strict mode.
+        `strict` does so for the twins that take the stand-in's strict mode. `quick`: a twin is run until it is first
+        caught, and the correct driver only where one was.
         """
         self._folder = folder
         self._console = console
         self._supply = supply
         self._strict = strict
         self._results = results
+        self._quick = quick
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
+        self._lock = threading.Lock()
+        self._over = False
 
     def run(
         self,
@@ -69,8 +76,11 @@ class TwinRun:
         builds: Mapping[Twin, BuiltDriver | None],
         scenarios: Sequence[Scenario],
         whole: bool,
+        beside: Sequence[TwinRun] = (),
     ) -> dict[str, Any]:
-        """Run everything; returns the matrix, which is on disk after each build whatever happens.
+        """Run everything, with the labs of those `beside` at the same time.
+
+        Returns the matrix, which is on disk after each build whatever happens.
 
         A twin first meets the scenarios that should catch it, and the others only if these do not; a twin without a
         build is only listed. `whole`: every twin meets every scenario. Raises LabError when no lab boots.
@@ -78,37 +88,82 @@ class TwinRun:
         asked = sum(driver is not None for driver in builds.values())
         self._keep(builds, asked, "running")
         try:
-            plain = [s for s in scenarios if s.socket.irql in (None, "passive")]
-            if plain and not all(twin.strict for twin in builds):
+            plain = [s for s in scenarios if not s.socket.needs_strict]
+            if plain and not self._quick and not all(twin.strict for twin in builds):
                 with self._console.step("the correct driver"), self._begin(correct) as run:
                     self._stage(run, correct, plain, self._correct, lambda lost: False)
-            for twin, driver in sorted(builds.items(), key=lambda build: build[0].strict):
-                if twin.strict and self._strict:
-                    self._go_strict(correct, scenarios)
-                if driver is not None:
-                    self._twin(twin, driver, scenarios if twin.strict else plain, whole)
-                self._keep(builds, asked, "running")
+            todo = iter(sorted(builds.items(), key=lambda build: build[0].strict))
+
+            def work(lane: TwinRun) -> None:
+                while (item := self._next(todo)) is not None:
+                    twin, driver = item
+                    if twin.strict and lane._strict:
+                        lane._go_strict(correct, scenarios, lane is self and not self._quick)
+                    if driver is not None:
+                        lane._twin(twin, driver, scenarios if twin.strict else plain, whole)
+                    self._keep(builds, asked, "running")
+
+            for lane in beside:
+                lane._correct, lane._outcomes, lane._lock = self._correct, self._outcomes, self._lock
+            if beside:
+                self._at_once(work, (self, *beside))
+            else:
+                work(self)
+            if self._quick:
+                self._correct_where_caught(correct, builds, scenarios)
             return self._keep(builds, asked, "complete")
         except BaseException as error:
             self._keep(builds, asked, _ended(error))
             raise
         finally:
-            self._supply.retire()
+            for lane in (self, *beside):
+                lane._supply.retire()
 
-    def _go_strict(self, correct: BuiltDriver, scenarios: Sequence[Scenario]) -> None:
+    def _at_once(self, work: Callable[[TwinRun], None], lanes: Sequence[TwinRun]) -> None:
+        """Each lane in a thread of its own; what ends one ends all."""
+        pool = ThreadPoolExecutor(len(lanes))
+        try:
+            for done in as_completed([pool.submit(work, lane) for lane in lanes]):
+                done.result()
+        except BaseException:
+            self._over = True
+            for lane in lanes:
+                lane._supply.retire()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _next(self, todo: Iterator[tuple[Twin, BuiltDriver | None]]) -> tuple[Twin, BuiltDriver | None] | None:
+        with self._lock:
+            return None if self._over else next(todo, None)
+
+    def _correct_where_caught(self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario]) -> None:
+        """Run what caught a twin with the correct driver, which it must not catch; the rest tells nothing that the suite does not."""
+        caught = {
+            row.scenario for twin in twins for row in twin_matrix.catches(twin, self._outcomes.get(twin.name, {}), {})
+        }
+        with self._console.step("the correct driver"), self._begin(correct) as run:
+            chosen = [s for s in scenarios if s.name in caught]
+            self._stage(run, correct, chosen, self._correct, lambda lost: False)
+
+    def _go_strict(self, correct: BuiltDriver, scenarios: Sequence[Scenario], judged: bool) -> None:
         """From now on the labs are strict; there, too, the correct driver must be right."""
         self._supply.retire()
         self._supply, self._strict = self._strict or self._supply, None
+        if not judged:
+            return
         with self._console.step("the correct driver, strictly"), self._begin(correct, "correct-strict") as run:
             self._stage(run, correct, scenarios, self._correct, lambda lost: False)
 
     def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
         """Put the matrix on disk as far as it is known: a part of it must not look like all of it."""
-        matrix = twin_matrix.document(self._outcomes, list(builds), self._correct)
-        matrix |= {"state": state, "asked": asked, "run": len(self._outcomes)}
-        write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
-        if state != "running":
-            write_atomically(self._folder / "twins.html", pages.twins_page(matrix).text)
+        with self._lock:
+            found = {name: dict(rows) for name, rows in self._outcomes.items()}
+            matrix = twin_matrix.document(found, list(builds), self._correct)
+            matrix |= {"state": state, "asked": asked, "run": len(found)}
+            write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
+            if state != "running":
+                write_atomically(self._folder / "twins.html", pages.twins_page(matrix).text)
         return matrix
 
     @contextmanager
@@ -127,7 +182,8 @@ class TwinRun:
 
     def _twin(self, twin: Twin, driver: BuiltDriver, scenarios: Sequence[Scenario], whole: bool) -> None:
         rows: dict[str, Row] = {}
-        self._outcomes[twin.name] = rows
+        with self._lock:
+            self._outcomes[twin.name] = rows
         began, first = time.monotonic(), twin_matrix.likely(twin, scenarios)
 
         def catches() -> int:
@@ -140,11 +196,12 @@ class TwinRun:
             """
             if lost:
                 return catches() >= 1
-            return not whole and catches() >= (1 if time.monotonic() - began > LONG else ENOUGH)
+            few = self._quick or time.monotonic() - began > LONG
+            return not whole and catches() >= (1 if few else ENOUGH)
 
         with self._begin(driver) as run:
             self._stage(run, driver, first, rows, enough)
-            if whole or not catches():
+            if not twin.scarcity and (whole or not catches()):
                 self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
         tables.show_twin(self._console, twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
 

@@ -193,6 +193,20 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     process.wait()
 
 
+def test_a_killed_run_goes_on_in_its_folder(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "--repeat", "2", "close-graceful", "linger-zero")
+    read_until(process, "linger-zero")
+    process.kill()
+    process.communicate()
+    done = wsklab("run", "--resume", str(tmp_path / "run"))
+    done.folder = tmp_path / "run"
+    rows = [f"{row['name']} {row['repeat']}" for row in done.results["scenarios"]]
+    wanted = ["close-graceful 1", "linger-zero 1", "close-graceful 2", "linger-zero 2", "driver-unload 1"]
+    assert rows == wanted, done.stdout
+    assert (done.code, done.results["state"]) == (0, "complete")
+    assert "close-graceful  " not in done.stdout.partition("scenario  ")[0], "a row that was there was run again"
+
+
 def test_interrupted_it_stops_the_guests_and_keeps_the_results(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
     send(process, signal.SIGINT)

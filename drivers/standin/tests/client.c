@@ -2,6 +2,7 @@
 #include "client.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "lock.h"
 #include "peer.h"
@@ -44,6 +45,21 @@ void watch_witness(bool on)
     strict_turn_on(on ? STRICT_WITNESS : 0);
 }
 
+void scenario_asks(const char *settings)
+{
+    static char path[] = "/tmp/wsklab-settings-XXXXXX";
+    static int made = -1;
+
+    if (made < 0) {
+        made = mkstemp(path);
+        CHECK(made >= 0 && unlink(path) == 0);
+        snprintf(path, sizeof path, "/proc/self/fd/%d", made);
+        descriptors++; /* which stays open */
+    }
+    CHECK(ftruncate(made, 0) == 0 && pwrite(made, settings, strlen(settings), 0) == (ssize_t)strlen(settings));
+    strict_settings_from(path);
+}
+
 int witness_seen(const char *first, const char *second)
 {
     int count = 0;
@@ -63,7 +79,7 @@ static void on_debug(const char *text)
 {
     char wanted[32];
 
-    if (strstr(text, "WSKSEEN ")) {
+    if (strstr(text, "WSKSEEN ") || strstr(text, "WSKSCARCE ")) {
         keep_told(text);
         return;
     }
@@ -102,6 +118,7 @@ static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
     (void)device;
     CHECK(irp == call->irp);
     CHECK_EQ(InterlockedIncrement(&call->completions), 1);
+    call->thread = os_thread_id();
     call->status = irp->IoStatus.Status;
     call->information = irp->IoStatus.Information;
     KeSetEvent(&call->done, IO_NO_INCREMENT, FALSE);

@@ -31,6 +31,7 @@ struct call {
     PIRP irp;
     KEVENT done;
     LONG completions;
+    int thread; /* that of its completion */
     NTSTATUS returned, status;
     ULONG_PTR information;
     WSK_BUF buffer;
@@ -78,6 +79,7 @@ void client_stop(void);
 /* Debug lines of the provider, "WSKPROV ...": a test that provokes one names its rule, any other fails the test. */
 /* Lines of the witness are forgotten, and kept from now on: how many have both words, one after the other. */
 void watch_witness(bool on);
+void scenario_asks(const char *settings); /* in the file that the lab writes; "" */
 int witness_seen(const char *first, const char *second);
 void expect_rule(const char *rule);
 int rule_seen(const char *rule);
@@ -115,6 +117,6 @@ struct test {
 };
 
 extern const struct test connection_tests[], closing_tests[], transfer_tests[], event_tests[], listen_tests[],
-    rule_tests[], witness_tests[];
+    rule_tests[], witness_tests[], scarcity_tests[], thread_tests[];
 
 #endif

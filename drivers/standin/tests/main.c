@@ -2,16 +2,18 @@
  * The provider's tests as a program:
  *   provider_test list           names, one per line
  *   provider_test NAME...        runs these tests
- *   provider_test soak COUNT     COUNT connections, each ended in one of four ways; fails if anything grows
+ *   provider_test soak COUNT [SETTINGS]
+ *                                   COUNT connections, each ended in one of four ways; fails if anything grows
  */
 #include "client.h"
 
 #include <string.h>
 
 #include "peer.h"
+#include "strict.h"
 
-static const struct test *const suites[] = {connection_tests, closing_tests, transfer_tests, event_tests,
-                                            listen_tests,     rule_tests,    witness_tests};
+static const struct test *const suites[] = {connection_tests, closing_tests, transfer_tests, event_tests, listen_tests,
+                                            rule_tests,       witness_tests, scarcity_tests, thread_tests};
 
 static const struct test *find(const char *name)
 {
@@ -108,6 +110,10 @@ int main(int argc, char **argv)
     if (argc == 2 && !strcmp(argv[1], "list")) {
         list();
         return 0;
+    }
+    if (argc == 4) { /* what a scenario of the strict mode asks for */
+        scenario_asks(argv[--argc]);
+        strict_turn_on(STRICT_IRQL);
     }
     if (argc == 3 && (!strcmp(argv[1], "soak") || !strcmp(argv[1], "crowd"))) {
         client_start();

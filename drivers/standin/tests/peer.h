@@ -11,6 +11,7 @@ int peer_listen_deaf(int *port); /* drops every segment: a connect stays pending
 int peer_closed_port(void); /* a port where nobody listens */
 int peer_accept(int listener);
 int peer_connect(int port);
+int peer_try_connect(int port); /* -1: refused */
 void peer_send(int fd, size_t size); /* byte i is (i % 251) */
 void peer_receive(int fd, size_t size);
 size_t peer_drain(int fd);

@@ -40,6 +40,7 @@ static void silent(const char *text)
         }                                                                                                              \
     } while (0)
 
+static KSPIN_LOCK first, second, third; /* not on a stack */
 static const struct site here = {"TheRoutine", NULL};
 
 static void irql_moves_in_the_right_direction(void)
@@ -116,6 +117,17 @@ static void waits(void)
     STOPS(wait_check(&here, &none, &some), 0xC4, 0x122, "not zero");
     irql_set(DISPATCH_LEVEL + 1);
     STOPS(wait_check(&here, &none, &none), 0xC4, 0x120, "waits at IRQL 3");
+}
+
+static void object_in_paged_pool(void)
+{
+    bool exhausted;
+    void *paged = pool_allocate(&here, true, 64, 'abcd', &exhausted), *other;
+
+    STOPS(resident_check(&here, paged), 0xC4, 0xE1, "in paged pool");
+    other = pool_allocate(&here, false, 64, 'abcd', &exhausted);
+    resident_check(&here, other);
+    resident_check(&here, &first);
 }
 
 static void event_set_with_wait(void)
@@ -287,7 +299,7 @@ static void command_line(void)
 
 static void settings_and_draws(void)
 {
-    struct strict_settings settings = {IRQL_PASSIVE, 5, false};
+    struct strict_settings settings = {.irql = IRQL_PASSIVE, .seed = 5};
     ULONG drawn = 0;
 
     strict_parse_settings("", &settings);
@@ -305,6 +317,262 @@ static void settings_and_draws(void)
         drawn += strict_draw(&settings, 1, 2, count);
     }
     assert(drawn > 400 && drawn < 600);
+}
+
+static void scarcity_settings(void)
+{
+    struct strict_settings settings = {.irql = IRQL_PASSIVE};
+
+    strict_parse_settings("irql=mixed seed=7 fail=12 of=my.sys provider=late\n", &settings);
+    assert(settings.fail == 12 && strcmp(settings.of, "my.sys") == 0 && settings.provider == PROVIDER_LATE);
+    strict_parse_settings("irql=mixed seed=7\n", &settings);
+    assert(!settings.fail && !settings.of[0] && settings.provider == PROVIDER_READY);
+}
+
+static NTSTATUS NTAPI keep(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+{
+    (void)device, (void)irp;
+    ++*(int *)context;
+    return STATUS_MORE_PROCESSING_REQUIRED;
+}
+
+static NTSTATUS NTAPI let_go(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+{
+    (void)device, (void)irp, (void)context;
+    return STATUS_SUCCESS;
+}
+
+static void irp_life(void)
+{
+    PIRP irp = irp_allocate(&here, 1);
+    MDL mdl = {.ByteCount = 4};
+    int called = 0;
+
+    strict_turn_on(STRICT_MEMORY);
+    assert(irp && irp_is_ours(irp) && irp->CurrentLocation == 2 && irp->StackCount == 1);
+    irp->MdlAddress = &mdl; /* which is the driver's, and stays */
+    IoSetCompletionRoutine(irp, keep, &called, TRUE, TRUE, TRUE);
+    irp_with_wsk(irp, true);
+    STOPS((void)irp_free(&here, irp), 0xC9, 0x20A, "WSK has not completed");
+    STOPS(irp_reuse_check(&here, irp), 0xC9, 0x310, "for another use");
+    irp_with_wsk(irp, false);
+    IoSetNextIrpStackLocation(irp);
+    irp_complete(&here, irp);
+    assert(called == 1);
+    irp_reuse_check(&here, irp);
+    assert(irp_free(&here, irp) && mdl.ByteCount == 4);
+    STOPS((void)irp_free(&here, irp), 0xC4, 0x13, "twice");
+    assert(!irp_free(&here, (PIRP)(void *)&mdl));
+}
+
+static void irp_not_kept_by_its_routine(void)
+{
+    PIRP irp = irp_allocate(&here, 1);
+
+    IoSetCompletionRoutine(irp, let_go, NULL, TRUE, TRUE, TRUE);
+    IoSetNextIrpStackLocation(irp);
+    STOPS(irp_complete(&here, irp), 0xC9, 0x02, "of the driver's own");
+}
+
+/* Returns what `run` returned, in another thread. */
+static void *elsewhere(void *(*run)(void *), void *argument)
+{
+    pthread_t thread;
+    void *result;
+
+    assert(!pthread_create(&thread, NULL, run, argument));
+    assert(!pthread_join(thread, &result));
+    return result;
+}
+
+static void take_both(PKSPIN_LOCK one, PKSPIN_LOCK other)
+{
+    (void)spin_acquire(&here, one, SPIN_ORDINARY, true);
+    (void)spin_acquire(&here, other, SPIN_ORDINARY, true);
+    spin_release(&here, other, SPIN_ORDINARY, true, DISPATCH_LEVEL);
+    spin_release(&here, one, SPIN_ORDINARY, true, PASSIVE_LEVEL);
+}
+
+static void *take_first_and_second(void *unused)
+{
+    take_both(&first, &second);
+    return unused;
+}
+
+static void locks_in_two_orders(void)
+{
+    (void)elsewhere(take_first_and_second, NULL);
+    take_both(&first, &second);
+    (void)spin_acquire(&here, &second, SPIN_ORDINARY, true);
+    STOPS((void)spin_acquire(&here, &first, SPIN_ORDINARY, true), 0xC4, 0x1001, "two threads would wait");
+}
+
+static void locks_in_a_circle_of_three(void)
+{
+    take_both(&first, &second);
+    take_both(&second, &third);
+    take_both(&first, &third);
+    (void)spin_acquire(&here, &third, SPIN_ORDINARY, true);
+    STOPS((void)spin_acquire(&here, &first, SPIN_ORDINARY, true), 0xC4, 0x1001, "behind it");
+}
+
+static void locks_that_are_others_by_now(void)
+{
+    UCHAR *block = block_of(64);
+    PKSPIN_LOCK one = (PKSPIN_LOCK)block, other = one + 1;
+
+    RtlZeroMemory(block, 64);
+    take_both(one, other);
+    order_forget(block, 64);
+    take_both(other, one);
+    assert(pool_free(&here, block, 'abcd'));
+}
+
+static KMUTEX mutex;
+
+static void *take_mutex(void *unused)
+{
+    LARGE_INTEGER soon = {.QuadPart = -10000};
+
+    (void)unused;
+    return (void *)(LONG_PTR)mutex_wait(&here, &mutex, &soon);
+}
+
+static void *release_mutex(void *unused)
+{
+    STOPS((void)mutex_release(&here, &mutex), 0xC4, 0x1004, "of another thread");
+    return unused;
+}
+
+static void *take_and_end(void *unused)
+{
+    assert(mutex_wait(&here, &mutex, NULL) == STATUS_SUCCESS);
+    STOPS(mutex_check_none(&here), 0xC4, 0x100A, "holds a mutex");
+    (void)mutex_release(&here, &mutex);
+    mutex_check_none(&here);
+    return unused;
+}
+
+static void *take_and_release(void *unused)
+{
+    assert(mutex_wait(&here, &mutex, NULL) == STATUS_SUCCESS && mutex_release(&here, &mutex) == 0);
+    return unused;
+}
+
+static void mutex_contended(void)
+{
+    pthread_t thread;
+
+    mutex_initialize(&mutex);
+    assert(mutex_is(&mutex) && mutex.Header.SignalState == 1);
+    assert(mutex_wait(&here, &mutex, NULL) == STATUS_SUCCESS && mutex.Header.SignalState == 0);
+    assert(mutex_wait(&here, &mutex, NULL) == STATUS_SUCCESS); /* its owner may */
+    assert((LONG_PTR)elsewhere(take_mutex, NULL) == STATUS_TIMEOUT);
+    assert(!pthread_create(&thread, NULL, take_and_release, NULL));
+    assert(mutex_release(&here, &mutex) == -1 && mutex_release(&here, &mutex) == 0);
+    assert(!pthread_join(thread, NULL) && mutex.Header.SignalState == 1);
+}
+
+static void mutex_released_wrongly(void)
+{
+    mutex_initialize(&mutex);
+    STOPS((void)mutex_release(&here, &mutex), 0xC4, 0x1007, "that is not held");
+    assert(mutex_wait(&here, &mutex, NULL) == STATUS_SUCCESS);
+    (void)elsewhere(release_mutex, NULL);
+    (void)mutex_release(&here, &mutex);
+    (void)elsewhere(take_and_end, NULL);
+}
+
+static void mutexes_in_two_orders(void)
+{
+    static KMUTEX other;
+
+    mutex_initialize(&mutex);
+    mutex_initialize(&other);
+    assert(mutex_wait(&here, &mutex, NULL) == STATUS_SUCCESS && mutex_wait(&here, &other, NULL) == STATUS_SUCCESS);
+    (void)mutex_release(&here, &other);
+    (void)mutex_release(&here, &mutex);
+    assert(mutex_wait(&here, &other, NULL) == STATUS_SUCCESS);
+    STOPS((void)mutex_wait(&here, &mutex, NULL), 0xC4, 0x1001, "elsewhere is taken behind it");
+}
+
+static void NTAPI at_dispatch(PKDPC dpc, PVOID context, PVOID one, PVOID two)
+{
+    (void)dpc;
+    if (irql_now() == DISPATCH_LEVEL && one == &first && two == &second)
+        __atomic_add_fetch((int *)context, 1, __ATOMIC_SEQ_CST);
+}
+
+static void dpcs_run_at_dispatch_level(void)
+{
+    static KDPC dpc;
+    int ran = 0;
+
+    dpc_initialize(&dpc, at_dispatch, &ran);
+    for (int i = 1; i <= 20; i++) {
+        assert(dpc_insert(&dpc, &first, &second));
+        dpc_flush();
+        assert(__atomic_load_n(&ran, __ATOMIC_SEQ_CST) == i);
+    }
+    assert(!dpc_remove(&dpc) && irql_now() == PASSIVE_LEVEL);
+}
+
+static void NTAPI keeps_irql(PKDPC dpc, PVOID context, PVOID one, PVOID two)
+{
+    (void)dpc, (void)context, (void)one, (void)two;
+    irql_set(PASSIVE_LEVEL);
+}
+
+static void dpc_returns_at_another_level(void)
+{
+    KDPC dpc;
+
+    dpc_initialize(&dpc, keeps_irql, NULL);
+    STOPS(dpc.DeferredRoutine(&dpc, NULL, NULL, NULL), 0xC8, DISPATCH_LEVEL << 8, "returns at IRQL 0");
+}
+
+static void objects_in_a_block_that_goes(void)
+{
+    static const char image[64];
+    UCHAR *block = block_of(64);
+
+    object_used(OBJECT_TIMER, block + 8, image + 3, &first);
+    STOPS((void)pool_free(&here, block, 'abcd'), 0xC7, 0, "a timer that is set");
+    STOPS(objects_check_image(image, sizeof image), 0xCE, (ULONG_PTR)image + 3, "leaves a timer");
+    objects_fired(&first);
+    object_used(OBJECT_DPC, block + 8, image, NULL);
+    STOPS((void)pool_free(&here, block, 'abcd'), 0xC7, 1, "a DPC that is queued");
+    assert(object_unused(OBJECT_DPC, block + 8) && !object_unused(OBJECT_DPC, block + 8));
+    object_used(OBJECT_LOOKASIDE, block, image, NULL);
+    STOPS((void)pool_free(&here, block, 'abcd'), 0xC4, 0xCC, "a lookaside list");
+    assert(object_unused(OBJECT_LOOKASIDE, block));
+    assert(pool_free(&here, block, 'abcd'));
+    objects_check_image(image, sizeof image);
+}
+
+__attribute__((noinline)) static void go_deep(ULONG bytes)
+{
+    volatile UCHAR frame[2048];
+
+    frame[0] = (UCHAR)bytes;
+    stack_check(&here);
+    if (bytes > sizeof frame)
+        go_deep(bytes - (ULONG)sizeof frame);
+    frame[1] = frame[0];
+}
+
+static void stack_of_24_kilobytes(void)
+{
+    bool begun;
+
+    strict_turn_on(STRICT_MEMORY);
+    go_deep(60000); /* nobody knows where it began */
+    begun = stack_begin();
+    assert(begun && !stack_begin());
+    go_deep(4096);
+    STOPS(go_deep(60000), 0x7F, 8, "a kernel stack has 24 KB");
+    stack_end(begun);
+    go_deep(60000);
 }
 
 static void cr8_instructions(void)
@@ -348,6 +616,7 @@ static const struct {
     CASE(spin_lock_of_two_kinds),
     CASE(irql_lowered_under_a_lock),
     CASE(waits),
+    CASE(object_in_paged_pool),
     CASE(event_set_with_wait),
     CASE(routines_by_irql),
     CASE(pool_is_filled_and_ends_at_its_page),
@@ -363,6 +632,19 @@ static const struct {
     CASE(mdl_of_wrong_memory),
     CASE(command_line),
     CASE(settings_and_draws),
+    CASE(scarcity_settings),
+    CASE(irp_life),
+    CASE(irp_not_kept_by_its_routine),
+    CASE(locks_in_two_orders),
+    CASE(locks_in_a_circle_of_three),
+    CASE(locks_that_are_others_by_now),
+    CASE(mutex_contended),
+    CASE(mutex_released_wrongly),
+    CASE(mutexes_in_two_orders),
+    CASE(dpcs_run_at_dispatch_level),
+    CASE(dpc_returns_at_another_level),
+    CASE(objects_in_a_block_that_goes),
+    CASE(stack_of_24_kilobytes),
     CASE(cr8_instructions),
     CASE(a_stop_names_the_caller),
 };

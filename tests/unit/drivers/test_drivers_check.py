@@ -59,6 +59,14 @@ def test_a_good_driver_only_lacks_its_signature() -> None:
     assert report.imports == {"NETIO.SYS": ("WskRegister",)}
 
 
+def test_an_import_that_only_windows_has_is_named_before_the_boot() -> None:
+    report = check_bytes(make_pe(module=b"WDFLDR.SYS", name=b"WdfVersionBind"))
+    assert report.loadable
+    assert "imports WdfVersionBind from WDFLDR.SYS, which the stand-in target does not have" in sentences(
+        report, "note"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -63,7 +63,7 @@ def test_every_case_is_known_here(program: Path) -> None:
 
 def order() -> list[list[str]]:
     """Return the cases in the program's order of suites."""
-    suites = ("connection", "closing", "transfer", "events", "listen", "rules", "witness")
+    suites = ("connection", "closing", "transfer", "events", "listen", "rules", "witness", "scarcity", "threads")
     return [CASE.findall((DRIVERS / f"standin/tests/test_{suite}.c").read_text()) for suite in suites]
 
 
@@ -78,6 +78,11 @@ def test_no_data_races(threaded: Path) -> None:
 
 def test_a_thousand_connections_reset_at_once(program: Path) -> None:
     run(program, "crowd", "1000")
+
+
+@pytest.mark.parametrize("build", ["program", "threaded"])
+def test_several_threads_at_once(build: str, request: pytest.FixtureRequest) -> None:
+    run(request.getfixturevalue(build), "soak", "300", "concurrent=on seed=3")
 
 
 def test_nothing_grows(program: Path) -> None:

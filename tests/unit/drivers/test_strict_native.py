@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from support.standin_cases import STRICT as CASES
 
 DRIVERS = Path(__file__).parents[3] / "drivers"
 TEST = DRIVERS / "strict/tests/test_strict.c"
@@ -20,7 +20,6 @@ FLAGS = [
     "-fno-omit-frame-pointer", "-DWSKLAB_NATIVE", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
     *(f"-I{DRIVERS / folder}" for folder in ("native", "include", "standin", "strict")),
 ]  # fmt: skip
-CASES = re.findall(r"^    CASE\((\w+)\),$", TEST.read_text(), re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 

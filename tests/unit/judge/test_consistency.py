@@ -165,3 +165,18 @@ def test_addresses_are_told_with_the_status_of_their_question(status: int) -> No
 def test_an_accept_event_takes_the_connection_that_it_tells_of(new: int, took: int, fits: bool) -> None:
     recording = told().line("accept", None, new=new, took=took, rport=PEER_PORT)
     assert ("the driver tells that WskAcceptEvent took" in verdict(recording)[1]) != fits
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "said"),
+    [
+        ("0a4d000a", "0a4d0014", ""),
+        ("fd77" + "00000010".zfill(28), "fd77" + "00000020".zfill(28), ""),
+        ("0a4d0014", "0a4d0014", "tells 0a4d0014 as the local address of its socket, no address of the target"),
+        ("0a4d000a", 12345678, "tells 12345678 as the remote address of its socket, no address of the peer"),
+    ],
+)
+def test_addresses_of_a_connection_are_the_machines(local: str, remote: str | int, said: str) -> None:
+    recording = told().line("addr", 0, id=1, lport=1, rport=2, local=local, remote=remote, lst=0, rst=0)
+    assert said in verdict(recording)[1]
+    assert ("as the" in verdict(recording)[1]) == bool(said)

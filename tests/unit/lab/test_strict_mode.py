@@ -21,7 +21,7 @@ from wsklab.orchestrator.lab.target import stop_text
 from wsklab.orchestrator.observe.machine_events import StrictStop
 from wsklab.orchestrator.run.selection import Selection, without_strict
 from wsklab.orchestrator.scenario import catalogue
-from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.scenario.scenario import Scenario, Socket
 from wsklab.qemu.profile import load_profile
 
 LINE = (
@@ -109,11 +109,9 @@ def test_what_needs_the_strict_mode_is_left_out_without_it() -> None:
     said: list[str] = []
     both = Selection([DISPATCH, LINGER_ZERO], None, None)
     assert without_strict(both, False, said.append).scenarios == [LINGER_ZERO]
-    assert said == ["left out, as callbacks at DISPATCH_LEVEL need --strict: dispatch-level"]
+    assert said == ["left out, as only --strict simulates it: dispatch-level"]
     assert without_strict(both, True, said.append) is both
-    with pytest.raises(
-        UsageError, match="dispatch-level: callbacks at DISPATCH_LEVEL are simulated with --strict only"
-    ):
+    with pytest.raises(UsageError, match="dispatch-level: this is simulated with --strict only"):
         without_strict(replace(both, scenarios=[DISPATCH]), False, said.append)
 
 
@@ -128,7 +126,13 @@ class Told:
     def __init__(self, strict: int | None) -> None:
         self.guest, self.files = guest(strict), list[tuple[str, bytes]]()
         self._told_irql: str | None = None
+        self.foreign: None = None
+        self._driver: BuiltDriver | None = None
         self.target = self.agent = self
+
+    def _tell_strict(self, wanted: str) -> None:
+        lab: Any = self
+        Lab._tell_strict(lab, wanted)
 
     def put(self, path: str, content: bytes) -> None:
         self.files.append((path, content))
@@ -153,6 +157,24 @@ def test_a_crowd_is_not_told_call_by_call() -> None:
     told = Told(1)
     told.tell(LINGER_ZERO.model_copy(update={"connections": 1000}))
     assert told.files[0][1].endswith(b" witness=off\n")
+
+
+def test_what_is_to_fail_is_told_with_the_driver_whose_it_is() -> None:
+    told = Told(1)
+    told._driver = driver()
+    scarce = LINGER_ZERO.model_copy(update={"socket": Socket(fails=3, provider="late")})
+    told.tell(scarce)
+    assert told.files[0][1].endswith(b" provider=late fail=3 of=wsklab.sys\n")
+    told.tell(LINGER_ZERO)
+    assert b"fail" not in told.files[1][1]
+
+
+def test_what_must_fail_needs_the_strict_mode() -> None:
+    assert not LINGER_ZERO.socket.needs_strict
+    assert Socket(fails=1).needs_strict
+    assert Socket(fails=1).survival
+    assert Socket(provider="late").needs_strict
+    assert not Socket(provider="late").survival
 
 
 def test_nothing_is_told_without_the_strict_mode() -> None:

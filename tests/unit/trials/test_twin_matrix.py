@@ -343,3 +343,39 @@ def test_what_needs_the_strict_mode_is_not_run_without_it(tmp_path: Path, monkey
     bench = FakeSupply()
     _, met = run_twins(tmp_path, monkeypatch, bench, lambda name: True, whole=True)
     assert set(met) == {UNLOAD}
+
+
+def several(folder: Path, monkeypatch: pytest.MonkeyPatch, lanes: int, quick: bool) -> tuple[Any, list[FakeSupply]]:
+    """Three twins that each scenario catches, run in so many lanes."""
+    supplies = [FakeSupply() for _ in range(lanes)]
+    run_twins(folder / "ignored", monkeypatch, FakeSupply(), lambda name: True)  # which puts the fake run in place
+    made = [
+        twin_runs.TwinRun(
+            folder,
+            Console(quiet=True),
+            supply,  # type: ignore[arg-type]
+            lambda driver: Results({}, driver={"twin": driver.twin}),
+            quick=quick,
+        )
+        for supply in supplies
+    ]
+    twins = {TWIN.model_copy(update={"name": f"twin-{letter}"}): letter for letter in "abc"}
+    builds = {twin: BuiltDriver(folder, "", "wsklab", twin.name, folder) for twin in twins}
+    correct = BuiltDriver(folder, "", "wsklab", None, folder)
+    return made[0].run(correct, builds, twin_matrix.panel(catalogue.built_in()), False, made[1:]), supplies
+
+
+def test_quickly_a_twin_is_run_until_it_is_first_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ignored").mkdir()
+    found, _ = several(tmp_path, monkeypatch, 1, quick=True)
+    assert found["missed"] == []
+    assert [set(twin["verdicts"]) for twin in found["twins"]] == [{LIKELY[0], UNLOAD}] * 3
+    assert set(found["correct"]["verdicts"]) == {LIKELY[0], UNLOAD}
+
+
+def test_lanes_share_the_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ignored").mkdir()
+    found, supplies = several(tmp_path, monkeypatch, 2, quick=True)
+    assert sorted(twin["name"] for twin in found["twins"]) == ["twin-a", "twin-b", "twin-c"]
+    loaded = [name for supply in supplies for name in supply.loaded if name]
+    assert sorted(loaded) == ["twin-a", "twin-b", "twin-c"]
