@@ -138,7 +138,10 @@ class TwinRun:
             return None if self._over else next(todo, None)
 
     def _correct_where_caught(self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario]) -> None:
-        """Run what caught a twin with the correct driver, which it must not catch; the rest tells nothing that the suite does not."""
+        """Run what caught a twin with the correct driver, which it must not catch.
+
+        The rest tells nothing that the suite does not.
+        """
         caught = {
             row.scenario for twin in twins for row in twin_matrix.catches(twin, self._outcomes.get(twin.name, {}), {})
         }
