@@ -21,7 +21,7 @@ COMMANDS = {
     "compare": ("compare:command", "Compare two runs, each a folder, or a number or name in the history, or `last`."),
     "doctor": ("doctor:command", "Say what works on this host, what does not, and what to do about it."),
     "driver": ("driver:command", "Build our drivers, and inspect any."),
-    "fleet": ("fleet:command", "Run scenarios on more machines than one: scheduler, workers, certificates, the store."),
+    "fleet": ("fleet:command", "Run scenarios on more machines than one, by dask.distributed (docs/fleet.md)."),
     "history": (
         "history:command",
         "Show what earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.",
