@@ -284,12 +284,15 @@ def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
     # Irp->Cancel is set under the cancel lock and read without it by whoever queues the IRP, as drivers do on Windows.
     known = tmp_path / "known"
     known.write_text("race:IoCancelIrp\n")
-    done = subprocess.run(
-        [program, "120"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={"TSAN_OPTIONS": f"suppressions={known}"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    concurrent = tmp_path / "strict.txt"
+    concurrent.write_text("concurrent=on seed=4\n")
+    for asked in ([], [str(concurrent)]):  # of the provider: one thread, or several
+        done = subprocess.run(
+            [program, "120", *asked],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={"TSAN_OPTIONS": f"suppressions={known}"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
