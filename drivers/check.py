@@ -7,7 +7,6 @@ DriverError, never another exception.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +15,7 @@ from wsklab.common import files
 from wsklab.common.text import quoted
 
 from .errors import DriverError
+from .standin_modules import STANDIN_MODULES, beyond_standin
 
 if TYPE_CHECKING:
     from pefile import PE, SectionStructure
@@ -43,12 +43,6 @@ WSK_EXPORTS = frozenset({
 KERNEL_MODULES = frozenset({
     "ntoskrnl.exe", "hal.dll", "netio.sys", "ndis.sys", "fwpkclnt.sys", "wdfldr.sys", "fltmgr.sys", "cng.sys",
     "ksecdd.sys", "msrpc.sys", "wpprecorder.sys", "tdi.sys", "ci.dll", "bootvid.dll", "kdcom.dll",
-})  # fmt: skip
-
-#: Of those, the ones that the stand-in has; the others keep a driver from loading there.
-STANDIN_MODULES = frozenset({
-    "ntoskrnl.exe", "hal.dll", "netio.sys", "ndis.sys", "fltmgr.sys", "cng.sys", "ksecdd.sys", "tdi.sys",
-    "hidclass.sys", "usbd.sys",
 })  # fmt: skip
 
 #: Modules of user mode: a file that imports from one is no driver, whatever its header says. Any api-ms-win- is, too.
@@ -314,12 +308,6 @@ def _header_findings(
         if not dll & bit:
             found.append(Finding("warning", f"The header does not say {name}."))
     return found
-
-
-def beyond_standin(module: str, names: Sequence[str]) -> str:
-    """Return what is to be said of an import that only Windows has."""
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"It imports {shown} from {module}, which the stand-in target does not have: there it cannot be loaded."
 
 
 def _import_findings(imports: dict[str, tuple[str, ...]], driver: bool) -> list[Finding]:

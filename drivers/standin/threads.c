@@ -107,17 +107,21 @@ static ULONG draw_delay(struct socket *socket)
     return delays[draw(socket, DRAW_DELAY, RTL_NUMBER_OF(delays))];
 }
 
-/* With the lock held. */
 static void add(struct socket *socket, enum strand_kind kind, struct job *job)
 {
     struct strand *strand = &socket->strands[kind];
+    bool begins;
 
+    lock_acquire(&provider.lock);
+    if (job->event)
+        job->client->requests++;
     InsertTailList(&strand->jobs, &job->link);
     socket->outside++;
-    if (!strand->busy) {
-        strand->busy = true;
-        os_post(run_strand, strand);
-    }
+    begins = !strand->busy;
+    strand->busy = true;
+    lock_release(&provider.lock);
+    if (begins && !os_post(run_strand, strand))
+        run_strand(strand); /* better by the engine than never */
 }
 
 static struct job *job_new(struct socket *socket, struct client *client, enum level_kind kind)
@@ -149,9 +153,7 @@ bool threads_complete(struct socket *socket, struct client *client, const struct
         return false;
     job->seen = *seen;
     job->delay += pend;
-    lock_acquire(&provider.lock);
     add(socket, STRAND_COMPLETIONS, job);
-    lock_release(&provider.lock);
     return true;
 }
 
@@ -169,10 +171,7 @@ bool threads_disconnect(struct socket *socket, ULONG flags)
         return false;
     job->event = true;
     job->flags = flags;
-    lock_acquire(&provider.lock);
-    socket->client->requests++;
     add(socket, STRAND_EVENTS, job);
-    lock_release(&provider.lock);
     return true;
 }
 

@@ -6,6 +6,8 @@
  */
 #include "strict.h"
 
+#define POSTED_TAG 0x74736f50 /* 'Post' */
+
 static struct {
     struct lock lock;
     struct condition idle;
@@ -82,7 +84,8 @@ BOOLEAN dpc_insert(PKDPC dpc, PVOID first, PVOID second)
     lock_acquire(&dpcs.lock);
     dpcs.posted++;
     lock_release(&dpcs.lock);
-    os_post(run_posted, dpc);
+    if (!os_post(run_posted, dpc))
+        run_posted(dpc); /* better here than never */
     return TRUE;
 }
 
@@ -102,35 +105,33 @@ void dpc_flush(void)
     lock_release(&dpcs.lock);
 }
 
-#if defined(WSKLAB_NATIVE)
-
-#include <stdlib.h>
-
+/* What is to be called in another thread, which frees it. */
 struct posted {
     VOID(NTAPI *routine)(PVOID context);
     PVOID context;
 };
 
-static void *run_one(void *argument)
+static void run_one(struct posted *given)
 {
-    struct posted posted = *(struct posted *)argument;
+    struct posted posted = *given;
 
-    free(argument);
+    ExFreePoolWithTag(given, POSTED_TAG);
     posted.routine(posted.context);
+}
+
+#if defined(WSKLAB_NATIVE)
+
+static void *on_thread(void *given)
+{
+    run_one(given);
     return NULL;
 }
 
-void os_post(VOID(NTAPI *routine)(PVOID context), PVOID context)
+static bool to_another_thread(struct posted *posted)
 {
-    struct posted *posted = malloc(sizeof *posted);
     pthread_t thread;
 
-    if (!posted)
-        abort();
-    *posted = (struct posted){routine, context};
-    if (pthread_create(&thread, NULL, run_one, posted))
-        abort();
-    pthread_detach(thread);
+    return !pthread_create(&thread, NULL, on_thread, posted) && !pthread_detach(thread);
 }
 
 #else
@@ -139,17 +140,33 @@ void os_post(VOID(NTAPI *routine)(PVOID context), PVOID context)
 NTSYSAPI NTSTATUS NTAPI TpSimpleTryPost(VOID(NTAPI *callback)(PVOID instance, PVOID context), PVOID context,
                                         PVOID environment);
 
-static VOID NTAPI on_pool(PVOID instance, PVOID context)
+static VOID NTAPI on_pool(PVOID instance, PVOID given)
 {
     (void)instance;
-    run_posted(context);
+    run_one(given);
 }
 
-void os_post(VOID(NTAPI *routine)(PVOID context), PVOID context)
+static bool to_another_thread(struct posted *posted)
 {
-    (void)routine;
-    (void)TpSimpleTryPost(on_pool, context, NULL);
+    return NT_SUCCESS(TpSimpleTryPost(on_pool, posted, NULL));
 }
+
+#endif
+
+bool os_post(VOID(NTAPI *routine)(PVOID context), PVOID context)
+{
+    struct posted *posted = ExAllocatePoolWithTag(NonPagedPool, sizeof *posted, POSTED_TAG);
+
+    if (!posted)
+        return false;
+    *posted = (struct posted){routine, context};
+    if (to_another_thread(posted))
+        return true;
+    ExFreePoolWithTag(posted, POSTED_TAG);
+    return false;
+}
+
+#if !defined(WSKLAB_NATIVE)
 
 static VOID NTAPI initialize(PRKDPC dpc, PKDEFERRED_ROUTINE routine, PVOID context)
 {

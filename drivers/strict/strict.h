@@ -173,7 +173,7 @@ void dpc_initialize(PKDPC dpc, PKDEFERRED_ROUTINE routine, PVOID context);
 BOOLEAN dpc_insert(PKDPC dpc, PVOID first, PVOID second); /* FALSE: it is queued already */
 BOOLEAN dpc_remove(PKDPC dpc);
 void dpc_flush(void);
-void os_post(VOID(NTAPI *routine)(PVOID context), PVOID context); /* to another thread */
+bool os_post(VOID(NTAPI *routine)(PVOID context), PVOID context); /* to another thread; false: there is none */
 
 /* ---- stack.c ------------------------------------------------------------------------------------------------------------------- */
 

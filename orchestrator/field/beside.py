@@ -45,5 +45,5 @@ def kept(one: Connection) -> list[str]:
 
 
 def _seconds(time: int) -> float:
-    """As seconds, within what the language takes: a clock that has jumped is no clock."""
+    """Return seconds within what the language takes: a clock that has jumped is no clock."""
     return min(max(0, time) / SECOND, 999_999_999.0)

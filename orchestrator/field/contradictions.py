@@ -78,7 +78,7 @@ def _untold(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _closed_before(side: Side, connection: Connection, end: End) -> bool:
-    """Whether the driver had closed its socket before the end reached it: then nobody need be told (R70)."""
+    """Return whether the driver had closed its socket before the end reached it: then nobody need be told (R70)."""
     own = (e for e in connection.story.ends_of(connection.driver, "rst") if not e.bare)
     if end.word == "rst" and any(e.segment.time >= end.arrived_at for e in own):
         return True  # it comes from a socket that had not taken the peer's
@@ -92,7 +92,7 @@ def _closed_before(side: Side, connection: Connection, end: End) -> bool:
 
 
 def _on(side: Side) -> bool:
-    """Whether the log says that the disconnect event was switched on, and nothing that it was switched off."""
+    """Return whether the log says that the disconnect event was switched on, and nothing that it was switched off."""
     masks = [(one.data.get("op"), mask) for one in side.lines if (mask := switched(one)) is not None]
     return any(op == "enable" and mask & Event.DISCONNECT for op, mask in masks) and not any(
         op == "disable" and mask & Event.DISCONNECT for op, mask in masks
@@ -185,7 +185,7 @@ def _not_ended(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _statuses(side: Side, connection: Connection) -> Iterator[str]:
-    """How pending receives ended, against what the peer sent (R43, R45)."""
+    """Compare how pending receives ended, against what the peer sent (R43, R45)."""
     ends = genuine(connection)
     if any(e.side == connection.driver and e.word == "rst" for e in connection.story.ends) and not ends:
         return
@@ -199,7 +199,7 @@ def _statuses(side: Side, connection: Connection) -> Iterator[str]:
 
 
 def _gave_up(connection: Connection) -> bool:
-    """Whether the driver's own stack may have ended it: what it sent was not answered, or it sent an RST."""
+    """Return whether the driver's own stack may have ended it: what it sent was not answered, or it sent an RST."""
     half = connection.story.halves[connection.driver]
     return bool(half.unanswered) or any(e.side == connection.driver and e.word == "rst" for e in connection.story.ends)
 
@@ -226,7 +226,7 @@ def genuine(connection: Connection) -> list[End]:
 
 
 def _driver_first(connection: Connection, end: End) -> bool:
-    """Whether the driver's own stack had given the connection up before: what comes then is told to nobody."""
+    """Return whether the driver's own stack had given the connection up before: what comes then is told to nobody."""
     return any(
         e.side == connection.driver and e.word == "rst" and e.segment.time <= end.arrived_at
         for e in connection.story.ends

@@ -61,7 +61,7 @@ def compare(captured: Connection, run: Connection) -> Fidelity:
     endings = _ratio(_ends(ours), _ends(theirs))
     points = _ratio(_points(ours), _points(theirs))
     sent = _bytes(
-        ours, theirs, [driver for driver in (True, False) if _cut_off(captured, driver) and _cut_off(run, driver)]
+        ours, theirs, [d for d in (True, False) if _cut_off(captured, d) and (_cut_off(run, d) or _reset(theirs))]
     )
     rows = tuple(_rows(_events(ours), _events(theirs)))
     return Fidelity(round(_ENDING * endings + _POINTS * points + _BYTES * sent, 3), endings, points, sent, rows)
@@ -95,6 +95,11 @@ def _cut_off(one: Connection, driver: bool) -> bool:
     side = one.driver if driver else 1 - one.driver
     resets = (end for end in one.story.ends if end.word == "rst")
     return bool(one.story.halves[side].filled_windows) or any(end.unacked[side] for end in resets)
+
+
+def _reset(found: Sequence[Turn]) -> bool:
+    """Return whether an RST ended it: of a transfer that it cuts off, nothing need be on its way just then."""
+    return any(turn.kind == "rst" for turn in found)
 
 
 def _without_tidying(captured: list[Turn], run: list[Turn]) -> tuple[list[Turn], list[Turn]]:

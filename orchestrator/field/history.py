@@ -259,6 +259,8 @@ class _Follower:
         if known and (known[0].arrived or known[0].bare == (not segment.flags & ACK)):
             known[0].copies += 1
             known[0].arrived = known[0].arrived or not segment.marks & KEPT
+            if known[0].answers and segment.flags & ACK:  # the socket's own, which its stack's answers had overtaken
+                known[0].segment = segment
             return
         for past in self.story.ends:
             if past.side != side and not past.reply:

@@ -61,7 +61,7 @@ def _closing(side: Side) -> Iterator[str]:
 
 
 def _events(side: Side) -> Iterator[str]:
-    """Events that the log says are off."""
+    """Name events that the log says are off."""
     asked = off = 0
     where: Told | None = None
     for one in side.lines:
@@ -108,7 +108,7 @@ def _after_abort(side: Side) -> Iterator[str]:
 
 
 def _shared_contexts(sides: Sequence[Side]) -> Iterator[tuple[Side, str]]:
-    """Two connections that were open at the same time, with one context."""
+    """Name two connections that were open at the same time, with one context."""
     users: dict[object, Side] = {}
     for side in sides:
         opened = next((one for one in side.of("open") if "cookie" in one.data), None)
@@ -125,7 +125,7 @@ def _over(side: Side, line: int) -> bool:
 
 
 def _gaps(told: Sequence[Told]) -> Iterator[str]:
-    """Numbers that the driver counts its lines by, and that are missing: lines may come in another order."""
+    """Name numbers that the driver counts its lines by, and that are missing: lines may come in another order."""
     numbers = [(seq, one.line) for one in told if isinstance(seq := one.data.get("seq"), int)]
     if not numbers:
         return

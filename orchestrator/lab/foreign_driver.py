@@ -10,12 +10,13 @@ from typing import Any
 
 from wsklab.common import files
 from wsklab.drivers.build import BuiltDriver, Progress
-from wsklab.drivers.check import MACHINE_X64, STANDIN_MODULES, WSK_EXPORTS, check_file
-from wsklab.drivers.check import beyond_standin as not_there
+from wsklab.drivers.check import MACHINE_X64, WSK_EXPORTS, check_file
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.kept import read_checked
 from wsklab.drivers.package import Package
 from wsklab.drivers.profile import DriverProfile, Provoke, load_profile, profile_of_file
+from wsklab.drivers.standin_modules import STANDIN_MODULES
+from wsklab.drivers.standin_modules import beyond_standin as not_there
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.lab.installation import Payload
 from wsklab.orchestrator.lab.packages import beyond_standin, of_profile

@@ -101,7 +101,7 @@ def _safe(text: str) -> str:
 
 
 def _column(found: Sequence[Line], longest: int, x: int, anchor: str) -> tuple[str, int]:
-    """One side's segments; returns also how far down they reach. A text that has no room at its time stands below."""
+    """Draw one side's segments; return also how far down they reach. A text without room at its time stands below."""
     made, below = "", 0
     for one in found:
         at = TOP + HEIGHT * max(0, one.time - found[0].time) // longest

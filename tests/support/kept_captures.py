@@ -46,13 +46,13 @@ class Kept:
 
 @cache
 def right() -> tuple[Kept, ...]:
-    """Those of the correct driver."""
+    """Return those of the correct driver."""
     return tuple(_kept(path) for path in sorted(RIGHT.glob("*.pcapng")))
 
 
 @cache
 def twins() -> tuple[Kept, ...]:
-    """Those of drivers that are wrong on purpose: TWIN/SCENARIO."""
+    """Return those of drivers that are wrong on purpose: TWIN/SCENARIO."""
     return tuple(_kept(path) for path in sorted(TWINS.glob("*/*.pcapng")))
 
 

@@ -3,7 +3,8 @@
  *
  * Two threads give commands for their own connections to a real peer in this process, which ends them with FIN
  * or reset at random, while connections are closed, cancelled and used at the same time; a CLOSE_ALL falls into
- * the middle. Then everything must be back. Usage: storm [ROUNDS]; exit code 0 when all is back.
+ * the middle. Then everything must be back. Usage: storm [ROUNDS [FILE]], where the file
+ * has what a scenario asks of the stand-in's strict mode; exit code 0 when all is back.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "../log.h"
 #include "../worker.h"
 #include "peer.h"
+#include "strict.h"
 
 DRIVER wsklab; /* what driver.c has in the kernel */
 static const WSK_CLIENT_DISPATCH client_dispatch = {.Version = MAKE_WSK_VERSION(1, 0)};
@@ -131,6 +133,10 @@ int main(int argc, char **argv)
     WSK_CLIENT_NPI client = {.Dispatch = &client_dispatch};
     pthread_t threads[2];
     rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
+    if (argc > 2) {
+        strict_settings_from(argv[2]);
+        strict_turn_on(STRICT_IRQL);
+    }
     shim_on_debug(on_line);
     KeInitializeEvent(&wsklab.clean, NotificationEvent, FALSE);
     wsklab.set_completion = set_completion;

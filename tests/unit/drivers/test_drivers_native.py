@@ -263,9 +263,8 @@ def test_what_is_wrong_with_a_request_is_said(reader: Path) -> None:
         assert says in str(answer["error"])
 
 
-@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
-    """The driver on the stand-in provider: two threads, random endings, closes under everything, CLOSE_ALL midway."""
+def storm_program(folder: Path, sanitizer: str, *defines: str) -> Path:
+    """Build the driver, its storm and the stand-in's provider as one program."""
     driver = [path for path in (HOME / "wsklab").glob("*.c") if path.name != "driver.c"]  # the device is Windows' own
     sources = [*driver, *(HOME / "wsklab" / "tests").glob("*.c")]
     sources += [path for folder in ("standin", "strict") for path in (HOME / folder).glob("*.c")]
@@ -277,19 +276,39 @@ def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
         "-include",
         str(HOME / "wsklab" / "tests" / "native.h"),
     ]
-    flags = [*SANITIZE, "-Wno-unused-value", "-DWSKLAB_NATIVE", "-D_GNU_SOURCE", "-fshort-wchar", "-pthread"]
-    program = tmp_path / "storm"
+    flags = [*SANITIZE, *defines, "-Wno-unused-value", "-DWSKLAB_NATIVE", "-D_GNU_SOURCE", "-fshort-wchar", "-pthread"]
+    program = folder / "storm"
     shim = (HOME / "native").glob("*.c")
     subprocess.run(["gcc", *flags, f"-fsanitize={sanitizer}", *includes, "-o", program, *sources, *shim], check=True)
+    return program
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
+    """The driver on the stand-in provider: two threads, random endings, closes under everything, CLOSE_ALL midway."""
+    program = storm_program(tmp_path, sanitizer)
     # Irp->Cancel is set under the cancel lock and read without it by whoever queues the IRP, as drivers do on Windows.
     known = tmp_path / "known"
     known.write_text("race:IoCancelIrp\n")
-    done = subprocess.run(
-        [program, "120"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={"TSAN_OPTIONS": f"suppressions={known}"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    concurrent = tmp_path / "strict.txt"
+    concurrent.write_text("concurrent=on seed=4\n")
+    for asked in ([], [str(concurrent)]):  # of the provider: one thread, or several
+        done = subprocess.run(
+            [program, "120", *asked],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={"TSAN_OPTIONS": f"suppressions={known}"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_use_behind_the_call_is_found_when_wsk_completes_inside_it(tmp_path: Path) -> None:
+    """The twin touches-after-call: the IRP's operation may be gone when the WSK function returns."""
+    program = storm_program(tmp_path, "address,undefined", "-DWSKLAB_TWIN=TOUCHES_AFTER_CALL")
+    concurrent = tmp_path / "strict.txt"
+    concurrent.write_text("concurrent=on seed=4\n")
+    done = subprocess.run([program, "120", str(concurrent)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "heap-use-after-free" in done.stderr

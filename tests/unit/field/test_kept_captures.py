@@ -52,6 +52,7 @@ SAYS = {
     "leaks-socket": "no line tells that a close was called",
     "loses-without-receive": "but the log tells of no end",
     "never-enables": "but the log tells of no end",
+    "races-flag": "reports WSK_FLAG_ABORTIVE clear, but the peer sent RST",
     "repeats-event": "but the peer ended the connection once",
     "repeats-late": "but the peer ended the connection once",
     "sends-short": "a send of 4000 bytes (line 14) ended in success with 3999",
