@@ -6,6 +6,7 @@ import queue
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,8 @@ class Lost:
     number: int
     why: str
     worker: str = ""
+    blame: bool = True
+    """Whether the row that was under way may be the cause."""
 
 
 Message = Begun | Alive | Rows | Lost
@@ -189,6 +192,8 @@ class Link:
             address = str(getattr(error.last_worker, "address", ""))
             name = getattr(error.last_worker, "name", "") or address
             self.inbox.put(Lost(number, f"worker {name} was lost", address))
+        except CancelledError:  # nobody here has cancelled it
+            self.inbox.put(Lost(number, "the scheduler was lost", blame=False))
         except BaseException as error:
             self.inbox.put(Lost(number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
         else:
