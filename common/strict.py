@@ -53,7 +53,7 @@ class Strict(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Editors shall accept the shorthand too."""
+        """Have editors accept the shorthand too."""
         schema = handler(core)
         if cls.shorthand is None:
             return schema

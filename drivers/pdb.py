@@ -91,7 +91,7 @@ def parse(text: str) -> Pdb:
 
 
 def _lines(text: str, place: Callable[[int, int], int | None]) -> Iterator[tuple[int, str]]:
-    """Offsets at which lines of the source begin."""
+    """Return the offsets at which lines of the source begin."""
     file, section = "", 0
     for line in text.splitlines():
         if named := _FILE.match(line):

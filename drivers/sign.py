@@ -69,8 +69,8 @@ def signing_key(cache: Path, now: datetime.datetime) -> SigningKey:
     return pair
 
 
-def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
-    """Write `signed`, a signed copy of `driver`.
+def sign(driver: Path, signed: Path, pair: SigningKey, nested: bool = False) -> None:
+    """Write `signed`, a signed copy of `driver`; `nested`: beside the signature that it has.
 
     Raises:
         DriverError: osslsigncode is missing, or refuses the file.
@@ -78,6 +78,7 @@ def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
     if shutil.which("osslsigncode") is None:
         raise DriverError("osslsigncode is missing: install the package osslsigncode.")
     options = ["-h", "sha256", "-n", "wsklab", "-certs", str(pair.certificate), "-key", str(pair.key)]
+    options += ["-nest"] if nested else []
     signed.unlink(missing_ok=True)
     done = subprocess.run(
         ["osslsigncode", "sign", *options, "-in", str(driver), "-out", str(signed)],
@@ -88,7 +89,7 @@ def sign(driver: Path, signed: Path, pair: SigningKey) -> None:
 
 
 def verify(signed: Path, pair: SigningKey) -> None:
-    """Sees that `signed` is whole, and signed with this certificate, as Windows will.
+    """See that `signed` is whole, and signed with this certificate, as Windows will.
 
     Raises:
         DriverError: it is not, or osslsigncode is missing.

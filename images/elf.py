@@ -9,7 +9,7 @@ _DT_NEEDED, _DT_STRTAB = 1, 5
 
 
 def needed_libraries(image: bytes) -> list[str]:
-    """Names of the shared libraries in the dynamic section; empty for any file that has none."""
+    """Return the names of the shared libraries in the dynamic section; empty for any file that has none."""
     if not image.startswith(_MAGIC):
         return []
     (table,) = struct.unpack_from("<Q", image, 32)
@@ -27,7 +27,7 @@ def needed_libraries(image: bytes) -> list[str]:
 
 
 def module_dependencies(image: bytes) -> list[str]:
-    """Names of the kernel modules that a `.ko` depends on (`depends=` of its .modinfo section)."""
+    """Return the names of the kernel modules that a `.ko` depends on (`depends=` of its .modinfo section)."""
     match = re.search(rb"\0depends=([^\0]*)\0", image)
     return [name for name in match.group(1).decode().split(",") if name] if match else []
 

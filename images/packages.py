@@ -124,7 +124,7 @@ def ordered_modules(tree: Tree, wanted: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def parse_package_list(text: str) -> dict[str, str]:
-    """Names and versions from the file names of packages, such as `dash_0.5.12-2_amd64.deb`."""
+    """Return names and versions from the file names of packages, such as `dash_0.5.12-2_amd64.deb`."""
     parts = (unquote(line).removesuffix(".deb").split("_") for line in text.split())
     return {name: version for name, version, _ in parts}
 
@@ -164,7 +164,7 @@ def _deb822(text: str) -> list[dict[str, str]]:
 
 
 def _one_line(text: str) -> list[dict[str, str]]:
-    """Lines `deb [options] uri suite component...` of a `.list` file."""
+    """Return the lines `deb [options] uri suite component...` of a `.list` file."""
     lines = re.findall(r"(?m)^deb[ \t]+(?:\[([^\]]*)\][ \t]+)?(\S+)[ \t]+(\S+)[ \t]+(.+?)(?:#.*)?$", text)
     stanzas = []
     for options, uri, suite, components in lines:

@@ -74,7 +74,7 @@ class Recipe(Strict):
     kernel_args: str
 
     def inputs(self) -> list[str]:
-        """Names of the files that the caller must hand over, sorted."""
+        """Return the names of the files that the caller must hand over, sorted."""
         return sorted({put.input for put in self.files.values() if put.input is not None})
 
     def package_digest(self) -> str:

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from wsklab.images.errors import ImageError
 
+_PIECE = 4 << 20
+"""Bytes hashed at once: after each, the thread may have to wait until one that computes lets it go on."""
+
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    digest, piece = hashlib.sha256(), bytearray(_PIECE)
+    with path.open("rb", buffering=0) as content:
+        while size := content.readinto(piece):
+            digest.update(memoryview(piece)[:size])
+    return digest.hexdigest()
 
 
 def require_own_folder(folder: Path) -> None:

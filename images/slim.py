@@ -34,7 +34,7 @@ class Tree:
         return stream.read()
 
     def match(self, patterns: Iterable[str]) -> list[str]:
-        """Paths of everything but folders that a glob matches (`*` crosses folders).
+        """Return the paths of everything but folders that a glob matches (`*` crosses folders).
 
         Raises ImageError for a pattern that matches nothing.
         """

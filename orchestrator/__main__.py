@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import errno
 import gc
@@ -27,13 +28,14 @@ def entry() -> NoReturn:
     """Run one command and end with its exit code."""
     _on_interruption(_leave)  # the imports take a moment, in which there is nothing to put in order
     gc.set_threshold(50_000)  # a start makes many objects, none of which is garbage
+    atexit.register(gc.freeze)  # and at the end, which frees all of them, a search for garbage finds no more
     # Nobody's plugin has a part in what the lab's models accept, and the search for one goes through every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     import click
 
     from wsklab.common.errors import UsageError, WsklabError
     from wsklab.orchestrator.commands.cli import main
-    from wsklab.orchestrator.results.results import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
+    from wsklab.orchestrator.errors import INTERRUPTED, NOT_PROVEN, WRONG_USAGE
 
     codecs.register_error("plain", _plain)
     if sys.stdout is None:  # closed by who started us
@@ -73,7 +75,10 @@ def entry() -> NoReturn:
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """What a thread of ours dies of is for its trace's file; whoever waits for the thread meets an error of its own."""
+    """Keep for its trace's file what a thread of ours dies of.
+
+    Whoever waits for the thread meets an error of its own.
+    """
     import tempfile
     from pathlib import Path
 

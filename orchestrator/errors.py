@@ -4,6 +4,9 @@ from wsklab.common.errors import TimedOut, UsageError, WsklabError
 
 __all__ = ["LabError", "StepError", "TimedOut", "UsageError", "WsklabError"]
 
+# Exit codes of the command line (a contract: scripts rely on them).
+ALL_PASS, SOME_FAIL, WRONG_USAGE, NOT_PROVEN, INTERRUPTED = 0, 1, 2, 3, 130
+
 
 class LabError(WsklabError):
     """The lab could not do what it was asked; the command ends with exit code 3."""

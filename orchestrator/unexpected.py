@@ -21,7 +21,7 @@ LATE = "something did not happen in the time allowed"
 
 
 def sentence(error: BaseException, folder: Path) -> str:
-    """What went wrong. Where the error's own words do not suffice, its trace is written into `folder`."""
+    """Return what went wrong. Where the error's own words do not suffice, its trace is written into `folder`."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, WsklabError):
@@ -38,7 +38,7 @@ def sentence(error: BaseException, folder: Path) -> str:
 
 
 def _keep(error: BaseException, folder: Path) -> Path | None:
-    """The file that the trace is in: in `folder`, or where the host keeps temporary files if that cannot be."""
+    """Return the file that the trace is in: in `folder`, or where the host keeps temporary files if that cannot be."""
     text = "".join(traceback.format_exception(error))
     temporary = Path(tempfile.gettempdir())
     for place in (folder, temporary):

@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 
 
 def wanted() -> Accelerator | None:
-    """What the user wants, by WSKLAB_ACCEL=kvm|tcg. Raises UsageError."""
+    """Return what the user wants, by WSKLAB_ACCEL=kvm|tcg. Raises UsageError."""
     word = os.environ.get("WSKLAB_ACCEL")
     if not word:
         return None
@@ -47,7 +47,7 @@ def wanted() -> Accelerator | None:
 
 
 def choose(kernel: Path, initrd: Path, cache: Path) -> Choice:
-    """What the user wants, else KVM if it boots this kernel, else TCG; the answer is kept in `cache`.
+    """Return what the user wants, else KVM if it boots this kernel, else TCG; the answer is kept in `cache`.
 
     Raises MachineError when there is no QEMU, and UsageError.
     """
@@ -66,7 +66,7 @@ def choose(kernel: Path, initrd: Path, cache: Path) -> Choice:
 
 @functools.cache
 def qemu_version() -> str:
-    """What QEMU says of itself, such as `7.2.22 (Debian ...)`. Raises MachineError when there is no QEMU."""
+    """Return what QEMU says of itself, such as `7.2.22 (Debian ...)`. Raises MachineError when there is no QEMU."""
     try:
         said = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:

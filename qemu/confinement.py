@@ -61,7 +61,7 @@ class Confinement:
             os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
 
     def give_folder(self, folder: Path) -> None:
-        """The same for a folder that is the process' alone, with all that is in it."""
+        """Do the same for a folder that is the process' alone, with all that is in it."""
         if self.user is not None:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, self.user, self.user, follow_symlinks=False)

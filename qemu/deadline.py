@@ -4,10 +4,10 @@ import time
 
 
 def within(seconds: float) -> float:
-    """The deadline that many seconds from now."""
+    """Return the deadline that many seconds from now."""
     return time.monotonic() + seconds
 
 
 def left(deadline: float) -> float:
-    """Seconds until the deadline, never negative."""
+    """Return the seconds until the deadline, never negative."""
     return max(0.0, deadline - time.monotonic())

@@ -20,13 +20,13 @@ _AMD = "arch-capabilities=off"
 
 
 def fit(profile: Profile, starts: Callable[[Profile], bool] | None = None) -> Profile:
-    """The profile with what works here under KVM; without any enlightenment when nothing more can be started."""
+    """Return the profile with what works here under KVM; without any enlightenment when nothing more can be started."""
     starts = starts or _starts
     return next((one for one in candidates(profile) if starts(one)), profile.model_copy(update={"hyperv": ()}))
 
 
 def candidates(profile: Profile) -> Iterator[Profile]:
-    """The profile as it is, then with less and less."""
+    """Yield the profile as it is, then with less and less."""
     harmless = tuple(flag for flag in profile.hyperv if flag in _HARMLESS)
     for flags in dict.fromkeys((profile.hyperv, harmless, ())):
         for cpu in (profile.cpu["kvm"], f"{profile.cpu['kvm']},{_AMD}"):

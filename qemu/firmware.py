@@ -35,7 +35,7 @@ def folders(home: Path, config_home: str | None = None) -> list[Path]:
 
 
 def find(where: Sequence[Path] | None = None, secure: bool = False) -> Uefi:
-    """The UEFI firmware to use, with its variables (raw): empty, or with Microsoft's keys for Secure Boot.
+    """Return the UEFI firmware to use, with its variables (raw): empty, or with Microsoft's keys for Secure Boot.
 
     Raises MachineError when there is none.
     """
@@ -47,7 +47,7 @@ def find(where: Sequence[Path] | None = None, secure: bool = False) -> Uefi:
 
 
 def choose(descriptions: Iterable[Any], secure: bool = False) -> Uefi | None:
-    """The first description that fits; what is not a description at all is passed over."""
+    """Return the first description that fits; what is not a description at all is passed over."""
     for description in descriptions:
         try:
             machines = {m for t in description["targets"] if t["architecture"] == "x86_64" for m in t["machines"]}

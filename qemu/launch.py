@@ -52,7 +52,7 @@ class Channels:
     """Both ends of all that joins us to one QEMU; its ends are closed once it has inherited them."""
 
     def __init__(self, launch: Launch) -> None:
-        """Raises MachineError."""
+        """Prepare the launch. Raises MachineError."""
         self.qmp, self.qmp_theirs = socket.socketpair()
         pairs = {role: _serial_pair() for role in launch.profile.serial}
         self.lines = {role: SerialLine(role, ours, launch.log(f"{role}.log")) for role, (ours, _) in pairs.items()}
@@ -134,7 +134,7 @@ def _serial_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def _discard_stale_frames(wire: socket.socket) -> None:
-    """A machine that was off has not heard what the cable said meanwhile."""
+    """Discard what the cable said meanwhile: a machine that was off has not heard it."""
     with suppress(BlockingIOError):
         while True:
             wire.recv(65536, socket.MSG_DONTWAIT)

@@ -122,7 +122,7 @@ class LogFile:
 
 
 def left_out(count: int, why: str) -> bytes:
-    """The line that stands where bytes are missing."""
+    """Return the line that stands where bytes are missing."""
     return f"\n[wsklab: {count} bytes are left out here; {why}]\n".encode()
 
 

@@ -79,13 +79,13 @@ class Machine:
         return self._logs.setdefault(name, LogFile(self.folder / name))
 
     def on_event(self, subscriber: Callable[[MachineEvent], None]) -> None:
-        """Calls `subscriber` for every event from now on."""
+        """Call `subscriber` for every event from now on."""
         self._events.subscribe(subscriber)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self, snapshot: str | None = None) -> None:
-        """Boots from a fresh overlay; with `snapshot`, continues from that snapshot in the overlay already there.
+        """Boot from a fresh overlay; with `snapshot`, continue from that snapshot in the overlay already there.
 
         Returns once the CPUs run. Raises LaunchError or MachineError; nothing is left behind then.
         """
@@ -107,7 +107,7 @@ class Machine:
             raise
 
     def stop(self, patience: float = 0.8) -> None:
-        """Ends the machine, softly if QEMU still listens, and frees all it held. Does nothing to a stopped one.
+        """End the machine, softly if QEMU still listens, and free all it held. Does nothing to a stopped one.
 
         `patience` is the time in seconds that QEMU has to finish its disks: more is needed where one is to be kept.
         """
@@ -157,14 +157,14 @@ class Machine:
         self._control.resume()
 
     def reset(self) -> None:
-        """Presses the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
+        """Press the reset button. From then on the guest may reboot by itself: its firmware does, to start over."""
         self.qmp.execute("set-action", reboot="reset")
         self.qmp.execute("system_reset")
         if self._kd:
             self._kd.resync()
 
     def cut_power(self) -> None:
-        """Pulls the plug: the machine vanishes without a word on the wire. `start` boots it anew, on a fresh disk."""
+        """Pull the plug: the machine vanishes without a word on the wire. `start` boots it anew, on a fresh disk."""
         self._events.muted = True
         child = self._alive()
         child.kill()
@@ -172,31 +172,31 @@ class Machine:
         self.stop()
 
     def set_link(self, up: bool) -> None:
-        """Plugs the cable into the wire's NIC, or pulls it; the guest sees its carrier change."""
+        """Plug the cable into the wire's NIC, or pull it; the guest sees its carrier change."""
         self.qmp.execute("set_link", name=WIRE_LINK, up=up)
 
     # -- snapshots ----------------------------------------------------------------------------------------------
 
     def save(self, tag: str) -> None:
-        """Saves RAM, devices and disk under `tag` in the overlay. The guest stands still meanwhile."""
+        """Save RAM, devices and disk under `tag` in the overlay. The guest stands still meanwhile."""
         vmstate.save(self.name, self._control, tag, self.profile.memory_mib)
 
     def restore(self, tag: str) -> None:
-        """Goes back to the snapshot; a running machine runs on from there, a paused one stays paused.
+        """Go back to the snapshot; a running machine runs on from there, a paused one stays paused.
 
         After an error the machine stands still in an unknown state: start it anew.
         """
         vmstate.restore(self.name, self._control, tag, self.profile.memory_mib, self._lines.values())
 
     def interrupt(self, why: str) -> None:
-        """Ends every wait for text on a serial line, as it cannot come any more."""
+        """End every wait for text on a serial line, as it cannot come any more."""
         for line in self._lines.values():
             line.interrupt(why)
 
     # -- evidence -----------------------------------------------------------------------------------------------
 
     def status(self, deadline: float | None = None) -> str:
-        """What QEMU says of the CPUs (QMP's RunState): `running`, `paused`, `guest-panicked`, `internal-error`, ..."""
+        """Return what QEMU says of the CPUs (QMP's RunState): `running`, `paused`, `guest-panicked`, ..."""
         return str(self.qmp.execute("query-status", deadline)["status"])
 
     def quiet(self) -> dict[str, float]:
@@ -217,7 +217,7 @@ class Machine:
         return tell_places(places)
 
     def debugger_latencies(self) -> list[float]:
-        """Seconds from a packet to the kernel until its ACK, of the last ones; none without a debugger's line."""
+        """Return the seconds from packets to the kernel until their ACKs; none without a debugger's line."""
         return self._kd.latencies if self._kd else []
 
     def lend_debugger(self, port: int) -> int:
@@ -230,11 +230,11 @@ class Machine:
         return self._kd.lend(port)
 
     def registers(self) -> str:
-        """The registers of all CPUs, as QEMU's monitor prints them."""
+        """Return the registers of all CPUs, as QEMU's monitor prints them."""
         return self.qmp.hmp("info registers -a")
 
     def screenshot(self, path: Path) -> None:
-        """Writes the screen as PNG. Raises MachineError when the profile has no display."""
+        """Write the screen as PNG. Raises MachineError when the profile has no display."""
         if self.profile.display == "none":
             raise MachineError(f"{self.name} has no screen: its profile says `display: none`")
         self._written(path, lambda name: self.qmp.execute("screendump", filename=name, format="png"))
@@ -269,7 +269,7 @@ class Machine:
         return self._qmp
 
     def view(self) -> socket.socket:
-        """A connection to its screen, keyboard and mouse (RFC 6143). Raises MachineError."""
+        """Return a connection to its screen, keyboard and mouse (RFC 6143). Raises MachineError."""
         return screen.connect(self.qmp)
 
     @property

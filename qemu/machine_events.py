@@ -76,7 +76,7 @@ def is_reset(event: Event) -> bool:
 
 
 def crash_registers(event: Event) -> tuple[EventKind, str] | None:
-    """What a Windows that crashes writes for its hypervisor (hv-crash); None for a panic of another kind."""
+    """Return what a Windows that crashes writes for its hypervisor (hv-crash); None for a panic of another kind."""
     info = event.get("data", {}).get("info") or {}
     if info.get("type") != "hyper-v":
         return None

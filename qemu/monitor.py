@@ -54,15 +54,25 @@ def listening(folder: Path) -> socket.socket | None:
 @functools.cache
 def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(_unretrieved)
     threading.Thread(target=loop.run_forever, name="qmp", daemon=True).start()
     return loop
+
+
+def _unretrieved(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of a connection that broke in a task nobody awaits: whoever uses the machine is told.
+
+    `qemu.qmp` leaves such tasks behind when QEMU is killed. Everything else is a mistake, and asyncio logs it.
+    """
+    if not isinstance(context.get("exception"), QMPError | EOFError | OSError):
+        loop.default_exception_handler(context)
 
 
 _ONE_LOOP = threading.Lock()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process (keyed by pid since threads do not survive os.fork)."""
+    """Return the event loop of this process (keyed by pid since threads do not survive os.fork)."""
     with _ONE_LOOP:
         return _loop_of(os.getpid())
 
@@ -81,14 +91,14 @@ class Qmp:
         self._giving = threading.Lock()
 
     def connect(self, deadline: float) -> None:
-        """Raises MachineError when QEMU does not greet."""
+        """Connect. Raises MachineError when QEMU does not greet."""
         try:
             self._run(self._connect(), deadline, "the QMP greeting")
         except (QMPError, EOFError, OSError) as error:
             raise MachineError(f"{self._name}: no QMP greeting: {error}") from error
 
     def execute(self, command: str, /, deadline: float | None = None, **arguments: object) -> Any:
-        """Runs a QMP command and returns its result. Raises QmpError, GuestDied or DeadlinePassed."""
+        """Run a QMP command and return its result. Raises QmpError, GuestDied or DeadlinePassed."""
         self._write_log({"execute": command, "arguments": arguments})
         try:
             reply = self._run(self._client.execute(command, arguments), deadline or within(PATIENCE), command)
@@ -101,7 +111,7 @@ class Qmp:
         return reply
 
     def hmp(self, command: str, deadline: float | None = None) -> str:
-        """Runs a command of the human monitor and returns its text: errors come as text, too."""
+        """Run a command of the human monitor and return its text: errors come as text, too."""
         return str(self.execute("human-monitor-command", deadline, **{"command-line": command}))
 
     def give(self, name: str, fd: int, then: str, **arguments: object) -> None:
@@ -130,6 +140,7 @@ class Qmp:
     async def _disconnect(self) -> None:
         if self._task:
             self._task.cancel()
+            await asyncio.wait([self._task])  # a task that is still ending when the process ends is complained of
         await self._client.disconnect()
 
     async def _listen(self) -> None:

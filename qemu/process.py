@@ -35,7 +35,7 @@ _ONE_FORKER = threading.Lock()
 
 
 def _forker() -> ThreadPoolExecutor:
-    """The thread that forks, one per process (keyed by pid since threads do not survive os.fork)."""
+    """Return the thread that forks, one per process (keyed by pid since threads do not survive os.fork)."""
     with _ONE_FORKER:
         return _forker_of(os.getpid())
 
@@ -119,7 +119,7 @@ class Child:
         return self._process.returncode if self._exited.is_set() else None
 
     def wait(self, deadline: float) -> int | None:
-        """The exit code, or None when the process still runs at the deadline."""
+        """Return the exit code, or None when the process still runs at the deadline."""
         self._exited.wait(left(deadline))
         return self.exit_code
 
@@ -130,7 +130,7 @@ class Child:
         self._process.kill()
 
     def stderr_tail(self) -> str:
-        """The end of what the process wrote to stderr; nothing where its file is gone."""
+        """Return the end of what the process wrote to stderr; nothing where its file is gone."""
         if self._stderr is None:
             return ""
         try:

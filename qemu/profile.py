@@ -54,7 +54,10 @@ class Profile(Strict):
     variant_name: Annotated[str, Field(pattern="^[a-z0-9-]{0,32}$")] = ""
 
     def varied(self, name: str) -> "Profile":
-        """The machine as its variant `name`; "" is the machine itself. What only the guest can do, it is told later."""
+        """Return the machine as its variant `name`; "" is the machine itself.
+
+        What only the guest can do, it is told later.
+        """
         if not name:
             return self.model_copy(update={"variants": {}})
         variant = self.variants[name]
@@ -88,7 +91,7 @@ class ImageFiles:
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
-    """A built-in profile by name, or one from a file. Raises MachineError which says what is wrong with it."""
+    """Return a built-in profile by name, or one from a file. Raises MachineError which says what is wrong with it."""
     path = Path(name_or_path)
     if not path.suffix:
         path = PROFILES / f"{name_or_path}.yaml"
@@ -115,9 +118,10 @@ def command_line(
     snapshot: str | None = None,
     options: Sequence[str] = (),
 ) -> list[str]:
-    """The QEMU command of a machine which waits for `cont`; every channel to it is an inherited, connected socket.
+    """Return the QEMU command of a machine which waits for `cont`.
 
-    Files are named as QEMU opens them; `options` are those that make such names known to it.
+    Every channel to it is an inherited, connected socket. Files are named as QEMU opens them; `options` are those that
+    make such names known to it.
     """
     return [
         "qemu-system-x86_64",
@@ -171,7 +175,7 @@ def _serial(profile: Profile, fds: Mapping[SerialRole, int]) -> list[str]:
 
 
 def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
-    """A power cut of the *host* may lose the overlay, which dies with its run anyway: no flush ever waits.
+    """Return the disk's options: no flush waits, as the overlay dies with its run anyway.
 
     The overlay names its base by a path that QEMU need not be able to open.
     """
@@ -186,7 +190,10 @@ def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
 
 
 def _firmware(files: ImageFiles, fd: int | None, uefi: Uefi | None) -> list[str]:
-    """The firmware looks for a system on disk and CD alone. SeaBIOS says what it does on port 0x402, UEFI on COM1."""
+    """Return the firmware's options, by which it looks for a system on disk and CD alone.
+
+    SeaBIOS says what it does on port 0x402, UEFI on COM1.
+    """
     if files.kernel is not None:
         return []
     words = ["-boot", "strict=on,menu=off"]
@@ -223,7 +230,7 @@ def _tpm(fd: int | None) -> list[str]:
 
 
 def _network(profile: Profile, wire_fd: int | None) -> list[str]:
-    """The wire's NIC comes first on the bus, then management: 127.0.0.1, a port of the kernel's choice."""
+    """Return the cards' options: the wire's first, then management at 127.0.0.1, a port of the kernel's choice."""
     wire = [] if wire_fd is None else [
         "-netdev", f"dgram,id={WIRE_LINK},local.type=fd,local.str={wire_fd}",
         "-device", f"{profile.network},netdev={WIRE_LINK},mac={profile.wire_mac}{NO_ROM}",

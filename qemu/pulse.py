@@ -29,7 +29,7 @@ class Pulse:
 
 
 def feel(pid: int, proc: Path = Path("/proc")) -> Pulse | None:
-    """The pulse of a process; None when there is none any more."""
+    """Return the pulse of a process; None when there is none any more."""
     folder = proc / str(pid)
     try:
         state = _state((folder / "stat").read_text())
@@ -44,7 +44,10 @@ def feel(pid: int, proc: Path = Path("/proc")) -> Pulse | None:
 
 
 def _state(stat: str) -> str:
-    """The third field of /proc/PID/stat; the second, the program's name, may hold anything. Raises ValueError."""
+    """Return the third field of /proc/PID/stat; the second, the program's name, may hold anything.
+
+    Raises ValueError.
+    """
     _, bracket, rest = stat.rpartition(") ")
     if not bracket or not rest[:1].isalpha():
         raise ValueError("not as proc(5) says")
@@ -52,7 +55,7 @@ def _state(stat: str) -> str:
 
 
 def stolen(proc: Path = Path("/proc")) -> float:
-    """Seconds for which the host, itself a guest, had no processor, on average over its processors."""
+    """Return the seconds for which the host, itself a guest, had no processor, on average over its processors."""
     try:
         fields = (proc / "stat").read_text().split("\n", 1)[0].split()
         return int(fields[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
@@ -72,7 +75,7 @@ class FairClock:
         self._waited: Mapping[int, int] = {}
 
     def advance(self, now: float, pulse: Pulse | None, stolen: float = 0.0) -> float:
-        """The fair time now."""
+        """Return the fair time now."""
         waited = pulse.waited if pulse else {}
         if self._now is not None:
             kept = max((ns - self._waited.get(thread, ns) for thread, ns in waited.items()), default=0)

@@ -29,7 +29,7 @@ class Shown(Protocol):
         """Without one it has a console, whose text is in `console.log`."""
 
     def view(self) -> socket.socket:
-        """A connection to its screen (RFC 6143). Raises MachineError."""
+        """Return a connection to its screen (RFC 6143). Raises MachineError."""
 
 
 class _Running:
@@ -56,12 +56,15 @@ RUNNING = _Running()
 
 
 def named() -> dict[str, Shown]:
-    """The machines that run, by the last two parts of their folder: `lab-1/target`."""
+    """Return the machines that run, by the last two parts of their folder: `lab-1/target`."""
     return dict(sorted(("/".join(machine.folder.parts[-2:]), machine) for machine in RUNNING))
 
 
 def connect(qmp: Qmp) -> socket.socket:
-    """A connection to a machine's VNC server (RFC 6143), which is let in without a password. Raises MachineError."""
+    """Return a connection to a machine's VNC server (RFC 6143), which is let in without a password.
+
+    Raises MachineError.
+    """
     ours, theirs = socket.socketpair()
     try:
         name = f"viewer-{next(_numbers)}"

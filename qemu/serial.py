@@ -22,7 +22,7 @@ LineSubscriber = Callable[[int, str], None]
 Reads = Callable[[str], bool]
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, C1
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class LineSplitter:
@@ -39,7 +39,7 @@ class LineSplitter:
         self._left_out = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that these bytes complete, without escape sequences and control characters."""
+        """Return the lines that these bytes complete, without escape sequences and control characters."""
         *whole, rest = data.split(b"\n")
         lines: list[str] = []
         for piece in whole:
@@ -51,7 +51,7 @@ class LineSplitter:
         return lines
 
     def flush(self) -> list[str]:
-        """The unfinished line, if there is one: nothing more will come for it."""
+        """Return the unfinished line, if there is one: nothing more will come for it."""
         lines = [self._line()] if self._rest else []
         self._begun, self._rest = False, b""
         return lines
@@ -70,8 +70,13 @@ class LineSplitter:
 
 
 def clean(line: bytes) -> str:
-    """Decoded late: what is not UTF-8 becomes U+FFFD, terminal escapes and control characters go."""
-    return _CONTROL.sub("", _ESCAPE.sub("", line.decode(errors="replace")))
+    """Decode, late: what is not UTF-8 becomes U+FFFD; terminal escapes and carriage returns go.
+
+    Any other control character is shown as its code: it is no part of what a driver means to say, and who reads the
+    line has to see that it is there.
+    """
+    text = _ESCAPE.sub("", line.decode(errors="replace")).replace("\r", "")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def unread(end: socket.socket) -> bool:
@@ -142,7 +147,7 @@ class SerialLine:
     def on_line(
         self, subscriber: LineSubscriber, look_back: bool = False, reads: Reads | None = None
     ) -> Callable[[], None]:
-        """Calls `subscriber(t_ns, text)` for every line from now on, in the drain thread; returns how to stop it.
+        """Call `subscriber(t_ns, text)` for every line from now on, in the drain thread; returns how to stop it.
 
         A subscriber must be quick: the guest waits while nobody drains. With `look_back` it first hears, here and now,
         the last lines said: a guest may be quicker than who waits for it. `reads` says whether a text means something
@@ -173,19 +178,19 @@ class SerialLine:
             return not unread(self._socket)
 
     def last(self, count: int) -> list[str]:
-        """The last lines said."""
+        """Return the last lines said."""
         with self._lock:
             return list(self._recent)[-count:]
 
     def on_bytes(self, receiver: Callable[[bytes], None]) -> None:
-        """Gives the raw bytes to `receiver` (a KD session) instead of splitting lines; it calls `say` with its text.
+        """Give the raw bytes to `receiver` (a KD session) instead of splitting lines; it calls `say` with its text.
 
         Before `start`. At the end of the line it gets b"", and has said everything when it returns.
         """
         self._raw = receiver
 
     def say(self, lines: list[str], t_ns: int | None = None) -> None:
-        """Hands lines to all subscribers and watches; `t_ns` is when they came, if not now.
+        """Hand lines to all subscribers and watches; `t_ns` is when they came, if not now.
 
         Where another thread is at it for a subscriber, that one hands these on, too.
         """
@@ -202,7 +207,7 @@ class SerialLine:
             hearer.hear()
 
     def write(self, data: bytes) -> None:
-        """Sends bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
+        """Send bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
         try:
             self._socket.sendall(data)
         except BlockingIOError:
@@ -211,13 +216,13 @@ class SerialLine:
             raise GuestDied(f"the {self.name} line is gone: {error}") from error
 
     def offer(self, data: bytes) -> None:
-        """Sends what fits without waiting and drops the rest, for a protocol that repeats what was lost."""
+        """Send what fits without waiting and drop the rest, for a protocol that repeats what was lost."""
         with contextlib.suppress(OSError):
             self._socket.send(data, socket.MSG_DONTWAIT)
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[Watch]:
-        """Keeps what the line says from now on, for `expect`: begin the watch, cause the text, then expect it."""
+        """Keep what the line says from now on, for `expect`: begin the watch, cause the text, then expect it."""
         watch = Watch(self.name)
         with self._lock:
             self._watches.append(watch)
@@ -231,9 +236,10 @@ class SerialLine:
             watch.close()
 
     def expect(self, pattern: str, deadline: float) -> re.Match[str]:
-        """The first match in the last lines said or in one yet to come; a guest may be quicker than who waits for it.
+        """Return the first match in the last lines said or in one yet to come.
 
-        See `watch` for text that only our own action causes. Raises DeadlinePassed, or GuestDied.
+        A guest may be quicker than who waits for it. See `watch` for text that only our own action causes. Raises
+        DeadlinePassed, or GuestDied.
         """
         with self.watch() as watch:
             with self._lock:
@@ -244,13 +250,13 @@ class SerialLine:
             return watch.expect(pattern, deadline)
 
     def interrupt(self, why: str) -> None:
-        """Ends every `expect` under way: what is waited for cannot come any more."""
+        """End every `expect` under way: what is waited for cannot come any more."""
         with self._lock:
             for watch in self._watches:
                 watch.end(why)
 
     def cut(self) -> None:
-        """Ends an unfinished line: what comes next comes from another time (a snapshot was restored).
+        """End an unfinished line: what comes next comes from another time (a snapshot was restored).
 
         Raw bytes that nobody has read yet are thrown away: the machine must stand still meanwhile.
         """
@@ -262,7 +268,7 @@ class SerialLine:
             self.say(self._splitter.flush())
 
     def close(self) -> None:
-        """Ends the line and its thread."""
+        """End the line and its thread."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -284,7 +290,7 @@ class SerialLine:
                 watch.end()
 
     def _take(self, poll: select.poll) -> bool:
-        """Waits for bytes and deals with them; False at the end of the line."""
+        """Wait for bytes and deal with them; False at the end of the line."""
         poll.poll()
         with self._taking():
             try:

@@ -38,7 +38,7 @@ class Tpm:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Lets go of QEMU's end and waits for swtpm."""
+        """Let go of QEMU's end and wait for swtpm."""
         self.qemu_end.close()
         if self._child.wait(within(1.0)) is None:
             self._child.kill()

@@ -43,7 +43,7 @@ class Viewer:
     """Serves the page until `close`. `machines` tells by name what runs now."""
 
     def __init__(self, machines: Callable[[], Mapping[str, Shown]] = screen.named) -> None:
-        """Raises MachineError when noVNC is not installed."""
+        """Look for noVNC. Raises MachineError when it is not installed."""
         if not (NOVNC / "core" / "rfb.js").exists():
             raise MachineError("no screen can be shown without noVNC: install the package novnc")
         self._machines = machines
@@ -68,7 +68,7 @@ class Viewer:
     # --- what is asked for
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """The answer to a request; None for a screen, which goes on as a WebSocket."""
+        """Return the answer to a request; None for a screen, which goes on as a WebSocket."""
         path = self._path(request)
         if path is None:
             return _answer(http.HTTPStatus.FORBIDDEN, "Use the whole address that wsklab has printed.\n")
@@ -87,7 +87,7 @@ class Viewer:
         return _answer(http.HTTPStatus.NOT_FOUND, "There is no such page.\n")
 
     def _path(self, request: Request) -> str | None:
-        """What is asked for behind the token; None for whoever does not know it, or comes from another site."""
+        """Return what is asked for behind the token; None for whoever does not know it, or comes from another site."""
         hosts = [f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")]
         origins = request.headers.get_all("Origin")
         if request.headers.get_all("Host") not in [[host] for host in hosts]:
@@ -127,7 +127,7 @@ def _to_browser(line: socket.socket, connection: ServerConnection) -> None:
 
 
 def tail(path: Path) -> str:
-    """The end of a console's text."""
+    """Return the end of a console's text."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - CONSOLE))

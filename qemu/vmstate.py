@@ -30,7 +30,7 @@ BETWEEN_PACKETS = 100
 
 
 def patience(memory_mib: int) -> float:
-    """The seconds that saving or going back may take."""
+    """Return the seconds that saving or going back may take."""
     return PATIENCE + PER_GIB * memory_mib / 1024
 
 

@@ -38,7 +38,7 @@ class Watch:
         self._spawn = _TextSpawn(self._reader)
 
     def expect(self, pattern: str, deadline: float) -> re.Match[str]:
-        """The first match of a regular expression in the lines since the last match.
+        """Return the first match of a regular expression in the lines since the last match.
 
         Raises DeadlinePassed, or GuestDied when the line ended.
         """
@@ -59,7 +59,7 @@ class Watch:
         return match
 
     def hear(self, _t_ns: int, text: str) -> None:
-        """Called by the drain thread, which must never block: what does not fit is an error of the one who watches."""
+        """Take in text from the drain thread, which must not block; too much is an error of the one who watches."""
         data = f"{text}\n".encode()
         self._room -= len(data)
         self._overflow |= self._room < 0

@@ -55,7 +55,6 @@ static NTSTATUS WSKAPI on_accept(PVOID context, ULONG flags, PSOCKADDR local, PS
         if (ReadAcquire(&wsklab.cleaning))
             worker_wake(); /* CLOSE_ALL may have passed its place in the table */
     }
-    run_program(listener, CALLBACK_ACCEPT);
     callback_leave();
     return status;
 }

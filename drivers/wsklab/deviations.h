@@ -4,6 +4,8 @@
 
 #include "wsklab.h"
 
+/* One time in twenty, by the clock, as a race would be lost. */
+BOOLEAN race_lost(void);
 void deviate_strictly(CONNECTION *connection);
 
 #endif

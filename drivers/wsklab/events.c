@@ -37,7 +37,7 @@ void callback_leave(void)
 /* What CALLBACK asked for: be busy, then start one thing without waiting for it (R16). */
 void run_program(CONNECTION *connection, enum callback which)
 {
-    static const char *const names[CALLBACKS] = {"disc", "recv", "accept"};
+    static const char *const names[CALLBACKS] = {[CALLBACK_DISCONNECT] = "disc", [CALLBACK_RECEIVE] = "recv"};
     const PROGRAM *program = ReadPointerAcquire(&connection->programs[which]);
     if (!program || (program->command.hold_us == 0 && program->command.action == WSKLAB_ACT_NONE))
         return;
@@ -95,7 +95,7 @@ static NTSTATUS WSKAPI on_disconnect(PVOID context, ULONG told)
     KIRQL irql = current_irql();
     if (!callback_enter(connection, "disc"))
         return STATUS_SUCCESS;
-    if (TWIN(IGNORES_FLAG))
+    if (TWIN(IGNORES_FLAG) || (TWIN(RACES_FLAG) && race_lost()))
         flags &= ~(uint32_t)WSK_FLAG_ABORTIVE;
     BOOLEAN abortive = (flags & WSK_FLAG_ABORTIVE) != 0;
     LONG count = InterlockedIncrement(&connection->disconnects);

@@ -161,6 +161,19 @@ def history_command(history: str | None, rows: int, as_json: bool) -> None:
     bench_history.run(history, rows, as_json)
 
 
+@command.command("fleet")
+@click.option("--slots", multiple=True, default=[10], show_default=True, type=click.IntRange(1, 5000), metavar="N")
+@click.option("--rows", default=1000, show_default=True, type=click.IntRange(1), metavar="N")
+@click.option("--seconds", default=0.43, show_default=True, type=float, help="Mean of what a row takes; log-normal.")
+@click.option("--killed", default=0, show_default=True, type=click.IntRange(0, 4), help="Workers killed half-way.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def fleet_command(slots: tuple[int, ...], rows: int, seconds: float, killed: int, as_json: bool) -> None:
+    """Measure what a fleet costs beside its labs, which are simulated: five workers, a thread for each slot."""
+    from wsklab.orchestrator.commands import bench_fleet
+
+    bench_fleet.run(slots, rows, seconds, killed, as_json)
+
+
 @command.command("captures")
 @click.option("--packets", default=1_000_000, show_default=True, type=click.IntRange(1, 5_000_000), metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -5,22 +5,37 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.history.bisection import Build, Found, Order, Outcome, between, broken, builds, judged, search
+from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, WRONG_USAGE, LabError, UsageError
+from wsklab.orchestrator.history.bisection import (
+    Build,
+    Found,
+    Order,
+    Outcome,
+    between,
+    broken,
+    builds,
+    first,
+    judged,
+    most_tests,
+    search,
+)
 from wsklab.orchestrator.history.records import read
 from wsklab.orchestrator.history.statistics import repeats_for
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, INTERRUPTED, NOT_PROVEN, UNLOAD, WRONG_USAGE, write_atomically
+from wsklab.orchestrator.results.results import UNLOAD, write_atomically
 from wsklab.orchestrator.run import runner
 
-FIRST = 5
+REPEATS = 5
 """Times that the bad build is run to see how often it fails."""
+
+ATTEMPTS = 2
+"""Runs of a build of which the lab let nothing be judged."""
 
 Verdicts = Mapping[str, Sequence[str]]
 
@@ -35,6 +50,8 @@ class Trial:
     options: tuple[str, ...]
     """Its other words, the same for all builds."""
     console: Console
+    why: str = ""
+    """The last words of the last run."""
 
     def narrow(self, names: set[str]) -> None:
         """From now on run no other scenarios than these: one that is broken otherwise would only stand in the way."""
@@ -43,8 +60,26 @@ class Trial:
             self.scenarios = tuple(sorted(names))
 
     def run(self, build: Build, number: int, repeats: int, until_fail: bool) -> Verdicts:
-        """Run one build; returns scenario -> verdicts. Raises KeyboardInterrupt, UsageError."""
-        folder = self.folder / f"{number:02}-{build.file.parent.name}-{build.file.stem}"
+        """Run one build; return scenario -> verdicts, none if not judged. Raises KeyboardInterrupt, UsageError.
+
+        A run in which the lab failed is made once more: what a busy host did says nothing of a build.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            again = "" if attempt == 1 else "-again"
+            folder = self.folder / f"{number:02}-{build.file.parent.name}-{build.file.stem}{again}"
+            code, self.why = self._run(build, folder, repeats, until_fail)
+            if code == WRONG_USAGE and number == 1:
+                raise UsageError(self.why)
+            verdicts = _verdicts(folder)
+            if any(verdict != "infra" for seen in verdicts.values() for verdict in seen):
+                return verdicts
+            self.console.line(f"          {build.name}: {self.why}", "yellow")
+            if code == WRONG_USAGE:
+                break  # it is the file: the words are those of the first build
+        return {}
+
+    def _run(self, build: Build, folder: Path, repeats: int, until_fail: bool) -> tuple[int, str]:
+        """Run `wsklab run` into a folder; returns its exit code, and its last words."""
         command = [
             sys.executable,
             "-m",
@@ -68,16 +103,16 @@ class Trial:
             if code == INTERRUPTED:
                 raise KeyboardInterrupt
             log.seek(0)
-            said = log.read().strip().rpartition("\n")[2]
-        if code == WRONG_USAGE:
-            raise UsageError(said.removeprefix("wsklab: "))
-        if not (folder / "results.json").exists():
-            self.console.line(f"          {said}", "yellow")
-            return {}
-        found: dict[str, list[str]] = {}
+            return code, log.read().strip().rpartition("\n")[2].removeprefix("wsklab: ")
+
+
+def _verdicts(folder: Path) -> dict[str, list[str]]:
+    """Return scenario -> verdicts of a run; nothing where it did not come to have results."""
+    found: dict[str, list[str]] = {}
+    if (folder / "results.json").exists():
         for row in read(folder, "")[1]:
             found.setdefault(row.scenario, []).append(row.verdict)
-        return found
+    return found
 
 
 def run(
@@ -95,19 +130,26 @@ def run(
     good, bad = chosen[0], chosen[-1]
     tested: list[dict[str, object]] = []
 
-    def told(build: Build, outcome: str, verdicts: Verdicts) -> None:
-        rows = [verdict for seen in verdicts.values() for verdict in seen]
-        counts = ", ".join(f"{rows.count(verdict)} {verdict}" for verdict in dict.fromkeys(rows)) or "no rows"
-        console.line(f"{outcome:5} {build.name}  ({counts})", {"good": "green", "bad": "red"}.get(outcome, "yellow"))
+    def tried(build: Build, repeats: int, until_fail: bool, judge: Callable[[Verdicts], Outcome]) -> Verdicts:
+        with console.step(build.name) as said:
+            verdicts = trial.run(build, len(tested) + 1, repeats, until_fail)
+            rows = [verdict for seen in verdicts.values() for verdict in seen]
+            counts = ", ".join(f"{rows.count(verdict)} {verdict}" for verdict in dict.fromkeys(rows)) or "no rows"
+            outcome = judge(verdicts)
+            said(f"{outcome}  ({counts})")
         tested.append({"build": build.name, "file": str(build.file), "outcome": outcome, "verdicts": dict(verdicts)})
+        return verdicts
 
-    console.line(f"{len(chosen)} builds, from {good.name} to {bad.name}")
-    verdicts = trial.run(bad, 1, repeat or FIRST, until_fail=False)
+    console.line(
+        f"{len(chosen)} builds, from {good.name} to {bad.name}; about {most_tests(len(chosen))} of them are run"
+    )
+    verdicts = tried(bad, repeat or REPEATS, False, first)
     signature = broken(verdicts)
-    told(bad, "bad" if signature else "good", verdicts)
+    if first(verdicts) == "skip":
+        raise LabError(f"{bad.name} cannot be judged: {trial.why.rstrip('.')}; name another bad build with --bad.")
     if not signature:
         raise LabError(
-            f"{bad.name} passed {repeat or FIRST} times, so there is nothing to search for; "
+            f"{bad.name} passed {repeat or REPEATS} times, so there is nothing to search for; "
             "name a worse build, other scenarios, or more repeats with --repeat."
         )
     trial.narrow(signature)
@@ -118,18 +160,16 @@ def run(
     # Laplace's rule of succession: what always failed so far will not always.
     repeats = repeat or repeats_for(failing, risk)
     console.line(
-        f"      looked for: {', '.join(sorted(signature))}; a build is good after {repeats} clean repeats "
+        f"          looked for: {', '.join(sorted(signature))}; a build is good after {repeats} clean repeats "
         f"(chance of being wrong: {(1 - failing) ** repeats:.1%})"
     )
 
     def test(place: int) -> Outcome:
-        verdicts = trial.run(chosen[place], len(tested) + 1, repeats, until_fail=True)
-        outcome = judged(verdicts, signature)
-        told(chosen[place], outcome, verdicts)
-        return outcome
+        verdicts = tried(chosen[place], repeats, True, lambda verdicts: judged(verdicts, signature))
+        return judged(verdicts, signature)
 
     if (outcome := test(0)) != "good":
-        why = "fails, too" if outcome == "bad" else "cannot be judged"
+        why = "fails, too" if outcome == "bad" else f"cannot be judged: {trial.why.rstrip('.')}"
         raise LabError(f"{good.name} {why}; name an older build with --good.")
     found = search(len(chosen), test)
     code = NOT_PROVEN if found.skipped else ALL_PASS

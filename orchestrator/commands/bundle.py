@@ -15,22 +15,16 @@ import yaml
 from wsklab import images
 from wsklab.common import files
 from wsklab.images.secure import sha256
+from wsklab.orchestrator.commands.minimise import rate_of
 from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import bundle, chances
 from wsklab.orchestrator.field.bundle import About, Bundle, Rate
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import (
-    ALL_PASS,
-    NOT_PROVEN,
-    SOME_FAIL,
-    Results,
-    ScenarioResult,
-    write_atomically,
-)
+from wsklab.orchestrator.results.results import Results, ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence
 from wsklab.orchestrator.run.selection import OWN
 from wsklab.orchestrator.scenario.scenario import Scenario, load
@@ -62,8 +56,8 @@ def command(folder: Path, minimised: Path | None, out: Path | None) -> None:
     row, head, rate = told(folder, run)
     if minimised is None and (found := run.parent / "minimal.yaml").exists():
         minimised = found
-    if minimised is not None:
-        load(minimised)
+    if minimised is not None:  # it is what will be run elsewhere
+        rate = rate_of(run.parent, load(minimised), str(row["verdict"]), row["reasons"]) or rate
     path = out or Path(f"{row['name']}.zip")
     about = bundle.about_of(head, row, rate, recipes(str(head["target"].get("kind", ""))))
     names = bundle.write(path, about, folder, minimised)
@@ -72,7 +66,10 @@ def command(folder: Path, minimised: Path | None, out: Path | None) -> None:
 
 
 def told(folder: Path, run: Path) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]], Rate]:
-    """The row of an evidence folder, its run's results, and how often the scenario ended so. Raises UsageError."""
+    """Return the row of an evidence folder, its run's results, and how often the scenario ended so.
+
+    Raises UsageError.
+    """
     try:
         head = files.read_json(run / "results.json", files.RESULT)
         every = rows.read(run)
@@ -104,7 +101,7 @@ class Repeating:
         self.other: ScenarioResult | None = None
 
     def next(self) -> Scenario | None:
-        """The scenario, as often as it takes."""
+        """Return the scenario, as often as it takes."""
         if self.same is not None or self.begun >= self.most + self.spoilt or self.spoilt >= SPOILT:
             return None
         self.begun += 1
@@ -159,7 +156,7 @@ def again(path: Path, lab: Lab, most: int | None, out: Path | None, as_json: boo
 
 
 def here_of(results: Results, about: About) -> About | None:
-    """The same facts of this host."""
+    """Return the same facts of this host."""
     row = {"name": about.scenario, "verdict": about.verdict, "reasons": about.reasons, "repeat": about.repeat}
     head = {"run": results.run, "target": results.target, "driver": results.driver}
     try:
@@ -182,7 +179,7 @@ def _tell(repeating: Repeating, differs: list[str], console: Console, folder: Pa
 
 
 def document(repeating: Repeating, differs: list[str], results: Results) -> dict[str, object]:
-    """The outcome for a program."""
+    """Return the outcome for a program."""
     return {
         "state": results.state,
         "reproduces": repeating.same is not None,

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from wsklab.common.text import visible
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.history import recorder
 from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 
 if TYPE_CHECKING:
     from wsklab.orchestrator.history.records import Row, Run
 
 
 def _read(word: str, history: str | None) -> tuple[Run, list[Row]]:
-    """A run by its folder, or by its number or name in the history. Raises UsageError."""
+    """Return a run by its folder, or by its number or name in the history. Raises UsageError."""
     from wsklab.orchestrator.history import queries, records
     from wsklab.orchestrator.run import janitor
 

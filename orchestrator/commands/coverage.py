@@ -10,10 +10,9 @@ import click
 
 from wsklab.common.files import why
 from wsklab.drivers.twins import twins
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results import results
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import coverage
 from wsklab.orchestrator.trials.tables import show_coverage

@@ -17,9 +17,8 @@ from wsklab.drivers.sign import sign as sign_file
 from wsklab.drivers.sign import signing_key
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.commands.options import toolchain_option
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import SOME_FAIL
 
 
 def build(twin: str | None, as_json: bool, toolchain: Toolchain = "mingw") -> None:
@@ -47,7 +46,7 @@ def sign(file: Path, out: Path) -> None:
 
 
 def _inspected(file: Path) -> Report:
-    """A file that is no driver is the user's mistake."""
+    """Inspect a file; one that is no driver is the user's mistake."""
     try:
         return check_file(file)
     except DriverError as error:
@@ -67,7 +66,7 @@ def check(file: Path, as_json: bool) -> int:
 
 @click.group("driver")
 def command() -> None:
-    """The drivers: building ours, inspecting any."""
+    """Build our drivers, and inspect any."""
 
 
 @command.command("build")

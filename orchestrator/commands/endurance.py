@@ -14,9 +14,10 @@ import click
 from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.orchestrator.commands.bench import about
+from wsklab.orchestrator.errors import ALL_PASS
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import line_chart
-from wsklab.orchestrator.results.results import ALL_PASS, Results, write_atomically
+from wsklab.orchestrator.results.results import Results, write_atomically
 from wsklab.orchestrator.run import order, runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
@@ -65,7 +66,7 @@ def _on_labs(
     disconnects: int,
     restores: int,
 ) -> int:
-    """The parts that take a lab; returns their exit code."""
+    """Run the parts that take a lab; returns their exit code."""
     with console.step("drivers", makes=True):
         driver = build_driver(None, images.cache_folder(), console.progress)
     preparation = Preparation.prepare(folder, console).quietly()
@@ -94,7 +95,7 @@ def _on_labs(
 
 
 def _rows_alone(folder: Path, rows: int) -> runner.Run:
-    """A run that is only written down."""
+    """Return a run that is only written down."""
     folder.mkdir()
     results = Results(
         run=runner.describe("wsklab bench endurance", 1, "none", {"wsklab": version("wsklab")}, folder),
@@ -110,7 +111,7 @@ def _one() -> Scenario:
 
 
 def _memory(found: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """What is measured in MiB, as lines over the rounds."""
+    """Return what is measured in MiB, as lines over the rounds."""
     return {
         name: list(zip(found["rounds"], values, strict=True))
         for name, values in found["values"].items()

@@ -71,7 +71,7 @@ def _tell(console: Console, outcome: Outcome) -> None:
 
 
 def _table(measured: Measured) -> Table:
-    """The same as on the page, without what is kept, for which a terminal is too narrow."""
+    """Return the same as on the page, without what is kept, for which a terminal is too narrow."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in faults.HEAD[:-1]:
         seconds = heading.endswith("after")

@@ -42,14 +42,14 @@ NEWEST = 80
 
 
 def database_of(option: str | None) -> str:
-    """The history's URL or file. Raises UsageError when there is none."""
+    """Return the history's URL or file. Raises UsageError when there is none."""
     if named := chosen(option):
         return named
     raise UsageError(f"WSKLAB_HISTORY is '{OFF}', so no history is kept; name one with --history.")
 
 
 def show_runs(history: str, last: int, as_json: bool) -> None:
-    """The newest runs, and the scenarios that are in trouble."""
+    """Show the newest runs, and the scenarios that are in trouble."""
     from wsklab.orchestrator.history import queries
     from wsklab.orchestrator.history.past import pasts
 
@@ -84,9 +84,7 @@ def show_runs(history: str, last: int, as_json: bool) -> None:
             _came_to(kept, totals[kept.id]),
         )
     console.show(table)
-    trouble = [
-        past for name, cells in grid.items() for past in pasts(name, runs, cells)[:1] if past.broke or past.newest.bad
-    ]
+    trouble = [past for name, cells in grid.items() for past in pasts(name, runs, cells)[:1] if past.trouble]
     for past in trouble:
         console.line("")
         _tell(console, past)
@@ -186,7 +184,7 @@ history_option = click.option(
 
 @click.group("history", cls=Words)
 def command() -> None:
-    """What earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.
+    """Show what earlier runs were: `wsklab history`, `wsklab history SCENARIO`, `wsklab history --html DIR`.
 
     Every run records itself when it ends. See `wsklab history show --help` for the options.
     """
@@ -197,15 +195,27 @@ def command() -> None:
 @history_option
 @click.option("--last", type=click.IntRange(1), metavar="N", help=f"So many runs (default {RUNS}; of the site 365).")
 @click.option("--html", type=click.Path(path_type=Path), metavar="DIR", help="Write a static site into this folder.")
+@click.option(
+    "--twins",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --html: the twins.json of a `wsklab run --twins`, for a page of it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show_command(scenario: str | None, history: str | None, last: int | None, html: Path | None, as_json: bool) -> None:
+def show_command(
+    scenario: str | None, history: str | None, last: int | None, html: Path | None, twins: Path | None, as_json: bool
+) -> None:
     """List the newest runs and what is broken, or the past of one SCENARIO; --html writes a site of all of it."""
     found = database_of(history)
+    if twins is not None and html is None:
+        raise UsageError("--twins is for the site; name its folder with --html.")
     if html is not None:
         from wsklab.orchestrator.history import site
+        from wsklab.orchestrator.trials import pages
 
+        matrix = pages.matrix_of(twins) if twins else None
         with recorder.opened(found) as database:
-            page = site.write(database, html, last or 365)
+            page = site.write(database, html, last or 365, lambda told: pages.further(told, matrix))
         click.echo(f"Site: {page}")
     elif scenario is None:
         show_runs(found, last or RUNS, as_json)

@@ -21,15 +21,14 @@ from wsklab.images.store import Store
 from wsklab.images.windows import Media
 from wsklab.orchestrator.commands import windows_images
 from wsklab.orchestrator.commands.screens import Screens, view_option
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import NOT_PROVEN, UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.results import ci, estimate
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import NOT_PROVEN
 
 
 def inputs(console: Console) -> Mapping[str, Path]:
-    """The files of ours that recipes ask for by name."""
+    """Return the files of ours that recipes ask for by name."""
     return build_standin(images.cache_folder(), console.progress).inputs
 
 
@@ -93,7 +92,7 @@ def build(names: Sequence[str], force: bool, media: Media, again: str | None = N
 
 
 def _timed(console: Console, watch: estimate.Estimate) -> Callable[[str], None]:
-    """What takes a note, and tells it with the time left."""
+    """Return what takes a note, and tells it with the time left."""
     return lambda note: console.progress(watch.tell(note))
 
 
@@ -136,7 +135,7 @@ def remove(names: Sequence[str]) -> None:
 
 
 def _in_store(names: Sequence[str]) -> None:
-    """Raises UsageError for a name that no image in the store has."""
+    """Raise UsageError for a name that no image in the store has."""
     known = dict.fromkeys(image.name for image in images.listing())
     for name in names:
         if name not in known:
@@ -151,7 +150,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(as_json: bool) -> None:
-    """The recipes, and which images of them are in the store."""
+    """List the recipes, and which images of them are in the store."""
     listing(as_json)
 
 

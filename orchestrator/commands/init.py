@@ -74,7 +74,7 @@ def command(file: Path | None, out: Path, name: str | None, parameters: Mapping[
 def _project(
     file: Path, out: Path, name: str, parameters: Mapping[str, int | str], tried: bool, console: Console
 ) -> Project:
-    """What the driver's file and a trial run tell. Raises UsageError."""
+    """Return what the driver's file and a trial run tell. Raises UsageError."""
     driver = f"{name}.yaml"
     if (out / driver).exists():
         raise UsageError(f"{out / driver}: it is there already; name another folder with --out.")
@@ -104,7 +104,7 @@ def _project(
 
 
 def _relative(file: Path, out: Path) -> str:
-    """The file as the profile names it: relative where it lies in the folder or near it."""
+    """Return the file as the profile names it: relative where it lies in the folder or near it."""
     return os.path.relpath(file.absolute(), out.absolute())
 
 

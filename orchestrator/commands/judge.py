@@ -12,11 +12,11 @@ import click
 
 from wsklab.common import files
 from wsklab.common.text import visible
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, WRONG_USAGE, UsageError
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import rows
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, UNLOAD, WRONG_USAGE, ScenarioResult
+from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
 from wsklab.orchestrator.scenario import scenario
 
 OBSERVATIONS, SCENARIO, VERDICT = "observations.jsonl", "scenario.yaml", "verdict.json"

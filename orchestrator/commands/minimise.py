@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import yaml
 from wsklab.common import files
 from wsklab.orchestrator.commands.run import ended
 from wsklab.orchestrator.commands.trying import Lab, lab_options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, UsageError
 from wsklab.orchestrator.field import chances
-from wsklab.orchestrator.field.minimising import Minimiser, Trial, heading
+from wsklab.orchestrator.field.bundle import Rate
+from wsklab.orchestrator.field.minimising import Minimiser, Trial, heading, plain
+from wsklab.orchestrator.field.smaller import key
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN, ScenarioResult, write_atomically
+from wsklab.orchestrator.results.results import ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence, runner
 from wsklab.orchestrator.scenario.scenario import Scenario, load
 
@@ -34,23 +37,24 @@ class Minimising:
         self.minimiser, self.folder, self.console, self.told = minimiser, folder, console, told
         self.pace = Pace()
         self._cases: dict[int, str] = {}  # of scenarios that are out for trial
-        self.evidence = ""  # of the newest trial of the result that failed, within its session
+        self.evidence = ""  # of the newest trial of the smallest scenario that failed, within its session
 
     def next(self) -> Scenario | None:
-        """The next case."""
+        """Return the next case."""
         scenario = self.minimiser.next()
         if scenario is not None:
             self._cases[id(scenario)] = self.minimiser.case
         return scenario
 
     def tell(self, scenario: Scenario, row: ScenarioResult) -> bool:
-        """Hear of a trial. Kept are those of the result."""
+        """Hear of a trial. Kept are those of the result, and one of each smaller scenario that was seen to fail."""
         trial = Trial(self._cases.pop(id(scenario)), row.verdict, tuple(row.reasons))
         last, smallest = self.minimiser.last.trials, self.minimiser.smallest
         with (self.folder / TRIALS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(trial._asdict()) + "\n")
         same = self.minimiser.tell(trial)
-        if same and self.minimiser.last.trials > last:
+        newest = same and trial.case == key(self.minimiser.smallest)
+        if newest:
             self.evidence = row.evidence
         if self.minimiser.smallest is not smallest or self.minimiser.done:
             self.write()
@@ -61,7 +65,7 @@ class Minimising:
                 f"{len(self.minimiser.smallest['steps'])} steps so far",
                 "dim",
             )
-        return self.minimiser.last.trials > last
+        return newest or self.minimiser.last.trials > last
 
     def write(self) -> None:
         """Put the smallest scenario so far on disk."""
@@ -104,7 +108,9 @@ def command(
             raise UsageError(f"'{scenario}' names {len(chosen.scenarios)} scenarios; one at a time is minimised.")
         if keep is None:
             raise UsageError('say which reason must stay: --keep "ABORTIVE is clear" (`wsklab run` prints reasons).')
-        whole, trials = chosen.scenarios[0], []
+        told = evidence.as_document(chosen.scenarios[0])
+        told.pop("capture", None)  # what is left in the end is no longer the capture's story
+        whole, trials = Scenario.model_validate(told), []
         out = runner.new_folder(out)
         begin(out, whole, keep, {"driver": where.driver_name, "twin": where.twin})
     chosen = where.select([str(out / WHOLE)], console)
@@ -115,8 +121,8 @@ def command(
         console.line(f"          {len(trials)} trials are known from before: {minimiser.stage}")
     minimiser.say = lambda text: console.line(f"          {text}")
     subject = where.twin or where.driver_name
-    told = [f"Minimised from {whole.name}, with the driver {subject}, target {where.target}."]
-    asker = Minimising(minimiser, out, console, told)
+    head = [f"Minimised from {whole.name}, with the driver {subject}, target {where.target}."]
+    asker = Minimising(minimiser, out, console, head)
     session = 1 + sum(1 for _ in out.glob("session-*"))
     code = ALL_PASS
     if minimiser.next() is not None:
@@ -153,7 +159,7 @@ def begin(folder: Path, whole: Scenario, keep: str, driver: dict[str, str | None
 
 
 def resumed(folder: Path, keep: str | None, driver: dict[str, str | None]) -> tuple[Scenario, str, list[Trial]]:
-    """What was asked for, and the trials that were made. Raises UsageError."""
+    """Return what was asked for, and the trials that were made. Raises UsageError."""
     try:
         asked = json.loads(files.read_text(folder / ASKED, files.TEXT))
         lines = (folder / TRIALS).read_text(encoding="utf-8").splitlines()
@@ -168,8 +174,20 @@ def resumed(folder: Path, keep: str | None, driver: dict[str, str | None]) -> tu
     return load(folder / WHOLE), words, [trial for line in lines if (trial := trial_of(line)) is not None]
 
 
+def rate_of(folder: Path, scenario: Scenario, verdict: str, reasons: Sequence[str]) -> Rate | None:
+    """How often a scenario ended so in all its trials; None where the folder is not one of `wsklab minimise`."""
+    try:
+        lines = (folder / TRIALS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    case, wanted = key(evidence.as_document(scenario)), {plain(reason) for reason in reasons}
+    trials = [t for line in lines if (t := trial_of(line)) and t.case == case and t.verdict != "infra"]
+    same = [t for t in trials if t.verdict == verdict and {plain(reason) for reason in t.reasons} == wanted]
+    return Rate(failed=len(same), trials=len(trials)) if same else None
+
+
 def trial_of(line: str) -> Trial | None:
-    """A trial from its line; None for one that was cut when the host went down."""
+    """Return a trial from its line; None for one that was cut when the host went down."""
     try:
         found = json.loads(line)
         return Trial(str(found["case"]), str(found["verdict"]), tuple(str(reason) for reason in found["reasons"]))
@@ -178,7 +196,7 @@ def trial_of(line: str) -> Trial | None:
 
 
 def document(minimiser: Minimiser, folder: Path) -> dict[str, object]:
-    """The outcome for a program."""
+    """Return the outcome for a program."""
     return {
         "failed": minimiser.found,
         "verdict": minimiser.verdict or None,

@@ -18,7 +18,7 @@ from wsklab.drivers.build import BuiltDriver, Rebuild, build_driver
 from wsklab.drivers.errors import DriverError
 from wsklab.drivers.provider_tests import ProviderTests
 from wsklab.orchestrator.commands.options import jobs_of
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.mutation import results as mutant_results
 from wsklab.orchestrator.mutation import sample as mutant_sample
 from wsklab.orchestrator.mutation import table as mutant_table
@@ -28,7 +28,7 @@ from wsklab.orchestrator.mutation.runs import Built, Subject, Trial, Workers
 from wsklab.orchestrator.mutation.sample import OUTPUTS, Builder, Code
 from wsklab.orchestrator.mutation.subjects import Client, Provider
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, write_atomically
+from wsklab.orchestrator.results.results import write_atomically
 from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
@@ -116,7 +116,7 @@ def run(
 
 
 def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str, seed: int) -> Run:
-    """A run of its own for each mutant, so that its evidence lies together."""
+    """Return a run of its own for each mutant, so that its evidence lies together."""
     place = folder / "mutants" / name
     shutil.rmtree(place, ignore_errors=True)  # what a run that was cut short has left
     place.mkdir(parents=True)
@@ -133,7 +133,7 @@ def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iter
 
 
 def _native(work: Path) -> Callable[[Built], str | None]:
-    """The provider's own tests, with a mutant in it."""
+    """Return what runs the provider's own tests with a mutant in it."""
     tests = ProviderTests(work / "native")
 
     def failure(built: Built) -> str | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wsklab.orchestrator.run.hold import When
+if TYPE_CHECKING:
+    from wsklab.orchestrator.run.hold import When
 
 HOLD_ALONE: When = "not-pass"
 UNTIL_FAIL = "--until-fail"
@@ -33,6 +35,37 @@ toolchain_option = click.option(
     "msvc is clang, too, with what Microsoft's compiler puts into a driver.",
 )
 
+resume_option = click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Let a run that was killed or interrupted go on in its folder: rows that are there stay, the rest is run as "
+    "it was asked for then.",
+)
+
+fleet_option = click.option(
+    "--fleet",
+    metavar="ADDRESS|local",
+    help="Play on the workers of a scheduler, tcp://HOST:PORT or tls://HOST:PORT; local: on workers of this host "
+    "(docs/fleet.md).",
+)
+lean_option = click.option(
+    "--lean",
+    is_flag=True,
+    help="With --fleet: of repetitions that pass neither logs nor the recording come back.",
+)
+
+
+def hold_option(when: str) -> Callable[[Command], Command]:
+    """`--hold`, for a command of the class `Alone`; `when` says after what."""
+    return click.option(
+        "--hold",
+        default="never",
+        metavar="[=always]",
+        type=click.Choice(["never", "not-pass", "always"]),
+        help=f"Leave a lab running {when}, and say how to get into it; Ctrl-C ends that, and the command goes on.",
+    )
+
 
 class Alone(click.Command):
     """`--hold` and `--until-fail` may stand alone, with a scenario's name behind them that is not their value."""
@@ -49,7 +82,7 @@ class Alone(click.Command):
 
 
 def search_options(command: Command) -> Command:
-    """The options of `wsklab run` that have it go on until it fails."""
+    """Return the options of `wsklab run` that have it go on until it fails."""
     options = (
         click.option(
             UNTIL_FAIL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,15 +14,14 @@ import click
 from wsklab import images
 from wsklab.orchestrator.commands import run as run_command
 from wsklab.orchestrator.commands.signing import FILE, earlier_of, signer_of, signing
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.guest import find
-from wsklab.orchestrator.release import certificates, conduct, envelope, ingredients, page, plan, release, verify
+from wsklab.orchestrator.release import certificates, conduct, envelope, ingredients, page, plan, release, rules, verify
 from wsklab.orchestrator.release.envelope import Refused
 from wsklab.orchestrator.release.plan import Loaded
 from wsklab.orchestrator.release.release import Earlier, Released, Signer
 from wsklab.orchestrator.release.statement import Begun, Predicate, schema, subjects
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN, SOME_FAIL
 from wsklab.orchestrator.run import janitor, selection
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -57,6 +56,7 @@ def run(
     signer: Signer | None,
     earlier: Earlier | None,
     as_json: bool,
+    stop_early: bool = False,
 ) -> int:
     """Carry out a plan, and conclude it; returns the exit code. All that the user wrote is checked before a boot."""
     console = Console(quiet=as_json)
@@ -91,7 +91,13 @@ def run(
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             _play(words)
 
-    course = conduct.Conduct(folder, loaded, begun, play, frozenset(options()), ingredients.of_run, console.line)
+    def certain() -> Iterable[str]:
+        now = _now()
+        return rules.certain(loaded.plan, release.cells_in(folder, loaded, now), loaded.errata, now.date())
+
+    course = conduct.Conduct(
+        folder, loaded, begun, play, frozenset(options()), ingredients.of_run, console.line, certain, stop_early
+    )
     try:
         course.run()
         same_lab()
@@ -217,6 +223,7 @@ def command() -> None:
 @click.option("--out", type=FILE, metavar="DIR", help="The release's folder  [default: wsklab-qualify/NAME]")
 @click.option("--resume", is_flag=True, help="Go on with what was stopped in that folder.")
 @click.option("--rehearsal", is_flag=True, help="Allow the stand-in; all that is made says that it qualifies nothing.")
+@click.option("--stop-early", is_flag=True, help="End as soon as a rule is broken that no further run can mend: no go.")
 @click.option("--dry-run", "dry", is_flag=True, help="Check the plan, say what it proves, and run nothing.")
 @signing
 def run_plan(
@@ -224,6 +231,7 @@ def run_plan(
     out: Path | None,
     resume: bool,
     rehearsal: bool,
+    stop_early: bool,
     dry: bool,
     key: Path | None,
     certificate: Path | None,
@@ -235,7 +243,15 @@ def run_plan(
     signer = signer_of(key, certificate)
     earlier = earlier_of(previous, previous_key, signer)
     code = run(
-        plan_file, out=out, resume=resume, rehearsal=rehearsal, dry=dry, signer=signer, earlier=earlier, as_json=as_json
+        plan_file,
+        out=out,
+        resume=resume,
+        rehearsal=rehearsal,
+        dry=dry,
+        signer=signer,
+        earlier=earlier,
+        as_json=as_json,
+        stop_early=stop_early,
     )
     sys.exit(code)
 

@@ -15,12 +15,23 @@ import click
 from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.commands.trying import Lab, lab_options
-from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, beside, debugtext, exact, fidelity, headers, pairing, table
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
+from wsklab.orchestrator.field import (
+    again,
+    beside,
+    contradictions,
+    debugtext,
+    exact,
+    fidelity,
+    headers,
+    pairing,
+    stripping,
+    table,
+)
 from wsklab.orchestrator.field.bundle import is_bundle
+from wsklab.orchestrator.field.captures import Notes, packets
 from wsklab.orchestrator.field.connections import Capture, Connection, read
 from wsklab.orchestrator.field.story import MS
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -47,7 +58,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group("repro", cls=OneOrMore)
 def command() -> None:
-    """Captures from the field: list their connections and endings, make one of them again.
+    """List the connections and endings of captures from the field, and make one of them again.
 
     `wsklab repro list FILE...` prints the table; `wsklab repro FILE --connection N --out NEW.yaml` writes a scenario;
     `wsklab repro BUNDLE` runs what `wsklab bundle` has put together.
@@ -79,7 +90,7 @@ def list_command(
     """
     if (log is None) != (driver is None):
         raise UsageError("--log and --driver go together: the profile's patterns say what the log's lines mean.")
-    report = None if expect is None else debugtext.expected(expect)
+    report = None if expect is None else contradictions.expected(expect)
     profile = None if driver is None else load_profile(driver)
     captures = read_all(files, driver_at)
     shown = [one for capture in captures for one in capture.connections if connection in (None, one.number)]
@@ -87,10 +98,10 @@ def list_command(
         raise UsageError(f"there is no connection {connection}; `wsklab repro list` without it prints all.")
     wrong: list[tuple[int, str]] = []
     if log is not None and profile is not None:
-        sides = debugtext.beside(debugtext.read_log(log, profile), shown)
-        wrong += debugtext.contradictions(sides, shown)
+        told = debugtext.read_log(log, profile)
+        wrong += contradictions.contradictions(told, debugtext.beside(told, shown), shown)
     if expect is not None:
-        wrong += [(one.number, text) for one in shown if (text := debugtext.against(one, report)) is not None]
+        wrong += [(one.number, text) for one in shown if (text := contradictions.against(one, report)) is not None]
     pairs = [pair for a, b in combinations(captures, 2) for pair in pairing.pairs(a.connections, b.connections)]
     if as_json:
         print_json(captures, shown, pairs, wrong)
@@ -205,12 +216,7 @@ def make_command(
         played = exact.segments(one, headers.headers(files[one.file], one), real_time)
     text = again.scenario(one, name, ending, real_time, visible(files[one.file].name), played)
     yaml_source.parse(text, Scenario, str(out))
-    if out.exists():
-        raise UsageError(f"{out}: exists already; name a new file.")
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror}.") from None
+    written(out, text.encode())
     click.echo(f"{out}: {len(text.splitlines())} lines; run it with `wsklab run {out}`, then compare with")
     click.echo(f"`wsklab repro fidelity {files[one.file]} RUN/evidence/{name} --connection {one.number}`")
 
@@ -257,6 +263,25 @@ def fidelity_command(
     sys.exit(ALL_PASS if result.same else SOME_FAIL)
 
 
+@command.command("strip")
+@click.argument("file", type=click.Path(path_type=Path))
+@CONNECTION
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="NEW.pcapng", help="The new capture.")
+def strip_command(file: Path, connection: int | None, out: Path) -> None:
+    """Write a capture anew without its payload: headers and lengths, which are all that `repro` needs.
+
+    Addresses and ports stay. Fragments, and what is no TCP, are left out.
+    """
+    frames = None
+    if connection is not None:
+        one = chosen(read_all((file,), None), connection)
+        frames = frozenset([s.frame for s in one.segments()] + [e.frame for e in one.errors])
+    notes, left_out = Notes(), list[int]()
+    blocks = b"".join(stripping.stripped(packets(file, notes), notes, frames, left_out))
+    written(out, blocks)
+    click.echo(f"{out}: {len(blocks):,} bytes; {len(left_out):,} packets without a TCP header were left out.")
+
+
 @command.command("again")
 @click.argument("file", metavar="BUNDLE", type=click.Path(path_type=Path))
 @lab_options
@@ -273,8 +298,19 @@ def again_command(file: Path, trials: int | None, out: Path | None, as_json: boo
     sys.exit(bundle.again(file, Lab(**lab), trials, out, as_json))
 
 
+def written(path: Path, content: bytes) -> None:
+    """Write a new file. Raises UsageError."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise UsageError(f"{path}: exists already; name a new file.") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}.") from None
+
+
 def chosen(captures: list[Capture], connection: int | None) -> Connection:
-    """The connection that a command is about. Raises UsageError."""
+    """Return the connection that a command is about. Raises UsageError."""
     every = [one for capture in captures for one in capture.connections]
     if not every:
         raise UsageError("no TCP connection is in the capture.")

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results import publish, rows
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL, Document, Results, ScenarioResult
+from wsklab.orchestrator.results.results import Document, Results, ScenarioResult
 from wsklab.orchestrator.run import janitor
 
 
@@ -35,7 +35,7 @@ def check(files: list[Path], as_json: bool) -> int:
 
 
 def problems(file: Path) -> list[str]:
-    """What is wrong with a results file, a sentence for each point."""
+    """Return what is wrong with a results file, a sentence for each point."""
     try:
         text = file.read_bytes()
         document = Document.model_validate_json(text)
@@ -102,7 +102,7 @@ def report_command(folder: Path) -> None:
 
 @click.group("results")
 def results_command() -> None:
-    """The contract of results.json."""
+    """Print the contract of results.json, or check a file against it."""
 
 
 @results_command.command("schema")

@@ -5,38 +5,40 @@ Long because each of its many options is declared, checked and carried out here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
-from dataclasses import dataclass
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
-from wsklab.orchestrator.commands.options import Alone, jobs_of, search_options, toolchain_option
+from wsklab.orchestrator.commands.options import (
+    Alone,
+    fleet_option,
+    hold_option,
+    jobs_of,
+    lean_option,
+    resume_option,
+    search_options,
+    toolchain_option,
+)
 from wsklab.orchestrator.commands.screens import Screens, view_option
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest import find, variants
-from wsklab.orchestrator.guest.guest import STRICT_CHECKS, Guest
-from wsklab.orchestrator.history.recorder import Recorder
-from wsklab.orchestrator.history.where import chosen
-from wsklab.orchestrator.liveness import limits
-from wsklab.orchestrator.liveness.watchdog_link import phase
-from wsklab.orchestrator.results import ci, known
-from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import Results, as_text
-from wsklab.orchestrator.run import order, runner, selection
-from wsklab.orchestrator.run.hold import Hold, When
-from wsklab.orchestrator.run.preparation import Preparation
-from wsklab.orchestrator.run.stopping import Stop
-from wsklab.orchestrator.run.ways_in import ways_in
-from wsklab.orchestrator.run.workers import Work, Workers
+
+if TYPE_CHECKING:  # the words of the command need no lab
+    from wsklab.drivers.build import BuiltDriver, Toolchain
+    from wsklab.orchestrator.guest.guest import Guest
+    from wsklab.orchestrator.results.results import Results
+    from wsklab.orchestrator.run.hold import When
+    from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Options:
     scenarios: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    target: str = find.STANDIN
-    driver_name: str = selection.OWN
+    target: str = "standin"
+    driver_name: str = "wsklab"
     provoke: str | None = None
     driver_file: Path | None = None
     twin_names: tuple[str, ...] = ()
@@ -76,15 +78,39 @@ class Options:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    resume: Path | None = None
+    fleet: str | None = None
+    lean: bool = False
 
 
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
+    # Loaded here, not with the words of the command: most of the time that a command begins with.
+    from wsklab import images
+    from wsklab.drivers.build import build_driver
+    from wsklab.orchestrator.guest import find, variants
+    from wsklab.orchestrator.history.recorder import Recorder
+    from wsklab.orchestrator.history.where import chosen
+    from wsklab.orchestrator.liveness import limits
+    from wsklab.orchestrator.liveness.watchdog_link import phase
+    from wsklab.orchestrator.results import ci, known
+    from wsklab.orchestrator.results.console import Console
+    from wsklab.orchestrator.run import order, resuming, runner, selection
+    from wsklab.orchestrator.run.hold import Hold
+    from wsklab.orchestrator.run.preparation import Preparation
+    from wsklab.orchestrator.run.stopping import Stop
+    from wsklab.orchestrator.run.ways_in import ways_in
+    from wsklab.orchestrator.run.workers import Work, Workers
+
     console = Console(options.as_json, options.verbose - options.quiet, ci.detect(os.environ))
     strict_seed = options.seed if options.strict else None
     find.check(options.target, options.verify, strict_seed)
     chosen(options.history)
     errata = known.load(options.known_file, Path())
+    if options.fleet is not None:
+        from wsklab.orchestrator.commands import fleet_run  # its libraries may not be there
+
+        fleet_run.check(options)
     if options.debugger is not None and options.target == find.STANDIN:
         raise UsageError("--debugger is for a Windows target: the stand-in has no kernel debugger's line.")
     selected = selection.select(
@@ -110,7 +136,7 @@ def run(options: Options) -> int:
     played, unplayed = selection.on_variants(selected, names, find.machine(options.target))
     for sentence in (*left_out, *unplayed):
         console.progress(sentence)
-    folder = runner.new_folder(options.out)
+    folder = resuming.enter(options.resume) if options.resume else runner.new_folder(options.out)
 
     @cache
     def built() -> BuiltDriver:
@@ -121,6 +147,7 @@ def run(options: Options) -> int:
         with console.step("drivers", makes=True):
             return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
 
+    threading.Thread(target=_load, name="libraries", daemon=True).start()
     screens, stop = Screens(console.line), Stop()
     if options.view:
         screens.show()
@@ -138,6 +165,9 @@ def run(options: Options) -> int:
         hold=holding,
         debugger_port=options.debugger,
     )
+    fleet = fleet_run.join(options, folder, preparation) if options.fleet is not None else None
+    if fleet is not None:
+        preparation = fleet.fitted(preparation)
     variants.fits(find.machine(options.target), names, preparation.accelerator, preparation.foreign)
     driver = preparation.guest.prepare(built())
     results = preparation.results(
@@ -148,28 +178,35 @@ def run(options: Options) -> int:
         results.target["variants"] = {
             name: machine.variants[name].model_dump(mode="json", exclude_defaults=True) for name in names if name
         }
-    labs = preparation.admitted(options.jobs)
+    taken_up(options, folder, results, selected.scenarios)
+    if done := list(results.scenarios):
+        console.line(f"          resumed: {len(done)} rows are there already")
+    preparation = replace(preparation, labs=itertools.count(resuming.first_lab(folder)))
+    labs = preparation.admitted(options.jobs if fleet is None else 1)
     current = runner.Run(folder, results, console, preparation.stop, preparation.damage, hold=preparation.hold)
     current.known = known.under(errata, results, datetime.now(UTC).date())
     current.begin()
     recorder = Recorder(options.history, folder, lambda warning: click.echo(f"wsklab: {warning}", err=True))
     recorder.begin()
-    work = Work(
-        order.order(selected.scenarios, options.repeat, options.until_fail is not None, played), preparation.stop
-    )
+    items = order.order(selected.scenarios, options.repeat, options.until_fail is not None, played)
+    items = resuming.left(items, results.plan, done)
     limit = (
         inf
         if options.until_fail is not None
         else len(names)
         * limits.of_run(selected.scenarios, options.repeat, preparation.guest.slow[preparation.accelerator])
     )
-    with phase("the run", limit, folder), console.pace(results.plan.asked):
-        Workers(
-            current,
-            lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
-            work,
-            options.until_fail is not None,
-        ).play(labs, preparation.room)
+    with phase("the run", limit, folder), console.pace(results.plan.left(done)):
+        if fleet is not None:
+            fleet.play(current, preparation, driver, items, results.plan.left(done))
+        else:
+            Workers(
+                current,
+                lambda variant: preparation.supply(driver, options.isolate, current.learn, variant),
+                Work(items, preparation.stop),
+                options.until_fail is not None,
+                owed=iter(resuming.unloads_owed(results.plan, done)),
+            ).play(labs, preparation.room)
     recorder.end()
     if options.as_json:
         console.document(_document(folder, results))
@@ -189,8 +226,31 @@ def run(options: Options) -> int:
     return ended(results)
 
 
+def taken_up(options: Options, folder: Path, results: Results, scenarios: Sequence[Scenario]) -> None:
+    """Remember what a new run is asked for; of one that is resumed, take up the rows. Raises UsageError, OSError."""
+    from wsklab.orchestrator.commands import resume
+    from wsklab.orchestrator.run import resuming
+
+    now = resuming.memo(resume.written(options), scenarios)
+    if options.resume is None:
+        resuming.remember(folder, now)
+    else:
+        resuming.take_up(folder, resuming.recall(folder), now, results)
+
+
+def _load() -> None:
+    """Import what the lab and the page need next, while the images are read, which leaves the interpreter free."""
+    from wsklab.orchestrator.guest import ssh
+    from wsklab.orchestrator.results import report
+
+    ssh.load()
+    report.load()
+
+
 def checks(guest: Guest) -> str:
-    """The sentence that says which of the stand-in's checks were on."""
+    """Return the sentence that says which of the stand-in's checks were on."""
+    from wsklab.orchestrator.guest.guest import STRICT_CHECKS
+
     if guest.strict is None:
         return "Strict checks: off (--strict)."
     return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
@@ -204,11 +264,16 @@ def _document(folder: Path, results: Results) -> str:
             return text
     except (OSError, ValueError):
         pass
+    from wsklab.orchestrator.results.results import as_text
+
     return as_text(results.document)
 
 
 def ended(results: Results) -> int:
-    """The exit code of a run. One that was cut short ends as any command does: raises KeyboardInterrupt, LabError."""
+    """Return the exit code of a run.
+
+    One that was cut short ends as any command does: raises KeyboardInterrupt, LabError.
+    """
     if results.state == "interrupted":
         raise KeyboardInterrupt
     if results.state == "aborted":
@@ -302,6 +367,9 @@ def ended(results: Results) -> int:
 @click.option("--cold", is_flag=True, help="Boot, even if a snapshot of the ready lab is kept; and keep none.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder (must be empty).")
+@resume_option
+@fleet_option
+@lean_option
 @click.option(
     "--known",
     "known_file",
@@ -315,14 +383,7 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @view_option
-@click.option(
-    "--hold",
-    default="never",
-    metavar="[=always]",
-    type=click.Choice(["never", "not-pass", "always"]),
-    help="Leave a lab running after a verdict that is not pass (--hold=always: after every one), or when it does not "
-    "boot, and say how to get into it; Ctrl-C ends that, and the run goes on.",
-)
+@hold_option("after a verdict that is not pass (--hold=always: after every one), or when it does not boot")
 @click.option(
     "--debugger",
     type=click.IntRange(0, 65535),
@@ -339,6 +400,10 @@ def command(**asked: Any) -> None:
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     options = Options(**asked)
+    if options.resume:
+        from wsklab.orchestrator.commands import resume
+
+        sys.exit(resume.again(options))
     if options.twins:
         _only_twins(options)
         from wsklab.orchestrator.commands import twins as twin_runs
@@ -360,6 +425,10 @@ def command(**asked: Any) -> None:
         raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
     if options.vary is not None and not options.until_fail:
         raise UsageError("--vary goes with --until-fail N.")
+    if options.lean and options.fleet is None:
+        raise UsageError("--lean goes with --fleet.")
+    if options.fleet is not None and options.until_fail:
+        raise UsageError("--until-fail N, with a number, is a search on one host: leave out --fleet.")
     if options.until_fail:
         from wsklab.orchestrator.commands import search
 

@@ -9,19 +9,18 @@ from typing import Any
 
 import click
 
-from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.results.results import WRONG_USAGE
+from wsklab.orchestrator.errors import WRONG_USAGE, UsageError
 
 
 @click.group("scenario")
 def command() -> None:
-    """The catalogue of scenarios, and checks of your own."""
+    """List the catalogue of scenarios, and check your own."""
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(as_json: bool) -> None:
-    """The built-in scenarios: name, tags, what each covers."""
+    """List the built-in scenarios: name, tags, what each covers."""
     from wsklab.orchestrator.scenario.catalogue import any_driver, built_in
 
     rows = [
@@ -61,7 +60,7 @@ def check_command(paths: tuple[Path, ...], as_json: bool) -> None:
 
 @command.command("schema")
 def schema_command() -> None:
-    """The scenario format as JSON Schema, for editors."""
+    """Print the scenario format as JSON Schema, for editors."""
     from wsklab.orchestrator.scenario.scenario import Scenario
 
     _print_json(Scenario.model_json_schema(by_alias=True))

@@ -17,11 +17,11 @@ class Screens:
     """The page with the screens, served from the first time it is wanted until this process ends."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+        self.say = say
         self._url: str | None = None
 
     def address(self) -> str:
-        """The page's address, or why there is none."""
+        """Return the page's address, or why there is none."""
         try:
             return self._served()
         except MachineError as error:
@@ -29,7 +29,7 @@ class Screens:
 
     def show(self) -> None:
         """Say where the page is. Raises MachineError where noVNC is not installed."""
-        self._say(f"Screens: {self._served()}")
+        self.say(f"Screens: {self._served()}")
 
     def _served(self) -> str:
         from wsklab.qemu.viewer import Viewer  # only who looks needs it

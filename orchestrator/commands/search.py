@@ -12,18 +12,11 @@ import yaml
 
 from wsklab.orchestrator.commands.run import Options, ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.field.search import Search, Try
 from wsklab.orchestrator.field.trying import Pace
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import (
-    ALL_PASS,
-    NOT_PROVEN,
-    SOME_FAIL,
-    Results,
-    ScenarioResult,
-    write_atomically,
-)
+from wsklab.orchestrator.results.results import Results, ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -43,7 +36,7 @@ class Searching:
         self._out: dict[int, Try] = {}  # trials that are being made
 
     def next(self) -> Scenario | None:
-        """The next trial."""
+        """Return the next trial."""
         found = self.search.next()
         if found is None:
             return None
@@ -123,7 +116,7 @@ def _tell(asker: Searching, console: Console) -> None:
 
 
 def document(asker: Searching, results: Results, folder: Path) -> dict[str, object]:
-    """The outcome for a program."""
+    """Return the outcome for a program."""
     search, tried = asker.search, asker.search.failing
     return {
         "state": results.state,

@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def signing(command: Function) -> Function:
-    """The options of whatever signs."""
+    """Return the options of whatever signs."""
     for option in (
         click.option(
             "--json", "as_json", is_flag=True, help="Print the statement on standard output, and nothing else."

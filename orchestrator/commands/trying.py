@@ -72,7 +72,7 @@ class Lab:
 
 
 def lab_options(command: Command) -> Command:
-    """The options of `wsklab run` that say which lab is meant; `lab_of` reads them."""
+    """Return the options of `wsklab run` that say which lab is meant; `lab_of` reads them."""
     options = (
         click.option("--target", default="standin", show_default=True, metavar="standin|IMAGE", help="What runs it."),
         click.option(
@@ -102,5 +102,5 @@ def lab_options(command: Command) -> Command:
 
 
 def folder_of(out: Path | None) -> Path:
-    """The folder of trials: `out`, or one here. Raises UsageError, LabError."""
+    """Return the folder of trials: `out`, or one here. Raises UsageError, LabError."""
     return runner.new_folder(out)

@@ -8,9 +8,8 @@ from wsklab import images
 from wsklab.drivers.build import build_driver
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.commands.run import Options
-from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import ALL_PASS, SOME_FAIL
 from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
@@ -43,7 +42,7 @@ def run(options: Options) -> int:
         builds = {
             twin: None if twin.only_windows else build_driver(twin.name, cache, progress)
             for twin in twins().values()
-            if not options.twin_names or twin.name in options.twin_names
+            if twin.name in options.twin_names or not (options.twin_names or twin.seldom)
         }
     preparation = Preparation.prepare(folder, console)
     strict = preparation.strictly(options.seed)
@@ -64,5 +63,6 @@ def run(options: Options) -> int:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))
     else:
         tables.show_twin_matrix(console, matrix)
-        console.line(f"\nMatrix: {folder / 'twins.json'}; each build's report: {folder}/NAME/report.html")
+        console.line(f"\nMatrix: {folder / 'twins.html'}; for programs: {folder / 'twins.json'}")
+        console.line(f"Each build's report: {folder}/NAME/report.html")
     return ALL_PASS if twin_matrix.all_caught(matrix) else SOME_FAIL

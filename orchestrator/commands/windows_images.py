@@ -40,7 +40,7 @@ def build(name: str, media: windows.Media, force: bool, again: str | None, conso
 
 
 def known() -> list[dict[str, Any]]:
-    """The versions, and the media whose hashes somebody has recorded."""
+    """Return the versions, and the media whose hashes somebody has recorded."""
     found = catalogue()
     return [
         {
@@ -55,7 +55,7 @@ def known() -> list[dict[str, Any]]:
 
 
 def list_known(built: set[str]) -> None:
-    """The same, for people."""
+    """Say the same for people."""
     for row in known():
         if row["name"] not in built:
             click.echo(

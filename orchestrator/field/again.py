@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import exact
+from wsklab.orchestrator.field import beside, exact
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.exact import Played
 from wsklab.orchestrator.field.steps import Maker
@@ -60,6 +60,8 @@ def scenario(
     driver = "" if plan.undocumented else f"driver: {_words(plan.driver)}"
     lines.append(f"  wire: {{{', '.join(part for part in (peer, driver) if part)}}}")
     lines.append(f"  disconnect: [{', '.join(plan.calls)}]")
+    lines += ["capture:  # as captured, for the report: seconds, who, flags, bytes"]
+    lines += [f"  - {text}" for text in beside.kept(one)]
     return "\n".join(lines) + "\n"
 
 
@@ -80,7 +82,7 @@ def _chosen(one: Connection, ending: str | None) -> str:
 
 
 def why_not(one: Connection) -> Iterator[str]:
-    """What of a connection a program at the peer's side cannot be made to do, a clause each."""
+    """Yield what of a connection a program at the peer's side cannot be made to do, a clause each."""
     for end in one.story.ends:
         if end.side != one.driver and end.segment.length and end.word == "rst":
             yield f"frame {end.segment.frame}: an RST with {end.segment.length} bytes of payload"

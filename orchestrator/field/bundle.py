@@ -81,7 +81,7 @@ class About(Part):
         return verdict == self.verdict and wanted <= {plain(reason) for reason in reasons}
 
     def differences(self, other: About) -> list[str]:
-        """What is not the same on another host, a clause each."""
+        """Return what is not the same on another host, a clause each."""
         here, there = _facts(other), _facts(self)
         return [
             f"{name}: {here.get(name, 'none')} here, {there.get(name, 'none')} there"
@@ -166,7 +166,7 @@ def _member(opened: zipfile.ZipFile, name: str) -> bytes:
 
 
 def about_of(head: Mapping[str, Mapping[str, object]], row: Mapping[str, object], rate: Rate, recipes: Words) -> About:
-    """What is told of a row: `head` is the run's results. Raises UsageError."""
+    """Return what is told of a row: `head` is the run's results. Raises UsageError."""
     run, target, driver = head["run"], head["target"], head["driver"]
     try:
         return About.model_validate(

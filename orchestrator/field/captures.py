@@ -109,7 +109,7 @@ class _Buffer:
 
 
 def packets(path: Path, notes: Notes) -> Iterator[Packet]:
-    """The packets of a capture, in the order of the file. Raises UsageError for what is none."""
+    """Yield the packets of a capture, in the order of the file. Raises UsageError for what is none."""
     try:
         with files.open_file(path, CAPTURE) as file:
             yield from stream(file, notes, path.suffix.lower())
@@ -120,7 +120,7 @@ def packets(path: Path, notes: Notes) -> Iterator[Packet]:
 
 
 def stream(file: IO[bytes], notes: Notes, suffix: str = "") -> Iterator[Packet]:
-    """The same for an open file."""
+    """Yield the same for an open file."""
     head = file.read(4)
     file.seek(0)
     source: IO[bytes] | _Inflated = file
@@ -287,7 +287,7 @@ def _interface(body: bytes, order: str) -> _Interface:
 
 
 def _rare(kind: int, body: bytes, order: str, interfaces: list[_Interface]) -> Packet | None:
-    """A simple packet block, which has neither time nor interface, or an old packet block."""
+    """Return a simple packet block, which has neither time nor interface, or an old packet block."""
     if kind == _SIMPLE:
         if len(body) < 4 or not interfaces:
             return None

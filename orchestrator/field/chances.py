@@ -33,7 +33,7 @@ def stopping(failed: int, trials: int) -> str:
 
 
 def looked_for(failed: int, trials: int) -> float:
-    """The rate at which a smaller case still counts as the same failure: half of what was seen of the larger one."""
+    """Return the rate at which a smaller case still counts as the same failure: half of the larger one's."""
     return CERTAIN if failed == trials else max(failed / trials / 2, 2 * NOISE)
 
 

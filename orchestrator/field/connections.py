@@ -51,12 +51,12 @@ class Connection:
         return replace(found, way=(*found.way, *self.besides)) if self.besides else found
 
     def segments(self) -> list[Segment]:
-        """Its segments, as captured."""
+        """Return its segments, as captured."""
         begin, end = (at * RECORD.size for at in self.range)
         return list(unpacked([self.flow.records[begin:end]]))
 
     def side(self, side: int) -> str:
-        """The role of a side."""
+        """Return the role of a side."""
         return "driver" if side == self.driver else "peer"
 
 
@@ -90,7 +90,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def connections(found: Flows, driver: str | None = None, first: int = 1, file: int = 0) -> Sequence[Connection]:
-    """The connections in what was read from a file, in the order of their first segments."""
+    """Return the connections in what was read from a file, in the order of their first segments."""
     wanted = None if driver is None else _canonical(driver)
     made: list[Connection] = []
     for flow in found.flows:
@@ -153,7 +153,7 @@ def _driver(story: History, raw: tuple[bytes, bytes], wanted: bytes | None) -> t
 
 
 def _shifts(flow: Flow, segments: list[Segment]) -> tuple[int | None, int | None]:
-    """The window scales, where both sides offered one (RFC 7323)."""
+    """Return the window scales, where both sides offered one (RFC 7323)."""
     shifts: list[int | None] = [None, None]
     if not flow.syns:
         return None, None

@@ -156,7 +156,7 @@ def _shortened(found: list[Turn]) -> list[Turn]:
 
 
 def id_of(segment: Segment) -> tuple[int, int]:
-    """What names a segment within a capture."""
+    """Return what names a segment within a capture."""
     return segment.frame, segment.seq
 
 

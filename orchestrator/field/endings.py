@@ -135,6 +135,8 @@ class _Case:
             return
         if reset is not None:
             after = self.driver.after_fin
+            if not reset.bare:
+                yield Named("C16", (seen, f"{self._frame(reset)} is of a socket that was still there"))
             if after and self.driver.data_at_fin is not None:
                 sent = f"the driver sent {after} bytes after it, {self._frame(reset)} answers"
                 late = self.driver.data_at_fin - fin.segment.time > FORGOTTEN
@@ -166,13 +168,18 @@ class _Case:
 
     def _peer_rst(self, rst: End) -> Iterator[Named]:
         seen, foreign = self._frame(rst), self.of[id(rst)]
+        own = next((e for e in self.story.ends_of(self.d, "rst") if not e.bare), None)
+        if own is not None and own.segment.time >= rst.segment.time and not self._far(own):
+            yield Named("C57", (seen, f"{self._frame(own)} comes from a socket that had not taken it"))
         last = self.driver.last_data
         if foreign.word == FOREIGN:
             numbers = ["C58" if rst.bare else "C59"]
             behind_data = last is not None and 0 <= rst.segment.time - last < AT_ONCE
-            numbers = ["C41", *numbers] if behind_data else [*numbers, "C41"]
+            through = behind_data and not rst.unacked[self.d]
+            numbers = ["C41", *numbers] if behind_data and not through else [*numbers, "C41"]
             for number in numbers:
-                yield Named(number, (seen, *foreign.signs))
+                let = ("what the driver had sent was acknowledged",) if through and number == "C41" else ()
+                yield Named(number, (seen, *foreign.signs), let)
             return
         if rst.bare:
             yield from self._forgotten(rst, seen)
@@ -183,7 +190,7 @@ class _Case:
         self.unknown.append("why the peer aborted: SO_LINGER 0, unread bytes and a killed program send the same RST")
 
     def _forgotten(self, rst: End, seen: str) -> Iterator[Named]:
-        """A bare RST: there is no socket (any more) that the driver's segment belongs to (RFC 9293, 3.10.7.1)."""
+        """Recognise a bare RST: no socket (any more) that the driver's segment belongs to (RFC 9293, 3.10.7.1)."""
         silent = rst.segment.time - max(self._last_of_peer(rst), self.story.begin)
         lost = any(e.side == self.p and e.word == "fin" and not (e.arrived and e.acked) for e in self.story.ends)
         why = (seen, f"it answers the driver's segment, {silent / SECOND:.1f} s after the peer's last one")
@@ -251,6 +258,10 @@ class _Case:
             lost = next((e for e in late if not e.arrived or e.arrived_at >= first.segment.time), None)
             if lost is not None:
                 yield Named("C56" if lost.word == "fin" else "C57", (seen, f"{self._frame(lost)} crosses it"))
+            if first.bare and self.driver.recovered >= 2:
+                gone = f"{self.driver.recovered} times sent again, and what answers at last finds no connection"
+                for number in ("C35", "C30", "C40", "C37", "C38"):
+                    yield Named(number, (seen, gone))
             yield from self._silence(first)
             return
         if answer is None:
@@ -280,6 +291,9 @@ class _Case:
             yield Named("C50", (*seen, "the peer's window was full"))
         if d.keepalives and d.unanswered:
             yield Named("C31", (*seen, f"{d.keepalives} keepalive probes of the driver's side, the last unanswered"))
+        elif abort is not None and abort.unacked[self.d] and not d.unanswered and self._heard_until(abort):
+            why = f"{abort.unacked[self.d]} bytes of the driver were on their way"
+            yield Named("C50", (*seen, why), ("the peer's window was never full",))
         elif d.unanswered or (abort is not None and abort.unacked[self.d]):
             again = (*seen, f"{d.retransmissions} retransmissions of the driver's side, the last unanswered")
             for number in ("C30", "C35", "C40", "C37", "C38"):
@@ -298,14 +312,14 @@ class _Case:
             self.unknown.append("whether the connection ended after the capture, or is still open")
 
     def _quiet(self, seen: str) -> Iterator[Named]:
-        """What leaves no trace on the wire, and so may have been before."""
+        """Yield what leaves no trace on the wire, and so may have been before."""
         for number in ("C29", "C04", "C33", "C40", "C37", "C38"):
             yield Named(number, (seen,), ("nothing on the wire speaks for it; it would leave no trace",))
 
     # -- before the end -----------------------------------------------------------------------------------------------
 
     def _way(self, named: set[str]) -> Iterator[Named]:
-        """What happened before the end, and has a row of its own."""
+        """Yield what happened before the end, and has a row of its own."""
         d, p = self.driver, self.peer
         for end, found in zip(self.story.ends, self.origins, strict=True):
             if end.word == "rst" and self._far(end):
@@ -319,7 +333,7 @@ class _Case:
             yield Named("C62", (f"frame {syn.frame}: a SYN within the connection",))
         if self.errors and "C23" not in named:
             yield Named("C42", (f"frame {self.errors[0].frame}: ICMP unreachable",))
-        if self.driver.recovered >= 2 or p.recovered >= 2:
+        if (self.driver.recovered >= 2 or p.recovered >= 2) and "C35" not in named:
             for number in ("C36", "C34", "C39"):
                 yield Named(number, (f"{max(d.recovered, p.recovered)} times sent again before it was answered",))
         if p.keepalives >= 2 and "C44" not in named:
@@ -338,8 +352,13 @@ class _Case:
     def _soon(self, end: End) -> bool:
         return 0 <= end.segment.time - (self.story.established or end.segment.time) < SECOND
 
+    def _heard_until(self, end: End) -> bool:
+        """Whether the other side was heard shortly before."""
+        last = self.story.halves[1 - end.side].last
+        return 0 <= end.segment.time - last < SECOND
+
     def _far(self, end: End) -> bool:
-        """An RST that a receiver by RFC 5961 does not take."""
+        """Tell whether an RST is one that a receiver by RFC 5961 does not take."""
         return bool(end.offset) and bool(self.story.halves[end.side].segments > 1)
 
     def _window(self, half: Half) -> int:

@@ -112,7 +112,7 @@ def _walk(one: Connection, headers: Mapping[int, bytes], real_time: bool) -> Ite
 def _pieces(
     segment: Segment, seq: int, ack: int, options: str, then: tuple[int, int, int], gap: float
 ) -> Iterator[Played]:
-    """A segment of the card's making as those that were on the wire."""
+    """Yield a segment of the card's making as those that were on the wire."""
     at = 0
     while True:
         length = min(LARGEST, segment.length - at)
@@ -142,7 +142,7 @@ def _position(seq: int, isn: int) -> int:
 
 
 def _options(options: bytes, isn: int) -> str:
-    """The options with the edges of SACK blocks as positions."""
+    """Return the options with the edges of SACK blocks as positions."""
     made = b""
     for kind, value in parts(options):
         if kind == _SACK:
@@ -153,7 +153,7 @@ def _options(options: bytes, isn: int) -> str:
 
 
 def step(played: list[Played]) -> list[str]:
-    """The lines of the step that plays them."""
+    """Return the lines of the step that plays them."""
     lines = [str(one) for one in played]
     width = min(max(map(len, lines)), 100)
     return [

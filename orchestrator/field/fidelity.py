@@ -61,24 +61,28 @@ def compare(captured: Connection, run: Connection) -> Fidelity:
     endings = _ratio(_ends(ours), _ends(theirs))
     points = _ratio(_points(ours), _points(theirs))
     sent = _bytes(
-        ours, theirs, [driver for driver in (True, False) if _cut_off(captured, driver) and _cut_off(run, driver)]
+        ours, theirs, [d for d in (True, False) if _cut_off(captured, d) and (_cut_off(run, d) or _reset(theirs))]
     )
     rows = tuple(_rows(_events(ours), _events(theirs)))
     return Fidelity(round(_ENDING * endings + _POINTS * points + _BYTES * sent, 3), endings, points, sent, rows)
 
 
 def best(captured: Connection, runs: Sequence[Connection]) -> tuple[Connection, Fidelity] | None:
-    """The connection of a run's recording that is nearest to the captured one."""
+    """Return the connection of a run's recording that is nearest to the captured one."""
     compared = [(run, compare(captured, run)) for run in runs]
     return max(compared, key=lambda pair: pair[1].number, default=None)
 
 
 def _until_reset(found: list[Turn]) -> list[Turn]:
-    """The story ends with the RST that the driver's side took, or sent: what follows reaches a dead socket."""
+    """Return the story up to the RST that the driver's side took, or sent: what follows reaches a dead socket.
+
+    What the driver's side answers from a dead socket may leave it before the RST with which the socket died.
+    """
     kept: list[Turn] = []
     for turn in found:
         end = turn.end
         dead = any(t.kind == "rst" and t.driver == turn.driver and t.end and t.end.arrived for t in kept)
+        dead = dead or (turn.driver and any(t.kind == "rst" and t.driver and t.end and not t.end.bare for t in found))
         if not (turn.kind == "rst" and end is not None and end.bare and dead and not end.offset):
             kept.append(turn)
         if turn.kind == "rst" and not turn.driver and end is not None and end.arrived and not end.offset:
@@ -91,6 +95,11 @@ def _cut_off(one: Connection, driver: bool) -> bool:
     side = one.driver if driver else 1 - one.driver
     resets = (end for end in one.story.ends if end.word == "rst")
     return bool(one.story.halves[side].filled_windows) or any(end.unacked[side] for end in resets)
+
+
+def _reset(found: Sequence[Turn]) -> bool:
+    """Return whether an RST ended it: of a transfer that it cuts off, nothing need be on its way just then."""
+    return any(turn.kind == "rst" for turn in found)
 
 
 def _without_tidying(captured: list[Turn], run: list[Turn]) -> tuple[list[Turn], list[Turn]]:

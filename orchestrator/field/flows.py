@@ -262,7 +262,7 @@ class Reader:
         return flow, 0
 
     def _icmp(self, number: int, time: int, data: bytes, addresses: bytes, at: int, protocol: int) -> None:
-        """An error about a flow that is known, or that only it tells of."""
+        """Take in an error about a flow that is known, or that only it tells of."""
         if len(data) < at + 8 + 28 or data[at] not in ((3,) if protocol == 1 else (1,)):
             return
         inner = at + 8
@@ -304,7 +304,7 @@ _FIELDS = struct.Struct("!IIBBH")
 
 
 def _stamp(options: bytes) -> int:
-    """The sender's timestamp, -1 where there is none."""
+    """Return the sender's timestamp, -1 where there is none."""
     for kind, value in options_of(options):
         if kind == 8 and len(value) == 8:
             return int.from_bytes(value[:4], "big")

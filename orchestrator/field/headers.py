@@ -43,7 +43,7 @@ def headers(path: Path, one: Connection) -> dict[int, bytes]:
 
 
 def of_packets(packets: Iterable[Packet], one: Connection) -> dict[int, bytes]:
-    """The same for packets at hand."""
+    """Return the same for packets at hand."""
     reader = _Headers(frozenset(segment.frame for segment in one.segments()))
     for number, packet in enumerate(packets, 1):
         if number > one.story.last_frame:

@@ -100,7 +100,7 @@ class _Follower:
         return True
 
     def _at(self, side: int, seq: int) -> int:
-        """The position of a sequence number: the one nearest to what was seen last."""
+        """Return the position of a sequence number: the one nearest to what was seen last."""
         base = self.base[side]
         if base is None:
             self.base[side] = base = (seq - 1) & 0xFFFFFFFF
@@ -259,6 +259,8 @@ class _Follower:
         if known and (known[0].arrived or known[0].bare == (not segment.flags & ACK)):
             known[0].copies += 1
             known[0].arrived = known[0].arrived or not segment.marks & KEPT
+            if known[0].answers and segment.flags & ACK:  # the socket's own, which its stack's answers had overtaken
+                known[0].segment = segment
             return
         for past in self.story.ends:
             if past.side != side and not past.reply:
@@ -266,7 +268,7 @@ class _Follower:
         self._add(End(side, "rst", segment, at, offset, unacked, answers, True), segment)
 
     def _made(self, side: int, segment: Segment) -> None:
-        """A segment that the lab's wire made: it changes nothing but what its receiver may believe."""
+        """Note a segment that the lab's wire made: it changes nothing but what its receiver may believe."""
         if segment.flags & SYN:
             self._odd_syn(segment)
         elif segment.flags & (RST | FIN):
@@ -290,7 +292,7 @@ class _Follower:
             self.story.ends.append(end)
 
     def _later(self, past: End, side: int, segment: Segment, at: int, end: int) -> None:
-        """What this segment says of an earlier FIN or RST."""
+        """Note what this segment says of an earlier FIN or RST."""
         if segment is past.segment:
             return
         if side == past.side:

@@ -59,7 +59,7 @@ def _typed(data: bytes, at: int, through: tuple[str, ...]) -> Place:
 
 
 def _by_type(data: bytes, kind: int, at: int, through: tuple[str, ...]) -> Place:
-    """What an EtherType announces begins at `at`."""
+    """Return the place of what an EtherType announces, which begins at `at`."""
     for _ in range(DEEPEST):
         if kind in (0x0800, 0x86DD):
             return Place(at, through) if _is_ip(data, at) else NOWHERE
@@ -102,7 +102,7 @@ def _is_ip(data: bytes, at: int) -> bool:
 
 
 def tunnelled(data: bytes, protocol: int, at: int, through: tuple[str, ...]) -> Place:
-    """The IP header inside what an IP packet carries; nowhere, if that is no tunnel."""
+    """Return the IP header inside what an IP packet carries; nowhere, if that is no tunnel."""
     if len(through) >= DEEPEST:
         return NOWHERE
     if protocol in (4, 41):

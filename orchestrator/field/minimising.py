@@ -1,7 +1,8 @@
 """Minimising a scenario that fails, perhaps only now and then: which trial comes next, and what the trials say. Pure.
 
 A trial counts as the same failure when its verdict is the same, one of its reasons is the one to keep, and it has no
-reason that the whole scenario did not have: a scenario that has lost its story fails, too, but for other reasons.
+reason that the whole scenario did not have: a scenario that has lost its story fails, too, but for other reasons. Such
+a one is known by them after a few trials, while one that passes must be tried until its failure should have shown.
 All that is known comes from the trials in their order, so that a search is resumed by telling it its trials once more.
 """
 
@@ -26,6 +27,9 @@ LAST = 10
 UNLUCKY = 3
 """Trials that the lab spoils before a case is passed over."""
 
+STRAYED = 2
+"""Trials that end as none of the whole scenario did, before a case has lost its story, if they are more than half."""
+
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+")
 
 
@@ -38,8 +42,8 @@ class Trial(NamedTuple):
 
 
 def plain(reason: str) -> str:
-    """A reason without the numbers, which differ from trial to trial and from case to case."""
-    return _NUMBER.sub("#", reason.casefold())
+    """Return a reason without its numbers, which differ from trial to trial and from case to case."""
+    return _NUMBER.sub("#", reason.casefold()).removeprefix("connection #: ")
 
 
 @dataclass
@@ -74,6 +78,7 @@ class Minimiser:
     def __post_init__(self) -> None:
         self.smallest = self.document
         self._reasons: set[str] = set()
+        self._others: set[frozenset[str]] = {frozenset()}  # how the whole scenario ends when it does not fail so
         self._said = ""
         self._decided: dict[str, bool] = {}
         self._course = self._all()
@@ -124,7 +129,7 @@ class Minimiser:
         try:
             candidate = next(reducing)
             while True:
-                fails = yield from self._fails(candidate, rate)
+                fails = yield from self._fails(candidate, rate * self._share(candidate))
                 if fails:
                     self._accept(candidate)
                 candidate = reducing.send(fails)
@@ -151,6 +156,8 @@ class Minimiser:
                 count.failed += 1
                 self.verdict, self.found = trial.verdict, True
                 reasons |= {plain(reason) for reason in trial.reasons}
+            else:
+                self._others.add(frozenset(map(plain, trial.reasons)))
         if not count.failed:
             return None
         self._reasons = reasons
@@ -161,12 +168,16 @@ class Minimiser:
         )
         return rate
 
+    def _share(self, candidate: Document) -> float:
+        """Return what fewer connections leave of the chance that one of them fails."""
+        return float(candidate.get("connections", 1)) / float(self.document.get("connections", 1))
+
     def _fails(self, candidate: Document, rate: float) -> Generator[Document, Trial, bool]:
         """Whether a smaller scenario fails in the same way, by a sequential test."""
         case = smaller.key(candidate)
         if case in self._decided:
             return self._decided[case]
-        test, spoilt = Sequential(rate), 0
+        test, spoilt, strayed = Sequential(rate), 0, 0
         if smaller.valid(candidate) is None:
             self._decided[case] = False
         else:
@@ -176,7 +187,10 @@ class Minimiser:
                 if trial.verdict == "infra":
                     spoilt += 1
                 else:
-                    test.see(self._same(trial))
+                    test.see(same := self._same(trial))
+                    strayed += not same and frozenset(map(plain, trial.reasons)) not in self._others
+                    if strayed >= STRAYED and strayed * 2 > test.failed + test.passed:
+                        break
             self._decided[case] = test.decided is True
         return self._decided[case]
 
@@ -190,7 +204,7 @@ class Minimiser:
 
 
 def heading(minimiser: Minimiser, told: Sequence[str]) -> str:
-    """The comment at the top of the result's file."""
+    """Return the comment at the top of the result's file."""
     case = smaller.key(minimiser.smallest)
     count = minimiser.counts.get(case, Count())
     lines = [

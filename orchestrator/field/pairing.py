@@ -33,7 +33,7 @@ class Pair:
 
 
 def pairs(first: Sequence[Connection], second: Sequence[Connection]) -> Iterator[Pair]:
-    """The connections that are in both captures: with the same first numbers, whatever a NAT made of the addresses."""
+    """Yield the connections in both captures: with the same first numbers, whatever a NAT made of the addresses."""
     known: dict[tuple[int, int], Connection] = {}
     by_ports: dict[frozenset[str], list[Connection]] = {}
     for one in second:
@@ -51,7 +51,7 @@ def pairs(first: Sequence[Connection], second: Sequence[Connection]) -> Iterator
 
 
 def _first_numbers(one: Connection) -> tuple[int, int] | None:
-    """The sequence numbers of SYN and SYN+ACK."""
+    """Return the sequence numbers of SYN and SYN+ACK."""
     syn = answer = None
     for segment in one.segments()[:8]:
         if segment.flags & SYN and segment.flags & ACK:

@@ -46,6 +46,6 @@ _WORDS = (("SYN", SYN), ("FIN", FIN), ("RST", RST), ("PSH", PSH), ("URG", URG), 
 
 
 def unpacked(records: Iterable[bytearray]) -> Iterator[Segment]:
-    """The segments of what a reader has kept."""
+    """Yield the segments of what a reader has kept."""
     for record in records:
         yield from map(Segment._make, RECORD.iter_unpack(record))

@@ -7,6 +7,7 @@ smaller document still fails by yielding it; what it returns cannot lose any sin
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Generator, Iterator
 from copy import deepcopy
 from hashlib import sha256
@@ -16,6 +17,12 @@ from pydantic import ValidationError
 
 from wsklab.orchestrator.scenario.scenario import Scenario
 
+_TALK = (frozenset({"driver send", "peer receive"}), frozenset({"peer send", "driver receive"}))
+"""What goes on between the two sides: the actor and the verb of either."""
+
+_WAITING = frozenset({"receive", "await"})
+"""Verbs of steps that wait for what another step does."""
+
 Document = dict[str, Any]
 Asking = Generator[Document, bool, Document]
 
@@ -24,7 +31,7 @@ JUDGED_LAST = ("receive", "send", "indication", "order", "peer")
 
 
 def key(document: Document) -> str:
-    """The same for the same document."""
+    """Return the same for the same document."""
     return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -43,16 +50,44 @@ def size(document: Document) -> int:
 
 def reduced(document: Document) -> Asking:
     """Make a document smaller until nothing more can be left out."""
-    chunk = max(1, len(document["steps"]) // 2)
+    halves = True
     while True:
         before = key(document)
-        document = yield from _fewer_steps(document, chunk)
-        document = yield from _fewer_connections(document)
+        document = yield from _fewer_connections(document)  # first: the steps of the others go with them
+        document = yield from _fewer_kinds(document)
+        document = yield from _fewer_steps(document, max(1, len(document["steps"]) // 2) if halves else 1)
         document = yield from _less_around(document)
         document = yield from _smaller_arguments(document)
-        if key(document) == before and chunk == 1:
+        if key(document) == before and not halves:
             return document
-        chunk = 1
+        halves = False
+
+
+def _fewer_kinds(document: Document) -> Asking:
+    """Leave out all steps of one kind at a time: half of a conversation without the other stands still.
+
+    What one side sends and the other receives goes first, then each kind of its own, those that wait for others before
+    the rest. What cannot be left out at first may be when others are.
+    """
+    refused: set[frozenset[str]] = set()
+    while True:
+        kinds = Counter(map(_kind, document["steps"]))
+        alone = sorted(kinds, key=lambda kind: (kind.split()[-1] not in _WAITING, -kinds[kind]))
+        for group in (*_TALK, *(frozenset({kind}) for kind in alone)):
+            steps = [step for step in document["steps"] if _kind(step) not in group]
+            if group <= kinds.keys() and sum(kinds[kind] for kind in group) > 1 and group not in refused and steps:
+                if (yield {**document, "steps": steps}):
+                    document, refused = {**document, "steps": steps}, set()
+                    break
+                refused.add(group)
+        else:
+            return document
+
+
+def _kind(step: Document) -> str:
+    """Return a step's actor and verb."""
+    actor, what = next(iter(step.items()))
+    return f"{actor} {what if isinstance(what, str) else next(iter(what), '')}"
 
 
 def _fewer_steps(document: Document, chunk: int) -> Asking:
@@ -84,7 +119,7 @@ def _fewer_connections(document: Document) -> Asking:
 
 
 def _only(document: Document, count: int) -> Document:
-    """The document with the first few of its connections."""
+    """Return the document with the first few of its connections."""
 
     def there(part: Document) -> bool:
         conn = part.get("conn", 0)
@@ -142,7 +177,7 @@ def _numbers(step: Document) -> Iterator[tuple[str | int, ...]]:
 
 
 def _simpler(document: Document, number: int, path: tuple[str | int, ...]) -> Iterator[Document]:
-    """The document without one argument, or with a smaller one."""
+    """Yield the document without one argument, or with a smaller one."""
     holder: Any = document["steps"][number]
     for name in path[:-1]:
         try:

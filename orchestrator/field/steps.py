@@ -35,6 +35,9 @@ class Maker:
         self.peer_ended = False
         self.unread = 0
         self.crossed = False
+        self.given_up = number == "C35" and any(
+            t.driver and t.kind == "rst" and t.end is not None and t.end.bare for t in self.turns
+        )
 
     def plan(self) -> Plan:
         """Make all steps."""
@@ -115,6 +118,13 @@ class Maker:
         if after and self._to_be_told():
             plan.add("driver: {await: disconnect}")
             self.told = True
+        if not data_left and self.given_up:
+            plan.add("driver: {max-retransmit: 3}", "it gives up sooner")
+            plan.add("lab: {pause: peer}", "what follows is not answered")
+            plan.add(f"driver: {{send: {{length: {length}, wait: false}}}}", why)
+            plan.add("driver: {await: receive, within: 60}", f"sent again {turn.lost} times")
+            plan.add("lab: {resume: peer}")
+            return
         if turn.lost and acked:
             count = f", count: {min(turn.lost, 5)}" if turn.lost > 1 else ""
             plan.add(f"wire: {{drop: {{from: driver, segment: data{count}}}}}", f"sent again {turn.lost} times")
@@ -165,7 +175,7 @@ class Maker:
         plan, number = self.plan_, self.number
         last_of_all = self.peer_ended and turn.kind == "rst"
         why = f"{turn.frames}: {turn.end.segment.words if turn.end else turn.kind.upper()}"
-        if self.crossed:
+        if self.crossed or (self.given_up and turn.kind == "rst"):
             return
         if number in ("C52", "C56", "C57") and not self.peer_ended:
             self._crossing(turn, why)
@@ -195,7 +205,7 @@ class Maker:
             plan.driver.append(turn.kind)
 
     def _crossing(self, turn: Turn, why: str) -> None:
-        """The driver's end leaves while the peer's is on its way: the wire holds that back."""
+        """Let the driver's end leave while the peer's is on its way: the wire holds that back."""
         plan = self.plan_
         held = next((t for t in self.turns if not t.driver and t.kind in ("fin", "rst")), None)
         word = held.kind if held is not None else "fin" if self.number != "C57" else "rst"

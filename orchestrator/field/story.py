@@ -103,7 +103,7 @@ class History:
         return [e for e in self.ends if e.side == side and word in (None, e.word)]
 
     def unacked(self, side: int) -> int:
-        """Bytes that one side had sent at the end, and the other had not acknowledged."""
+        """Return the bytes that one side had sent at the end, and the other had not acknowledged."""
         half = self.halves[side]
         return max(0, half.next - half.acked) if self.halves[1 - side].segments else 0
 

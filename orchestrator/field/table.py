@@ -21,7 +21,7 @@ DETAILED = 20
 
 
 def file_lines(capture: Capture) -> Iterator[str]:
-    """What there is to say of a file as a whole."""
+    """Yield what there is to say of a file as a whole."""
     found, made = capture.flows, capture.connections
     span = (found.end - found.begin) / SECOND
     many = "1 connection" if len(made) == 1 else f"{len(made):,} connections"
@@ -72,7 +72,7 @@ def details(one: Connection) -> Iterator[str]:
 
 
 def _grouped(named: tuple[Named, ...], word: str) -> Iterator[str]:
-    """Endings with what speaks for them and against; those that the same facts speak for stand together."""
+    """Yield endings with what speaks for them and against; those that the same facts speak for stand together."""
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Named]] = {}
     for one in named:
         groups.setdefault((one.why, one.against), []).append(one)
@@ -87,7 +87,7 @@ def _grouped(named: tuple[Named, ...], word: str) -> Iterator[str]:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    """A text in lines of a page's width, its label before it."""
+    """Return a text in lines of a page's width, its label before it."""
     first = f"         {label}"
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False)
 
@@ -126,7 +126,7 @@ def _half(half: Half, unacked: int) -> str:
 
 
 def segment_lines(one: Connection, most: int = 400) -> Iterator[str]:
-    """A connection's segments, numbered from its first bytes."""
+    """Yield a connection's segments, numbered from its first bytes."""
     segments = one.segments()
     base: list[int | None] = [None, None]
     for number, segment in enumerate(segments):
@@ -153,7 +153,7 @@ def _segment(one: Connection, segment: Segment, base: list[int | None]) -> str:
 
 
 def document(capture: Capture) -> dict[str, Any]:
-    """A file for a program, without its connections."""
+    """Return a file for a program, without its connections."""
     found = capture.flows
     return {
         "file": str(capture.path),

@@ -43,7 +43,7 @@ class Trials(Run):
         self._asking = threading.Lock()
 
     def items(self) -> Iterator[Item]:
-        """The trials, numbered through."""
+        """Yield the trials, numbered through."""
         for number in itertools.count(1):
             with self._asking:
                 scenario = self.asker.next()

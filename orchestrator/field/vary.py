@@ -45,7 +45,7 @@ def varied(document: Document, seed: str) -> tuple[Document, list[str]]:
 
 
 def _story(document: Document) -> range:
-    """The places between the opening and the last step, where something may be put in."""
+    """Return the places between the opening and the last step, where something may be put in."""
     steps = document["steps"]
     opened = [n for n, step in enumerate(steps) if {"connect", "accept", "listen"} & set(_verbs(step))]
     return range(max(opened, default=0) + 1, len(steps))
@@ -56,7 +56,7 @@ def _verbs(step: Document) -> list[str]:
 
 
 def _gap(document: Document, drawn: random.Random) -> str | None:
-    """A pause more, or one that is shorter."""
+    """Add a pause, or make one shorter."""
     waits = [n for n, step in enumerate(document["steps"]) if "wait" in step.get("lab", {})]
     if waits and drawn.random() < 0.5:
         place, part = drawn.choice(waits), round(drawn.uniform(0.2, 1.0), 2)
@@ -72,7 +72,7 @@ def _gap(document: Document, drawn: random.Random) -> str | None:
 
 
 def _boundary(document: Document, drawn: random.Random) -> str | None:
-    """A send of the peer in two."""
+    """Return a send of the peer in two."""
     expect = document.get("expect", {})
     if expect.get("receive") is not None or expect.get("indication") is not None:
         return None
@@ -112,7 +112,7 @@ def _receives(document: Document, drawn: random.Random) -> str | None:
 
 
 def _delay(document: Document, drawn: random.Random) -> str | None:
-    """A segment that is late, and yet there before the next step: behind an end it would be another story."""
+    """Return a segment that is late, and yet there before the next step: behind an end it would be another story."""
     sends = [n for n in _story(document) if "send" in _verbs(document["steps"][n])]
     if not sends or document.get("connections", 1) != 1:
         return None
@@ -139,7 +139,7 @@ def _order(document: Document, drawn: random.Random) -> str | None:
 
 
 def _connections(document: Document, drawn: random.Random) -> str | None:
-    """The same on several connections, step by step."""
+    """Return the same on several connections, step by step."""
     expect, steps = document.get("expect", {}), document["steps"]
     if document.get("connections", 1) != 1 or document.get("socket", {}).get("create", "connect").startswith("accept"):
         return None

@@ -91,7 +91,7 @@ class Agent:
             self._changed.notify_all()
 
     def await_hello(self, deadline: float) -> dict[str, Any]:
-        """The agent's first words after boot. Raises AgentSilent, or what `check` raises."""
+        """Return the agent's first words after boot. Raises AgentSilent, or what `check` raises."""
         with self._changed:
             self._wait(lambda: self.hello is not None, deadline, "say hello on COM2")
             assert self.hello is not None
@@ -148,7 +148,7 @@ class Agent:
         return number, json_line.encode({"id": number, "op": op, **words})
 
     def _lines(self, request: bytes) -> list[bytes]:
-        """A request as the lines that the agent reads: pieces to be confirmed, and the last with the checksum."""
+        """Return a request as the lines that the agent reads: pieces to confirm, and the last with the checksum."""
         if (self.hello or {}).get("agent", UNCHECKED + 1) <= UNCHECKED:
             return [request]
         last = max(0, len(request) - 1) // PIECE * PIECE
@@ -156,7 +156,7 @@ class Agent:
         return [*pieces, b"#%08x %b" % (zlib.crc32(request), request[last:])]
 
     def _write(self, *lines: bytes) -> None:
-        """An empty line goes before the first: it ends what is left of a line whose end was lost."""
+        """Write with an empty line before the first: it ends what is left of a line whose end was lost."""
         with self._writing:
             self._line.write(b"\n" + b"".join(line + b"\n" for line in lines))
 

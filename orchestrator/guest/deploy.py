@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = r"C:\wsklab"
 DISC_LABEL = "WSKDEPLOY"
+RESTART = "shutdown.exe /r /t 0 /f /d p:4:2"
 AGENT, NEW_AGENT, RENEW = "wskagent.exe", "wskagent.new", "renew.cmd"
 AGENT_TASK, RENEW_TASK = "wsklab-agent", "wsklab-renew"
 """Scheduled tasks: the first is made with the image (images/windows/answers/guest/provision.ps1)."""
@@ -48,7 +49,7 @@ class Services(Protocol):
     def service(
         self, action: service_control.Action, name: str, path: str | None = None, timeout: float = 60.0
     ) -> dict[str, Any]:
-        """Returns what is known of the service (`state`, perhaps empty). Raises Refused with the Win32 error."""
+        """Return what is known of the service (`state`, perhaps empty). Raises Refused with the Win32 error."""
         ...
 
 
@@ -91,7 +92,10 @@ EVENTS = "wevtutil.exe qe Microsoft-Windows-CodeIntegrity/Operational /c:3 /rd:t
 
 
 def why_blocked(agent: Agent, code: int) -> str:
-    """What Windows' own log says of a driver whose signature or reputation it refused; nothing for other errors."""
+    """Return what Windows' own log says of a driver whose signature or reputation it refused.
+
+    Nothing for other errors.
+    """
     if code not in (service_control.INVALID_IMAGE_HASH, service_control.DRIVER_BLOCKED):
         return ""
     try:
@@ -168,7 +172,7 @@ def _await(there: Callable[[], bool], deadline: float, otherwise: str) -> None:
 
 
 def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
-    """A signed copy of the driver, checked as Windows will check it; made once per driver and certificate.
+    """Return a signed copy of the driver, checked as Windows will check it; made once per driver and certificate.
 
     A file that comes signed stays as it is. Raises DriverError, which names what would keep it from loading.
     """
@@ -190,7 +194,10 @@ def prepared(driver: BuiltDriver, cache: Path, now: datetime) -> BuiltDriver:
 
 
 def packed(package: Package, cache: Path, now: datetime) -> dict[str, bytes]:
-    """The files of a package, signed where they are not. Raises DriverError, which names what Windows would refuse."""
+    """Return the files of a package, signed where they are not.
+
+    Raises DriverError, which names what Windows would refuse.
+    """
     from wsklab.drivers.package import signed
     from wsklab.drivers.sign import signing_key
 
@@ -211,7 +218,7 @@ def _holds(kept: Path, pair: SigningKey) -> bool:
 
 
 def _loadable(path: Path) -> Report:
-    """What the check says of a file in which nothing would keep it from loading. Raises DriverError."""
+    """Return what the check says of a file in which nothing would keep it from loading. Raises DriverError."""
     from wsklab.drivers.check import check_file
 
     report = check_file(path)
@@ -228,7 +235,7 @@ def by_sftp(ssh: Ssh, files: Mapping[str, bytes]) -> None:
 
 
 def disc(files: Mapping[str, bytes], path: Path) -> None:
-    """A disc with the files, for a guest without SSH; a tag in its root tells it from every other disc."""
+    """Make a disc with the files, for a guest without SSH; a tag in its root tells it from every other disc."""
     from wsklab.images.windows.media.disc import write_disc
 
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -267,7 +274,7 @@ _RENEW = "\r\n".join(
 
 
 def agent_files(agent: bytes) -> dict[str, bytes]:
-    """What goes into the guest besides the driver, so that `renew_agent` finds it."""
+    """Return what goes into the guest besides the driver, so that `renew_agent` finds it."""
     return {NEW_AGENT: agent, RENEW: _RENEW}
 
 
@@ -285,7 +292,7 @@ def renew_agent(agent: Agent) -> None:
 
 
 def _hash(agent: Agent, name: str) -> str:
-    """The SHA-256 of a file in the lab's folder, somewhere in what certutil says in its own language."""
+    """Return the SHA-256 of a file in the lab's folder, somewhere in what certutil says in its own language."""
     return run(agent, rf"certutil.exe -hashfile {FOLDER}\{name} SHA256", COPY).replace(" ", "").lower()
 
 

@@ -41,7 +41,7 @@ def check(word: str, verify: str | None = None, strict: int | None = None) -> No
 
 
 def machine(word: str) -> Profile:
-    """The machine of a target, with its variants. Raises UsageError, ImageError.
+    """Return the machine of a target, with its variants. Raises UsageError, ImageError.
 
     An image that is older than the variants has those of its namesake.
     """
@@ -51,7 +51,7 @@ def machine(word: str) -> Profile:
 
 
 def with_variants(profile: Profile, name: str) -> Profile:
-    """A machine as an image recorded it, with the variants that its namesake has now."""
+    """Return a machine as an image recorded it, with the variants that its namesake has now."""
     try:
         return profile.model_copy(update={"variants": load_profile(name).variants})
     except MachineError:
@@ -66,22 +66,30 @@ def find(
     verify: str | None = None,
     strict: int | None = None,
 ) -> Guest:
-    """The guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
+    """Return the guest, its image built where that can be done without the user. Raises UsageError, ImageError."""
     check(word, verify, strict)
     if word == STANDIN:
-        image = images.ensure(STANDIN, inputs, progress)
-        return StandinGuest(image, load_profile(STANDIN), _standin_version(image), strict)
-    from wsklab.images.windows.install import report  # the stand-in has no use for it
-
+        return of_image(images.ensure(STANDIN, inputs, progress), accelerator, progress, verify, strict)
     image = _stored(word)
     store = Store(images.cache_folder())
     store.hold(image)
     store.check(image)
+    return of_image(image, accelerator, progress, verify, strict)
+
+
+def of_image(
+    image: Image, accelerator: Accelerator, progress: Progress, verify: str | None = None, strict: int | None = None
+) -> Guest:
+    """Return the guest of an image that is here and whole. Raises UsageError, ImageError."""
+    if image.name == STANDIN:
+        return StandinGuest(image, load_profile(STANDIN), _standin_version(image), strict)
+    from wsklab.images.windows.install import report  # the stand-in has no use for it
+
     about = _about(image)
     guest = report.Report.model_validate(about["guest"])
     if warning := report.licence_warning(guest, age_days(image, datetime.now(UTC))):
         progress(warning)
-    profile = with_variants(Profile.model_validate(about["profile"]), word)
+    profile = with_variants(Profile.model_validate(about["profile"]), image.name)
     if accelerator == "kvm":
         profile = enlightenments.fit(profile)  # the image may have been made on another host
     version = f"{guest.caption}, {guest.edition}, build {guest.build}.{guest.revision}"
@@ -103,12 +111,21 @@ def lasts(image: Image, now: datetime) -> str:
         return ""
     age = age_days(image, now)
     left = report.licence_days(guest, age)
-    return f"built {int(age)} days ago, " + ("licensed" if left is None else f"expires in {left} days" if left
-                                             else "its licence is over: build it again")  # fmt: skip
+    if left is None:
+        lasts = "licensed"
+    elif report.is_activated(guest):
+        lasts = f"expires in {left} days" if left else "its licence is over: build it again"
+    else:
+        lasts = (
+            f"to be activated on line within {left} days"
+            if left
+            else "its days without activation are over: build it again"
+        )
+    return f"built {int(age)} days ago, {lasts}"
 
 
 def _stored(word: str) -> Image:
-    """The newest image of Windows with this name. Raises UsageError, which says how to make one."""
+    """Return the newest image of Windows with this name. Raises UsageError, which says how to make one."""
     from wsklab.images.windows import names
 
     found = [image for image in images.listing() if image.manifest.kind == "windows"]

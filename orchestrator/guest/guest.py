@@ -70,7 +70,7 @@ class Guest(ABC):
         return self.kind == "windows"
 
     def varied(self, name: str) -> Self:
-        """The same guest on a variant of its machine; "" is the machine itself."""
+        """Return the same guest on a variant of its machine; "" is the machine itself."""
         guest = copy.copy(self)
         guest.profile = self.profile.varied(name)
         return guest
@@ -80,7 +80,7 @@ class Guest(ABC):
         """Make the ready guest the variant that its machine is. Raises LabError."""
 
     def describe(self) -> dict[str, Any]:
-        """The `target` part of results.json."""
+        """Return the `target` part of results.json."""
         return {
             "name": self.image.name,
             "kind": self.kind,
@@ -90,15 +90,15 @@ class Guest(ABC):
         }
 
     def ingredients(self) -> dict[str, str]:
-        """What of it a saved lab depends on."""
+        """Return what of it a saved lab depends on."""
         return {self.kind: self.image.key}
 
     def prepare(self, driver: BuiltDriver) -> BuiltDriver:
-        """The driver as it goes into this guest, checked on the host. Raises DriverError."""
+        """Return the driver as it goes into this guest, checked on the host. Raises DriverError."""
         return driver
 
     def pack(self, package: Package) -> Mapping[str, bytes]:
-        """The files of a driver's package as they go into this guest. Raises DriverError."""
+        """Return the files of a driver's package as they go into this guest. Raises DriverError."""
         return package.contents()
 
     def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
@@ -106,7 +106,7 @@ class Guest(ABC):
         raise LabError(f"a {self.kind} is not restarted")
 
     def files(self, driver: BuiltDriver, folder: Path) -> ImageFiles:
-        """What the machine boots from; `folder` is the machine's own, for what must be written first."""
+        """Return what the machine boots from; `folder` is the machine's own, for what must be written first."""
         image = self.image
         return ImageFiles(image.disk, image.kernel, image.initrd, image.kernel_args)
 
@@ -116,7 +116,7 @@ class Guest(ABC):
 
     @abstractmethod
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
-        """A connection to its SSH server. Raises LabError."""
+        """Return a connection to its SSH server. Raises LabError."""
 
     @abstractmethod
     def shell(self, machine: Machine, agent: Agent, command: str) -> str:
@@ -124,10 +124,10 @@ class Guest(ABC):
 
     @abstractmethod
     def address(self, present: bool) -> str:
-        """The command line that gives the guest its address on the wire, or takes it."""
+        """Return the command line that gives the guest its address on the wire, or takes it."""
 
     def settings(self, agent: Agent, driver: BuiltDriver) -> dict[str, Any]:
-        """What is set in the ready guest that a verdict depends on, for results.json. Raises LabError."""
+        """Return what is set in the ready guest that a verdict depends on, for results.json. Raises LabError."""
         return {}
 
 
@@ -233,9 +233,9 @@ class WindowsGuest(Guest):
             self.restart(machine, agent, deadline)
 
     def restart(self, machine: Machine, agent: Agent, deadline: float) -> None:
-        """Windows starts anew, by its own command; what it is told before is not lost. Raises LabError."""
+        """Start Windows anew by its own command; what it is told before is not lost. Raises LabError."""
         agent.hello = None
-        deploy.run(agent, "shutdown.exe /r /t 0 /f /d p:4:2", 30)
+        deploy.run(agent, deploy.RESTART, 30)
         self._greet(machine, agent, deadline)
 
     def shell(self, machine: Machine, agent: Agent, command: str) -> str:
@@ -269,7 +269,7 @@ class WindowsGuest(Guest):
         return {"verifier": verifier.settings(self._program(agent), self.verify, self.watched or driver.path.name)}
 
     def ssh(self, machine: Machine, agent: Agent) -> Ssh:
-        """The server starts late by itself, so the agent starts it."""
+        """Return a way in over SSH; the server starts late by itself, so the agent starts it."""
         try:
             agent.service("start", "sshd")
         except Refused as error:
@@ -278,7 +278,7 @@ class WindowsGuest(Guest):
         return Ssh("target", machine.ssh_port, self.image.ssh_key, self.image.known_hosts, self.user)
 
     def _greet(self, machine: Machine, agent: Agent, deadline: float) -> None:
-        """The agent's first words; the kernel debugger's come long before them."""
+        """Wait for the agent's first words; the kernel debugger's come long before them."""
         transcript = machine.folder / "kd.jsonl"
         try:
             agent.await_hello(deadline)
@@ -331,7 +331,7 @@ def content_of(driver: BuiltDriver) -> bytes:
 
 
 def linux_address(machine: str, present: bool) -> str:
-    """The command line that gives a Linux guest its address on the wire, or takes it."""
+    """Return the command line that gives a Linux guest its address on the wire, or takes it."""
     if present:
         return f"ip addr replace {MACHINES[machine].networks[0]} dev {WIRE_NIC['standin']}"
     return f"ip addr del {MACHINES[machine].networks[0]} dev {WIRE_NIC['standin']}"

@@ -202,7 +202,7 @@ def explain(code: int, action: Action, said: str = "") -> str:
 
 
 def command(action: Action, name: str, path: str = "") -> str:
-    """The command line, for cmd.exe as for PowerShell, in which `sc` alone is something else."""
+    """Return the command line, for cmd.exe as for PowerShell, in which `sc` alone is something else."""
     words = f" type= kernel start= demand error= normal binPath= {path}" if action == "create" else ""
     return f"sc.exe {action} {name}{words}"
 
@@ -217,7 +217,7 @@ def create(
     kind: str = "kernel",
     error: str = "normal",
 ) -> str:
-    """The command line that makes a driver's service with everything that an INF file can say of it."""
+    """Return the command line that makes a driver's service with everything that an INF file can say of it."""
     words = f"sc.exe create {name} type= {kind} start= {start} error= {error} binPath= {_quoted(path)}"
     if group:
         words += f" group= {_quoted(group)}"
@@ -256,7 +256,7 @@ _NUMBER = re.compile(r"[ \t]*(\d{1,9})\b")
 
 
 def read(output: str, status: int) -> Answer:
-    """The output and the exit status, which OpenSSH's own client cuts to eight bits: the text is asked first."""
+    """Return the output and the exit status, which OpenSSH's own client cuts to eight bits: the text is asked first."""
     text = output.replace("\r", "")
     if failed := _FAILED.search(text):
         return Answer(int(failed[1]))
@@ -267,12 +267,12 @@ def read(output: str, status: int) -> Answer:
 
 
 def _numbers(text: str) -> list[int]:
-    """The numbers behind a name and a colon, line by line: the text is the target's, and may be long and odd."""
+    """Return the numbers behind a name and a colon, line by line: the text is the target's, and may be long and odd."""
     pairs = (line.partition(":") for line in text.splitlines())
     found = (_NUMBER.match(value) for name, colon, value in pairs if name.strip() and colon)
     return [int(match[1]) for match in found if match]
 
 
 def _fields(text: str) -> str:
-    """What follows the line with the service's name, which may itself be a number."""
+    """Return what follows the line with the service's name, which may itself be a number."""
     return text.strip().partition("\n")[2]

@@ -13,6 +13,9 @@ from wsklab.orchestrator.errors import LabError
 if TYPE_CHECKING:
     import paramiko  # loaded with the first connection: it takes longer than all of the lab's own modules
 
+PATIENCE = 60.0
+"""Seconds for each part of a login: a busy host took eleven for the key exchange of a guest under TCG."""
+
 MOST_SAID = 16 << 20
 """Bytes that a command in a guest may print: the guest is not trusted with our memory."""
 
@@ -33,7 +36,9 @@ def load() -> None:
 class Ssh:
     """One SSH connection to a guest: host key pinned, key file of the image, nothing else accepted."""
 
-    def __init__(self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root") -> None:
+    def __init__(
+        self, name: str, port: int, key: Path, known_hosts: Path, user: str = "root", patience: float = PATIENCE
+    ) -> None:
         load()
         import paramiko
 
@@ -54,12 +59,17 @@ class Ssh:
                 pkey=paramiko.Ed25519Key.from_private_key_file(str(key)),
                 allow_agent=False,
                 look_for_keys=False,
-                timeout=10,
-                banner_timeout=20,
-                auth_timeout=20,
-                channel_timeout=20,
+                timeout=patience,
+                banner_timeout=patience,
+                auth_timeout=patience,
+                channel_timeout=patience,
             )
-        except (OSError, paramiko.SSHException) as error:
+        except (OSError, paramiko.SSHException):
+            transport = self.client.get_transport()
+            if transport is not None and transport.is_active() and not transport.initial_kex_done:
+                # paramiko goes on without a key when the time is over, and then misses the session
+                error = paramiko.SSHException(f"keys were not exchanged within {patience:g} s")
+            self.client.close()
             raise LabError(f"SSH to the {name} failed: {error}; its console.log tells how far it came.") from None
 
     @property

@@ -25,7 +25,7 @@ NO_SECURE_BOOT = (
 
 
 def chosen(profile: Profile, target: str, words: Sequence[str], every: bool) -> tuple[list[str], list[str]]:
-    """(the variants of a run in order, why others are left out). "" is the machine as it is. Raises UsageError.
+    """Return (the variants of a run in order, why others are left out). "" is the machine as it is. Raises UsageError.
 
     What is named must be possible; of `every` variant those that are not are left out.
     """
@@ -81,21 +81,22 @@ def fits(profile: Profile, names: Sequence[str], accelerator: Accelerator, drive
 
 
 def writable_code(file: Path) -> list[str]:
-    """Names of sections that Memory Integrity does not allow."""
+    """Return the names of sections that Memory Integrity does not allow."""
     from wsklab.drivers.check import check_file
 
     return [section.name for section in check_file(file).sections if section.writable and section.executable]
 
 
 def linux(variant: Variant, nic: str) -> list[str]:
-    """The command lines that make a Linux target the variant, all but its address."""
+    """Return the command lines that make a Linux target the variant, all but its address."""
     return [f"ip link set dev {nic} mtu {variant.mtu}"] if variant.mtu else []
 
 
 def powershell(variant: Variant, nic: str, mac: str, changed_card: bool) -> str:
-    """The script that makes a Windows target the variant, all but its IPv4 address; "" when there is nothing to do.
+    """Return the script that makes a Windows target the variant, all but its IPv4 address.
 
-    Another card is another adapter to Windows, with neither the name nor the addresses of the first.
+    "" when there is nothing to do. Another card is another adapter to Windows, with neither the name nor the addresses
+    of the first.
     """
     lines: list[str] = []
     if changed_card:

@@ -37,7 +37,7 @@ Run = Callable[[str], str]
 
 
 def chosen(word: str | None) -> Choice | None:
-    """The user's word. Raises UsageError."""
+    """Return the user's word. Raises UsageError."""
     for choice in FLAGS:
         if word == choice:
             return choice
@@ -62,7 +62,7 @@ def enable(run: Run, choice: Choice, file: str) -> None:
 
 
 def settings(run: Run, choice: Choice, file: str) -> dict[str, Any]:
-    """What is in force now, for results.json. Raises LabError when the driver is not among it."""
+    """Return what is in force now, for results.json. Raises LabError when the driver is not among it."""
     told, active = run("verifier.exe /querysettings"), run("verifier.exe /query")
     if file.lower() not in told.lower():
         raise LabError(
@@ -83,7 +83,10 @@ def settings(run: Run, choice: Choice, file: str) -> dict[str, Any]:
 
 
 def in_force(settings: str) -> int | None:
-    """The flags in what `/querysettings` says: its first hexadecimal number, in any language; None without one."""
+    """Return the flags in what `/querysettings` says: its first hexadecimal number, in any language.
+
+    None without one.
+    """
     found = re.search(r"\b0x([0-9a-fA-F]{1,8})\b", settings)
     return int(found[1], 16) if found else None
 

@@ -27,7 +27,7 @@ Behaviour = tuple[Connection, ...]
 
 
 def of(observed: Mapping[str, Any]) -> Behaviour:
-    """The behaviour of a row, from its `observed` (docs/results.md)."""
+    """Return the behaviour of a row, from its `observed` (docs/results.md)."""
     wire = observed.get("wire") or {}
     peer, driver = wire.get("peer") or (), wire.get("driver") or ()
     events: dict[int, list[tuple[int, str]]] = {}
@@ -80,7 +80,7 @@ def document(behaviour: Behaviour) -> list[list[list[str]]]:
 
 
 def from_document(kept: Sequence[Sequence[Sequence[str]]]) -> Behaviour:
-    """The inverse of `document`."""
+    """Return the inverse of `document`."""
     return tuple(Connection(tuple(told), tuple(peer), tuple(driver)) for told, peer, driver in kept)
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from sqlalchemy.engine import Connection
 
-from wsklab.orchestrator.history import behaviour, queries, writing
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.history import behaviour, queries, site, writing
 from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import pasts
 from wsklab.orchestrator.history.records import Environment, Ingredients, Row, Run
+from wsklab.orchestrator.results import chromium
 from wsklab.orchestrator.results.results import Verdict
 
 SCENARIOS, REPEATS, BUILDS = 200, 5, 30
+
+YEAR = 365
+"""Runs of the site."""
 
 ASKED = 7
 """Times that each question is asked; the median is told."""
@@ -23,17 +31,26 @@ ASKED = 7
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, in milliseconds."""
+    """What was measured, in milliseconds; `..._cpu_ms` is our processor's time in it, all there is to SQLite's work."""
 
     rows: int
     row_ms: float
+    row_cpu_ms: float
     scenario_ms: float
+    scenario_cpu_ms: float
     grid_ms: float
+    grid_cpu_ms: float
     runs_ms: float
+    runs_cpu_ms: float
+    site_ms: float
+    """Writing the site of a year."""
+    site_cpu_ms: float
+    opened_ms: float | None
+    """From opening its first page until the grid is drawn, in Chromium; None where that is not installed."""
 
 
 def run_of(number: int, every: int) -> Run:
-    """A run that never was, one a day; each driver build is run for some days."""
+    """Return a run that never was, one a day; each driver build is run for some days."""
     build = number * BUILDS // every
     return Run(
         key=f"bench-{number}",
@@ -90,24 +107,49 @@ def _verdict(number: int, place: int, repeat: int) -> Verdict:
 def measure(database: Database, rows: int, progress: Callable[[str], None]) -> Figures:
     """Fill an empty database with this many rows, and ask it what `wsklab history` asks. Raises LabError."""
     runs = max(1, rows // (SCENARIOS * REPEATS))
-    spent, written = 0.0, 0
+    spent, busy, written = 0.0, 0.0, 0
     for number in range(runs):
         run, made = run_of(number, runs), rows_of(number)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         with database.writing() as connection:
             written += writing.record(connection, run, made)
-        spent += time.perf_counter() - began
+        spent, busy = spent + time.perf_counter() - began, busy + time.process_time() - worked
         if (number + 1) % 100 == 0:
             progress(f"{written} rows are in, {1000 * spent / written:.3f} ms each")
     with database.reading() as connection:
-        newest = [kept.id for kept in queries.runs(connection, last=365)]
+        newest = [kept.id for kept in queries.runs(connection, last=YEAR)]
+    site_ms, site_cpu_ms, opened_ms = _site(database)
     return Figures(
         written,
         1000 * spent / written,
-        _asked(database, lambda connection: _scenario(connection)),
-        _asked(database, lambda connection: queries.grid(connection, newest)),
-        _asked(database, lambda connection: queries.runs(connection, last=20)),
+        1000 * busy / written,
+        *_asked(database, lambda connection: _scenario(connection)),
+        *_asked(database, lambda connection: queries.grid(connection, newest)),
+        *_asked(database, lambda connection: queries.runs(connection, last=20)),
+        site_ms=site_ms,
+        site_cpu_ms=site_cpu_ms,
+        opened_ms=opened_ms,
     )
+
+
+def _site(database: Database) -> tuple[float, float, float | None]:
+    """Return (writing it, and of that our processor's time, opening it), the median of the openings."""
+    with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as folder:
+        began, worked = time.perf_counter(), time.process_time()
+        first = site.write(database, Path(folder), YEAR)
+        written = 1000 * (time.perf_counter() - began), 1000 * (time.process_time() - worked)
+        program = chromium.program()
+        if program is None:
+            return *written, None
+        return *written, median(drawn(chromium.run(program, first, "--dump-dom")) for _ in range(ASKED))
+
+
+def drawn(page: str) -> float:
+    """Return after how many milliseconds the page says that its grid was drawn. Raises LabError."""
+    found = re.search(r'<html[^>]* data-drawn="(\d+)"', page)
+    if found is None:
+        raise LabError("Chromium did not draw the site; open the one that `wsklab history --html` writes to see why.")
+    return float(found[1])
 
 
 def _scenario(connection: Connection) -> None:
@@ -115,11 +157,13 @@ def _scenario(connection: Connection) -> None:
     pasts("scenario-007", queries.runs(connection), cells)
 
 
-def _asked(database: Database, question: Callable[[Connection], object]) -> float:
-    times = []
+def _asked(database: Database, question: Callable[[Connection], object]) -> tuple[float, float]:
+    """Return (time, our processor's time), the medians."""
+    times, works = [], []
     for _ in range(ASKED):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         with database.reading() as connection:
             question(connection)
         times.append(1000 * (time.perf_counter() - began))
-    return median(times)
+        works.append(1000 * (time.process_time() - worked))
+    return median(times), median(works)

@@ -50,8 +50,13 @@ def search(count: int, test: Callable[[int], Outcome]) -> Found:
     return Found(good, bad, tuple(sorted(place for place in skipped if good < place < bad)))
 
 
+def most_tests(count: int) -> int:
+    """Return how many of `count` builds are tested, both ends among them, if each can be judged."""
+    return min(count, 2 + (count - 2).bit_length())
+
+
 def judged(verdicts: Mapping[str, Sequence[str]], signature: set[str]) -> Outcome:
-    """What a run says of a build: bad when one of the scenarios of the `signature` did not pass in it.
+    """Return what a run says of a build: bad when one of the scenarios of the `signature` did not pass in it.
 
     `verdicts`: scenario -> the verdict of each row. What the lab did wrong says nothing of the build.
     """
@@ -62,8 +67,15 @@ def judged(verdicts: Mapping[str, Sequence[str]], signature: set[str]) -> Outcom
     return "good" if enough and "infra" not in seen else "skip"
 
 
+def first(verdicts: Mapping[str, Sequence[str]]) -> Outcome:
+    """Return what the bad build's first run says: bad when anything did not pass; nothing when nothing was judged."""
+    if broken(verdicts):
+        return "bad"
+    return "good" if any("pass" in seen for seen in verdicts.values()) else "skip"
+
+
 def broken(verdicts: Mapping[str, Sequence[str]]) -> set[str]:
-    """The scenarios of a run that did not pass; `inconclusive` only where nothing failed."""
+    """Return the scenarios of a run that did not pass; `inconclusive` only where nothing failed."""
     for verdict in ("fail", "inconclusive"):
         if found := {name for name, seen in verdicts.items() if verdict in seen}:
             return found
@@ -71,7 +83,7 @@ def broken(verdicts: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def builds(folder: Path, order: Order | None) -> list[Build]:
-    """The builds in a folder, oldest first: files *.sys, or folders with one in each. Raises UsageError."""
+    """Return the builds in a folder, oldest first: files *.sys, or folders with one in each. Raises UsageError."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder; name the one that holds the builds with --driver-dir.")
     manifest = folder / MANIFEST
@@ -107,12 +119,12 @@ def _listed(folder: Path, manifest: Path) -> list[Build]:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key by which build-9 comes before build-10."""
+    """Return a key by which build-9 comes before build-10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
 
 
 def between(found: Sequence[Build], good: str, bad: str) -> list[Build]:
-    """The builds from `good` to `bad`, as the user calls them. Raises UsageError."""
+    """Return the builds from `good` to `bad`, as the user calls them. Raises UsageError."""
     places = []
     for word in (good, bad):
         place = [n for n, build in enumerate(found) if word in (build.name, str(build.file), build.file.name)]

@@ -64,7 +64,7 @@ def _changes(name: str, old: Sequence[Row], new: Sequence[Row]) -> list[Change]:
 
 
 def _behaviour(old: Sequence[Row], new: Sequence[Row]) -> tuple[str, ...]:
-    """What the new rows did that no old one did, compared with what the old ones did most often."""
+    """Return what the new rows did that no old one did, compared with what the old ones did most often."""
     before = Counter(row.behaviour for row in old)
     fresh = Counter(row.behaviour for row in new if row.behaviour not in before)
     if not fresh:

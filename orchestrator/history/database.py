@@ -47,13 +47,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read with. Raises LabError."""
+        """Yield a connection to read with. Raises LabError."""
         with _explained(self.name), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end of the block, or not at all. Raises LabError."""
+        """Yield a transaction that is committed at the end of the block, or not at all. Raises LabError."""
         with _explained(self.name), self._engine.connect() as connection:
             connection = connection.execution_options(wsklab_writes=True)
             with connection.begin():
@@ -66,7 +66,7 @@ class Database:
 
 @contextmanager
 def opened(url: URL) -> Iterator[Database]:
-    """The database at `url`, made or upgraded when it has to be. Raises UsageError, LabError."""
+    """Yield the database at `url`, made or upgraded when it has to be. Raises UsageError, LabError."""
     database = Database(_engine(url))
     try:
         with database.reading() as connection:
@@ -80,7 +80,7 @@ def opened(url: URL) -> Iterator[Database]:
 
 
 def url_of(text: str) -> URL:
-    """A user's words for a database: a URL, or the path of an SQLite file. Raises UsageError."""
+    """Return a user's words for a database: a URL, or the path of an SQLite file. Raises UsageError."""
     if "://" not in text:
         return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     try:
@@ -142,7 +142,10 @@ def _see(url: URL) -> None:
 
 
 def file_system(folder: Path, mounts: str) -> str:
-    """The kind of file system that a folder is on, by `mounts` (proc(5), mountinfo); empty if that does not tell."""
+    """Return the kind of file system that a folder is on, by `mounts` (proc(5), mountinfo).
+
+    Empty if that does not tell.
+    """
     best, kind = -1, ""
     for line in mounts.splitlines():
         head, _, tail = line.partition(" - ")
@@ -178,7 +181,7 @@ def _upgrade(connection: Connection, database: Database) -> None:
 
 
 def newest() -> str:
-    """The revision that this version writes: the number of its last migration."""
+    """Return the revision that this version writes: the number of its last migration."""
     return max(path.name[1:5] for path in (MIGRATIONS / "versions").glob("r[0-9]*_*.py"))
 
 
@@ -190,7 +193,7 @@ def _revision(connection: Connection) -> str | None:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What a database has to complain about, as one sentence."""
+    """Raise what a database has to complain about as one sentence."""
     try:
         yield
     except SQLAlchemyError as error:

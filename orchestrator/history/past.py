@@ -32,7 +32,7 @@ def mark(cell: Cell | None) -> str:
 
 
 def changed(before: Run, after: Run) -> Iterator[str]:
-    """What took part in one run and not in the other, a phrase for each."""
+    """Yield what took part in one run and not in the other, a phrase for each."""
     old, new = asdict(before.ingredients), asdict(after.ingredients)
     for name in Ingredients.__dataclass_fields__:
         if old[name] != new[name]:
@@ -63,19 +63,29 @@ class Past:
         return "".join(mark(cell) for cell in self.cells)
 
     @property
+    def is_twin(self) -> bool:
+        """Whether its driver was wrong on purpose."""
+        return self.runs[-1].run.is_twin
+
+    @property
+    def trouble(self) -> bool:
+        """Whether somebody should look at it."""
+        return not self.is_twin and bool(self.broke or self.newest.bad)
+
+    @property
     def newest(self) -> Cell:
         """What became of it last."""
         return self.cells[-1]
 
 
 def pasts(scenario: str, runs: Sequence[Kept], cells: Mapping[int, Cell]) -> list[Past]:
-    """A scenario's past under each environment, the one that was run last first."""
+    """Return a scenario's past under each environment, the one that was run last first; those of twins at the end."""
     groups: dict[Environment, list[Kept]] = {}
     for kept in runs:
         if kept.id in cells:
             groups.setdefault(kept.run.environment, []).append(kept)
     found = [_past(scenario, environment, group, cells) for environment, group in groups.items()]
-    return sorted(found, key=lambda past: past.runs[-1].run.started, reverse=True)
+    return sorted(found, key=lambda past: (not past.is_twin, past.runs[-1].run.started), reverse=True)
 
 
 def _past(scenario: str, environment: Environment, runs: Sequence[Kept], cells: Mapping[int, Cell]) -> Past:

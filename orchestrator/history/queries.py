@@ -42,7 +42,7 @@ class Cell:
         return self.bad + self.counts.get("pass", 0)
 
     def add(self, verdict: int, count: int, time: float) -> None:
-        """Rows of one verdict, by its place among them."""
+        """Return the rows of one verdict, by its place among them."""
         word = OUTCOMES[verdict]
         self.counts[word] = count
         self.times[word] = float(time)
@@ -51,7 +51,7 @@ class Cell:
 def runs(
     connection: Connection, last: int | None = None, ids: Sequence[int] | None = None, after: int = 0
 ) -> list[Kept]:
-    """Runs, oldest first: the `last` of them, or those of `ids`, from the time `after` on."""
+    """Return runs, oldest first: the `last` of them, or those of `ids`, from the time `after` on."""
     question = (
         sa.select(RUN, *(column.label(f"environment_{column.name}") for column in ENVIRONMENT.c))
         .join(ENVIRONMENT, RUN.c.environment == ENVIRONMENT.c.id)
@@ -66,7 +66,10 @@ def runs(
 
 
 def run(connection: Connection, word: str) -> Kept:
-    """The run that a user means: its number, its name (the newest of that name), or `last`. Raises UsageError."""
+    """Return the run that a user means: its number, its name (the newest of that name), or `last`.
+
+    Raises UsageError.
+    """
     if word == "last":
         found = runs(connection, last=1)
     else:
@@ -141,7 +144,7 @@ def grid(connection: Connection, ids: Sequence[int]) -> dict[str, dict[int, Cell
 
 
 def rows(connection: Connection, number: int, but: Outcome | None = None) -> list[Row]:
-    """The rows of a run, by name and repeat; without those of one verdict. Times but the total are left out."""
+    """Return the rows of a run, by name and repeat; without those of one verdict. Times but the total are left out."""
     question = (
         sa.select(
             SCENARIO.c.name,
@@ -202,7 +205,7 @@ def reasons(connection: Connection, scenario: str, number: int) -> tuple[str, ..
 
 
 def expects(connection: Connection, scenario: str, number: int) -> str | None:
-    """What tells whether a scenario asked for the same in two runs."""
+    """Return what tells whether a scenario asked for the same in two runs."""
     question = sa.select(RESULT.c.expects).where(
         RESULT.c.run == number, RESULT.c.scenario == _scenario(connection, scenario)
     )

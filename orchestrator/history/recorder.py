@@ -29,8 +29,8 @@ class Recorder:
         self._history = chosen(history)
         self._folder = folder.absolute()
         self._warn = warn
-        self.registering: threading.Thread | None = None
-        """Tells a server of the run while the lab boots."""
+        self.getting_ready: threading.Thread | None = None
+        """Loads the database's library while the lab boots, and tells a server of the run."""
 
     def begin(self) -> None:
         """Note that the run is under way."""
@@ -39,14 +39,15 @@ class Recorder:
                 note.keep()
             except OSError as error:
                 self._warn(f"this run will not be found in the history if it is killed: {error}")
-            if note.history.startswith("postgresql"):
-                self.registering = threading.Thread(target=self._register, args=(note,), name="history", daemon=True)
-                self.registering.start()
+            self.getting_ready = threading.Thread(target=self._get_ready, args=(note,), name="history", daemon=True)
+            self.getting_ready.start()
 
-    def _register(self, note: Note) -> None:
+    def _get_ready(self, note: Note) -> None:
         with suppress(Exception):  # the end tries again, and tells
-            from wsklab.orchestrator.history import database
+            from wsklab.orchestrator.history import database, records, writing  # noqa: F401
 
+            if not note.history.startswith("postgresql"):
+                return
             with database.opened(database.url_of(note.history)) as found:
                 save(found, self._folder, alive=True)
 
@@ -55,8 +56,8 @@ class Recorder:
         if not (note := self._note):
             return
         try:
-            if self.registering:
-                self.registering.join()
+            if self.getting_ready:
+                self.getting_ready.join()
             with opened(note.history) as database:
                 save(database, self._folder, alive=True)  # what it says of itself is true
                 note.drop()
@@ -72,7 +73,10 @@ class Recorder:
 
 @contextmanager
 def opened(history: str) -> Iterator[Database]:
-    """The database, with the runs in it that ended without having recorded themselves. Raises UsageError, LabError."""
+    """Yield the database, with the runs in it that ended without having recorded themselves.
+
+    Raises UsageError, LabError.
+    """
     from wsklab.orchestrator.history import database
 
     with database.opened(database.url_of(history)) as found:

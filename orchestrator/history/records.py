@@ -31,6 +31,10 @@ KILLED = "killed"
 """The state of a run that says it goes on, and whose process is gone."""
 
 
+STRICT = "strict"
+"""The stand-in's own checks, in place of a verifier."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """Under what a run was made: only rows of one environment are compared and counted together."""
@@ -39,6 +43,7 @@ class Environment:
     profile: str
     accelerator: str
     verifier: str = ""
+    """What watched the driver: Driver Verifier's settings, or `STRICT`."""
 
     @property
     def key(self) -> str:
@@ -46,7 +51,8 @@ class Environment:
         return digest(asdict(self))
 
     def __str__(self) -> str:
-        verifier = f", verifier {self.verifier}" if self.verifier else ""
+        watched = self.verifier if self.verifier == STRICT else f"verifier {self.verifier}"
+        verifier = f", {watched}" if self.verifier else ""
         return f"{self.profile} on {self.target} ({self.accelerator}{verifier})"
 
 
@@ -102,18 +108,23 @@ class Run:
     ingredients: Ingredients
 
     @property
+    def is_twin(self) -> bool:
+        """Whether the driver was wrong on purpose: that it fails is no trouble."""
+        return ":" in self.driver
+
+    @property
     def when(self) -> str:
         """The start, for people."""
         return datetime.fromtimestamp(self.started, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def digest(value: Any) -> str:
-    """The hash of anything that is JSON."""
+    """Return the hash of anything that is JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read(folder: Path, node: str, alive: bool = False) -> tuple[Run, list[Row]]:
-    """A run's folder; one that says it goes on and is not `alive` was killed. Raises UsageError."""
+    """Return a run's folder; one that says it goes on and is not `alive` was killed. Raises UsageError."""
     path = folder / "results.json"
     try:
         document = files.read_json(path, files.RESULT)
@@ -131,7 +142,10 @@ def read(folder: Path, node: str, alive: bool = False) -> tuple[Run, list[Row]]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a run, in the order in which they came; a last line that is cut off, as a kill leaves it, is none."""
+    """Yield the rows of a run, in the order in which they came.
+
+    A last line that is cut off, as a kill leaves it, is none.
+    """
     *lines, _ = files.read_bytes(path, files.RESULT).split(b"\n")
     for line in lines:
         yield json.loads(line)
@@ -144,7 +158,8 @@ def _run(document: Mapping[str, Any], folder: Path, node: str, alive: bool, writ
     if state == "running" and not alive:
         state, why = KILLED, "the run was killed"
         missing = max(0, missing - written)
-    verifier = target.get("verifier")
+    verifier = target.get("verifier") or (STRICT if target.get("strict") else "")
+    twin = f":{driver['twin']}" if driver.get("twin") else ""
     return Run(
         # A run that carries no number of its own is told from others by all it says of itself.
         key=str(run.get("uuid") or digest([run, target.get("name"), driver.get("sha256")])),
@@ -161,12 +176,12 @@ def _run(document: Mapping[str, Any], folder: Path, node: str, alive: bool, writ
         command=str(run["command"]),
         environment=Environment(
             str(target.get("name", "")),
-            str(driver.get("profile") or driver.get("name", "")),
+            str(driver.get("profile") or driver.get("name", "")) + twin,  # a wrong build is no past of the right one
             str(run.get("accelerator", "")),
-            "" if not verifier else verifier if isinstance(verifier, str) else json.dumps(verifier, sort_keys=True),
+            verifier if isinstance(verifier, str) else json.dumps(verifier, sort_keys=True),
         ),
         qualifying=bool(target.get("qualifying")),
-        driver=str(driver.get("name", "")) + (f":{driver['twin']}" if driver.get("twin") else ""),
+        driver=str(driver.get("name", "")) + twin,
         ingredients=Ingredients(
             str(driver.get("sha256", "")),
             str(target.get("image_sha256") or target.get("image", "")),
@@ -203,7 +218,7 @@ def _ms(timing: Mapping[str, float], name: str) -> int | None:
 
 
 def runs_in(folders: Sequence[Path]) -> list[Path]:
-    """The runs that are meant by these folders: each itself, or those right below it. Raises UsageError."""
+    """Return the runs that are meant by these folders: each itself, or those right below it. Raises UsageError."""
     found: list[Path] = []
     for folder in folders:
         inside = []

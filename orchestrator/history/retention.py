@@ -46,7 +46,7 @@ class Pruned:
 
 
 def superfluous(passes: Iterable[Pass], keep: int) -> list[Pass]:
-    """The passes beyond the newest `keep` of each scenario and environment. Pure."""
+    """Return the passes beyond the newest `keep` of each scenario and environment. Pure."""
     groups: dict[tuple[int, int], list[Pass]] = defaultdict(list)
     for one in passes:
         groups[one.scenario, one.environment].append(one)
@@ -121,7 +121,7 @@ def _remove(folder: Path, evidence: str, dry_run: bool) -> int | None:
 
 
 def _mark(database: Database, passes: Sequence[Pass], now: int) -> None:
-    """The rows say since when their evidence is gone."""
+    """Note in the rows since when their evidence is gone."""
     statement = (
         sa.update(RESULT)
         .where(

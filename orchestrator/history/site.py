@@ -11,7 +11,7 @@ import json
 import re
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from wsklab.orchestrator.history.database import Database
 from wsklab.orchestrator.history.past import Past, changed, mark, pasts, sentence
 from wsklab.orchestrator.history.queries import Cell, Kept
 from wsklab.orchestrator.history.records import OUTCOMES, Outcome, Row
+from wsklab.orchestrator.history.trends import HEIGHT, WIDTH, trends
 from wsklab.orchestrator.results import html
 from wsklab.orchestrator.results.results import write_atomically
 
@@ -51,7 +52,23 @@ class Told:
     """Run -> its rows that did not pass."""
 
 
-def write(database: Database, folder: Path, last: int) -> Path:
+@dataclass(frozen=True)
+class Page:
+    """A page of the site that others make, beside the first one."""
+
+    path: str
+    title: str
+    text: str
+
+
+More = Callable[[Told], Sequence[Page]]
+"""Makes further pages of what the site tells."""
+
+FURTHER = ("trends.html", "coverage.html", "twins.html")
+"""Pages beside the first that there may be."""
+
+
+def write(database: Database, folder: Path, last: int, more: More = lambda told: ()) -> Path:
     """Write the site of the newest `last` runs; returns its first page. Raises UsageError, LabError, OSError."""
     with database.reading() as connection:
         runs = queries.runs(connection, last=last)
@@ -61,10 +78,11 @@ def write(database: Database, folder: Path, last: int) -> Path:
             {kept.id: queries.rows(connection, kept.id, but="pass") for kept in runs},
         )
     _own(folder)
-    written = {path: text for path, text in pages(told).items() if write_page(folder / path, text)}
-    for stale in [path for kind in ("runs", "scenarios") for path in (folder / kind).glob("*.html")]:
+    written = {path: text for path, text in pages(told, more(told)).items() if write_page(folder / path, text)}
+    ours = [path for kind in ("runs", "scenarios") for path in (folder / kind).glob("*.html")]
+    for stale in [*ours, *(folder / name for name in FURTHER)]:
         if str(stale.relative_to(folder)) not in written:
-            stale.unlink()
+            stale.unlink(missing_ok=True)
     return folder / "index.html"
 
 
@@ -87,31 +105,54 @@ def write_page(path: Path, text: str) -> bool:
     return True
 
 
-def pages(told: Told) -> dict[str, str]:
+def rendered(templates: Path) -> Callable[..., str]:
+    """Return what makes pages of the site of the templates in a folder: a template's name, and what it is to show."""
+    from markupsafe import Markup
+
+    environment = html.environment(templates)
+    style = (HERE / "site.css").read_text(encoding="utf-8")
+
+    def page(template: str, script: str = "", **more: Any) -> str:
+        return environment.get_template(template).render(
+            style=Markup(style),
+            style_hash=_hash(style),
+            script=Markup(script),
+            script_hash=_hash(script),
+            words=WORDS,
+            **more,
+        )
+
+    return page
+
+
+def pages(told: Told, further: Sequence[Page] = ()) -> dict[str, str]:
     """Path -> text of every page. Pure."""
     from markupsafe import Markup
 
-    environment = html.environment(HERE)
-    style = (HERE / "site.css").read_text(encoding="utf-8")
+    page = rendered(HERE)
     script = (HERE / "site.js").read_text(encoding="utf-8")
-
-    def page(template: str, **more: Any) -> str:
-        return environment.get_template(template).render(
-            style=Markup(style), style_hash=_hash(style), script_hash=_hash(script), words=WORDS, **more
-        )
-
     past = {name: pasts(name, told.runs, cells) for name, cells in told.grid.items()}
-    trouble = [one[0] for one in past.values() if one[0].broke or one[0].newest.bad]
+    trouble = [one[0] for one in past.values() if one[0].trouble]
     found = {
         "index.html": page(
             "site_index.html.j2",
             data=Markup(_data(told)),
-            script=Markup(script),
+            script=script,
+            also=[("trends.html", "Trends"), *((one.path, one.title) for one in further)],
             runs=told.runs,
             scenarios=[(name, scenario_page(name)) for name in sorted(told.grid)],
             trouble=[(one, scenario_page(one.scenario), sentence(one) if one.broke else "") for one in trouble],
         )
     }
+    found["trends.html"] = page(
+        "site_trends.html.j2",
+        trends=trends(told.runs, told.grid, past),
+        pages={name: scenario_page(name) for name in past},
+        outcomes=OUTCOMES,
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    found |= {one.path: one.text for one in further}
     before: dict[object, Kept] = {}
     for kept in told.runs:
         previous = before.get(kept.run.environment)
@@ -151,8 +192,9 @@ def _hash(text: str) -> str:
 
 
 def _data(told: Told) -> str:
-    """What the grid draws, as JSON that may stand in a page: one sign for each cell."""
-    environments = list(dict.fromkeys(str(kept.run.environment) for kept in reversed(told.runs)))
+    """Return what the grid draws, as JSON that may stand in a page: one sign for each cell."""
+    newest = sorted(told.runs, key=lambda kept: (kept.run.is_twin, -kept.run.started, -kept.id))
+    environments = list(dict.fromkeys(str(kept.run.environment) for kept in newest))
     document = {
         "environments": [visible(environment) for environment in environments],
         "runs": [
@@ -195,7 +237,7 @@ def _strip(past: Past) -> list[tuple[int, str, Kept]]:
 
 
 def _times(past: Past, width: int = 720, height: int = 120) -> dict[str, Any] | None:
-    """The time that a pass took in each run, as the points of a line; None for less than two."""
+    """Return the time that a pass took in each run, as the points of a line; None for less than two."""
     times = [cell.times["pass"] / 1000 for cell in past.cells if "pass" in cell.times]
     if len(times) < 2:
         return None

@@ -99,7 +99,10 @@ def broke(counts: Sequence[Count]) -> Break | None:
 
 
 def _split(counts: Sequence[Count]) -> int | None:
-    """The place at which two rates explain the runs best, and clearly better than one; None if it got no worse."""
+    """Return the place at which two rates explain the runs best, and clearly better than one.
+
+    None if it got no worse.
+    """
     bad = [0, *accumulate(count.bad for count in counts)]
     every = [0, *accumulate(count.all for count in counts)]
     whole = _likelihood(bad[-1], every[-1])
@@ -113,7 +116,7 @@ def _split(counts: Sequence[Count]) -> int | None:
 
 
 def _likelihood(bad: int, total: int) -> float:
-    """The logarithm of the likelihood of what was seen, at the rate that makes it most likely."""
+    """Return the logarithm of the likelihood of what was seen, at the rate that makes it most likely."""
     good = total - bad
     return (bad * log(bad / total) if bad else 0.0) + (good * log(good / total) if good else 0.0)
 
@@ -141,7 +144,7 @@ def drift(times: Sequence[float], window: int = WINDOW) -> Drift | None:
 
 
 def different(old: Sequence[float], new: Sequence[float]) -> float:
-    """The probability, by chance, of ranks as unlike as these, of both directions."""
+    """Return the probability, by chance, of ranks as unlike as these, of both directions."""
     everything = sorted([(value, 0) for value in old] + [(value, 1) for value in new])
     ranks, ties, start = 0.0, 0.0, 0
     while start < len(everything):

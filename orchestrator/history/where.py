@@ -26,9 +26,9 @@ def data_folder() -> Path:
 
 
 def chosen(option: str | None) -> str | None:
-    """The history's URL or file: what the command says, then the environment, then the user's own; None for `off`.
+    """Return the history's URL or file: what the command says, then the environment, then the user's own.
 
-    Raises UsageError for a database of another kind.
+    None for `off`. Raises UsageError for a database of another kind.
     """
     named = option or os.environ.get(VARIABLE) or str(data_folder() / "history.sqlite")
     kind = named.partition("://")[0].partition("+")[0]
@@ -60,13 +60,13 @@ class Note:
         write_atomically(self.path, json.dumps(asdict(self)) + "\n")
 
     def drop(self) -> None:
-        """The run is in the database, or nothing is left of it."""
+        """Remove the note: the run is in the database, or nothing is left of it."""
         with suppress(OSError):
             self.path.unlink()
 
 
 def notes(history: str) -> Iterator[Note]:
-    """The runs of this host that have begun and are not yet in the database `history`."""
+    """Yield the runs of this host that have begun and are not yet in the database `history`."""
     for path in sorted(_notes().glob("*.json")):
         with suppress(OSError, ValueError, TypeError):
             note = Note(**files.read_json(path, files.TEXT))

@@ -28,7 +28,7 @@ POINTS: tuple[Literal["disconnects", "receives", "sends", "driver"], ...] = (
 
 
 def behaviour(observed: Observed) -> Behaviour:
-    """What of `results.json`'s `observed` is the target's own behaviour, in a form that compares and reads well."""
+    """Return what of `observed` is the target's own behaviour, in a form that compares and reads well."""
     return {
         "disconnects": [_flags(d["flags"]) for d in observed["disconnects"]],
         "receives": [_transfer(r) for r in observed["receives"]],
@@ -38,7 +38,7 @@ def behaviour(observed: Observed) -> Behaviour:
 
 
 def _flags(flags: int | None) -> str:
-    """The flags but for the IRQL of the call, which may be another one each time (R14)."""
+    """Return the flags but for the IRQL of the call, which may be another one each time (R14)."""
     return "not told" if flags is None else f"{flags & ~AT_DISPATCH_LEVEL:08x}"
 
 
@@ -86,5 +86,5 @@ def recorded(target: str) -> dict[str, KnownBehaviour]:
 
 
 def document(behaviours: dict[str, Behaviour]) -> str:
-    """The file that a run writes, and that becomes the record when it is put into `characterisations/`."""
+    """Return the file that a run writes, and that becomes the record when it is put into `characterisations/`."""
     return yaml.safe_dump(behaviours, sort_keys=True, width=110)

@@ -6,13 +6,21 @@ three places of it. A driver whose accounts differ has not done what it says, or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ipaddress
+from collections.abc import Iterator, Mapping
 
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
-from wsklab.orchestrator.observe.driver_lines import Call, Completion
+from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, OtherLine
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered
+from wsklab.qemu.network import MACHINES
+
+HEX_ADDRESSES = {
+    who: {ipaddress.ip_address(address).packed.hex() for address in host.addresses.values()}
+    for who, host in MACHINES.items()
+}
+"""The addresses of the two machines on the wire, as the driver prints them."""
 
 PROGRAMS = frozenset({"accept_events", "callback"})
 """Commands that call no function of WSK, so that nothing but the driver itself can make them fail."""
@@ -26,13 +34,15 @@ MADE = frozenset({"connect", "socket_connect", "accept"})
 
 def accounts(facts: Facts) -> Iterator[Statement]:
     """Whether what the driver answers, prints and reports of one operation is the same."""
-    told = {(call.op, call.id): call.ret for call in facts.everywhere(Call)}
+    calls = {(call.op, call.id): call for call in facts.everywhere(Call)}
+    told = {key: call.ret for key, call in calls.items()}
     returns = dict(told)
     told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
     for answered in facts.of(Answered):
         for answer in answered.answers:
             yield from _answer(answer, told.get((answer.op, answer.id + answer.count - 1)))
+            yield from _arguments(answer, calls)
     for done in facts.of(Completion):
         returned = returns.get((done.op, done.id), PENDING)
         if returned not in (PENDING, done.status):
@@ -41,6 +51,50 @@ def accounts(facts: Facts) -> Iterator[Statement]:
                 f"the driver says that {function(done.op)} returned {status_words(returned)}, and that its IRP "
                 f"(operation {done.id}) completed with {status_words(done.status)}",
             )
+
+
+def addresses(facts: Facts) -> Iterator[Statement]:
+    """Whether a socket's addresses are its machine's and the peer's, and told with the statuses of their questions."""
+    ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
+    for line in facts.everywhere(Addresses):
+        for op, who, said, text in (
+            ("local", "target", line.lst, line.local),
+            ("remote", "peer", line.rst, line.remote),
+        ):
+            if None not in (said, was := ended.get((op, line.id), said)) and said != was:
+                yield (
+                    "fail",
+                    f"the driver tells the {op} address of its socket with {status_words(said)}, and that the IRP of "
+                    f"the question (operation {line.id}) completed with {status_words(was)}",
+                )
+            elif text is not None and (line.lst, line.rst) == (0, 0) and _hex(text) not in HEX_ADDRESSES[who]:
+                yield (
+                    "fail",
+                    f"the driver tells {_hex(text)} as the {op} address of its socket, no address of the {who}",
+                )
+
+
+def _hex(address: str | int) -> str:
+    """Return an address as the driver prints it: one without a letter was read as a number."""
+    return address if isinstance(address, str) else f"{address:08d}"
+
+
+def accepts(facts: Facts) -> Iterator[Statement]:
+    """Whether WskAcceptEvent is told to have taken a connection exactly when it tells which."""
+    for told in facts.everywhere(AcceptEvent):
+        if told.took is not None and bool(told.took) != bool(told.new):
+            yield (
+                "fail",
+                f"the driver tells that WskAcceptEvent took {'a' if told.took else 'no'} connection, "
+                f"and {'number ' + str(told.new) if told.new else 'none'} as the new one",
+            )
+
+
+def lines(facts: Facts) -> Iterator[Statement]:
+    """Whether each line has a word of the protocol and what that word promises."""
+    for line in facts.everywhere(OtherLine):
+        yield "fail", f"the driver prints a line that the protocol does not have: {line.text}"
+        return
 
 
 def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
@@ -55,8 +109,34 @@ def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:
         yield "fail", f"the driver answers {_words(answer)} with {status_words(answer.status)}"
 
 
+def _arguments(answer: Answer, calls: Mapping[tuple[str, int], Call]) -> Iterator[Statement]:
+    """Whether the calls that one command made are told with what it asked for.
+
+    Each of several sends goes on with the pattern where the one before it ended.
+    """
+    for nth in range(answer.count):
+        call = calls.get((answer.op, answer.id + nth))
+        if call is None:
+            return
+        goes_on = None if answer.seed is None or answer.length is None else answer.seed + nth * answer.length
+        for what, said, asked in (
+            ("flags", call.flags, answer.flags),
+            ("a length of", call.length, answer.length),
+            ("the pattern from", call.seed, goes_on),
+            ("the target", call.target, answer.target),
+            ("the mask", call.mask, answer.mask),
+        ):
+            if None not in (said, asked) and said != asked:
+                yield (
+                    "fail",
+                    f"the driver tells of {function(answer.op)} (operation {answer.id + nth}) with {what} {said}, "
+                    f"the command was for {asked}",
+                )
+                return
+
+
 def _words(answer: Answer) -> str:
-    """A command, as a sentence names it."""
+    """Return a command, as a sentence names it."""
     return f"the command {answer.op} (operation {answer.id})"
 
 

@@ -45,10 +45,11 @@ def disconnects(facts: Facts) -> Iterator[Statement]:
 
 
 def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Statement:
-    """An event that did not come; it need not once the driver closes its socket, as Microsoft's echo server does.
+    """Return the statement on an event that did not come.
 
-    That server closes at the first receive that fails, which may be earlier than the event. A driver that was told to
-    close has not done it of its own accord, and its scenario would not expect an event then.
+    It need not once the driver closes its socket, as Microsoft's echo server does. That server closes at the first
+    receive that fails, which may be earlier than the event. A driver that was told to close has not done it of its own
+    accord, and its scenario would not expect an event then.
     """
     where = conn_of(facts, conn)
     if facts.of(ForeignClose, conn):
@@ -60,7 +61,7 @@ def _missing(facts: Facts, conn: int, seen: int, wanted: int) -> Statement:
 
 
 def late_disconnects(facts: Facts) -> Iterator[Statement]:
-    """A call after the story's end, which only an ending of the peer that came then as well can account for (R20)."""
+    """Find a call after the story's end, which only an ending of the peer at that time can account for (R20)."""
     if facts.scenario.expect.characterise and not facts.judged_by_record:
         return
     for conn in facts.connections:
@@ -84,7 +85,7 @@ def late_disconnects(facts: Facts) -> Iterator[Statement]:
 
 
 def uninvited(facts: Facts) -> Iterator[Statement]:
-    """An event has the context of a connection (R4), and WskReceiveEvent is called only where enabled (R2, R23)."""
+    """Check that events have a connection's context (R4), and WskReceiveEvent comes only where enabled (R2, R23)."""
     if any(call.conn is None for call in facts.of(DisconnectTold)):
         yield "fail", "WskDisconnectEvent got a context that is no connection's of this scenario (R4)"
     for conn in facts.connections:
@@ -110,7 +111,7 @@ def _enables_receive(facts: Facts, conn: int) -> bool:
 
 
 def unasked(facts: Facts) -> Iterator[Statement]:
-    """The driver did nothing that no step asked for; where a step failed, its operations are not known."""
+    """Check that the driver did nothing that no step asked for; where a step failed, its operations are not known."""
     if any(step.outcome != "done" for step in facts.steps()):
         return
     known = {number for step in facts.steps() for number in step.ops}
@@ -122,7 +123,7 @@ def unasked(facts: Facts) -> Iterator[Statement]:
 
 
 def _flag_rules(where: str, call: DisconnectTold) -> Iterator[Statement]:
-    """What holds for any call, whatever the scenario says (R7, R8, R9), as far as the driver tells it."""
+    """Check what holds for any call, whatever the scenario says (R7, R8, R9), as far as the driver tells it."""
     flags, irql = call.flags or 0, call.irql
     if flags & ~DEFINED_FLAGS:
         yield "fail", f"{where}WskDisconnectEvent got flags {flags:08x}: {flags & ~DEFINED_FLAGS:#x} is undefined (R9)"
@@ -160,7 +161,7 @@ def _flags(
 
 
 def _told(call: DisconnectTold) -> str:
-    """What the driver tells of a call."""
+    """Return what the driver tells of a call."""
     if call.flags is not None:
         return f"flags {call.flags:08x}"
     told = told_abortive(call)

@@ -60,7 +60,7 @@ def indications(facts: Facts) -> Iterator[Statement]:
 
 
 def order(facts: Facts) -> Iterator[Statement]:
-    """What the scenario lists under `order` came in that order, by the driver's own numbers."""
+    """Check that what the scenario lists under `order` came in that order, by the driver's own numbers."""
     words = facts.scenario.expect.order
     for conn in facts.connections:
         seen = [(word, _first(facts, conn, word)) for word in words]
@@ -73,13 +73,13 @@ def order(facts: Facts) -> Iterator[Statement]:
 
 
 def _first(facts: Facts, conn: int, word: str) -> int | None:
-    """The number of the first line that tells of `word` on this connection."""
+    """Return the number of the first line that tells of `word` on this connection."""
     numbers = [o.seq for o in facts.of(DriverLine, conn) if o.seq is not None and tells_of(o, word)]
     return min(numbers, default=None)
 
 
 def peer(facts: Facts) -> Iterator[Statement]:
-    """What the peer program counted (R12: a half-closed peer still gets the driver's bytes)."""
+    """Check what the peer program counted (R12: a half-closed peer still gets the driver's bytes)."""
     wanted = facts.scenario.expect.peer.received
     if wanted is None:
         return
@@ -90,7 +90,7 @@ def peer(facts: Facts) -> Iterator[Statement]:
 
 
 def as_recorded(facts: Facts) -> Iterator[Statement]:
-    """A characterised scenario on a target whose behaviour is this project's own: it must be what is recorded."""
+    """Compare a characterised scenario on a target of this project's own with what is recorded."""
     record = facts.record
     if facts.judged_by_record and record is not None:
         for difference in characterise.compare(facts.scenario.name, characterise.behaviour(facts.summary()), record):

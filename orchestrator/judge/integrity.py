@@ -82,7 +82,7 @@ FUNCTIONS = {
 
 
 def function(op: str) -> str:
-    """The WSK function behind an operation of the driver."""
+    """Return the WSK function behind an operation of the driver."""
     return FUNCTIONS.get(op, f"Wsk{op.capitalize()}")
 
 
@@ -107,7 +107,7 @@ def blame(loss: Loss) -> Verdict:
 
 
 def complaints(observations: Sequence[Observation]) -> Iterator[Statement]:
-    """What made the target's kernel stop and call its debugger; the debugger always says: go on."""
+    """Yield what made the target's kernel stop and call its debugger; the debugger always says: go on."""
     for o in observations:
         if isinstance(o, Complaint) and o.machine == "target":
             when = " before the scenario began" if o.early else ""
@@ -122,7 +122,7 @@ def lost_text(observations: Sequence[Observation]) -> Iterator[Statement]:
 
 
 def crashes(facts: Facts) -> Iterator[Statement]:
-    """The target or the driver's host is gone, or the driver no longer returns, or the lab itself failed."""
+    """Tell when the target or the driver's host is gone, or the driver no longer returns, or the lab itself failed."""
     for loss in facts.everywhere(MachineGone):
         yield blame(loss), describe_loss(loss)
     yield from complaints(facts.all)
@@ -153,7 +153,10 @@ def crashes(facts: Facts) -> Iterator[Statement]:
 
 
 def unsupported(facts: Facts) -> Iterator[Statement]:
-    """What the driver asked for and the stand-in has not. It decides nothing, but may be why something else failed."""
+    """Yield what the driver asked for and the stand-in has not.
+
+    It decides nothing, but may be why something else failed.
+    """
     for text in dict.fromkeys(o.text for o in facts.everywhere(Unsupported)):
         yield "inconclusive", f"the stand-in does not offer what the driver asked for (STATUS_NOT_SUPPORTED): {text}"
 
@@ -178,7 +181,10 @@ def silence(facts: Facts) -> Iterator[Statement]:
 
 
 def _text(facts: Facts) -> Iterator[Statement]:
-    """The canary is the lab's own driver's; another driver's lines may be filtered, or match no pattern."""
+    """Look for the canary, which is the lab's own driver's.
+
+    Another driver's lines may be filtered, or match no pattern.
+    """
     heard = any(o.seq is None and not isinstance(o, OfProvider) for o in facts.everywhere(DriverLine))
     for foreign in facts.everywhere(ForeignStarted):
         if not heard:
@@ -192,7 +198,10 @@ def _text(facts: Facts) -> Iterator[Statement]:
 
 
 def _numbers(facts: Facts) -> Iterator[Statement]:
-    """The debug line against the driver's ring: same numbers, same text; a driver that is loaded again begins anew."""
+    """Compare the debug line with the driver's ring: same numbers, same text.
+
+    A driver that is loaded again begins anew.
+    """
     if not facts.everywhere(RingTaken):
         yield "inconclusive", "the driver's ring could not be read, so the debug line has no second witness"
         return
@@ -203,7 +212,7 @@ def _numbers(facts: Facts) -> Iterator[Statement]:
 
 
 def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
-    """What was observed from one load of the driver to the next."""
+    """Return what was observed from one load of the driver to the next."""
     loads: list[list[Observation]] = [[]]
     for o in observations:
         if isinstance(o, Load):
@@ -213,7 +222,10 @@ def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
 
 
 def _compared(taken: RingTaken, lines: list[DriverLine]) -> Iterator[Statement]:
-    """The lines of one load with what was taken from the ring; for what came up to the unload its last line vouches."""
+    """Compare the lines of one load with what was taken from the ring.
+
+    For what came up to the unload its last line vouches.
+    """
     ring = {record.seq: record.text for record in taken.records}
     numbered = [(o.seq, o) for o in lines if o.seq is not None]
     # Read after the driver has cleaned up, a ring that ends before that line is no witness of anything.
@@ -256,7 +268,7 @@ def leftovers(facts: Facts) -> Iterator[Statement]:
 
 
 def counts(told: Counted | Left) -> str:
-    """What the driver has not given back, by its counters that are not 0."""
+    """Return what the driver has not given back, by its counters that are not 0."""
     counters = [(told.sockets, "sockets"), (told.irps, "irps"), (told.indications, "indications")]
     if isinstance(told, (Unload, Clean)):
         counters.append((told.allocs, "allocs"))

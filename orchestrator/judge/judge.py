@@ -47,6 +47,9 @@ CHECKS = (
     wire_checks.wire,
     step_checks.steps,
     consistency.accounts,
+    consistency.addresses,
+    consistency.accepts,
+    consistency.lines,
     event_checks.disconnects,
     step_checks.waits,
     event_checks.late_disconnects,
@@ -103,12 +106,12 @@ def judge(scenario: Scenario, observations: Sequence[Observation]) -> Judgement:
 
 
 def _decide(reasons: list[Reason]) -> Verdict:
-    """The first reason given decides, remarks left out: the checks stand in the order of blame."""
+    """Return the verdict of the first reason, remarks left out: the checks stand in the order of blame."""
     return next((reason.verdict for reason in reasons if reason.verdict != "pass"), "pass")
 
 
 def _on_trial(wanted: Verdict, got: Verdict, texts: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
-    """A self-check passes when the lab gives exactly the verdict that the scenario provokes."""
+    """Judge a self-check, which passes when the lab gives exactly the verdict that the scenario provokes."""
     if got == wanted:
         return "pass", (f"self-check: the verdict was {got}, as it must be: {'; '.join(texts)}",)
     return "infra", (f"self-check: the verdict should have been {wanted}, but was {got}", *texts)

@@ -49,5 +49,5 @@ class Observed(TypedDict):
 
 
 def observed() -> Observed:
-    """What a row has that saw nothing."""
+    """Return what a row has that saw nothing."""
     return Observed(disconnects=[], receives=[], sends=[], wire=Ends(peer=[], driver=[], frames=0))

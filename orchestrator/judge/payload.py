@@ -122,7 +122,7 @@ def _replies(facts: Facts, conn: int, do: str) -> list[Moved]:
 
 
 def _peers(facts: Facts, conn: int) -> Stream:
-    """The peer's stream; not whole where a send has not been answered, or where the wire plays the peer."""
+    """Return the peer's stream; not whole where a send has not been answered, or where the wire plays the peer."""
     played = [step for step in facts.scenario.steps if step.wire is not None and step.wire.play is not None]
     if played:
         segments = [one for step in played if step.wire and step.wire.play for one in step.wire.play.segments]
@@ -134,7 +134,10 @@ def _peers(facts: Facts, conn: int) -> Stream:
 
 
 def _drivers(facts: Facts, conn: int) -> Stream | None:
-    """The driver's stream, by its calls in their order; None where it does not print them all, or is another's."""
+    """Return the driver's stream, by its calls in their order.
+
+    None where it does not print them all, or is another's.
+    """
     if facts.scenario.connections > FEW or facts.everywhere(ForeignStarted):
         return None
     calls = sorted(
@@ -152,7 +155,7 @@ def _drivers(facts: Facts, conn: int) -> Stream | None:
 
 
 def _driver_received(facts: Facts, conn: int) -> tuple[list[Piece], bool]:
-    """What WskReceive and WskReceiveEvent brought, and whether WskReceive has told of the end of the stream.
+    """Return what WskReceive and WskReceiveEvent brought, and whether WskReceive has told of the end of the stream.
 
     After a receive that drains (R48) or fails, it is not known where in the stream the next one stands.
     """
@@ -183,7 +186,7 @@ def _asked(call: Call | None) -> tuple[int, int]:
 
 
 def _peer_received(facts: Facts, conn: int) -> tuple[list[Piece], bool]:
-    """What the peer program read, and whether it has read to the end of the stream."""
+    """Return what the peer program read, and whether it has read to the end of the stream."""
     replies = _replies(facts, conn, "receive")
     pieces = [Piece("the peer received", reply.length, reply.length, reply.sum) for reply in replies]
     return pieces, any(reply.eof for reply in replies)

@@ -73,7 +73,10 @@ def outcome_matches(wanted: str, status: int | None) -> bool:
 
 
 def told_abortive(call: DisconnectTold) -> bool | None:
-    """What WskDisconnectEvent told a driver: by its flags, or in the driver's own words; None when neither is told."""
+    """Return what WskDisconnectEvent told a driver: by its flags, or in the driver's own words.
+
+    None when neither is told.
+    """
     return call.abortive if call.flags is None else bool(call.flags & ABORTIVE)
 
 
@@ -90,7 +93,7 @@ class _Lookup:
                 self._by_conn[kind, o.conn].append(o)
 
     def _kinds_of(self, kind: type[Observation]) -> list[type[Observation]]:
-        """The kind and those that it belongs to."""
+        """Return the kind and those that it belongs to."""
         if kind not in self._kinds:
             self._kinds[kind] = [one for one in kind.__mro__ if issubclass(one, Observation)]
         return self._kinds[kind]
@@ -113,15 +116,15 @@ class Facts:
         self._of_story, self._of_run, self._after_end = _Lookup(self.story), _Lookup(self.all), _Lookup(self.all[end:])
 
     def of(self, kind: type[OneKind], conn: int | None = None) -> list[OneKind]:
-        """The story's observations of one kind, optionally of one connection."""
+        """Return the story's observations of one kind, optionally of one connection."""
         return self._of_story.of(kind, conn)
 
     def afterwards(self, kind: type[OneKind], conn: int) -> list[OneKind]:
-        """What came on a connection after the story's end, while the sockets were being closed and later."""
+        """Return what came on a connection after the story's end, while the sockets were being closed and later."""
         return self._after_end.of(kind, conn)
 
     def everywhere(self, kind: type[OneKind]) -> list[OneKind]:
-        """The same over the whole run, cleaning up included."""
+        """Return the same over the whole run, cleaning up included."""
         return self._of_run.of(kind)
 
     @property
@@ -130,7 +133,7 @@ class Facts:
         return range(self.scenario.connections)
 
     def disconnects(self, conn: int) -> list[DisconnectTold]:
-        """Calls of WskDisconnectEvent on one connection, in the driver's order."""
+        """Return calls of WskDisconnectEvent on one connection, in the driver's order."""
         return sorted(self.of(DisconnectTold, conn), key=lambda o: o.seq or 0)
 
     def completions(self, op: str, conn: int) -> list[Completion]:
@@ -152,7 +155,7 @@ class Facts:
         return {o.id: o for o in self.of(CommandRefused)}
 
     def outstanding(self) -> list[Call]:
-        """Calls whose IRP has not come back by the end of the run, in the order in which they were made."""
+        """Return calls whose IRP has not come back by the end of the run, in the order in which they were made."""
         back = {(o.op, o.id) for o in self.everywhere(Completion)}
         return [o for o in self.everywhere(Call) if o.ret == PENDING and (o.op, o.id) not in back]
 
@@ -162,7 +165,7 @@ class Facts:
         return {o.id: o for o in self.of(Call)}
 
     def cookie(self, conn: int) -> int | None:
-        """The context value that the driver was told to give this connection."""
+        """Return the context value that the driver was told to give this connection."""
         opened = self.of(Opened, conn)
         return opened[-1].cookie if opened else None
 
@@ -172,7 +175,7 @@ class Facts:
         return drawn[-1].ending if drawn else None
 
     def ports(self, conn: int) -> Ports | None:
-        """The connection's ports, None if it never got as far."""
+        """Return the connection's ports, None if it never got as far."""
         known = self.of(PortsKnown, conn)
         return Ports(known[-1].target_port, known[-1].peer_port) if known else None
 
@@ -198,7 +201,7 @@ class Facts:
         return ending(frames, ports, side)
 
     def ending_of_the_run(self, conn: int, side: str) -> Ending:
-        """The same with what came after the story's end."""
+        """Return the same with what came after the story's end."""
         ports = self.ports(conn)
         return Ending((), None) if ports is None else ending(frames_of(self.all), ports, side)
 
@@ -215,11 +218,11 @@ class Facts:
         return bool(noted) and noted[-1].judged
 
     def steps(self) -> list[StepNote]:
-        """What became of each step that was started."""
+        """Return what became of each step that was started."""
         return self.of(StepNote)
 
     def summary(self) -> Observed:
-        """The `observed` part of `results.json`."""
+        """Return the `observed` part of `results.json`."""
         return Observed(
             disconnects=[self._disconnect(o) for conn in self.connections for o in self.disconnects(conn)],
             receives=[self._transfer(o) for conn in self.connections for o in self.completions("receive", conn)],

@@ -26,7 +26,10 @@ def steps(facts: Facts) -> Iterator[Statement]:
 
 
 def waits(facts: Facts) -> Iterator[Statement]:
-    """What a step waited for was reported. Later than the checks that know what it was, and why it did not come."""
+    """Check that what a step waited for was reported.
+
+    Later than the checks that know what it was, and why it did not come.
+    """
     for step, text in failed(facts):
         if _waits_for_driver(step):
             yield "fail", describe(step, text)
@@ -37,12 +40,12 @@ def _waits_for_driver(step: StepNote) -> bool:
 
 
 def describe(step: StepNote, text: str) -> str:
-    """A step, and what went wrong in it."""
+    """Describe a step, and what went wrong in it."""
     return f"step {step.index + 1} ({step.text}): {text}"
 
 
 def failed(facts: Facts) -> Iterator[tuple[StepNote, str]]:
-    """Steps with what went wrong in them."""
+    """Yield steps with what went wrong in them."""
     for step in facts.steps():
         if step.outcome != "done":
             yield step, step.detail + (waiting(facts) if step.actor == "driver" else "")
@@ -53,7 +56,7 @@ def failed(facts: Facts) -> Iterator[tuple[StepNote, str]]:
 
 
 def _operation(facts: Facts, step: StepNote, op: int) -> Iterator[str]:
-    """What went wrong in one operation of a step: its end, its function's return, and the bytes that it carried."""
+    """Yield what went wrong in one operation of a step: its end, its function's return, the bytes that it carried."""
     refused, done, returned = facts.refusals.get(op), facts.outcomes.get(op), facts.returns.get(op)
     own, ended = returned.ret if returned else None, refused or done
     status = ended.status if ended else own if step.synchronous else None

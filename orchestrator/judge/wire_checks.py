@@ -40,12 +40,15 @@ def wire(facts: Facts) -> Iterator[Statement]:
 
 
 def _resolved(facts: Facts, conn: int, wanted: Sequence[str] | None) -> list[str] | None:
-    """The endings wanted, with what was drawn in the place of `drawn`."""
+    """Return the endings wanted, with what was drawn in the place of `drawn`."""
     return None if wanted is None else [facts.drawn(conn) or "none" if end == "drawn" else end for end in wanted]
 
 
 def _unasked_end(facts: Facts, conn: int) -> Iterator[str]:
-    """Calls that end a connection and that no step has asked for; what a failed step had asked for is not known."""
+    """Yield calls that end a connection and that no step has asked for.
+
+    What a failed step had asked for is not known.
+    """
     known = {number for step in facts.steps() for number in step.ops}
     until = min(
         (step.began for step in facts.steps() if step.outcome != "done" or step.verb == "unload"),
@@ -58,13 +61,13 @@ def _unasked_end(facts: Facts, conn: int) -> Iterator[str]:
 
 
 def _called(call: Call) -> str:
-    """The function that ends a connection, and how."""
+    """Return the function that ends a connection, and how."""
     abortive = call.op == "disconnect" and (call.flags or 0) & ABORTIVE
     return function(call.op) + (" with WSK_FLAG_ABORTIVE" if abortive else "")
 
 
 def _ended_first(facts: Facts, conn: int, peer: Ending, driver: Ending, wanted: list[str] | None) -> Iterator[str]:
-    """The driver ended the connection before the peer could, and nobody had asked it to."""
+    """Tell whether the driver ended the connection before the peer could, and nobody had asked it to."""
     if driver.t is None or not driver.own or (peer.t is not None and peer.t <= driver.t):
         return
     asked = _asked_to_end(facts, conn) if wanted is None else list(driver.sent[:1]) == wanted[:1]
@@ -84,7 +87,7 @@ def _asked_to_end(facts: Facts, conn: int) -> bool:
 
 
 def _failed_before(facts: Facts, t: int | None) -> Iterator[str]:
-    """What of the driver's own operations had gone wrong before the peer's ending: then that is the cause.
+    """Yield what of the driver's own operations had gone wrong before the peer's ending: then that is the cause.
 
     A wait for an event does not count: an event that the peer never caused cannot come.
     """

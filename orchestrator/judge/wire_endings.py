@@ -71,5 +71,5 @@ def segment(flags: str) -> str | None:
 
 
 def frames_of(observations: Sequence[Observation]) -> list[FrameSeen]:
-    """The recorded TCP frames, in wire order."""
+    """Return the recorded TCP frames, in wire order."""
     return [o for o in observations if isinstance(o, FrameSeen)]

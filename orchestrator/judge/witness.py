@@ -35,7 +35,7 @@ SHOWN = 3
 
 
 def complete(facts: Facts) -> Iterator[Statement]:
-    """The provider numbers its lines from its load on: none may be missing."""
+    """Check that the provider's lines are numbered from its load on: none may be missing."""
     loads: list[set[int]] = [set()]
     for o in facts.everywhere(WskSeen):
         if o.number == 1:
@@ -97,7 +97,7 @@ def _listed(texts: Sequence[str]) -> Iterator[Statement]:
 
 
 def contradictions(facts: Facts) -> Iterator[Statement]:
-    """What WskDisconnectEvent told a driver, beside what the driver says it was told; both lines are given."""
+    """Compare what WskDisconnectEvent told a driver with what the driver says it was told; both lines are given."""
     if not facts.everywhere(ForeignStarted):
         return
     told = _events(facts.everywhere(WskSeen))
@@ -121,7 +121,7 @@ def _word(abortive: bool) -> str:
 
 
 def _events(seen: Sequence[WskSeen]) -> dict[int, list[WskEvent]]:
-    """Calls of WskDisconnectEvent by the connection, which are numbered in the order in which they came about."""
+    """Return calls of WskDisconnectEvent by the connection, which are numbered in the order of their making."""
     numbers: dict[int, int] = {}
     events: defaultdict[int, list[WskEvent]] = defaultdict(list)
     for o in seen:

@@ -13,7 +13,7 @@ def conn_of(facts: Facts, conn: int) -> str:
 
 
 def ending_words(ending: Sequence[str]) -> str:
-    """The segments of an ending."""
+    """Return the segments of an ending."""
     return " then ".join(word.upper() for word in ending) or "neither FIN nor RST"
 
 
@@ -23,7 +23,7 @@ def times(count: int) -> str:
 
 
 def status_words(status: int | None) -> str:
-    """An NTSTATUS, None where an IRP never came back."""
+    """Return an NTSTATUS, None where an IRP never came back."""
     if status is None:
         return "no completion"
     return f"{'success' if succeeded(status) else 'failure'} ({status:08x})"

@@ -81,7 +81,7 @@ class Foreign:
             raise LabError(str(error)) from None
 
     def document(self) -> dict[str, Any]:
-        """The `driver` part of results.json; the hash is that of the file as it was given to us."""
+        """Return the `driver` part of results.json; the hash is that of the file as it was given to us."""
         document = {"name": self.profile.name, "sha256": self.sha256, "twin": None, "profile": self.name}
         if not self.packages:
             return document
@@ -90,7 +90,7 @@ class Foreign:
 
 
 def profile_of(name: str, provoke: str | None = None) -> DriverProfile:
-    """The profile that the user has named, or one made for the driver's file that he has. Raises UsageError."""
+    """Return the profile that the user has named, or one made for the driver's file that he has. Raises UsageError."""
     try:
         if name.lower().endswith(".sys"):
             return profile_of_file(Path(name), provoke)
@@ -121,7 +121,7 @@ def usable(profile: DriverProfile, twin: str | None = None, witnessed: bool = Fa
 def find(
     name: str, profile: DriverProfile, standin: bool, cache: Path, progress: Progress, witnessed: bool = False
 ) -> Foreign:
-    """The driver of the profile `name`, built when it is one of ours, for the stand-in or for Windows.
+    """Return the driver of the profile `name`, built when it is one of ours, for the stand-in or for Windows.
 
     Raises UsageError when there is none, or none that the target can load; DriverError when it cannot be built.
     """
@@ -150,12 +150,12 @@ def loadable(file: Path, standin: bool, progress: Progress) -> None:
 
 
 def own(file: Path) -> BuiltDriver:
-    """A build of the lab's own driver that the user has. Raises UsageError."""
+    """Return a build of the lab's own driver that the user has. Raises UsageError."""
     return BuiltDriver(file, hashlib.sha256(content_of(file)).hexdigest(), "wsklab", None, file)
 
 
 def content_of(file: Path) -> bytes:
-    """What goes into the target. Raises UsageError."""
+    """Return what goes into the target. Raises UsageError."""
     try:
         return files.read_bytes(file, files.DRIVER)
     except OSError as error:
@@ -163,7 +163,7 @@ def content_of(file: Path) -> bytes:
 
 
 def _inspect(file: Path, standin: bool) -> list[str]:
-    """What Windows would not like about a driver's file. Raises UsageError for what the target cannot load."""
+    """Return what Windows would not like about a driver's file. Raises UsageError for what the target cannot load."""
     try:
         report = check_file(file)
     except DriverError as error:

@@ -143,7 +143,7 @@ class Installation:
             ) from None
 
     def _same_file(self, payload: Payload) -> None:
-        """An upgrade that leaves the old file in use would test the wrong driver."""
+        """Refuse an upgrade that leaves the old file in use: it would test the wrong driver."""
         service = payload.package.service
         said = self._run(f"sc.exe qc {service.name}")
         path = service_control.binary_path(said, service.binary)
@@ -157,7 +157,7 @@ class Installation:
             )
 
     def _once(self, name: str) -> None:
-        """The older version is run once, so that there is something to upgrade."""
+        """Run the older version once, so that there is something to upgrade."""
         self._start(name)
         self.agent.service("stop", name, timeout=self.limit)
 
@@ -188,7 +188,7 @@ class Installation:
             raise AgentError(service_control.explain(answer.code, "create", " ".join(said.split())[:200]), answer.code)
 
     def _build(self) -> int:
-        """The build of the running system, 0 when it does not say."""
+        """Return the build of the running system, 0 when it does not say."""
         found = re.fullmatch(r"windows \d+\.\d+\.(\d{1,6})", str((self.agent.hello or {}).get("system", "")))
         return int(found[1]) if found else 0
 

@@ -15,7 +15,7 @@ from wsklab.drivers.profile import registry_file
 from wsklab.drivers.protocol import MARK, PROVIDER_MARK
 from wsklab.drivers.witness import SEEN_MARK, parse_seen_line
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.guest.agent import AgentError
+from wsklab.orchestrator.guest.agent import Agent, AgentError
 from wsklab.orchestrator.guest.service_control import ALREADY_RUNNING, NOT_ACTIVE, Action
 from wsklab.orchestrator.lab.foreign_driver import Foreign, content_of
 from wsklab.orchestrator.lab.installation import Installation
@@ -63,6 +63,11 @@ class InstalledForeign:
         patterns = foreign.profile.patterns
         target.machine.debug.on_line(self._on_line, reads=lambda text: read(patterns, text.strip()) is not None)
 
+    @property
+    def agent(self) -> Agent:
+        """Who installs, starts and stops it."""
+        return self._target.agent
+
     # --- heard ----------------------------------------------------------------------------------------------------
 
     def _on_line(self, t: int, text: str) -> None:
@@ -79,7 +84,7 @@ class InstalledForeign:
         self._target.journal.add(foreign_line(reading.kind, t, conn, text, reading.data))
 
     def _on_seen(self, t: int, text: str) -> None:
-        """A call or a callback that the provider saw stands for the line that this driver does not print."""
+        """Take a call or a callback that the provider saw for the line that this driver does not print."""
         seen = parse_seen_line(text)
         if seen is None or seen.driver.lower() != self.foreign.file_name.lower():
             return
@@ -87,7 +92,7 @@ class InstalledForeign:
             self._target.journal.add(line)
 
     def _keep_unread(self, t: int, text: str) -> None:
-        """A line that means nothing to us may mean something to who looks at the evidence, within bounds."""
+        """Keep a line that means nothing to us, within bounds: it may mean something to who looks at the evidence."""
         if self._unread <= 0:
             return
         self._unread -= len(text)
@@ -96,7 +101,7 @@ class InstalledForeign:
         self._target.journal.add(Unread(t=t, text=text))
 
     def _number(self, kind: str, told: int | None) -> int:
-        """The scenario's number for a connection, by order of appearance; without one told, it is the newest."""
+        """Return the scenario's number for a connection, by order of appearance; without one told, it is the newest."""
         if told is None:
             if kind == "open":
                 self._newest = len(self._numbers)
@@ -150,13 +155,13 @@ class InstalledForeign:
         if answer["exit"] != 0:
             raise AgentError(f"'{command}' ended with exit code {answer['exit']}")
 
-    def stop(self) -> None:
-        """Unload it, if it is loaded; a last line that its profile knows is read then. Raises LabError."""
+    def stop(self, heard: bool = True) -> None:
+        """Unload it, if it is loaded; with `heard`, a last line that its profile knows is read. Raises LabError."""
         mark, profile = self._target.journal.mark, self.foreign.profile
         state = self._service("stop", profile.service, NOT_ACTIVE)
         if state not in (None, "stopped"):
             raise AgentError(f"the service {profile.service} was told to stop and is {state}")
-        if state is not None and profile.tells("unload"):
+        if heard and state is not None and profile.tells("unload"):
             with suppress(TimeoutError):  # it is unloaded all the same
                 self._target.journal.wait_for(
                     ForeignUnload,
@@ -175,7 +180,7 @@ class InstalledForeign:
         return ForeignUnload(t=time.time_ns())
 
     def _service(self, action: Action, name: str, harmless: int) -> str | None:
-        """The state that it is in then, None when there was nothing to do. Raises AgentError."""
+        """Return the state that it is in then, None when there was nothing to do. Raises AgentError."""
         try:
             return str(self._target.agent.service(action, name, timeout=self._limit).get("state"))
         except AgentError as error:

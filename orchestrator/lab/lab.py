@@ -95,7 +95,7 @@ class Lab:
         return self._target
 
     def excuse(self, party: str, silent: bool = True) -> None:
-        """A scenario silences `peer` or the `peer program` on purpose, or gives it its voice back."""
+        """Note that a scenario silences `peer` or the `peer program` on purpose, or gives it its voice back."""
         (self._excused.add if silent else self._excused.discard)(party)
 
     def excused(self, party: str) -> bool:
@@ -108,7 +108,7 @@ class Lab:
         return ["target"] if self._going == "peer" else ["peer", "target"]
 
     def complaints(self) -> list[Complaint]:
-        """What the target's kernel has told its debugger and no scenario has been judged by, since the driver's load.
+        """Return what the kernel has told its debugger since the driver's load and no scenario has been judged by.
 
         It is marked as early.
         """
@@ -248,7 +248,7 @@ class Lab:
         self._machines.stop(before=self.peer.hang_up, after=self.wire.stop)
 
     def prepare(self, scenario: Scenario) -> None:
-        """Static event callbacks are for ever (R36): going to them, and leaving them, takes a freshly loaded driver."""
+        """Load the driver anew where static event callbacks begin or end, as they are for ever (R36)."""
         self._tell_irql(scenario)
         wanted = scenario.socket.events == "static"
         if wanted == self._static_events:
@@ -261,7 +261,7 @@ class Lab:
         self._static_events = wanted
 
     def _tell_irql(self, scenario: Scenario) -> None:
-        """What the stand-in's strict mode does in this scenario. Raises LabError."""
+        """Set what the stand-in's strict mode does in this scenario. Raises LabError."""
         if self.guest.strict is not None:
             of = self.foreign.foreign.file_name if self.foreign else self._driver.path.name if self._driver else ""
             self._tell_strict(strict_settings.words(scenario, self.guest.strict, of))
@@ -325,7 +325,7 @@ class Lab:
         return self._machines[name]
 
     def fresh_port(self) -> int:
-        """A port for a listener of the peer, the same only after thousands of scenarios.
+        """Return a port for a listener of the peer, the same only after thousands of scenarios.
 
         A target that goes back to its snapshot takes the same ports of its own again; with a listener at an earlier
         scenario's port it would meet that connection's TIME_WAIT in the peer.
@@ -343,13 +343,13 @@ class Lab:
         self.shell(machine, linux_address(machine, present) if machine == "peer" else self.guest.address(present))
 
     def reset_peer(self) -> None:
-        """The reset button: the peer boots anew and knows of no connection."""
+        """Press the reset button: the peer boots anew and knows of no connection."""
         self._going = "peer"
         self.peer.reset()
         self._going = None
 
     def cut_peer(self) -> None:
-        """The plug: the peer vanishes without a word."""
+        """Pull the plug: the peer vanishes without a word."""
         self._going = "peer"
         self.peer.cut_power()
 
@@ -373,11 +373,11 @@ class Lab:
     # --- signs of life --------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """The signs of life: the agent answers, the clock is right, the debug line works, frames pass."""
+        """Look for the signs of life: the agent answers, the clock is right, the debug line works, frames pass."""
         patience = HEALTH * self.slowness
         set_to = time.time_ns() // 10**6
         told = self.target.agent.ask("set_time", patience, unix_ms=set_to)["time_ms"]
-        if not -COARSE <= told - set_to <= 1000 * patience:
+        if not is_right(told, set_to, patience):
             raise LabError(f"the target's clock was set to {set_to} ms and says {told}")
         if self.target.canary(time.monotonic() + patience) is None:
             raise LabError("the canary does not come through on the debug line")
@@ -400,3 +400,8 @@ class Lab:
         self._machines.interrupt(why)
         self.peer.interrupt(for_good=party == "peer")
         (self.wire.give_up if party == "wire" else self.wire.interrupt)(why)
+
+
+def is_right(told: int, set_to: int, patience: float) -> bool:
+    """Whether a clock that was just set says what it may, in ms: its ticks are coarse, and the answer took a while."""
+    return -COARSE <= told - set_to <= 1000 * patience

@@ -89,7 +89,7 @@ class PeerProcess:
             self._tell_of_server()
 
     def _tell_of_server(self) -> None:
-        """Unless it becomes known in a moment that its whole machine went away."""
+        """Tell, unless it becomes known in a moment that its whole machine went away."""
         with contextlib.suppress(MachineLost):
             self._journal.pass_time(NEWS)
         self._journal.give_up(
@@ -200,7 +200,7 @@ class Peer:
         return self._ssh
 
     def process(self) -> PeerProcess:
-        """A fresh peer program. Raises StepError."""
+        """Return a fresh peer program. Raises StepError."""
         self.newest = PeerProcess(self.ssh, self._journal)
         return self.newest
 

@@ -41,7 +41,7 @@ _MANIFEST = "manifest.json"
 
 
 def key_of(ingredients: Mapping[str, str]) -> str:
-    """The key of a snapshot made from these: images, driver, profiles, QEMU, accelerator."""
+    """Return the key of a snapshot made from these: images, driver, profiles, QEMU, accelerator."""
     return hashlib.sha256(json.dumps({"format": FORMAT, **ingredients}, sort_keys=True).encode()).hexdigest()
 
 
@@ -57,7 +57,7 @@ class Kept:
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     def overlay(self, machine: str) -> Path:
-        """The disk of `machine`, with the snapshot `TAG` in it. Only ever copied."""
+        """Return the disk of `machine`, with the snapshot `TAG` in it. Only ever copied."""
         return self.folder / kept_name(machine, OVERLAY)
 
     def disks(self, machine: str) -> dict[str, Path]:
@@ -90,7 +90,10 @@ class Snapshots:
         require_own_folder(self.folder)
 
     def find(self, key: str) -> Kept | None:
-        """The snapshot of this key, if one is kept. Raises Unfit when it is not whole; its disks are not read yet."""
+        """Return the snapshot of this key, if one is kept.
+
+        Raises Unfit when it is not whole; its disks are not read yet.
+        """
         kept = Kept(self.folder / key)
         if not kept.folder.exists():
             return None
@@ -165,7 +168,7 @@ class Snapshots:
 
 
 def kept_name(machine: str, disk: str) -> str:
-    """What a disk of a machine's folder is called among those of all machines."""
+    """Return what a disk of a machine's folder is called among those of all machines."""
     return f"{machine}.qcow2" if disk == OVERLAY else f"{machine}-{disk}"
 
 

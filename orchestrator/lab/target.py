@@ -21,6 +21,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.guest.agent import Agent, AgentError, AgentSilent
 from wsklab.orchestrator.observe.driver_lines import (
+    OF_THE_DRIVER,
     AllocationFailed,
     BrokenRule,
     Call,
@@ -106,7 +107,7 @@ class Target:
             self.journal.add(kind(t=t, rule=broken.rule, text=broken.text))
 
     def named(self, text: str) -> str:
-        """A text of the kernel debugger's line with the functions of the drivers under test beside their offsets."""
+        """Return a text of the debugger's line with the functions of the drivers under test beside their offsets."""
         for image, functions in self._functions.items():
             text = name_places(text, image, functions)
         return text
@@ -128,7 +129,7 @@ class Target:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
 
     def know(self, driver: BuiltDriver) -> None:
-        """The driver that is loaded, whose functions can be named then in a crash."""
+        """Note the driver that is loaded, whose functions can be named then in a crash."""
         from wsklab.drivers import pdb
 
         self._image, self._base = driver.path.name, 0
@@ -168,13 +169,13 @@ class Target:
             raise LabError(f"static event callbacks were refused with {line.ret:08x}.")
 
     def connection(self, conn: int) -> int:
-        """A fresh number of the driver for connection `conn` of the scenario."""
+        """Return a fresh number of the driver for connection `conn` of the scenario."""
         raw = next(self._raw)
         self._connections[raw] = conn
         return raw
 
     def forget_connections(self) -> None:
-        """The scenario is over; lines that still come belong to nobody."""
+        """Forget all connections as the scenario is over; lines that still come belong to nobody."""
         self._connections.clear()
 
     def operations(self, count: int = 1) -> range:
@@ -188,7 +189,7 @@ class Target:
         """Hand commands to the driver; they are started when this returns, and what happens is printed.
 
         Returns the status of each: an error says that it was refused, or that its function returned it. Raises
-        LabError when the driver does not understand them.
+        LabError when the driver does not understand them, and Misanswer when it answers fewer or more than these.
         """
         statuses: list[int] = []
         for start in range(0, len(commands), BATCH):
@@ -197,7 +198,7 @@ class Target:
                 self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_COMMAND, protocol.pack_commands(batch), 4 * len(batch))
             )
         if len(statuses) != len(commands):
-            raise LabError(f"the driver answered {len(statuses)} of {len(commands)} commands: build it again.")
+            raise Misanswer(f"the driver gives {len(statuses)} statuses for {len(commands)} commands")
         if protocol.REVISION_MISMATCH in statuses:
             raise LabError("the driver was built for another version of the protocol: build it again.")
         answers = tuple(map(_answer, commands, statuses))
@@ -205,12 +206,12 @@ class Target:
         return statuses
 
     def state(self) -> protocol.State:
-        """The driver's counters."""
+        """Return the driver's counters."""
         data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES)
         return _understood(protocol.unpack_state, data)
 
     def ring(self, first: int) -> tuple[list[RingRecord], int]:
-        """The driver's own record of the lines from `first` on, and the number of the last of them.
+        """Return the driver's own record of the lines from `first` on, and the number of the last of them.
 
         It is the second witness of the debug line.
         """
@@ -239,13 +240,14 @@ class Target:
 
 
 def _answer(command: Command, status: int) -> Answer:
-    """What the judge compares with the lines of the command's operations."""
+    """Return what the judge compares with the lines of the command's operations."""
     count = command.count if command.op in (Op.RECEIVE, Op.SEND) else 1
-    return Answer(command.op.name.lower(), command.id, count, status)
+    asked = (command.flags, command.length, command.seed, command.target, command.mask)
+    return Answer(command.op.name.lower(), command.id, count, status, *asked)
 
 
 def _understood(unpack: Callable[[bytes], Unpacked], data: bytes) -> Unpacked:
-    """The driver's answer. Raises Misanswer."""
+    """Return the driver's answer. Raises Misanswer."""
     try:
         return unpack(data)
     except DriverError as error:
@@ -253,24 +255,25 @@ def _understood(unpack: Callable[[bytes], Unpacked], data: bytes) -> Unpacked:
 
 
 def driver_line(t: int, conn: int | None, record: DriverRecord, text: str) -> DriverLine:
-    """A debug line as the judge reads it: numbers as numbers, the short words of the line written out."""
+    """Return a debug line as the judge reads it: numbers as numbers, the short words of the line written out."""
     data: dict[str, object] = {}
     for key, value in record.fields.items():
         number = record.number(key)
         data[_WORDS.get(key, key)] = value if number is None else number
     if "abortive" in data:
         data["abortive"] = bool(data["abortive"])
-    return own_line(record.ev, t, conn, record.seq, text[text.rindex(protocol.MARK) :].strip(), data)
+    word = "" if record.conn and record.ev in OF_THE_DRIVER else record.ev
+    return own_line(word, t, conn, record.seq, text[text.rindex(protocol.MARK) :].strip(), data)
 
 
 def crash_text(text: str) -> str | None:
-    """What a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
+    """Return what a line of the debug text, printed by Wine itself, tells of a program that has just crashed."""
     match = _WINE_CRASH.match(text)
     return match[1].removesuffix(", starting debugger...") if match else None
 
 
 def stop_text(stop: protocol.Stop) -> str:
-    """A stop of the strict mode in one line: the bugcheck, the routine, who called it, why, and the backtrace."""
+    """Return a stop of the strict mode in one line: bugcheck, routine, who called it, why, and the backtrace."""
     called = "" if " " in stop.routine else "called "  # an instruction ("a write") is where it is
     at = f", {called}at {stop.at}" if stop.at else ""
     stack = f"; backtrace {', '.join(stop.stack)}" if stop.stack else ""
@@ -281,7 +284,7 @@ _IN_MODULE = re.compile(r"\b([\w.-]+)\+0x([0-9a-f]{1,8})\b")
 
 
 def name_places(text: str, image: str, symbols: Symbols | Pdb) -> str:
-    """The same with the function beside each `image+0x1234` in it, where there is one."""
+    """Return the same with the function beside each `image+0x1234` in it, where there is one."""
 
     def named(at: re.Match[str]) -> str:
         name = symbols.name(int(at[2], 16)) if at[1].lower() == image.lower() else None
@@ -291,7 +294,7 @@ def name_places(text: str, image: str, symbols: Symbols | Pdb) -> str:
 
 
 def name_address(text: str, image: str, base: int, symbols: Symbols | Pdb) -> str:
-    """A crash with the function of `image`, loaded at `base`, in which it happened, where that is known."""
+    """Return a crash with the function of `image`, loaded at `base`, in which it happened, where that is known."""
     at = _AT.search(text)
     name = symbols.name(int(at[1], 16) - base) if at and base else None
     return text if name is None else f"{text}, in {name} of {image}"

@@ -27,7 +27,7 @@ class WskWords:
         self._sockets: dict[int, int] = {}
 
     def line(self, t: int, seen: SeenRecord) -> DriverLine | None:
-        """The line that the driver could have printed, None where it needs none."""
+        """Return the line that the driver could have printed, None where it needs none."""
         made = self._line(t, seen)
         return None if made is None or self._tells(made.kind) else made
 

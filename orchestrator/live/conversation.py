@@ -45,7 +45,7 @@ class LabLost(LabError):
 
 
 def scenario_of(name: str, title: str, words: Mapping[str, Any]) -> Scenario:
-    """The frame of a conversation: `words` are a scenario's `socket`, `connections`, `tags`, `covers`.
+    """Return the frame of a conversation: `words` are a scenario's `socket`, `connections`, `tags`, `covers`.
 
     Raises ValueError, with a sentence, for any others.
     """
@@ -59,7 +59,7 @@ def scenario_of(name: str, title: str, words: Mapping[str, Any]) -> Scenario:
 
 
 def sentence(error: ValidationError) -> str:
-    """What is wrong with the words of a step, in one sentence."""
+    """Return what is wrong with the words of a step, in one sentence."""
     return "; ".join(
         ": ".join(filter(None, (".".join(map(str, one["loc"][2:])), one["msg"].removeprefix("Value error, "))))
         for one in error.errors()
@@ -137,7 +137,7 @@ class Conversation:
         return [o for o in told if isinstance(o, DisconnectTold)]
 
     def scenario(self, seen: Sequence[Observation]) -> Scenario:
-        """The scenario that was played: as many events as came are expected, as their flags are the test's to judge."""
+        """Return the scenario that was played; it expects the events that came, whose flags the test judges."""
         numbers = [o.conn for o in seen if isinstance(o, DisconnectTold) and o.conn is not None]
         update: dict[str, Any] = {"expect": Expect(disconnect=[ExpectedDisconnect(conn=n) for n in numbers])}
         if self._actions:
@@ -162,5 +162,5 @@ class Conversation:
         return self._closed
 
     def judged(self) -> Judgement:
-        """What the lab says of the story once it is closed: crash, hang, leak, broken rules, missing evidence."""
+        """Return what the lab says of the closed story: crash, hang, leak, broken rules, missing evidence."""
         return judge(*self.close())

@@ -32,7 +32,7 @@ class Party:
         self._conversation = conversation
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        """A verb. Raises AttributeError for a word that is none."""
+        """Return a verb. Raises AttributeError for a word that is none."""
         verb = name.rstrip("_").replace("_", "-")
         if name.startswith("_") or verb not in self._step.verbs():
             raise AttributeError(f"the {self._actor} has no verb '{name}'; it has {', '.join(self._words())}")
@@ -65,7 +65,7 @@ def _yaml(word: str) -> str:
 
 
 def _meaning(step: type[Step], name: str) -> str:
-    """The first line of what a verb's arguments say of themselves."""
+    """Return the first line of what a verb's arguments say of themselves."""
     for part in get_args(step.model_fields[name].annotation) if name in step.model_fields else ():
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part.__doc__ or ""
@@ -143,7 +143,7 @@ class Wire(Party):
         return [o for o in self._conversation.seen if isinstance(o, FrameSeen)]
 
     def endings(self, sender: Side, conn: int = 0) -> list[str]:
-        """The `fin` and `rst` segments that one side has sent, in order; retransmissions count once."""
+        """Return the `fin` and `rst` segments that one side has sent, in order; retransmissions count once."""
         return list(self._conversation.facts.ending(conn, sender).sent)
 
 
@@ -176,11 +176,11 @@ class TheLab(Party):
         return str(self._conversation.folder)
 
     def story(self) -> str:
-        """What was told and what was on the wire until now, in lines."""
+        """Return what was told and what was on the wire until now, in lines."""
         return telling.told(self._conversation.facts)
 
     def __repr__(self) -> str:
-        """A word for the prompt; the lab's inner objects say nothing to its user."""
+        """Return a word for the prompt; the lab's inner objects say nothing to its user."""
         return f"<lab with {self._conversation.lab.guest.image.name}, evidence in {self.folder}>"
 
 

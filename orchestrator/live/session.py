@@ -129,9 +129,9 @@ class Session:
         return None
 
     def lab(self, shared: bool = False) -> Lab:
-        """A lab that is fit, as it was when it was ready; `shared`, as the test before has left it if that is well.
+        """Return a lab that is fit, as it was when it was ready.
 
-        Raises one of the FAILURES.
+        `shared`, as the test before has left it if that is well. Raises one of the FAILURES.
         """
         if shared and self._supply.lab is not None and not self._suspect and self._supply.fit():
             assert self._supply.lab is not None, "`fit` has said so"
@@ -261,21 +261,24 @@ class Told:
 
 
 def verdict_of(judged: Verdict, why: str | None) -> Verdict:
-    """The verdict on a test: the lab's own, or `fail` where only the test has found something. Pure."""
+    """Return the verdict on a test: the lab's own, or `fail` where only the test has found something. Pure."""
     if why is None or judged == "infra":
         return judged
     return "fail"
 
 
 def reasons_of(found: Judgement, why: str | None) -> tuple[str, ...]:
-    """The reasons in the order of who decides. Pure."""
+    """Return the reasons in the order of who decides. Pure."""
     if why is None:
         return found.reasons
     return (*found.reasons, why) if found.verdict == "infra" else (why, *found.reasons)
 
 
 def worker_folder(out: Path | None, worker: str, run: str) -> Path | None:
-    """The folder of one of several processes of a test run: each is a run of its own, in a folder of all. Pure."""
+    """Return the folder of one of several processes of a test run: each is a run of its own, in a folder of all.
+
+    Pure.
+    """
     if not worker:
         return out
     return (out or Path("wsklab-runs") / f"pytest-{run[:12]}") / worker

@@ -11,7 +11,7 @@ MOST = 40
 
 
 def told(facts: Facts) -> str:
-    """What a test saw: the events with their flags, the endings on the wire, and the course of events."""
+    """Return what a test saw: the events with their flags, the endings on the wire, and the course of events."""
     seen = facts.summary()
     events = "; ".join(call_words(call) for call in seen["disconnects"]) or "none"
     lines = [f"told (WskDisconnectEvent): {events}"]

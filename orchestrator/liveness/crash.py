@@ -50,7 +50,7 @@ LOGS = ("debug.log", "kd.jsonl", "console.log", "agent.log", "qmp.log", "qemu.st
 
 
 def name_it(lab: Lab, error: Exception) -> Loss | None:
-    """What stopped a scenario, as an observation; None when the journal already says which machine went away."""
+    """Return what stopped a scenario, as an observation; None when the journal already says which machine went away."""
     if isinstance(error, MachineLost) or _news(lab):
         return None
     if isinstance(error, AgentError):
@@ -72,7 +72,7 @@ def _news(lab: Lab) -> bool:
 
 
 def _refused(lab: Lab, error: AgentError) -> Loss | None:
-    """The agent lives, and a call into the driver failed: it did not come back, or its device is gone."""
+    """Return what a refusal tells while the agent lives: a call did not come back, or the driver's device is gone."""
     if error.code in TIMED_OUT:
         return note(Hang, str(error))
     agent, patience = lab.target.agent, silence.ALIVE * lab.slowness
@@ -150,14 +150,14 @@ class Collector:
 
 
 def _write_status(machine: Machine, path: Path) -> None:
-    """What QEMU says of the machine, and the seconds for which its serial lines have been quiet."""
+    """Write what QEMU says of the machine, and the seconds for which its serial lines have been quiet."""
     quiet = {name: round(seconds, 3) for name, seconds in machine.quiet().items()}
     status = machine.status(within(STATUS))
     path.write_text(json.dumps({"status": status, "quiet_s": quiet}, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_processes(lab: Lab, path: Path) -> None:
-    """The host's view of the lab's processes: state, and for how many seconds each waited for a processor so far."""
+    """Write the host's view of the lab's processes: state, and the seconds that each waited for a processor so far."""
     found: dict[str, object] = {}
     for name, party in (("target", lab.machine("target")), ("peer", lab.machine("peer")), ("wire", lab.wire)):
         pulse = None
@@ -185,7 +185,10 @@ def copy_tail(source: Path, path: Path) -> None:
 
 
 def dump(machine: Machine, path: Path) -> None:
-    """The memory of a Windows machine in the format of its own dumps. Not yet run on Windows. Raises MachineError."""
+    """Write the memory of a Windows machine in the format of its own dumps.
+
+    Not yet run on Windows. Raises MachineError.
+    """
     needed, free = machine.profile.memory_mib << 20, shutil.disk_usage(path.parent).free
     if free < 2 * needed:
         raise MachineError(f"no dump: {free >> 20} MiB of disk are free, {2 * needed >> 20} are wanted")
@@ -197,7 +200,10 @@ def dump(machine: Machine, path: Path) -> None:
 
 
 def dumps_of_disk(machine: Machine, folder: Path) -> None:
-    """What Windows itself has written down of its crash; the machine stands still meanwhile. Raises MachineError."""
+    """Fetch what Windows itself has written down of its crash; the machine stands still meanwhile.
+
+    Raises MachineError.
+    """
     from wsklab.images.windows.disk import dumps  # only a Windows that has crashed needs it
 
     ran = False
@@ -223,7 +229,7 @@ def dumps_of_disk(machine: Machine, folder: Path) -> None:
 
 
 def report_of_dump(dump: Path, named: Callable[[str], str], path: Path) -> None:
-    """What can be read of a dump, with the functions of drivers that are known. Raises MachineError."""
+    """Write what can be read of a dump, with the functions of drivers that are known. Raises MachineError."""
     from wsklab.images.windows.disk import crash_report  # only a Windows that has crashed needs it
 
     try:

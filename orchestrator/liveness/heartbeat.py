@@ -206,7 +206,10 @@ class Heartbeat:
         return lambda: agent.answered(number)
 
     def _ask_ssh(self) -> Answered:
-        """A new session of the SSH server, in which a program looks at the peer program; again if it gets nowhere."""
+        """Ask by a new session of the SSH server, in which a program looks at the peer program.
+
+        Again if it gets nowhere.
+        """
         lab, said = self._lab, list[str]()
         ssh, program = lab.peer.ssh, lab.peer.newest
 

@@ -24,7 +24,7 @@ UNLOAD = 120.0
 
 
 def of(scenario: Scenario, slowness: float) -> float:
-    """Seconds for all of a scenario: what its steps ask for explicitly, and the rest."""
+    """Return the seconds for all of a scenario: what its steps ask for explicitly, and the rest."""
     limit = SCENARIO * slowness
     for action in scenario.steps:
         step = action.step
@@ -35,5 +35,5 @@ def of(scenario: Scenario, slowness: float) -> float:
 
 
 def of_run(scenarios: Sequence[Scenario], repeat: int, slowness: float) -> float:
-    """Seconds for a run of them, each tried twice, on labs of which ten are lost."""
+    """Return the seconds for a run of them, each tried twice, on labs of which ten are lost."""
     return 2 * repeat * sum(of(scenario, slowness) for scenario in scenarios) + (10 * LAB + UNLOAD) * slowness

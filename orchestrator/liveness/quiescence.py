@@ -66,7 +66,7 @@ class Look:
 
 
 def sockets(table: str) -> Iterator[Socket]:
-    """The rows of /proc/net/tcp or tcp6. Raises ValueError when it is no such table."""
+    """Yield the rows of /proc/net/tcp or tcp6. Raises ValueError when it is no such table."""
     heading, *rows = table.splitlines() or [""]
     if "tx_queue" not in heading:
         raise ValueError("no table of TCP sockets")

@@ -26,9 +26,10 @@ LATE = "something did not happen in the time allowed"
 
 
 def name_it(lab: Lab, error: Exception) -> Trouble | None:
-    """What it means that `error`, something that did not come in time, happened; None when the machine went away.
+    """Return what it means that `error`, something that did not come in time, happened.
 
-    Kinds: hang, agent-gone, silence, failure (of the lab); whom they blame is the judge's business.
+    None when the machine went away. Kinds: hang, agent-gone, silence, failure (of the lab); whom they blame is the
+    judge's business.
     """
     patience, asked, said = ALIVE * lab.slowness, time.monotonic(), str(error) or LATE
     try:
@@ -90,7 +91,7 @@ def peer_silent(lab: Lab, said: str) -> Trouble:
 
 
 def _stands_still(machine: Machine, slowness: float) -> str:
-    """What QEMU has to say about a machine that gives no answer; nothing when it calls it running."""
+    """Return what QEMU has to say about a machine that gives no answer; nothing when it calls it running."""
     try:
         status = machine.status(within(ALIVE * slowness))
     except MachineError as qemu:
@@ -101,5 +102,5 @@ def _stands_still(machine: Machine, slowness: float) -> str:
 
 
 def note(kind: type[Trouble], detail: str, machine: str = "target") -> Trouble:
-    """An observation of the lab itself, about one of its parties."""
+    """Return an observation of the lab itself, about one of its parties."""
     return kind(t=time.time_ns(), machine=machine, detail=detail)

@@ -61,7 +61,7 @@ class Watch:
         self._paused_at = 0.0
 
     def hear(self, message: Mapping[str, Any], now: float) -> None:
-        """A line from the command."""
+        """Take in a line from the command."""
         self._heard = now
         if "begin" in message:
             self._phases[message["begin"]] = Phase(message["what"], message["folder"], message["limit"], now)
@@ -78,7 +78,7 @@ class Watch:
                 }
 
     def overdue(self, now: float) -> Verdict | None:
-        """What has lasted too long, if anything; the phase begun last has the folder for evidence."""
+        """Return what has lasted too long, if anything; the phase begun last has the folder for evidence."""
         if not self._phases:
             return None
         newest = list(self._phases.values())[-1]
@@ -118,14 +118,14 @@ def main(pid: int, stacks: int, stderr: int) -> None:
 
 
 def _later(clock: FairClock) -> FairClock:
-    """The same clock, for which the time until its next reading does not count."""
+    """Return the same clock, for which the time until its next reading does not count."""
     fresh = FairClock(2 * TICK)
     fresh.seconds = clock.seconds
     return fresh
 
 
 def _end(verdict: Verdict, pid: int, stacks: int, stderr: int) -> None:
-    """The stacks come last: the signal may end by itself what hung, and with PID this process ends, too."""
+    """End it, the stacks last: the signal may end by itself what hung, and with PID this process ends, too."""
     kept = Path(verdict.folder) / "crash"
     where = f"see {kept}"
     try:
@@ -147,7 +147,7 @@ def _end(verdict: Verdict, pid: int, stacks: int, stderr: int) -> None:
 
 
 def _family(pid: int) -> list[dict[str, object]]:
-    """The command's process and its children, as the kernel sees them."""
+    """Return the command's process and its children, as the kernel sees them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):

@@ -41,7 +41,7 @@ class Watchdog:
         return number
 
     def end(self, number: int) -> None:
-        """It is over."""
+        """End it."""
         self._say(end=number)
 
     def pause(self) -> int:
@@ -51,7 +51,7 @@ class Watchdog:
         return number
 
     def resume(self, number: int) -> None:
-        """It counts again, unless there is another pause."""
+        """Count again, unless there is another pause."""
         self._say(resume=number)
 
     def _beat(self) -> None:
@@ -88,7 +88,7 @@ def phase(what: str, limit: float, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """A time in which no limit counts; that Python runs is watched all the same."""
+    """Stop every limit for a while; that Python runs is watched all the same."""
     with _ONE:
         watchdog = _watchdog_of(os.getpid())
     number = watchdog.pause()

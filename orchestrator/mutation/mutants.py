@@ -74,12 +74,12 @@ class Mutant:
     after: str
 
     def apply(self, source: str) -> str:
-        """The source with the fault in it."""
+        """Return the source with the fault in it."""
         data = source.encode()
         return (data[: self.start] + self.after.encode() + data[self.end :]).decode()
 
     def diff(self, source: str) -> str:
-        """What it changes, as a unified diff."""
+        """Return what it changes, as a unified diff."""
         lines = difflib.unified_diff(
             source.splitlines(), self.apply(source).splitlines(), f"a/{self.file}", f"b/{self.file}", lineterm="", n=2
         )
@@ -148,7 +148,7 @@ def _changes(function: Node) -> Iterator[_Change]:
 
 
 def _of(node: Node, returns: str) -> Iterator[_Change]:
-    """The changes of this very node; `returns` is the type of the function around it."""
+    """Yield the changes of this very node; `returns` is the type of the function around it."""
     if node.type in _LOOPS_AND_IFS:
         yield from _condition(node)
     if node.type == "if_statement":
@@ -284,7 +284,7 @@ def _is_label(node: Node) -> bool:
 
 
 def _return(node: Node, returns: str) -> Iterator[_Change]:
-    """A status is replaced by success and by an error, anything else by nothing; constants are others' business."""
+    """Replace a status by success and by an error, anything else by nothing; constants are others' business."""
     value = node.named_children[0]
     text = text_of(value)
     if text.startswith("STATUS_") or text in ("TRUE", "FALSE", "NULL", "0"):

@@ -60,7 +60,7 @@ class Outcome:
 
 
 def outcome(mutant: Mutant, source: str, rows: Sequence[Row], seconds: float) -> Outcome:
-    """The first fail catches; any other verdict but pass has only been noticed."""
+    """Return what became of a mutant: the first fail catches it; any other verdict but pass has only noticed it."""
     by = next((row for row in rows if row.verdict == "fail"), None)
     odd = tuple(row for row in rows if row.verdict not in ("pass", "fail"))
     result: Result = "caught" if by else "noticed" if any(row.verdict in ODD for row in odd) else "survived"
@@ -90,7 +90,7 @@ class Order:
             self.learn(done)
 
     def learn(self, done: Outcome) -> None:
-        """A scenario that has caught one mutant of a function is likely to catch the next one there."""
+        """Note what caught a mutant: that scenario is likely to catch the next one of the same function."""
         if done.by is not None:
             with self._lock:
                 for place in (f"{done.file} {done.function}", done.file, ""):

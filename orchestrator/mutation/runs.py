@@ -46,7 +46,7 @@ class Subject(Protocol):
     """What is mutated, and how a mutant gets into a lab."""
 
     def before(self, built: Built) -> Row | None:
-        """What is tried without a lab; a fail spares the lab."""
+        """Try what needs no lab; a fail spares the lab."""
         ...
 
     def put(self, lab: Lab, driver: BuiltDriver) -> None:
@@ -92,7 +92,7 @@ class _Attempt:
         self._runs = Counter[str]()
 
     def stage(self, scenarios: Sequence[Scenario]) -> None:
-        """A fresh load, the scenarios until it is over, and the unload; a lab that is lost is replaced."""
+        """Load afresh, run the scenarios until it is over, and unload; a lab that is lost is replaced."""
         waiting = list(scenarios)
         while not self._over():
             lab = self._load()
@@ -109,13 +109,13 @@ class _Attempt:
             self._rows.append(Row("limit", "inconclusive", f"not done within {LIMIT:.0f} s"))
 
     def _over(self) -> bool:
-        """A fail catches; a few other verdicts are enough, and so is a long time."""
+        """Tell whether it is over: a fail catches; a few other verdicts are enough, and so is a long time."""
         odd = sum(row.verdict in ODD for row in self._rows)
         caught = any(row.verdict == "fail" for row in self._rows)
         return caught or odd >= NOTICED or time.monotonic() > self._deadline
 
     def _load(self) -> Lab | None:
-        """A lab with the mutant loaded; None if it does not load, which is a row of its own."""
+        """Return a lab with the mutant loaded; None if it does not load, which is a row of its own."""
         lab = self._supply.bare()
         try:
             self._subject.put(lab, self._driver)
@@ -165,7 +165,7 @@ class _Attempt:
 
 
 def unloaded(lab: Lab) -> Row:
-    """The unload, judged as in every run."""
+    """Judge the unload as in every run."""
     try:
         verdict, reasons = unload(lab)
     except (LabError, MachineLost, MachineError, TimeoutError) as error:

@@ -76,7 +76,7 @@ class Builder:
         self.without_effect = 0
 
     def stream(self, mutants: Iterable[Mutant], count: int) -> Iterator[Built]:
-        """The first `count` that are fit, in order; a few are always being built ahead."""
+        """Yield the first `count` that are fit, in order; a few are always being built ahead."""
         workers = os.cpu_count() or 1
         waiting: deque[tuple[Mutant, Future[BuiltDriver | None]]] = deque()
         left = iter(mutants)

@@ -33,11 +33,11 @@ class Provider:
         self._tests = tests
 
     def before(self, built: Built) -> Row | None:
-        """Its tests as a Linux program, under sanitizers."""
+        """Run its tests as a Linux program, under sanitizers."""
         failed = self._tests(built)
         return Row("native tests", "fail", failed) if failed else Row("native tests", "pass")
 
     def put(self, lab: Lab, driver: BuiltDriver) -> None:
-        """The file of the guest is replaced; loading the driver loads it anew."""
+        """Replace the file of the guest; loading the driver loads it anew."""
         lab.target.agent.put(PROVIDER_PATH, driver.path.read_bytes())
         lab.load(self._correct)

@@ -23,7 +23,7 @@ def line(console: Console, done: Outcome) -> None:
 
 
 def show(console: Console, document: Mapping[str, Any]) -> None:
-    """The tables by operator and file, and every mutant that was not caught."""
+    """Show the tables by operator and file, and every mutant that was not caught."""
     missed = [m for m in document["mutants"] if m["result"] != "caught"]
     for mutant in missed:
         console.line(f"\n{mutant['result']}: {mutant['id']} {mutant['operator']} in {mutant['function']}", "bold")

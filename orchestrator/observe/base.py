@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import MISSING, FrozenInstanceError, asdict, dataclass, fields, is_dataclass
 from typing import (
     Any,
@@ -92,7 +92,7 @@ class Observation:
 
 
 def _values(observation: Observation) -> tuple[object, ...]:
-    """What stands in its fields."""
+    """Return what stands in its fields."""
     return tuple(getattr(observation, one.name) for one in fields(observation))
 
 
@@ -123,7 +123,7 @@ _FORMS: dict[type[Observation], _Form] = {}
 
 
 def _form_of(kind: type[Observation]) -> _Form:
-    """The form of a kind, made when it is first met."""
+    """Return the form of a kind, made when it is first met."""
     form = _FORMS.get(kind)
     if form is None:
         takes_others = any(field.name == OTHERS for field in fields(kind))
@@ -132,7 +132,7 @@ def _form_of(kind: type[Observation]) -> _Form:
 
 
 def _fields_of(kind: type[Observation]) -> Iterator[_Field]:
-    """The fields of a kind, without those of every observation and the one for all other names."""
+    """Yield the fields of a kind, without those of every observation and the one for all other names."""
     hints = get_type_hints(kind)
     common = {field.name for field in fields(Observation)} | {OTHERS}
     for field in fields(kind):
@@ -142,7 +142,7 @@ def _fields_of(kind: type[Observation]) -> Iterator[_Field]:
 
 
 def made(kind: type[OneKind], t: int, conn: int | None, data: Mapping[str, object]) -> OneKind:
-    """An observation of this kind out of the values of a line. Raises ValueError for what no such line has."""
+    """Return an observation of this kind out of the values of a line. Raises ValueError for what no such line has."""
     form, rest, values = _form_of(kind), dict(data), dict[str, object]()
     for field in form.fields:
         if field.key in rest:
@@ -158,7 +158,7 @@ def made(kind: type[OneKind], t: int, conn: int | None, data: Mapping[str, objec
 
 
 def data_of(observation: Observation) -> dict[str, object]:
-    """The values of an observation as its line has them."""
+    """Return the values of an observation as its line has them."""
     data: dict[str, object] = {}
     form = _form_of(type(observation))
     for field in form.fields:
@@ -177,7 +177,7 @@ def text_in(observation: Observation) -> int:
 
 
 def plain(value: object) -> object:
-    """What stands in a field, for `json.dumps`, which knows no dataclasses."""
+    """Return what stands in a field, for `json.dumps`, which knows no dataclasses."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"{value!r} has no form in JSON")
@@ -196,7 +196,7 @@ def _others(rest: Mapping[str, object]) -> dict[str, ToldValue]:
 
 
 def _check_of(hint: Any) -> FieldCheck:
-    """The check of a type; those that fields have, no others."""
+    """Return the check of a type; those that fields have, no others."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in (int, str, bool, type(None)):
         return _exactly(hint)
@@ -210,7 +210,8 @@ def _check_of(hint: Any) -> FieldCheck:
         return _table({name: _check_of(inner) for name, inner in get_type_hints(hint).items()})
     if isinstance(hint, type) and is_dataclass(hint):
         inner = get_type_hints(hint, vars(sys.modules[hint.__module__]))
-        return _record(hint, {field.name: _check_of(inner[field.name]) for field in fields(hint)})
+        needed = {field.name for field in fields(hint) if field.default is MISSING}
+        return _record(hint, {field.name: _check_of(inner[field.name]) for field in fields(hint)}, needed)
     raise TypeError(f"no observation may have a field of the type {hint}")
 
 
@@ -254,7 +255,7 @@ def _each(container: type[list[object]] | type[tuple[object, ...]], inner: Field
 
 
 def _table(inner: Mapping[str, FieldCheck]) -> FieldCheck:
-    """A dictionary some of whose keys are there."""
+    """Return a dictionary some of whose keys are there."""
 
     def check(value: object) -> object:
         if not isinstance(value, dict) or not value.keys() <= inner.keys():
@@ -264,13 +265,13 @@ def _table(inner: Mapping[str, FieldCheck]) -> FieldCheck:
     return check
 
 
-def _record(record: Callable[..., object], inner: Mapping[str, FieldCheck]) -> FieldCheck:
-    """A dataclass, all of whose fields are there."""
+def _record(record: Callable[..., object], inner: Mapping[str, FieldCheck], needed: Set[str]) -> FieldCheck:
+    """Return a dataclass, all of whose fields are there but for those that have a default."""
 
     def check(value: object) -> object:
         if isinstance(record, type) and isinstance(value, record):
             return value
-        if not isinstance(value, dict) or value.keys() != inner.keys():
+        if not isinstance(value, dict) or not needed <= value.keys() <= inner.keys():
             raise ValueError(f"{value!r} has other keys than {', '.join(inner)}")
         return record(**{key: inner[key](item) for key, item in value.items()})
 

@@ -314,11 +314,14 @@ OWN: tuple[type[DriverLine], ...] = (
 )
 PROVIDER: tuple[type[DriverLine], ...] = (BrokenRule, Unsupported, AllocationFailed)
 
+OF_THE_DRIVER = frozenset(kind.kind for kind in (Load, Unload, Waiting, CanaryLine))
+"""Words of lines that are of no connection: one that names a connection is not understood."""
+
 _BY_WORD = {kind.kind: kind for kind in OWN if kind is not OtherLine}
 
 
 def own_line(word: str, t: int, conn: int | None, seq: int, text: str, data: Mapping[str, object]) -> DriverLine:
-    """A line of the lab's own driver, by its word and what it tells."""
+    """Return a line of the lab's own driver, by its word and what it tells."""
     if kind := _BY_WORD.get(word):
         try:
             return made(kind, t, conn, {"seq": seq, "text": text, **data})

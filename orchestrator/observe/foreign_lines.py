@@ -97,6 +97,6 @@ _NUMBERS = ("flags", "irql")
 
 
 def foreign_line(word: str, t: int, conn: int | None, text: str, data: Mapping[str, ToldValue]) -> DriverLine:
-    """A line that a pattern of the kind `word` has read; in a profile true and false are numbers, too."""
+    """Return a line that a pattern of the kind `word` has read; in a profile true and false are numbers, too."""
     numbers = {name: int(data[name]) for name in _NUMBERS if name in data}
     return made(_BY_WORD[word], t, conn, {"text": text, **data, **numbers})

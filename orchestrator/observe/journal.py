@@ -123,12 +123,12 @@ class Journal:
         return self._lost
 
     def forgive(self) -> None:
-        """The machine that was lost is back, restored from a snapshot."""
+        """Note that the machine that was lost is back, restored from a snapshot."""
         with self._changed:
             self._lost = None
 
     def close(self) -> None:
-        """The lab is stopped: nothing comes any more, and whoever waits is told."""
+        """Note that the lab is stopped: nothing comes any more, and whoever waits is told."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -154,14 +154,14 @@ class Journal:
             self._text = self._left_out = 0
 
     def since(self, mark: int) -> list[Observation]:
-        """A copy of everything from `mark` on."""
+        """Return a copy of everything from `mark` on."""
         with self._changed:
             return self._entries[max(0, mark - self._forgotten) :]
 
     def wait(
         self, matches: Matches, deadline: float, after: int = 0, what: str = "an observation"
     ) -> tuple[Observation, int]:
-        """The first observation from position `after` on that `matches`, and the position behind it.
+        """Return the first observation from position `after` on that `matches`, and the position behind it.
 
         Raises NotYet, which says `what`, at `deadline` (time.monotonic seconds), MachineLost as soon as a
         machine is gone.
@@ -188,7 +188,7 @@ class Journal:
         matches: Callable[[OneKind], bool] = lambda _: True,
         what: str = "",
     ) -> tuple[OneKind, int]:
-        """The same for the first observation of one kind."""
+        """Return the same for the first observation of one kind."""
         what = what or f"the observation {kind.__name__}"
         found, position = self.wait(lambda o: isinstance(o, kind) and matches(o), deadline, after, what)
         assert isinstance(found, kind)

@@ -124,12 +124,20 @@ class StepNote(LabNote):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the driver answered to the command that starts with operation `id`; `count` operations came of it."""
+    """What the driver answered to the command that starts with operation `id`; `count` operations came of it.
+
+    The rest is what the command asked for, None in recordings from before it was noted.
+    """
 
     op: str
     id: int
     count: int
     status: int
+    flags: int | None = None
+    length: int | None = None
+    seed: int | None = None
+    target: int | None = None
+    mask: int | None = None
 
 
 @observed

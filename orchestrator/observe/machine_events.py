@@ -133,5 +133,5 @@ _BY_KIND = {kind.kind: kind for kind in OF_MACHINES}
 
 
 def of_machine(kind: str, t: int, machine: str, detail: str) -> OfMachine:
-    """What QEMU, the console or the debugger's line tells of a machine."""
+    """Return what QEMU, the console or the debugger's line tells of a machine."""
     return _BY_KIND[kind](t=t, machine=machine, detail=detail)

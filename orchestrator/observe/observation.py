@@ -62,7 +62,7 @@ def write(path: Path, observations: Iterable[Observation]) -> None:
 
 
 def read(path: Path) -> ObservationFile:
-    """The observations of an evidence folder; only a last line without its end, of a killed run, is left out.
+    """Return the observations of an evidence folder; only a last line without its end, of a killed run, is left out.
 
     Raises UsageError, with file and line, for a file that is not as `write` has left it, or that has a line which is
     not known here: evidence gives the verdict that it gave before, or none.
@@ -104,7 +104,7 @@ def _observation(text: bytes) -> Observation:
 
 
 def made_of(source: object, kind: object, t: object, conn: object, data: object) -> Observation:
-    """An observation out of the parts of its line. Raises ValueError for what no observation is."""
+    """Return an observation out of the parts of its line. Raises ValueError for what no observation is."""
     if type(t) is not int or not (conn is None or type(conn) is int) or not isinstance(data, dict):
         raise ValueError("it is no observation")
     found = KINDS.get((str(source), str(kind), source == "driver" and "seq" in data))

@@ -72,7 +72,7 @@ WSK_SEEN: tuple[type[WskSeen], ...] = (WskCalled, WskCompleted, WskEvent, WskEve
 
 
 def seen_line(t: int, seen: SeenRecord) -> WskSeen:
-    """The observation that a line of the provider's is."""
+    """Return the observation that a line of the provider's is."""
     number, function, driver = seen.number, seen.function, seen.driver
     irql, thread, socket = seen.irql, seen.thread, seen.socket
     if seen.event == "call":
@@ -97,7 +97,7 @@ def seen_line(t: int, seen: SeenRecord) -> WskSeen:
 
 
 def words(o: WskSeen) -> str:
-    """What is told of it in a report."""
+    """Return what is told of it in a report."""
     where = f"{o.function}" + (f" on socket {o.socket}" if o.socket else "")
     level = f"IRQL {o.irql}, thread {o.thread:x}"
     match o:

@@ -72,7 +72,7 @@ class Connection:
 
 
 def port_of(answer: PeerReply) -> int:
-    """The port that an answer tells. Raises StepError."""
+    """Return the port that an answer tells. Raises StepError."""
     if answer.port is None:
         raise StepError(f"the peer's answer to {answer.do} tells no port")
     return answer.port
@@ -99,7 +99,7 @@ class PlayContext:
     # --- connections ----------------------------------------------------------------------------------------------
 
     def connection(self, number: int) -> Connection:
-        """The scenario's connection `number`, made on first mention."""
+        """Return the scenario's connection `number`, made on first mention."""
         if number not in self.connections:
             raw = self.lab.target.connection(number)
             connection = Connection(number, raw, FIRST_COOKIE + raw, str(number))
@@ -108,12 +108,12 @@ class PlayContext:
         return self.connections[number]
 
     def chosen(self, conn: int | str) -> list[Connection]:
-        """The connections that a step names: one, or all of the scenario's."""
+        """Return the connections that a step names: one, or all of the scenario's."""
         numbers = range(self.scenario.connections) if conn == "all" else [int(conn)]
         return [self.connection(number) for number in numbers]
 
     def open_listener(self) -> Connection:
-        """The driver's listening socket, under a number of its own."""
+        """Return the driver's listening socket, under a number of its own."""
         if self._listener is None:
             raw = self.lab.target.connection(LISTENER)
             self._listener = Connection(LISTENER, raw, FIRST_COOKIE + raw, "")
@@ -136,7 +136,7 @@ class PlayContext:
         )
 
     def ports(self, number: int, deadline: float) -> dict[str, int]:
-        """The ports of connection `number`, as far as known: both once it is open, before that its listener's."""
+        """Return the ports of connection `number`, as far as known: both once it is open, its listener's before."""
         connection = self.connections.get(number)
         if connection is not None and (connection.target_port or connection.peer_port):
             known = {"target_port": connection.target_port, "peer_port": connection.peer_port}
@@ -151,7 +151,10 @@ class PlayContext:
         return {"peer_port": self.listen(deadline, provoke.port if provoke else None)}
 
     def pair(self, connection: Connection | None, peer_port: int) -> None:
-        """The driver was given the peer's end with this port as `connection`; whose end it was meant to be gets its."""
+        """Note that the driver was given the peer's end with this port as `connection`.
+
+        Whose end it was meant to be gets its.
+        """
         other = next((c for c in self.connections.values() if c.peer_port == peer_port), None)
         if connection is None or other is None or other is connection:
             return
@@ -161,7 +164,7 @@ class PlayContext:
         self.flow_known(other)
 
     def listen(self, deadline: float, port: int | None = None) -> int:
-        """The port of the peer's listener, opened on first use, at a fresh `port` unless it must be a certain one."""
+        """Return the port of the peer's listener, opened on first use; `port` is for a certain one."""
         if self._peer_listener is None:
             backlog = max(8, self.scenario.connections)
             answer = self.peer.ask(
@@ -178,7 +181,7 @@ class PlayContext:
     # --- notes ----------------------------------------------------------------------------------------------------
 
     def note(self, note: LabNote) -> None:
-        """An observation of the lab itself."""
+        """Add an observation of the lab itself."""
         self.lab.journal.add(note)
 
     def canary(self, when: str) -> int | None:
@@ -204,7 +207,7 @@ class PlayContext:
         self.canary("after")
 
     def _await_provider(self) -> None:
-        """The provider answers one more call on every open connection.
+        """Have the provider answer one more call on every open connection.
 
         For a scenario that expects nothing in particular: a disconnect may be told a moment after the last thing that
         a step has waited for.
@@ -236,7 +239,7 @@ class PlayContext:
             raise StepError(f"{what} {IN_TIME}") from None
 
     def wait(self, matches: Matches, deadline: float, after: int) -> Observation:
-        """The first observation from position `after` on that `matches`.
+        """Return the first observation from position `after` on that `matches`.
 
         Raises NothingComes once nothing is under way any more that could bring it, TimeoutError at the deadline.
         """
@@ -259,9 +262,10 @@ class PlayContext:
     def await_operations(
         self, numbers: Iterable[int], what: str, deadline: float, kind: type[EndOfOperation]
     ) -> dict[int, EndOfOperation | CommandRefused]:
-        """What tells of the end of operations, by number: every IRP comes back (R86). Raises StepError if one does not.
+        """Return what tells of the end of operations, by number: every IRP comes back (R86).
 
-        A Call is the return of the functions themselves. What the driver refuses is over with that.
+        Raises StepError if one does not. A Call is the return of the functions themselves. What the driver refuses is
+        over with that.
         """
         pending, done = set(numbers), dict[int, EndOfOperation | CommandRefused]()
 

@@ -105,7 +105,10 @@ class DriverSteps(Listening):
     def _connected(
         self, numbers: Sequence[int], connections: Sequence[Connection], deadline: float
     ) -> list[Completion | CommandRefused]:
-        """The completions of the connects (or of what failed before them); the local ports are learnt from them."""
+        """Return the completions of the connects (or of what failed before them).
+
+        The local ports are learnt from them.
+        """
         pending, found = set(numbers), dict[int, Completion | CommandRefused]()
         ports: dict[int, int] = {}
 

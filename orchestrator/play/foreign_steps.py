@@ -73,7 +73,7 @@ class ForeignSteps:
             raise StepError(f"{what}: {error}") from None
 
     def _peer(self, do: str, connection: Connection, deadline: float, **words: JsonValue) -> None:
-        """The peer's part in the handshake; the connection's ports are known then."""
+        """Play the peer's part in the handshake; the connection's ports are known then."""
         context, port = self._context, self._foreign.foreign.provoke.port
         words |= {"sock": connection.sock, "timeout_ms": max(1, round(1000 * (deadline - time.monotonic())))}
         try:

@@ -36,11 +36,11 @@ class LabSteps:
         self._lab.excuse("peer", silent=False)
 
     def reset(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
-        """The reset button; the step is done when the peer is up again and knows of nothing."""
+        """Press the reset button; the step is done when the peer is up again and knows of nothing."""
         self._lab.reset_peer()
 
     def power_off(self, step: steps.LabStep, args: verbs.MachineStep) -> None:
-        """The plug; the peer is booted again when the scenario is over."""
+        """Pull the plug; the peer is booted again when the scenario is over."""
         self._lab.cut_peer()
         self._context.undo.append(self._lab.boot_peer)
 

@@ -47,7 +47,7 @@ class PeerSteps:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
 
     def _sock(self, step: steps.PeerStep) -> str:
-        """The peer program's name for its end of the step's connection."""
+        """Return the peer program's name for its end of the step's connection."""
         return self._context.connection(int(step.conn)).sock
 
     def connect(self, step: steps.PeerStep, args: verbs.PeerConnect) -> None:
@@ -142,7 +142,7 @@ class PeerSteps:
         self._ends(step, "kill")
 
     def exit(self, step: steps.PeerStep, args: verbs.Nothing) -> None:
-        """The peer program exits without closing anything."""
+        """Have the peer program exit without closing anything."""
         self._ends(step, "exit")
 
     def _ends(self, step: steps.PeerStep, do: str) -> None:
@@ -166,7 +166,7 @@ class PeerSteps:
         self._context.peer.tell("stop")
 
     def sysctl(self, step: steps.PeerStep, args: verbs.Sysctl) -> None:
-        """A setting of the peer's kernel, put back after the scenario."""
+        """Change a setting of the peer's kernel, which is put back after the scenario."""
         was = self._setting(self._context.peer, step, args.name, args.value)
         self._context.undo.append(lambda: self._put_back(step, args.name, was))
 

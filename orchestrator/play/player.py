@@ -179,7 +179,7 @@ def _actors(lab: Lab, scenario: Scenario, context: PlayContext) -> Actors:
 
 
 def _lost(lab: Lab) -> int:
-    """Frames that the wire itself has lost so far."""
+    """Return how many frames there are that the wire itself has lost so far."""
     return sum(side["lost"] for side in lab.wire.counters().values())
 
 
@@ -230,7 +230,10 @@ def _step(context: PlayContext, actors: Actors, index: int, action: Action) -> S
 
 
 def _await_expected(context: PlayContext) -> None:
-    """What the scenario expects may still be on its way; what never comes is the judge's business, not an error."""
+    """Wait for what the scenario expects and may still be on its way.
+
+    What never comes is the judge's business, not an error.
+    """
     expect, deadline = context.scenario.expect, context.deadline(LATE)
     connections = list(context.connections.values())
     try:
@@ -263,7 +266,7 @@ def _clean(lab: Lab, context: PlayContext, evidence: crash.Collector) -> None:
 
 
 def unload(lab: Lab) -> tuple[Verdict, list[str]]:
-    """The driver's last duty: it unloads and leaves nothing. Returns (verdict, reasons)."""
+    """Unload the driver, which is to leave nothing behind; returns (verdict, reasons)."""
     mark = lab.journal.mark
     try:
         last = lab.target.unload(PATIENCE * lab.slowness) if lab.foreign is None else lab.foreign.last_unload()
@@ -288,7 +291,7 @@ def unload(lab: Lab) -> tuple[Verdict, list[str]]:
 
 
 def named_at_unload(observations: Sequence[Observation]) -> list[str]:
-    """What the provider and the driver itself have said while it unloaded: they know why it does not end."""
+    """Return what the provider and the driver itself have said while it unloaded: they know why it does not end."""
     rules = [f"the driver breaks {o.rule} at unload: {o.text}" for o in observations if isinstance(o, BrokenRule)]
     waits = [o for o in observations if isinstance(o, Waiting)]
     left = counts(waits[-1]) if waits else ""

@@ -29,7 +29,7 @@ def in_story(context: PlayContext) -> None:
 
 
 def and_loaded_again(context: PlayContext) -> None:
-    """The same; where the driver does not load as the scenario has it, it is loaded without that, for what follows.
+    """Do the same; where the driver does not load as the scenario has it, it is loaded without that, for what follows.
 
     Raises AgentError when it does not go, StepError when it does not load.
     """

@@ -38,7 +38,7 @@ class WireSteps:
         self._holds: list[int] = []
 
     def _match(self, step: steps.WireStep, sender: str | None, segment: str | None) -> dict[str, Any]:
-        """Frames of the step's connection; before it is open, of the listener that it will be made to."""
+        """Return what fits frames of the step's connection, of its listener before it is open."""
         match: dict[str, Any] = dict(SEGMENTS.get(segment or "", {}))
         if sender is not None:
             match["from"] = MACHINE[sender]
@@ -135,12 +135,12 @@ class WireSteps:
 
 
 def observe(frames: list[Frame]) -> list[FrameSeen]:
-    """The TCP frames of a recording as observations; marks and the wire's own pings are left out."""
+    """Return the TCP frames of a recording as observations; marks and the wire's own pings are left out."""
     return [_seen(number, frame) for number, frame in enumerate(frames, 1) if frame.kind == "tcp"]
 
 
 def _seen(number: int, frame: Frame) -> FrameSeen:
-    """A frame that the wire made counts for the machine in whose name it was sent."""
+    """Return a frame as an observation; one that the wire made counts for the machine in whose name it was sent."""
     sender = frame.sender if frame.sender in OTHER_SIDE else OTHER_SIDE[frame.receiver]
     kept = frame.comment.startswith(KEPT)
     return FrameSeen(
@@ -160,5 +160,5 @@ def _seen(number: int, frame: Frame) -> FrameSeen:
 
 
 def observe_recording(recording: Path) -> list[FrameSeen]:
-    """The observations of a recording on disk."""
+    """Return the observations of a recording on disk."""
     return observe(read_recording(recording))

@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def said(config: pytest.Config, name: str) -> str:
-    """What the command line or, else, the configuration file says."""
+    """Return what the command line or, else, the configuration file says."""
     return config.getoption(f"--wsklab-{name}") or config.getini(f"wsklab_{name.replace('-', '_')}") or ""
 
 

@@ -11,6 +11,6 @@ WINDOWS = "windows-11"
 
 
 def admitted(wanted: int | None, target: str) -> tuple[int, str]:
-    """(number of workers, why it is not more); `wanted` None: as many as the host carries."""
+    """Return (number of workers, why it is not more); `wanted` None: as many as the host carries."""
     guests = (target if target == "standin" else WINDOWS, PEER_PROFILE)
     return capacity.admit(wanted, sum(load_profile(name).memory_mib for name in guests), capacity.host())

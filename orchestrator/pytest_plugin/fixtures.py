@@ -25,7 +25,7 @@ ERROR = pytest.StashKey[bool]()
 
 
 def words_of(item: pytest.Item) -> dict[str, Any]:
-    """What `@pytest.mark.scenario(connections=2, covers=["R5"])` says, the closest mark last."""
+    """Return what `@pytest.mark.scenario(connections=2, covers=["R5"])` says, the closest mark last."""
     words: dict[str, Any] = {}
     for mark in reversed(list(item.iter_markers("scenario"))):
         words |= mark.kwargs
@@ -33,7 +33,7 @@ def words_of(item: pytest.Item) -> dict[str, Any]:
 
 
 def name_of(nodeid: str) -> str:
-    """The name of a test's evidence: its file, class and function."""
+    """Return the name of a test's evidence: its file, class and function."""
     path, *rest = nodeid.split("::")
     return "-".join([path.rpartition("/")[2].removesuffix(".py"), *rest])
 
@@ -61,29 +61,29 @@ def _parties(request: pytest.FixtureRequest) -> Iterator[Parties]:
 
 @pytest.fixture
 def lab(_parties: Parties) -> TheLab:
-    """The lab as a whole: `lab.settle()`, `lab.wait(1)`, `lab.story()`."""
+    """Provide the lab as a whole: `lab.settle()`, `lab.wait(1)`, `lab.story()`."""
     return _parties.lab
 
 
 @pytest.fixture
 def target(_parties: Parties) -> Target:
-    """The guest that runs the driver: `target.shell("...")`."""
+    """Provide the guest that runs the driver: `target.shell("...")`."""
     return _parties.target
 
 
 @pytest.fixture
 def peer(_parties: Parties) -> Peer:
-    """The other end of every connection: `peer.close(linger=0)`."""
+    """Provide the other end of every connection: `peer.close(linger=0)`."""
     return _parties.peer
 
 
 @pytest.fixture
 def wire(_parties: Parties) -> Wire:
-    """The cable: `wire.drop_first("fin")`, `wire.frames`."""
+    """Provide the cable: `wire.drop_first("fin")`, `wire.frames`."""
     return _parties.wire
 
 
 @pytest.fixture
 def driver(_parties: Parties) -> Driver:
-    """The driver under test: `driver.connect()`, `driver.await_disconnect().flags`."""
+    """Provide the driver under test: `driver.connect()`, `driver.await_disconnect().flags`."""
     return _parties.driver

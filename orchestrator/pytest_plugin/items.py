@@ -104,7 +104,7 @@ class ScenarioItem(pytest.Item):
                 pytest.xfail(reason(row))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What is wrong first, then what was told and what was on the wire; no trace of the lab's own code."""
+        """Return what is wrong first, then what was told and what was on the wire; no trace of the lab's own code."""
         if isinstance(excinfo.value, (DriverFailed, LabFailed)):
             text = str(excinfo.value)
             return f"{text}\n\n{self._story()}" if ROW in self.stash else text
@@ -120,14 +120,14 @@ class ScenarioItem(pytest.Item):
         return f"{telling.told(Facts(self.scenario, seen))}\n\nevidence: {folder}"
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """The line of the scenario's name, to which an editor jumps."""
+        """Return the line of the scenario's name, to which an editor jumps."""
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         line = next((number for number, text in enumerate(lines) if text.startswith("name")), 0)
         return self.path, line, f"scenario {self.name}"
 
 
 def collected(path: Path, parent: pytest.Collector) -> ScenarioFile | None:
-    """The collector of a file that is a scenario."""
+    """Return the collector of a file that is a scenario."""
     if path.suffix in SUFFIXES and is_scenario(path):
         return ScenarioFile.from_parent(parent, path=path)
     return None

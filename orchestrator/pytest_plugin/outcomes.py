@@ -25,7 +25,7 @@ class LabFailed(Exception):
 
 
 def outcome(row: ScenarioResult, inconclusive: Literal["skip", "fail"] = "skip") -> Outcome:
-    """What a row is to pytest. A known failure is an expected one, and an unexpected pass a failure."""
+    """Return what a row is to pytest. A known failure is an expected one, and an unexpected pass a failure."""
     if row.known is not None:
         if row.known.kind == "known":
             return "xfailed"
@@ -52,7 +52,7 @@ def reason(row: ScenarioResult) -> str:
 
 
 def properties(row: ScenarioResult, folder: Path) -> list[tuple[str, str]]:
-    """The properties of a test case in JUnit."""
+    """Return the properties of a test case in JUnit."""
     found = [("wsklab_verdict", row.verdict), ("wsklab_evidence", str((folder / row.evidence).absolute()))]
     if row.covers:
         found.append(("wsklab_covers", " ".join(row.covers)))
@@ -62,7 +62,7 @@ def properties(row: ScenarioResult, folder: Path) -> list[tuple[str, str]]:
 
 
 def attached(row: ScenarioResult, folder: Path) -> list[Path]:
-    """Links to the evidence under names that no other test has: a build server keeps one file of a name."""
+    """Return links to the evidence under names that no other test has: a build server keeps one file of a name."""
     evidence, place, links = folder / row.evidence, folder / "attachments", []
     place.mkdir(exist_ok=True)
     for name, ending in ATTACHED.items():
@@ -75,5 +75,5 @@ def attached(row: ScenarioResult, folder: Path) -> list[Path]:
 
 
 def attachments(links: Sequence[Path]) -> str:
-    """The lines by which Jenkins and GitLab know attachments, whatever stands before them."""
+    """Return the lines by which Jenkins and GitLab know attachments, whatever stands before them."""
     return "".join(["\n", *(f"[[ATTACHMENT|{link}]]\n" for link in links)])

@@ -19,7 +19,7 @@ HELD = pytest.StashKey["Holder"]()
 
 
 def wanted(config: pytest.Config) -> Wanted:
-    """What the options ask for."""
+    """Return what the options ask for."""
 
     def path(name: str) -> Path | None:
         word = said(config, name)
@@ -71,7 +71,7 @@ class Holder:
         return hasattr(self._config, "workerinput")
 
     def _visible(self) -> AbstractContextManager[None]:
-        """Making images takes minutes: it is seen on the console, as nothing else of a run is."""
+        """Show the making of images on the console, as it takes minutes, as nothing else of a run is."""
         capture = self._config.pluginmanager.getplugin("capturemanager")
         if self._is_worker or capture is None:
             return nullcontext()
@@ -89,7 +89,7 @@ class Holder:
 
 
 def holder(config: pytest.Config) -> Holder:
-    """The one of this run."""
+    """Return the one of this run."""
     if HELD not in config.stash:
         config.stash[HELD] = Holder(config)
     return config.stash[HELD]

@@ -75,7 +75,7 @@ def check(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], 
 
 
 def _may_sign(leaf: x509.Certificate) -> None:
-    """An extension that is there must allow it; none is there in a certificate made by hand."""
+    """Check that an extension that is there allows it; a certificate made by hand has none."""
     usage = _extension(leaf, x509.KeyUsage)
     if usage is not None and not usage.digital_signature:
         raise Refused("its certificate is not for signing (key usage)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,14 @@ class Conduct:
     ingredients: Callable[[Path], Mapping[str, str]]
     """Hashes of what took part in the run of that folder, beside what its results name."""
     say: Callable[[str], None]
+    certain: Callable[[], Iterable[str]] = tuple
+    """Why it is a no-go already, whatever is still run; asked before each run."""
+    stop_early: bool = False
+    """End there, as nothing that is still to be run can make it a go."""
 
     def run(self) -> None:
         """Run all that is missing, boot by boot, so that early boots tell of every cell."""
+        told = False
         shares = self.loaded.plan.per_boot
         every = [(boot, share, place) for boot, share in enumerate(shares, 1) for place in places(self.loaded.plan)]
         for number, (boot, share, place) in enumerate(every, 1):
@@ -109,6 +114,13 @@ class Conduct:
                 missing = self.missing(place, boot, share)
                 if not missing:
                     break
+                if not told and (why := next(iter(self.certain()), None)):
+                    told = True
+                    self.say(f"It is a no-go already: {why}.")
+                    if self.stop_early:
+                        self.say("What is left of the plan is not run (--stop-early); --resume without that runs it.")
+                        return
+                    self.say("What is left of the plan is run all the same (--stop-early would end here).")
                 self.say(f"[{number}/{len(every)}] {place.title}, boot {boot} of {len(shares)}")
                 self._one(place, boot, missing)
 
@@ -143,7 +155,7 @@ class Conduct:
                 write_atomically(out / INGREDIENTS, json.dumps(dict(self.ingredients(out)), indent=1) + "\n")
 
     def _seed(self, place: Place, boot: int, attempt: int) -> int:
-        """Runs with the same seed would not be independent."""
+        """Return a seed of its own, as runs with the same one would not be independent."""
         return self.loaded.plan.seed + (place.number * 1000 + boot) * 100 + attempt
 
     def _words(self, place: Place, missing: Mapping[str, int], seed: int, out: Path) -> list[str]:

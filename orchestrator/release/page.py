@@ -15,14 +15,12 @@ from wsklab.orchestrator.release.plan import Rules, words
 from wsklab.orchestrator.release.records import Count
 from wsklab.orchestrator.release.sampling import percent
 from wsklab.orchestrator.release.statement import Predicate, subjects
-from wsklab.orchestrator.results import html
+from wsklab.orchestrator.results import chromium, html
 
 HTML, PDF = "qualification.html", "qualification.pdf"
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-
-PATIENCE = 120.0
-"""Seconds for Chromium to print a page."""
+CHROMIUM = chromium.NAMES
+"""What prints."""
 
 HERE = Path(__file__).parent
 
@@ -113,22 +111,13 @@ def parts(predicate: Predicate) -> dict[str, str]:
 
 def printed(html: Path, pdf: Path, environment: Mapping[str, str] = os.environ) -> str | None:
     """Print a page to a PDF file; return why there is none, in one sentence, or None."""
-    program = next((found for name in CHROMIUM if (found := shutil.which(name, path=environment.get("PATH")))), None)
+    program = chromium.program(CHROMIUM, environment)
     if program is None:
         return f"There is no {pdf.name}, as Chromium is not installed; print {html.name} from any browser."
-    # It writes to its profile and to HOME, and as root it has no sandbox; the page has no script and loads nothing.
     with tempfile.TemporaryDirectory(prefix="wsklab-print-") as scratch:
-        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
-        command += ["--disable-background-networking", "--disable-component-update", "--no-pdf-header-footer"]
-        command += [f"--user-data-dir={scratch}/profile", f"--print-to-pdf={scratch}/page.pdf"]
+        words = ("--no-pdf-header-footer", f"--print-to-pdf={scratch}/page.pdf")
         try:
-            subprocess.run(
-                [*command, html.absolute().as_uri()],
-                capture_output=True,
-                timeout=PATIENCE,
-                check=False,
-                env={**environment, "HOME": scratch},
-            )
+            chromium.run(program, html, *words, environment=environment)
             shutil.copyfile(f"{scratch}/page.pdf", pdf)
         except (OSError, subprocess.TimeoutExpired):
             return f"There is no {pdf.name}, as Chromium did not print it; print {html.name} from any browser."

@@ -44,9 +44,37 @@ def decide(
         reasons += [f"{cell.title}: {reason}" for reason in _cell(plan, wanted.get(cell.driver, ()), cell, rehearsal)]
         reasons += [f"{cell.title}: {reason}" for reason in _errata(cell, errata, day)]
     reasons += [*_options(plan, cells), *_covers(plan, cells)]
+    sure = set(certain(plan, cells, errata, day))  # first of all: what was stopped early has many that say no more
+    reasons.sort(key=lambda reason: reason not in sure)
     if len(reasons) > MOST:
         reasons = [*reasons[:MOST], f"and {len(reasons) - MOST} more"]
     return Decision(reasons=tuple(reasons), remarks=tuple(_remarks(cells, errata, rehearsal)))
+
+
+def certain(plan: Plan, cells: Sequence[Cell], errata: Sequence[Erratum], day: date) -> Iterator[str]:
+    """Yield why it is a no-go whatever is still run of the plan; nothing while it can still be a go."""
+    yield from _same(cells)
+    for cell in cells:
+        for reason in (*_lost(plan, cell), *_errata(cell, errata, day)):
+            yield f"{cell.title}: {reason}"
+
+
+def _lost(plan: Plan, cell: Cell) -> Iterator[str]:
+    """Yield what a cell's counts have lost for good, were all that is still to come to pass."""
+    rules = plan.rules
+    for count in cell.scenarios:
+        if count.failed > rules.failures:
+            yield _too_many(plan, count)
+        elif rules.flake_rate is not None and count.scenario != UNLOAD and count.failed:
+            most = bound(count.failed, max(plan.repeats, count.judged), rules.confidence)
+            if most > rules.flake_rate:
+                yield (
+                    f"{count.scenario} failed {count.failed} times, with which {plan.repeats} runs cannot prove that "
+                    f"it flakes at no more than {percent(rules.flake_rate)}"
+                )
+    for name, number, most in _unjudged(plan, cell):
+        if number and not most:
+            yield _share(cell, name, number, most)
 
 
 def _whole(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
@@ -84,15 +112,14 @@ def _cell(plan: Plan, wanted: Sequence[str], cell: Cell, rehearsal: bool) -> Ite
 
 
 def _stem(profile: str) -> str:
-    """A profile's name without its place and without a twin's."""
+    """Return a profile's name without its place and without a twin's."""
     return profile.rpartition("/")[2].partition(":")[0].removesuffix(".yaml")
 
 
 def _scenario(plan: Plan, count: Count, asked: int) -> Iterator[str]:
     rules, name = plan.rules, count.scenario
     if count.failed > rules.failures:
-        why = f": {count.reasons[0]}" if count.reasons else ""
-        yield f"{name} failed {count.failed} of {count.judged} times, {rules.failures} may{why}"
+        yield _too_many(plan, count)
     if count.judged < asked:
         yield f"{name} was judged {count.judged} times, {asked} are asked for"
     elif rules.flake_rate is not None and name != UNLOAD and not count.known:
@@ -104,20 +131,33 @@ def _scenario(plan: Plan, count: Count, asked: int) -> Iterator[str]:
             )
 
 
+def _too_many(plan: Plan, count: Count) -> str:
+    why = f": {count.reasons[0]}" if count.reasons else ""
+    return f"{count.scenario} failed {count.failed} of {count.judged} times, {plan.rules.failures} may{why}"
+
+
 def _shares(plan: Plan, cell: Cell) -> Iterator[str]:
     every = sum(count.runs for count in cell.scenarios)
-    for name, number, most in (
-        ("inconclusive", sum(count.inconclusive for count in cell.scenarios), plan.rules.inconclusive),
-        ("infra", sum(count.infra for count in cell.scenarios), plan.rules.infra),
-    ):
+    for name, number, most in _unjudged(plan, cell):
         if number > most * every:
-            first = next(c for c in cell.scenarios if getattr(c, name))
-            why = f", as {first.scenario}: {first.reasons[0]}" if first.reasons else f", as {first.scenario}"
-            yield f"{number} of {every} runs are {name}, {percent(most)} may be{why}"
+            yield _share(cell, name, number, most)
+
+
+def _unjudged(plan: Plan, cell: Cell) -> Iterator[tuple[str, int, float]]:
+    """(verdict, how many runs have it, what share of them may)."""
+    yield "inconclusive", sum(count.inconclusive for count in cell.scenarios), plan.rules.inconclusive
+    yield "infra", sum(count.infra for count in cell.scenarios), plan.rules.infra
+
+
+def _share(cell: Cell, name: str, number: int, most: float) -> str:
+    first = next(count for count in cell.scenarios if getattr(count, name))
+    why = f", as {first.scenario}: {first.reasons[0]}" if first.reasons else f", as {first.scenario}"
+    every = sum(count.runs for count in cell.scenarios)
+    return f"{number} of {every} runs are {name}, {percent(most)} may be{why}"
 
 
 def _same(cells: Sequence[Cell]) -> Iterator[str]:
-    """What took part must be the same from the first run to the last."""
+    """Yield what took part and was not the same from the first run to the last."""
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for cell in cells:
         for run in cell.runs:
@@ -168,7 +208,7 @@ def _covers(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _errata(cell: Cell, errata: Sequence[Erratum], day: date) -> Iterator[str]:
-    """An entry that is out of date would hide the next failure."""
+    """Yield the entries that are out of date and would hide the next failure."""
     for run in cell.runs[:1]:
         environment = f"{run.driver.profile} on {run.target.name} ({run.accelerator})"
         where = Where(target=run.target.name, environment=environment, variant=str(cell.options.get("variant", "")))

@@ -104,7 +104,7 @@ def _folder(path: Path, predicate: Predicate, keys: Sequence[Key]) -> int:
 
 
 def _contradictions(folder: Path, predicate: Predicate) -> Iterator[str]:
-    """What the statement says otherwise than the files that it names: somebody may have signed a mistake."""
+    """Yield what the statement says otherwise than the files that it names: somebody may have signed a mistake."""
     begun, content = predicate.begun, _read(folder / conduct.PLAN)
     errata = _read(folder / conduct.KNOWN) if begun.errata_sha256 else None
     try:

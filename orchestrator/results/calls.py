@@ -34,12 +34,12 @@ STATUSES = {
 
 
 def status(code: int) -> str:
-    """An NTSTATUS by name where it is one that ends connections, else its number."""
+    """Return an NTSTATUS by name where it is one that ends connections, else its number."""
     return STATUSES.get(code, f"{code:08x}")
 
 
 def flags(call: DisconnectTold) -> str:
-    """What WskDisconnectEvent told, as far as the driver passes it on."""
+    """Return what WskDisconnectEvent told, as far as the driver passes it on."""
     if call.flags is not None:
         return f"flags {call.flags:#x}"
     return {True: "the driver's word: abortive", False: "the driver's word: graceful", None: "flags not told"}[
@@ -48,7 +48,7 @@ def flags(call: DisconnectTold) -> str:
 
 
 def words(line: DriverLine) -> str:
-    """What a line tells, in the words of WSK where it is about a call or a callback."""
+    """Return what a line tells, in the words of WSK where it is about a call or a callback."""
     match line:
         case Call():
             size = f" {line.length} B" if line.length else ""

@@ -47,7 +47,7 @@ class Server:
     summary: Path | None = None
 
     def begin(self, key: str, title: str, now: float) -> str:
-        """The line that opens a group, folded where that can be said."""
+        """Return the line that opens a group, folded where that can be said."""
         match self.name:
             case "github":
                 return f"::group::{title}"
@@ -58,7 +58,7 @@ class Server:
         return ""
 
     def end(self, key: str, now: float) -> str:
-        """The line that closes it."""
+        """Return the line that closes it."""
         match self.name:
             case "github":
                 return "::endgroup::"
@@ -86,12 +86,12 @@ class Server:
         return f"##vso[task.logissue type={level}]{_azure(f'{title}: {text}')}"
 
     def attach_summary(self, path: Path) -> str:
-        """The line that has a Markdown file shown with the job; empty where there is none such."""
+        """Return the line that has a Markdown file shown with the job; empty where there is none such."""
         return f"##vso[task.uploadsummary]{path}" if self.name == "azure" else ""
 
 
 def detect(environment: Mapping[str, str]) -> Server | None:
-    """The build server, by the variables that each sets for its jobs."""
+    """Return the build server, by the variables that each sets for its jobs."""
 
     def path(name: str) -> Path | None:
         return Path(environment[name]) if environment.get(name) else None
@@ -108,12 +108,12 @@ def detect(environment: Mapping[str, str]) -> Server | None:
 
 
 def harmless(text: str) -> str:
-    """The text, with a word joiner where a build server would take it for a command."""
+    """Return the text, with a word joiner where a build server would take it for a command."""
     return _COMMANDS.sub(lambda found: f"{found[0][0]}\u2060{found[0][1:]}", text)
 
 
 def markdown(headline: str, failures: Sequence[Failure], totals: Mapping[str, int]) -> str:
-    """The summary of a run."""
+    """Return the summary of a run."""
     counts = ", ".join(f"{count} {name}" for name, count in totals.items() if count and name != "all")
     lines = [f"### wsklab: {_cell(headline)}", "", counts or "nothing was run", ""]
     if failures:

@@ -88,7 +88,7 @@ class Console:
         self._told_pace = 0.0
 
     def document(self, text: str) -> None:
-        """What a program reads, as it is, also when everything else is kept back."""
+        """Print what a program reads, as it is, also when everything else is kept back."""
         self._output.write(text)
         self._output.flush()
 
@@ -103,7 +103,7 @@ class Console:
 
     @contextmanager
     def step(self, title: str, makes: bool = False) -> Iterator[Callable[[str], None]]:
-        """A piece of work that takes a moment: a spinner while it lasts, its time when it is done.
+        """Show a piece of work that takes a moment: a spinner while it lasts, its time when it is done.
 
         Yields what takes a word on how it ended, shown behind the title. `makes`: it makes what is not there yet, with
         a note on each thing; without a note all was there.
@@ -130,7 +130,7 @@ class Console:
         )
 
     def progress(self, text: str) -> None:
-        """A note from inside a step."""
+        """Show a note from inside a step."""
         self._notes += 1
         if self._terse:
             return
@@ -139,7 +139,7 @@ class Console:
 
     @contextmanager
     def _group(self, title: str) -> Iterator[None]:
-        """What is said meanwhile folds under the title, where a build server can do that; nothing said is no group."""
+        """Fold what is said meanwhile under the title, where a build server can do that; nothing said is no group."""
         if self._server is None or self._terse:
             yield
             return
@@ -158,7 +158,7 @@ class Console:
         self._command(opens)
 
     def _command(self, text: str) -> None:
-        """What a build server obeys, on a line of its own."""
+        """Print what a build server obeys, on a line of its own."""
         if text:
             self._output.command(f"{text}\n")
             self._output.flush()
@@ -178,7 +178,7 @@ class Console:
             self._pace = None
 
     def starts(self, name: str) -> None:
-        """A scenario is begun."""
+        """Show that a scenario is begun."""
         if self._pace is not None:
             self._pace.start(name)
 
@@ -198,7 +198,7 @@ class Console:
         self._say(Text(f"          {self._pace.line(now)}", style="dim"))
 
     def ladder(self, name: str, rows: Sequence[StoryRow]) -> None:
-        """What was observed in a scenario, in the order of time."""
+        """Show what was observed in a scenario, in the order of time."""
         self._ladders += 1
         with self._group(f"What was observed in {name}"):
             self._open()
@@ -213,7 +213,7 @@ class Console:
         return folding and not self._terse and self._ladders < MOST
 
     def tell_server(self, results: Results, folder: Path) -> None:
-        """Annotations and a summary for the build server that runs this, if one does."""
+        """Print annotations and a summary for the build server that runs this, if one does."""
         if self._server is None:
             return
         failures = [
@@ -267,7 +267,7 @@ class Console:
         self._tell_pace()
 
     def table(self, results: Results) -> None:
-        """The run at a glance: what ended how on the wire, and what the driver was told."""
+        """Show the run at a glance: what ended how on the wire, and what the driver was told."""
         if self._terse:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -300,7 +300,7 @@ class Console:
             self._out.print(one)
 
     def totals(self, results: Results) -> None:
-        """The last line but one: how many of each, and what was not run."""
+        """Show the last line but one: how many of each, and what was not run."""
         parts: list[tuple[str, str] | str] = []
         for verdict, count in results.totals.items():
             if verdict != "all" and (count or verdict == "pass"):
@@ -324,12 +324,12 @@ class _PaceLine:
 
 
 def _numbered(row: ScenarioResult) -> str:
-    """Its name, and which of its repetitions it is."""
+    """Return its name, and which of its repetitions it is."""
     return row.label if row.repeat == 1 else f"{row.label} #{row.repeat}"
 
 
 def _endings(sides: list[list[str]]) -> str:
-    """The distinct endings of a scenario's connections."""
+    """Return the distinct endings of a scenario's connections."""
     shown = dict.fromkeys(" ".join(end.upper() for end in ending) or "-" for ending in sides)
     return ", ".join(shown)
 
@@ -343,5 +343,5 @@ def _transfers(receives: Sequence[Transfer]) -> str:
 
 
 def folded(words: list[str]) -> str:
-    """The first few, and how many more."""
+    """Return the first few, and how many more."""
     return ", ".join(words[:3]) + (f" (+{len(words) - 3})" if len(words) > 3 else "")

@@ -45,7 +45,7 @@ class Diagram:
 
 
 def diagram(rows: Sequence[StoryRow]) -> Diagram | None:
-    """The rows that are about the connection, drawn; None where nothing was on the wire."""
+    """Return the rows that are about the connection, drawn; None where nothing was on the wire."""
     told = [row for row in rows if row.shape]
     if not any(row.shape == "segment" for row in told):
         return None

@@ -33,7 +33,7 @@ class Estimate:
     notes: list[float] = field(default_factory=list)
 
     def tell(self, text: str) -> str:
-        """The note, with which of how many it is and how long it will take yet."""
+        """Return the note, with which of how many it is and how long it will take yet."""
         at = self.clock() - self.began
         self.notes.append(at)
         if self.before is None:
@@ -44,12 +44,12 @@ class Estimate:
         return f"{text} ({place} of {max(place, len(known))}, about {span(left)} left)"
 
     def made(self) -> Before | None:
-        """What to remember; None where nothing was done."""
+        """Return what to remember; None where nothing was done."""
         return Before(tuple(self.notes), self.clock() - self.began) if self.notes else None
 
 
 def remembered(cache: Path) -> dict[str, Before]:
-    """What is known of earlier times; nothing where the file is not as it was written."""
+    """Return what is known of earlier times; nothing where the file is not as it was written."""
     try:
         document = files.read_json(cache / NAME, files.RESULT)
         if not isinstance(document, dict):

@@ -54,5 +54,8 @@ HINTS = (
 
 
 def hint(reason: str, ending: str) -> Hint | None:
-    """The known bug that a reason reminds of; `ending` is `fin`, `rst` or empty: how the peer ended the connection."""
+    """Return the known bug that a reason reminds of.
+
+    `ending` is `fin`, `rst` or empty: how the peer ended the connection.
+    """
     return next((one for one in HINTS if one.fits(reason, ending)), None)

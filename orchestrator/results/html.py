@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
     import jinja2  # loaded with the first page: a run that is not over has none
 
 
+@cache
 def environment(folder: Path) -> jinja2.Environment:
-    """The templates of a folder."""
+    """Return the templates of a folder; each is compiled once in a process."""
     import jinja2
 
     return jinja2.Environment(

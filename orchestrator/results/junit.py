@@ -17,7 +17,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(results: Results, attached: Mapping[str, str] | None = None) -> str:
-    """The document as text; `attached` has the file for a row's evidence, as the build server finds it."""
+    """Return the document as text; `attached` has the file for a row's evidence, as the build server finds it."""
     totals, target = results.totals, str(results.target.get("name", ""))
     missing = _missing(results, target)
     suite = ET.Element(
@@ -70,12 +70,12 @@ def _case(result: ScenarioResult, target: str, attached: Mapping[str, str]) -> E
 
 
 def _surprising(result: ScenarioResult) -> bool:
-    """A pass that breaks the run: it was known to fail, or what was known of it is out of date."""
+    """Tell whether a pass breaks the run: it was known to fail, or what was known of it is out of date."""
     return result.verdict == "pass" and result.known is not None
 
 
 def _missing(results: Results, target: str) -> list[ET.Element]:
-    """An error for each scenario that was not run as often as it was asked for, and one for a run cut short."""
+    """Return an error for each scenario that was not run as often as it was asked for, and one for a run cut short."""
     why = results.shortfall
     if why is None:
         return []

@@ -81,7 +81,7 @@ class Known:
     environment: str = ""
 
     def mark(self, row: ScenarioResult) -> ScenarioResult:
-        """The row with what is known of it.
+        """Return the row with what is known of it.
 
         Another failure than the known one is a failure like any.
         """
@@ -100,7 +100,7 @@ class Known:
 
 
 def under(entries: Sequence[Erratum], results: Results, today: date) -> Known:
-    """The entries under the circumstances of a run."""
+    """Return the entries under the circumstances of a run."""
     target, run, driver = str(results.target.get("name", "")), results.run, results.driver
     profile = driver.get("profile") or driver.get("name", "")
     return Known(entries, today, target, f"{profile} on {target} ({run.get('accelerator', '')})")
@@ -111,7 +111,7 @@ def _in_time(entries: Iterable[Erratum], today: date) -> Erratum | None:
 
 
 def load(option: Path | None, here: Path) -> Sequence[Erratum]:
-    """The entries of the file that the user has named, else of `known.yaml` in `here`. Raises UsageError."""
+    """Return the entries of the file that the user has named, else of `known.yaml` in `here`. Raises UsageError."""
     if option is not None and str(option) == OFF:
         return ()
     path = option or here / NAME

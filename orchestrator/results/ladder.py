@@ -39,7 +39,7 @@ class StoryRow:
 
 
 def story(observations: Sequence[Observation]) -> list[StoryRow]:
-    """The observations as rows of a ladder."""
+    """Return the observations as rows of a ladder."""
     rows: list[StoryRow] = []
     start = min((o.t for o in observations), default=0)
     ordered = sorted(observations, key=lambda o: o.t)
@@ -99,7 +99,7 @@ def _row(o: Observation, text: str, ms: float) -> StoryRow:
 
 
 def _text(o: Observation) -> str | None:
-    """What is told of an observation; nothing where it has no row."""
+    """Return what is told of an observation; nothing where it has no row."""
     match o:
         case WskSeen():
             return words(o)

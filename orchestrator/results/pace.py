@@ -25,11 +25,11 @@ class Pace:
         self._times: deque[float] = deque([self.began], maxlen=RECENT + 1)
 
     def start(self, name: str) -> None:
-        """A scenario is under way."""
+        """Note that a scenario is under way."""
         self.running.append(name)
 
     def finish(self, name: str, now: float) -> None:
-        """Its row has come."""
+        """Note that its row has come."""
         if name in self.running:
             self.running.remove(name)
         self.done += 1
@@ -43,7 +43,7 @@ class Pace:
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])
 
     def left(self, now: float) -> float | None:
-        """Seconds that it will take yet, by the rate until now."""
+        """Return the seconds that it will take yet, by the rate until now."""
         if self.rate is None or self.total is None:
             return None
         waited = max(0.0, now - self._times[-1])
@@ -55,7 +55,7 @@ class Pace:
         return f"{self.done}/{self.total}" if self.total is not None else str(self.done)
 
     def line(self, now: float) -> str:
-        """What runs, how many of how many, how fast, how long yet."""
+        """Return what runs, how many of how many, how fast, how long yet."""
         parts = [", ".join(self.running[:3]) + (" …" if len(self.running) > 3 else "")] if self.running else []
         parts.append(f"{self.done} of {self.total}" if self.total is not None else f"{self.done} done")
         if self.rate is not None:
@@ -66,7 +66,7 @@ class Pace:
 
 
 def span(seconds: float) -> str:
-    """A time as it is said: `40 s`, `12 min`, `1 h 20 min`."""
+    """Return a time as it is said: `40 s`, `12 min`, `1 h 20 min`."""
     whole = round(seconds)
     if whole < 90:
         return f"{whole} s"

@@ -19,7 +19,7 @@ STYLE = (
 
 
 def line_chart(title: str, across: str, up: str, series: Mapping[str, Points]) -> str:
-    """An SVG document; both axes begin at zero, so that a slope looks as steep as it is.
+    """Return an SVG document; both axes begin at zero, so that a slope looks as steep as it is.
 
     `series` is name -> (x, y) in order of x; at most six, at least one of them with a point.
     """
@@ -59,7 +59,7 @@ def line_chart(title: str, across: str, up: str, series: Mapping[str, Points]) -
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 5, 8 times a power of ten: its quarters are numbers that one can read."""
+    """Return the next of 1, 2, 4, 5, 8 times a power of ten: its quarters are numbers that one can read."""
     if value < 1e-9:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

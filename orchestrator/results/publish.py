@@ -29,13 +29,14 @@ def write(folder: Path, results: Results) -> None:
     document = results.document
     write_atomically(folder / "junit.xml", junit(results, attachments.pack(folder, document.scenarios)))
     files = [report.files(folder, row.evidence) for row in document.scenarios]
-    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall)
+    drawings = [report.drawn(folder, row.evidence) for row in document.scenarios]
+    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall, drawings)
     write_atomically(folder / "report.html", page)
     write_atomically(folder / "results.json", as_text(document))
 
 
 def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[StoryRow]]:
-    """The story of each row out of its evidence; one that has been told already is not read again."""
+    """Return the story of each row out of its evidence; one that has been told already is not read again."""
     told: set[tuple[object, ...]] = set()
     stories = []
     for row in results:
@@ -46,7 +47,7 @@ def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[Story
 
 
 def story_of(folder: Path, row: ScenarioResult) -> list[StoryRow]:
-    """What was observed in a row, out of its evidence; nothing where that cannot be read."""
+    """Return what was observed in a row, out of its evidence; nothing where that cannot be read."""
     try:
         return report.story(observation.read(folder / row.evidence / "observations.jsonl").observations)
     except (OSError, ValueError, WsklabError):  # the row stands without it

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsklab.orchestrator.results import diagram, html
+from wsklab.orchestrator.results import beside, diagram, html
 from wsklab.orchestrator.results.ladder import MAX_ROWS, StoryRow, story
 from wsklab.orchestrator.results.results import call_words, labelled
 
@@ -31,15 +31,28 @@ LINKED = (
     "wire.pcapng",
     "debug.txt",
     "observations.jsonl",
+    beside.FILE,
 )
 """What is looked at first; the rest of an evidence folder is behind the link to it."""
 
 HERE = Path(__file__).parent
+TEMPLATE = "report.html.j2"
+
+
+def load() -> None:
+    """Import the templates' library and compile the page now, beside something that takes as long."""
+    html.environment(HERE).get_template(TEMPLATE)
 
 
 def files(folder: Path, evidence: str) -> list[str]:
-    """The files of one scenario's evidence that the page links to, relative to `folder / evidence`."""
+    """Return the files of one scenario's evidence that the page links to, relative to `folder / evidence`."""
     return [name for name in LINKED if (folder / evidence / name).exists()]
+
+
+def drawn(folder: Path, evidence: str) -> str:
+    """Return what one scenario's evidence draws beside a capture, an SVG element; empty where it has none."""
+    path = folder / evidence / beside.FILE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def render(
@@ -47,19 +60,21 @@ def render(
     stories: Sequence[list[StoryRow]],
     evidence: Sequence[Sequence[str]] | None = None,
     shortfall: str | None = None,
+    drawings: Sequence[str] | None = None,
 ) -> str:
-    """The page, from the document of `results.json`; one story, and one list of evidence files, for each scenario.
+    """Return the page, from the document of `results.json`.
 
-    A story is told once: repetitions with the same outcome refer to it, so that a long run stays a small page.
-    `shortfall` says what of a run that is not complete was not run, and why.
+    One story, and one list of evidence files, for each scenario. A story is told once: repetitions with the same
+    outcome refer to it, so that a long run stays a small page. `shortfall` says what of a run that is not complete was
+    not run, and why; `drawings` are those of `drawn`.
     """
     from markupsafe import Markup
 
     environment = html.environment(HERE)
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(TEMPLATE).render(
         results=results,
-        entries=_entries(results["scenarios"], stories, evidence),
+        entries=_entries(results["scenarios"], stories, evidence, [Markup(text) for text in drawings or ()]),
         verdicts=VERDICTS,
         headline=_headline(results["totals"], shortfall),
         places=diagram,
@@ -96,8 +111,9 @@ def _entries(
     scenarios: Sequence[Mapping[str, Any]],
     stories: Sequence[list[StoryRow]],
     evidence: Sequence[Sequence[str]] | None,
+    drawings: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """What the template needs of each row; `same_as` names the row that tells the same story."""
+    """Return what the template needs of each row; `same_as` names the row that tells the same story."""
     seen: dict[str, set[str]] = {}
     for scenario in scenarios:
         if _badge(scenario) != "known":
@@ -127,13 +143,14 @@ def _entries(
                 ),
                 "told": _told(scenario["observed"]),
                 "files": evidence[number] if evidence else (),
+                "beside": drawings[number] if drawings and first == anchor else "",
             }
         )
     return entries
 
 
 def _badge(scenario: Mapping[str, Any]) -> str:
-    """The verdict; `known` for a failure that is known, `fail` for a pass that breaks the run."""
+    """Return the verdict; `known` for a failure that is known, `fail` for a pass that breaks the run."""
     met = scenario.get("known")
     if met is None:
         return str(scenario["verdict"])
@@ -141,16 +158,16 @@ def _badge(scenario: Mapping[str, Any]) -> str:
 
 
 def outcome(scenario: Mapping[str, Any]) -> tuple[object, ...]:
-    """What rows have in common that tell one story."""
+    """Return what rows have in common that tell one story."""
     return (scenario["name"], scenario["verdict"], *scenario["reasons"])
 
 
 def _endings(sides: Sequence[Sequence[str]]) -> str:
-    """The distinct endings of one side's connections; empty when it sent neither FIN nor RST."""
+    """Return the distinct endings of one side's connections; empty when it sent neither FIN nor RST."""
     return ", ".join(dict.fromkeys(" ".join(end).upper() for end in sides if end))
 
 
 def _told(observed: Mapping[str, Any]) -> str:
-    """The distinct calls of WskDisconnectEvent."""
+    """Return the distinct calls of WskDisconnectEvent."""
     words = [call_words(call) for call in observed.get("disconnects", ())]
     return ", ".join(f"{count}x {word}" if (count := words.count(word)) > 1 else word for word in dict.fromkeys(words))

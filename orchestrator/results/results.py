@@ -16,15 +16,13 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from wsklab.common import files
+from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, SOME_FAIL
 from wsklab.orchestrator.judge.observed import VERDICTS, Disconnect, Observed, Verdict, observed
 from wsklab.orchestrator.results.story import Story
 
 __all__ = ["VERDICTS", "Observed", "Verdict", "observed"]
 
 SCHEMA: Final = 2
-
-# Exit codes of the command line (a contract: scripts rely on them).
-ALL_PASS, SOME_FAIL, WRONG_USAGE, NOT_PROVEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 UNLOAD = "driver-unload"
 """The last row of every run: the driver unloads and leaves nothing behind."""
@@ -82,7 +80,7 @@ class ScenarioResult:
 
 
 def labelled(name: str, variant: str) -> str:
-    """A scenario's name with the variant of the machine, where it is one."""
+    """Return a scenario's name with the variant of the machine, where it is one."""
     return f"{name} [{variant}]" if variant else name
 
 
@@ -108,6 +106,10 @@ class Plan:
             else self.repeat * (len(self.scenarios) * len(self.variants) - len(self.left_out))
         )
 
+    def left(self, rows: Sequence[ScenarioResult]) -> int | None:
+        """Rows that are still to come, the driver's unload not counted; None: no number was named."""
+        return None if self.asked is None else self.asked - sum(row.name != UNLOAD for row in rows)
+
     def ended_by(self, rows: Sequence[ScenarioResult]) -> bool:
         """Whether a row has come at which the run was asked to end."""
         return self.until_fail and any(row.verdict != "pass" and not row.excused for row in rows if row.name != UNLOAD)
@@ -130,7 +132,7 @@ class Plan:
         return missing
 
     def ordered(self, rows: Sequence[ScenarioResult]) -> list[ScenarioResult]:
-        """The rows as they were asked for, whoever finished first; the unloads come last."""
+        """Return the rows as they were asked for, whoever finished first; the unloads come last."""
         places = {name: place for place, name in enumerate(self.scenarios)}
         if not places:
             return list(rows)
@@ -265,7 +267,7 @@ class Results:
         )
 
     def as_dict(self) -> dict[str, JsonValue]:
-        """The document as it is written."""
+        """Return the document as it is written."""
         return _head(self.document) | {"scenarios": [asdict(row) for row in self.plan.ordered(self.scenarios)]}
 
 
@@ -275,7 +277,7 @@ def _head(document: Document) -> dict[str, JsonValue]:
 
 
 def as_text(document: Document) -> str:
-    """The document as JSON, a line for each row."""
+    """Return the document as JSON, a line for each row."""
     head = _head(document)
     rows = ",\n  ".join(json.dumps(asdict(row)) for row in document.scenarios)
     return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "scenarios": [\n  {rows}\n ]\n}}\n'
@@ -288,7 +290,7 @@ def call_words(call: Disconnect) -> str:
 
 
 def read(path: Path) -> dict[str, JsonValue]:
-    """A results file as written. Raises OSError and ValueError."""
+    """Return a results file as written. Raises OSError and ValueError."""
     document = files.read_json(path, files.RESULT)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a results file of schema {SCHEMA}")

@@ -27,7 +27,7 @@ class Home:
         return Path(f"/proc/self/fd/{self._fd}")
 
     def trouble(self) -> str | None:
-        """What has happened to the folder, in one sentence; None when it is where it was."""
+        """Return what has happened to the folder, in one sentence; None when it is where it was."""
         try:
             if os.path.samestat(self.path.stat(), os.fstat(self._fd)):
                 return None
@@ -76,7 +76,7 @@ class Rows:
 
 
 def read(folder: Path) -> list[ScenarioResult]:
-    """The rows of a run, in the order in which they came.
+    """Return the rows of a run, in the order in which they came.
 
     A last line that is cut off, as a kill may leave it, is no row. Raises OSError, and ValueError for any other line
     that is not one.

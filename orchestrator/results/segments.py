@@ -37,7 +37,7 @@ def flag_words(flags: str) -> str:
 
 
 def relative(frames: Iterable[FrameSeen]) -> list[Segment]:
-    """The frames, in their order, with numbers relative to the SYN of their direction.
+    """Return the frames, in their order, with numbers relative to the SYN of their direction.
 
     Where no SYN was recorded, the first number that is met counts as the first byte, so 1.
     """

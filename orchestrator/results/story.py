@@ -61,7 +61,7 @@ class Story:
 def tell(
     scenario: Scenario, observations: Sequence[Observation], verdict: Verdict, reasons: Sequence[str]
 ) -> Story | None:
-    """The story behind the first reason; None for a pass, and where nothing was observed that could be told."""
+    """Return the story behind the first reason; None for a pass, and where nothing was observed that could be told."""
     if verdict == "pass" or not reasons or not observations:
         return None
     facts = Facts(scenario, observations)
@@ -95,7 +95,7 @@ def tell(
 
 
 def _effect(facts: Facts, conn: int, reason: str) -> Observation | None:
-    """What was observed of the fault itself: the event, the completion, the crash."""
+    """Return what was observed of the fault itself: the event, the completion, the crash."""
     if done := _COMPLETION.search(reason):
         completions = facts.completions(done[1].lower(), conn)
         number = int(done[2])
@@ -117,7 +117,7 @@ def _effect(facts: Facts, conn: int, reason: str) -> Observation | None:
 
 
 def _cause(facts: Facts, conn: int, effect: Observation | None) -> Segment | None:
-    """The segment that led to it: the peer's last ending before the effect, else the first of either side."""
+    """Return the segment that led to it: the peer's last ending before the effect, else the first of either side."""
     ports = facts.ports(conn)
     if ports is None:
         return None
@@ -175,7 +175,7 @@ def _effect_words(facts: Facts, effect: Observation | None, reason: str, since: 
 
 
 def _plain(reason: str) -> str:
-    """The reason as the end of a sentence; of a flag, how it is, how it must be, and what says so."""
+    """Return the reason as the end of a sentence; of a flag, how it is, how it must be, and what says so."""
     if flag := FLAG.search(reason):
         rule = RULES.get((flag["flag"], flag["wanted"]))
         return f"{flag['flag']} is {flag['told']}, must be {flag['wanted']}" + (f" ({rule})" if rule else "")
@@ -183,7 +183,7 @@ def _plain(reason: str) -> str:
 
 
 def _line_words(o: Observation) -> str:
-    """The line that shows it."""
+    """Return the line that shows it."""
     if isinstance(o, DriverLine):
         return calls.words(o)
     return o.detail if isinstance(o, (OfMachine, Trouble)) else o.kind

@@ -25,7 +25,10 @@ class Host:
 
 
 def admit(wanted: int | None, guests_mib: float, host: Host) -> tuple[int, str]:
-    """(number of labs, why it is not more). `wanted` None: as many as the host carries; at least one in any case."""
+    """Return (number of labs, why it is not more).
+
+    `wanted` None: as many as the host carries; at least one in any case.
+    """
     by_memory, by_cores = int((host.memory_mib - SPARE_MIB) / need(guests_mib)), int(host.cores / LAB_CORES)
     most = max(1, min(by_memory, by_cores))
     if wanted is not None and wanted <= most:
@@ -48,7 +51,7 @@ def need(guests_mib: float) -> float:
 
 
 def host() -> Host:
-    """This host as this process may use it: its CPU set and the limits of its control groups (cgroup v2) count."""
+    """Return this host as this process may use it: its CPU set and the limits of its control groups (v2) count."""
     cores, memory = float(len(os.sched_getaffinity(0))), _available()
     own = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition(":")[2]
     group = Path("/sys/fs/cgroup") / own.strip().strip("/")

@@ -17,6 +17,7 @@ from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.lab_notes import Unread
 from wsklab.orchestrator.observe.observation import Observation
 from wsklab.orchestrator.observe.wsk_lines import WskSeen
+from wsklab.orchestrator.results import beside
 from wsklab.orchestrator.results.comments import of_frames
 from wsklab.orchestrator.results.story import Story
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -65,6 +66,10 @@ def save(
     (folder / "debug.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name, part in logs.items():
         part.save(folder / name)
+    if scenario.capture:
+        left, right = beside.of_capture(scenario.capture), beside.of_run(observations)
+        text = beside.drawing(left, right, ("the capture", "this run"))
+        (folder / beside.FILE).write_text(text, encoding="utf-8")
     verdict = {
         "verdict": judgement.verdict,
         "reasons": judgement.reasons,
@@ -89,11 +94,11 @@ def annotate(folder: Path, observations: Sequence[Observation], story: Story | N
 
 
 def as_document(scenario: Scenario) -> dict[str, JsonValue]:
-    """A scenario as it would be written by hand: only what was said."""
+    """Return a scenario as it would be written by hand: only what was said."""
     document: dict[str, JsonValue] = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return document
 
 
 def expected(scenario: Scenario) -> dict[str, JsonValue]:
-    """What of it must be observed."""
+    """Return what of it must be observed."""
     return scenario.expect.model_dump(mode="json", by_alias=True, exclude_unset=True)

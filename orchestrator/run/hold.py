@@ -33,19 +33,24 @@ class Hold:
         self.when = when
         self._stop = stop
         self._say = say
-        self._ways = ways
+        self.ways = ways
         self._held: list[queue.SimpleQueue[None]] = []  # which a signal handler may put into, whatever it interrupts
         self._lock = threading.Lock()
 
     def after(self, lab: Lab, result: ScenarioResult) -> None:
         """Hold the lab in which a scenario got its verdict, if it is one to be held for."""
-        if self.when == "always" or (self.when == "not-pass" and result.verdict != "pass"):
-            self._hold(lab, f"{result.name}: {result.verdict}")
+        self.ended(lambda: self.ways(lab), result.verdict == "pass", f"{result.name}: {result.verdict}")
 
     def failed(self, lab: Lab, error: BaseException) -> None:
         """Hold a lab that did not boot, as far as it came."""
-        if self.when != "never" and isinstance(error, Exception):
-            self._hold(lab, f"the lab did not come up: {str(error) or 'not in the time allowed'}")
+        if isinstance(error, Exception):
+            why = f"the lab did not come up: {str(error) or 'not in the time allowed'}"
+            self.ended(lambda: self.ways(lab), False, why)
+
+    def ended(self, ways: Callable[[], Sequence[str]], well: bool, why: str) -> None:
+        """Hold whatever runs still, into which `ways` lead, if it is to be held after an end such as this."""
+        if self.when == "always" or (self.when == "not-pass" and not well):
+            self._hold(ways, why)
 
     def release(self) -> bool:
         """Let go what is held; False when nothing is."""
@@ -72,7 +77,7 @@ class Hold:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _hold(self, lab: Lab, why: str) -> None:
+    def _hold(self, ways: Callable[[], Sequence[str]], why: str) -> None:
         if self._stop.requested:
             return
         mine = queue.SimpleQueue[None]()
@@ -80,7 +85,7 @@ class Hold:
         try:
             with paused():
                 with self._lock:  # one lab after the other is shown
-                    lines = self._ways(lab)
+                    lines = ways()
                     self._say(f"          held, until Ctrl-C: {why}")
                     for line in lines:
                         self._say(f"            {line}")

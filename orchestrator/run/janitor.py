@@ -34,7 +34,7 @@ class Lease:
     """A run's folder while a process works in it."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
-        """Raises UsageError when another process works there, and OSError."""
+        """Take the folder. Raises UsageError when another process works there, and OSError."""
         self._folder = folder.absolute()
         self._lock = (folder / LOCK).open("a")
         if not _lock(self._lock):
@@ -46,7 +46,7 @@ class Lease:
         atexit.register(self.end)
 
     def end(self) -> None:
-        """The process has done its work: no disk of a lab stays."""
+        """Note that the process has done its work: no disk of a lab stays."""
         atexit.unregister(self.end)
         with suppress(OSError):
             if os.path.samestat(os.fstat(self._lock.fileno()), (self._folder / LOCK).stat()):  # else it is another's

@@ -52,7 +52,7 @@ class ImageWatch:
         self._look_again = 0.0  # `time.monotonic`
 
     def damage(self, used: Sequence[images.Image]) -> list[str]:
-        """What is wrong with them, in sentences.
+        """Return what is wrong with them, in sentences.
 
         Every file is hashed, but for no more than a fiftieth of the run's time. What was found once stays found.
         """
@@ -146,17 +146,17 @@ class Preparation:
         )
 
     def damage(self) -> list[str]:
-        """What is wrong with the images now, in sentences; they were whole when the run began."""
+        """Return what is wrong with the images now, in sentences; they were whole when the run began."""
         return self.watch.damage((self.peer, self.guest.image))
 
     def strictly(self, seed: int) -> Preparation:
-        """The same preparation, whose stand-in is strict; the labs of both are numbered together."""
+        """Return the same preparation, whose stand-in is strict; the labs of both are numbered together."""
         guest = copy(self.guest)
         guest.strict = seed
         return replace(self, guest=guest)
 
     def quietly(self) -> Preparation:
-        """The same preparation, of whose labs the user is shown nothing."""
+        """Return the same preparation, of whose labs the user is shown nothing."""
         return replace(self, console=Console(quiet=True))
 
     def results(self, driver: BuiltDriver, seed: int, plan: Plan | None = None) -> Results:
@@ -196,7 +196,7 @@ class Preparation:
         booted: Callable[[Lab], None] = lambda lab: None,
         variant: str = "",
     ) -> LabSupply:
-        """Labs with `driver` loaded, one at a time, all on one variant of the machine."""
+        """Return a supply of labs with `driver` loaded, one at a time, all on one variant of the machine."""
 
         def tell(reason: str) -> None:
             self.console.line(f"          {reason}: the next scenario gets a fresh lab", "yellow")
@@ -204,9 +204,9 @@ class Preparation:
         return LabSupply(lambda: self.boot(driver, variant), self.folder, isolate, self.stop, tell, booted)
 
     def boot(self, driver: BuiltDriver, variant: str = "") -> Lab:
-        """A lab with `driver` loaded, from the kept snapshot if there is a good one. Raises LabError, MachineError.
+        """Return a lab with `driver` loaded, from the kept snapshot if there is a good one.
 
-        A foreign driver is put in afterwards: what is kept serves every driver.
+        Raises LabError, MachineError. A foreign driver is put in afterwards: what is kept serves every driver.
         """
         lab = self._boot(driver, self.guest.varied(variant))
         if self.foreign is not None:
@@ -230,7 +230,7 @@ class Preparation:
             return self._boot_and_keep(snapshots, key, ingredients, driver, guest)
 
     def _lab(self, guest: Guest) -> Lab:
-        """A lab to be booted. Raises Stopped when none is to be any more."""
+        """Return a lab to be booted. Raises Stopped when none is to be any more."""
         lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, guest, self.peer)
         lab.debugger_port = self.debugger_port
         if self.hold is not None:
@@ -239,7 +239,7 @@ class Preparation:
         return lab
 
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver, guest: Guest) -> Lab | None:
-        """A lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
+        """Return a lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
         try:
             kept = snapshots.find(key)
             if kept is None:
@@ -284,7 +284,7 @@ class Preparation:
 
 @contextmanager
 def _image(name: str, title: str, ahead: Ahead, console: Console) -> Iterator[None]:
-    """The step in which an image is taken, which may have to be waited for."""
+    """Show the step in which an image is taken, which may have to be waited for."""
     with console.step(title, makes=True) as found:
         took = ahead.finish(name)
         if took is not None:

@@ -89,13 +89,15 @@ class Run:
         self._lock = threading.Lock()
         self._home = Home(self.folder)
         self._rows = Rows(self.folder)
+        # Of a run that is resumed: the unloads of its earlier labs have these numbers.
+        self._unloads = max((row.repeat for row in self.results.scenarios if row.name == UNLOAD), default=0)
 
     def begin(self) -> None:
         """Have on disk that the run goes on, and how many rows are asked of it. Raises OSError."""
         publish.write(self._home.wherever, self.results)
 
     def learn(self, lab: Lab) -> None:
-        """What a booted target tells of itself belongs to the results."""
+        """Add what a booted target tells of itself to the results."""
         settings = lab.settings
         with self._lock:
             if not settings.items() <= self.results.target.items():
@@ -152,7 +154,7 @@ class Run:
     def _unplayed(
         self, scenario: Scenario, observations: Sequence[Observation], folder: Path, logs: dict[str, Slice]
     ) -> Judgement:
-        """The verdict on a scenario that could not be played, with what evidence there is."""
+        """Return the verdict on a scenario that could not be played, with what evidence there is."""
         found = judge(scenario, observations)
         try:
             evidence.save(folder, scenario, observations, found, logs)
@@ -188,7 +190,7 @@ class Run:
         return result
 
     def _characterised(self, result: ScenarioResult, seen: Behaviour) -> ScenarioResult:
-        """The row, compared with the behaviour recorded for this target."""
+        """Return the row, compared with the behaviour recorded for this target."""
         known = characterise.recorded(str(self.results.target.get("name"))).get(result.name)
         self._behaviours[result.name] = seen
         return replace(result, findings=(*result.findings, *characterise.compare(result.name, seen, known)))
@@ -213,6 +215,7 @@ class Run:
     def unload(self, lab: Lab, number: int = 1, variant: str = "") -> ScenarioResult:
         """Judge the unload as a row of its own: a driver that hangs or leaks there has not passed."""
         began, mark = time.monotonic(), lab.journal.mark
+        number += self._unloads
         folder = self.folder / "evidence" / evidence_name(UNLOAD, number, variant)
         verdict: Verdict
         try:
@@ -279,7 +282,10 @@ def _failed(error: Exception, folder: Path) -> Judgement:
 
 
 def new_folder(out: Path | None) -> Path:
-    """The run's folder, 0700: `out`, or `wsklab-runs/<time>` here. Raises UsageError if it is in use or too small."""
+    """Return the run's folder, 0700: `out`, or `wsklab-runs/<time>` here.
+
+    Raises UsageError if it is in use or too small.
+    """
     folder = out or Path("wsklab-runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -299,7 +305,7 @@ def new_folder(out: Path | None) -> Path:
 
 
 def describe(command: str, seed: int, accelerator: str, versions: dict[str, str], folder: Path) -> dict[str, JsonValue]:
-    """The `run` part of results.json."""
+    """Return the `run` part of results.json."""
     return {
         "id": folder.name,
         "uuid": str(uuid.uuid4()),

@@ -34,7 +34,7 @@ class Selection:
 
 
 def concurrently(selection: Selection) -> Selection:
-    """The selection, whose scenarios have WSK call from several threads; not where an order is expected of it."""
+    """Return the selection with WSK calling from several threads; not where an order is expected of it."""
     return replace(
         selection,
         scenarios=[
@@ -45,7 +45,7 @@ def concurrently(selection: Selection) -> Selection:
 
 
 def without_strict(selection: Selection, strict: bool, progress: Callable[[str], None]) -> Selection:
-    """The selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
+    """Return the selection without what needs `--strict`, when that is off. Raises UsageError when nothing is left."""
     wants = [s.name for s in selection.scenarios if s.socket.needs_strict]
     if strict or not wants:
         return selection
@@ -59,7 +59,7 @@ def without_strict(selection: Selection, strict: bool, progress: Callable[[str],
 def on_variants(
     selected: Selection, names: Sequence[str], machine: Profile
 ) -> tuple[dict[str, list[Scenario]], list[str]]:
-    """(the scenarios as each variant of the machine plays them, why some are left out). Raises UsageError."""
+    """Return (the scenarios as each variant of the machine plays them, why some are left out). Raises UsageError."""
     played, left_out = dict[str, list[Scenario]](), list[str]()
     for name in names:
         played[name] = selected.scenarios

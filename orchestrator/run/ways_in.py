@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from wsklab.images.keys import ADDRESS
 from wsklab.images.store import Image
+from wsklab.orchestrator.guest.guest import Guest
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.machine import Machine
 
 
 def ways_in(lab: Lab, url: str, debugger: int | None) -> list[str]:
-    """Lines for people. `url` is the page with the screens; `debugger` the port that WinDbg is to have, if any."""
+    """Return lines for people. `url` is the page with the screens, `debugger` the port for WinDbg, if any."""
     lines = [f"{'screens':9} {url}"]
     for name, image, user in (("target", lab.guest.image, lab.guest.user), ("peer", lab.peer.image, "root")):
-        try:
-            lines += _into(name, lab.machine(name), image, user)
-        except (KeyError, MachineError) as error:
-            lines.append(f"{name:9} cannot be entered: {error if isinstance(error, MachineError) else 'not started'}")
+        lines += _ways_into(name, partial(lab.machine, name), image, user)
     try:
         lines += _debugger(lab.machine("target"), debugger)
     except (KeyError, MachineError) as error:
         lines.append(f"{'debugger':9} none: {error}")
     return lines
+
+
+def ways_into_machine(machine: Machine, guest: Guest, url: str) -> list[str]:
+    """Return the same for a target that runs by itself, without lab and debugger."""
+    return [f"{'screens':9} {url}", *_ways_into("target", lambda: machine, guest.image, guest.user)]
+
+
+def _ways_into(name: str, machine: Callable[[], Machine], image: Image, user: str) -> list[str]:
+    try:
+        return list(_into(name, machine(), image, user))
+    except (KeyError, MachineError) as error:
+        return [f"{name:9} cannot be entered: {error if isinstance(error, MachineError) else 'not started'}"]
 
 
 def _into(name: str, machine: Machine, image: Image, user: str) -> Iterator[str]:
@@ -53,7 +64,7 @@ def _debugger(target: Machine, port: int | None) -> Iterator[str]:
 
 
 def ssh_command(port: int, key: Path, known_hosts: Path, user: str) -> str:
-    """A command line that logs in, whatever the user's own configuration of ssh says."""
+    """Return a command line that logs in, whatever the user's own configuration of ssh says."""
     options = {
         "UserKnownHostsFile": f'"{_path(known_hosts)}"',  # a list, separated by spaces
         "HostKeyAlias": ADDRESS,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
@@ -37,14 +37,14 @@ class Work:
         self.closed = False
 
     def take(self) -> Item | None:
-        """The next one; None when there is no more, or when nothing more is wanted."""
+        """Return the next one; None when there is no more, or when nothing more is wanted."""
         with self._lock:
             if self.closed or self._stop.requested:
                 return None
             return self._given_back.pop() if self._given_back else next(self._items, None)
 
     def give_back(self, item: Item) -> None:
-        """The worker that took it has no lab."""
+        """Take back the item of a worker that has no lab."""
         with self._lock:
             self._given_back.append(item)
 
@@ -62,6 +62,8 @@ class Workers:
     work: Work
     until_fail: bool = False
     look: float = LOOK
+    owed: Iterator[str] = field(default_factory=lambda: iter(()))
+    """Variants of which only the driver's unload is still to be judged: of a run that is resumed."""
 
     def __post_init__(self) -> None:
         self._failures: list[str] = []
@@ -149,6 +151,10 @@ class Workers:
                 if suspect and self.until_fail:
                     self.work.close()
             self._unload(lab, number, variant)
+            for variant in self.owed:
+                supply.retire()
+                supply = self.supply(variant)
+                self._unload(supply.next(), number, variant)
         finally:
             supply.retire()
 
@@ -192,7 +198,7 @@ def judged(
 
 
 def _again(first: Done, second: Done) -> Done:
-    """The second attempt, which tells of the first."""
+    """Return the second attempt, which tells of the first."""
     finding = (
         f"run again on a fresh lab, as the first attempt ended with '{'; '.join(first.result.reasons)}' "
         f"(see {first.result.evidence})"

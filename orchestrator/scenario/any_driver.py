@@ -15,7 +15,7 @@ HELP = "`wsklab scenario list` marks with any-driver what every driver can play"
 def playable(
     scenarios: Sequence[Scenario], profile: DriverProfile, named: Collection[str], witnessed: bool = False
 ) -> tuple[list[Scenario], list[str]]:
-    """(what `profile`'s driver can play, why the others are left out), a sentence for each.
+    """Return (what `profile`'s driver can play, why the others are left out), a sentence for each.
 
     `witnessed`: the stand-in's provider tells what the driver's own text does not.
 

@@ -24,13 +24,13 @@ FOR_ANY_DRIVER = BUILT_IN / ANY_DRIVER
 
 @cache
 def built_in() -> tuple[Scenario, ...]:
-    """The suite of the lab's own driver, by file name."""
+    """Return the suite of the lab's own driver, by file name."""
     return tuple(load(path) for path in sorted(BUILT_IN.glob("*.yaml")))
 
 
 @cache
 def any_driver() -> tuple[Scenario, ...]:
-    """The suite of everybody else's drivers, by file name."""
+    """Return the suite of everybody else's drivers, by file name."""
     return tuple(load(path) for path in sorted(FOR_ANY_DRIVER.glob("*.yaml")))
 
 
@@ -40,7 +40,7 @@ def select(
     exclude: Sequence[str] = (),
     suite: Callable[[], Sequence[Scenario]] = built_in,
 ) -> list[Scenario]:
-    """What the command line names: scenario names, tags, files or folders; nothing named is the `suite`.
+    """Return what the command line names: scenario names, tags, files or folders; nothing named is the `suite`.
 
     Every file is read and checked before anything is booted. Raises UsageError.
     """
@@ -87,7 +87,7 @@ def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenari
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """The scenario files among `paths`, folders searched. Raises UsageError for what is not there."""
+    """Return the scenario files among `paths`, folders searched. Raises UsageError for what is not there."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():

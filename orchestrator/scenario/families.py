@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
 def over_ipv6(
     scenarios: Sequence[Scenario], profile: DriverProfile | None, variant: str
 ) -> tuple[list[Scenario], list[str]]:
-    """(the scenarios with IPv6 sockets, why others are left out). `profile` is that of a driver which is not ours.
+    """Return (the scenarios with IPv6 sockets, why others are left out).
 
-    Raises UsageError when the driver does not speak IPv6, or nothing is left.
+    `profile` is that of a driver which is not ours. Raises UsageError when the driver does not speak IPv6, or nothing
+    is left.
     """
     if profile is not None and (profile.provoke is None or not profile.provoke.ipv6):
         raise UsageError(

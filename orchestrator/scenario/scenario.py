@@ -31,6 +31,7 @@ def _known(text: str) -> str:
 
 
 Cover = Annotated[str, AfterValidator(_known)]
+Captured = Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{6} (driver|peer) [A-Za-z+-]{2,30} [0-9]{1,7}$")]
 
 
 class Socket(Strict):
@@ -164,7 +165,7 @@ class ExpectedWire(ExpectedEnds):
     each: list[ExpectedEndsOf] = []
 
     def of(self, conn: int) -> ExpectedEnds:
-        """What must be seen on one connection."""
+        """Return what must be seen on one connection."""
         for one in self.each:
             if one.conn == conn:
                 return ExpectedEnds(
@@ -211,6 +212,8 @@ class Scenario(Strict):
     connections: Count = 1
     steps: Annotated[list[Action], Field(min_length=1, max_length=200)]
     expect: Expect = Expect()
+    capture: Annotated[list[Captured], Field(max_length=400)] = []
+    """What the capture shows that the scenario was made from: seconds, who, flags, bytes; the report draws it."""
 
     @model_validator(mode="after")
     def _unloaded_once(self) -> Self:

@@ -39,7 +39,7 @@ class Step(Strict):
 
     @classmethod
     def verbs(cls) -> list[str]:
-        """The verbs as they are written in YAML."""
+        """Return the verbs as they are written in YAML."""
         return [key for key in cls.names() if key not in cls.options]
 
     @property

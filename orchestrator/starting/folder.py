@@ -13,6 +13,7 @@ import yaml
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.starting.course import Course
 from wsklab.orchestrator.starting.proposals import Proposal
+from wsklab.qemu.network import MACHINES
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -48,7 +49,7 @@ def profile_text(
     course: Course,
     found: Sequence[Proposal],
 ) -> str:
-    """A driver profile, with what nobody could know as comments."""
+    """Return a driver profile, with what nobody could know as comments."""
     head: dict[str, Any] = {
         "name": name,
         "path": file,
@@ -65,7 +66,7 @@ def profile_text(
         lines.append(f"# Words of the file that may be values of its Parameters key: {', '.join(others)}\n")
     if course.by == "none":
         lines.append(f"# FILL IN how it comes to connect. In the trial run {course.why}.\n")
-        lines.append("# provoke: {by: peer, port: 7007}\n")
+        lines += [f"# {line}\n" for line in _ways(device)]
     else:
         provoke: dict[str, Any] = {"by": course.by, "port": course.port}
         if course.greeting:
@@ -80,6 +81,21 @@ def profile_text(
     return "".join(lines)
 
 
+def _ways(device: str) -> list[str]:
+    """Return the ways in which a driver may come to connect; with a device, by a program comes first."""
+    by = f"a program of yours, in the target, asks it to{f' by {device}' if device else ''}"
+    command = r"'C:\wsklab\mytool.exe connect ADDRESS 7007'".replace("ADDRESS", MACHINES["peer"].addresses["ipv4"])
+    program = [
+        f"provoke: {{by: command, port: 7007, command: {command}}}  # {by}",
+        r"files: {'C:\wsklab\mytool.exe': mytool.exe}  # and this puts it there",
+    ]
+    others = [
+        "provoke: {by: peer, port: 7007}  # it listens there",
+        "provoke: {by: start, port: 7007}  # it connects to the peer's port when its service starts",
+    ]
+    return [*program, *others] if device else [*others, *program]
+
+
 EXAMPLE = r"""#   - kind: disc
 #     line: 'disconnected, flags (?P<flags>\d+)'
 #     samples: {'disconnected, flags 1': {flags: 1}}
@@ -87,7 +103,7 @@ EXAMPLE = r"""#   - kind: disc
 
 
 def unique(lines: Sequence[str]) -> list[str]:
-    """The lines, each once."""
+    """Return the lines, each once."""
     return list(dict.fromkeys(lines))
 
 

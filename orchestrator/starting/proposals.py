@@ -69,7 +69,7 @@ class Proposal:
 
 
 def proposals(course: Course) -> list[Proposal]:
-    """Patterns of a course in which there were connections; the first that matches a line wins, so `disc` leads."""
+    """Propose patterns of a course with connections in it; the first that matches a line wins, so `disc` leads."""
     found = list(_discs(course.fin, course.rst))
     taken = [text for one in found for text in one.samples]
     if course.by == "peer":

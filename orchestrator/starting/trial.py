@@ -70,7 +70,7 @@ class _Trial:
 
     @contextmanager
     def _loaded(self, name: str, listen: int = 0) -> Iterator[PeerProcess]:
-        """The driver loaded, the wire recorded, and a peer program, which listens where that is asked for."""
+        """Load the driver, record the wire, and yield a peer program, which listens where that is asked for."""
         self._recording = self._folder / f"trial-{name}.pcapng"
         self._mark = self._lab.journal.mark
         self._lab.wire.record(self._recording)
@@ -131,7 +131,7 @@ class _Trial:
         peer.ask(do, time.monotonic() + (PATIENCE + 5) * self._lab.slowness, 0, **({"sock": "0"} | words))
 
     def _lines(self) -> list[str]:
-        """What the driver has printed since the last time, once it is silent."""
+        """Return what the driver has printed since the last time, once it is silent."""
         journal, texts = self._lab.journal, list[str]()
         while True:
             journal.pass_time(SILENCE * self._lab.slowness)
@@ -146,12 +146,12 @@ class _Trial:
         return [f for f in read_recording(self._recording) if f.kind == "tcp" and f.sender == "target"]
 
     def _sent(self) -> int:
-        """Bytes that the driver has sent, each counted once."""
+        """Return the bytes that the driver has sent, each counted once."""
         starts = {f.seq: f.payload for f in self._frames() if f.payload}
         return sum(starts.values())
 
     def _listening(self) -> set[int]:
-        """The ports on which somebody listens in the target."""
+        """Return the ports on which somebody listens in the target."""
         try:
             text = self._lab.shell("target", "cat /proc/net/tcp /proc/net/tcp6")
         except (LabError, MachineError):

@@ -51,7 +51,7 @@ class Figure:
 
 
 def figure(name: str, unit: str, values: Iterable[float]) -> Figure:
-    """The figure of some measurements, of which there is at least one."""
+    """Return the figure of some measurements, of which there is at least one."""
     ranked = sorted(values)
     p95 = ranked[math.ceil(0.95 * len(ranked)) - 1]
     rounded = [round(v, 4) for v in (statistics.median(ranked), p95, ranked[0], ranked[-1])]
@@ -71,7 +71,7 @@ class Change:
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """The figures that both results have, in the order of the first."""
+    """Return the figures that both results have, in the order of the first."""
     later = {f["name"]: f for f in after["figures"]}
     changes = []
     for old in before["figures"]:
@@ -94,7 +94,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A bench.json, or the one in a folder. Raises UsageError."""
+    """Return a bench.json, or the one in a folder. Raises UsageError."""
     path = path / "bench.json" if path.is_dir() else path
     try:
         document: Any = files.read_json(path, files.RESULT)
@@ -116,7 +116,7 @@ def document(about: Mapping[str, Any], figures: Sequence[Figure], growth: Mappin
 
 
 def wire_figures(seconds: float) -> list[Figure]:
-    """The cable alone: frames in at one socket, out at the other."""
+    """Return the cable alone: frames in at one socket, out at the other."""
     here, there = (Endpoint(MACS[side], ADDRESSES[side], 4000) for side in ("target", "peer"))
     frame = tcp_frame(here, there, 1, 1, 0x10, 1000, bytes(1000))
     latencies, rates = [], []
@@ -138,7 +138,7 @@ def wire_figures(seconds: float) -> list[Figure]:
 
 
 def _rate(sender: socket.socket, receiver: socket.socket, frame: bytes, count: int) -> float:
-    """Frames per second with some under way."""
+    """Measure frames per second with some under way."""
     began, sent = time.perf_counter(), 0
     for received in range(count):
         while sent < min(count, received + 32):
@@ -186,7 +186,7 @@ class Labs:
             supply.retire()
 
     def one(self, lab: Lab, scenario: Scenario) -> float:
-        """Seconds of one scenario, evidence and verdict included."""
+        """Measure the seconds of one scenario, evidence and verdict included."""
         result = self._run.one(lab, scenario, next(self._numbers))
         if result.verdict != "pass":
             raise LabError(f"the bench ends: {scenario.name} was {result.verdict}: {'; '.join(result.reasons)}")
@@ -232,7 +232,7 @@ class Labs:
             ]
 
     def by_connections(self, many: Scenario, counts: Sequence[int], repeats: int) -> Points:
-        """(connections, seconds of a scenario with so many side by side: the median of `repeats`)."""
+        """Return (connections, seconds of a scenario with so many side by side: the median of `repeats`)."""
         with self._supply() as supply:
             lab = supply.next()
             scenarios = [many.model_copy(update={"connections": count}) for count in counts]

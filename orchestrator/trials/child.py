@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.results.results import ALL_PASS, INTERRUPTED, NOT_PROVEN, SOME_FAIL, WRONG_USAGE
+from wsklab.orchestrator.errors import ALL_PASS, INTERRUPTED, NOT_PROVEN, SOME_FAIL, WRONG_USAGE, LabError
 from wsklab.qemu.deadline import left, within
 
 LIMIT = 300.0
@@ -96,7 +95,7 @@ class Child:
         return next((line for _, line in reversed(self.said) if line), "nothing")
 
     def when(self, text: str) -> tuple[float, str] | None:
-        """The first line that holds `text`."""
+        """Return the first line that holds `text`."""
         return next((found for found in self.said if text in found[1]), None)
 
     def meet_family(self) -> None:
@@ -131,7 +130,7 @@ def _ended(handle: int, deadline: float) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process, and theirs."""
+    """Return the children of a process, and theirs."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):

@@ -120,7 +120,7 @@ class Verdict:
 
 
 def catalogue() -> Catalogue:
-    """The catalogue of titles, tests and reasons. Raises UsageError."""
+    """Return the catalogue of titles, tests and reasons. Raises UsageError."""
     return yaml_source.load(CATALOGUE, Catalogue)
 
 
@@ -150,7 +150,7 @@ def rows(
 
 
 def _covering(scenarios: Iterable[Scenario]) -> dict[str, list[tuple[str, bool]]]:
-    """Number -> (scenario, whether it only records), the unload that ends every run included."""
+    """Return number -> (scenario, whether it only records), the unload that ends every run included."""
     found: dict[str, list[tuple[str, bool]]] = {}
     for scenario in scenarios:
         for number in dict.fromkeys(scenario.covers):
@@ -166,7 +166,7 @@ def _order(number: str) -> tuple[int, int]:
 
 
 def problems(known: Catalogue, scenarios: Sequence[Scenario], table: Iterable[Row]) -> Iterator[str]:
-    """What keeps the table from being complete and free of contradiction, one sentence each."""
+    """Yield what keeps the table from being complete and free of contradiction, one sentence each."""
     listed, unassigned = set(known.entries), set(known.unassigned)
     for number in sorted(KNOWN - listed - unassigned, key=_order):
         yield f"{number} is not in requirements.yaml"
@@ -243,7 +243,7 @@ driver that break the rule on purpose; `wsklab run --twins` shows which scenario
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """The page docs/coverage.md."""
+    """Return the page docs/coverage.md."""
     ways = [way for way in WAYS if way != "nothing"]
     lines = [HEAD, f"| | {' | '.join(WAYS[way] for way in ways)} |", "|---" * (len(ways) + 1) + "|"]
     for letters, count in counts(table).items():
@@ -265,6 +265,6 @@ def _line(row: Row) -> str:
 
 
 def short(test: str) -> str:
-    """The telling part of a pytest name: the case in brackets, or the function."""
+    """Return the telling part of a pytest name: the case in brackets, or the function."""
     name = test.rpartition("::")[2]
     return name.partition("[")[2].rstrip("]") or name

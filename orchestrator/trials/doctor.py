@@ -13,7 +13,7 @@ from wsklab import images
 from wsklab.common.errors import UsageError
 from wsklab.images import tools
 from wsklab.images.errors import ImageError
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN
 from wsklab.orchestrator.run.evidence import NEEDED_FREE
 from wsklab.orchestrator.trials import host_packages
 from wsklab.orchestrator.trials.host_packages import Purpose
@@ -132,7 +132,7 @@ def uefi() -> Finding:
 
 
 def acceleration(cache: Path) -> Finding:
-    """A KVM that opens may still not carry a guest through its boot; only a guest can tell."""
+    """Try the accelerator with a guest: a KVM that opens may still not carry one through its boot."""
     try:
         peers = [image for image in images.listing() if image.name == "peer"]
     except (ImageError, OSError):
@@ -209,5 +209,5 @@ def as_document(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _existing(path: Path) -> Path:
-    """The folder itself, or the nearest above that is there."""
+    """Return the folder itself, or the nearest above that is there."""
     return next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))

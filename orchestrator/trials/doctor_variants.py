@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ from wsklab.orchestrator.guest import deploy, find
 from wsklab.orchestrator.guest.agent import Agent
 from wsklab.orchestrator.guest.guest import Guest
 from wsklab.orchestrator.guest.variants import refusal
+from wsklab.orchestrator.lab.foreign_driver import Foreign
+from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.target import Target
+from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.trials import doctor_driver
 from wsklab.orchestrator.trials.doctor_windows import CODE_INTEGRITY, Check
 from wsklab.qemu import firmware
 from wsklab.qemu.machine import Machine
@@ -74,9 +79,18 @@ def memory_integrity(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
 
 
 def secure_boot(
-    guest: Guest, driver: BuiltDriver, folder: Path, accelerator: Accelerator, facts: dict[str, Any]
+    guest: Guest,
+    driver: BuiltDriver,
+    folder: Path,
+    accelerator: Accelerator,
+    facts: dict[str, Any],
+    foreign: Foreign | None = None,
+    ending: Callable[[Machine], None] = lambda machine: None,
 ) -> Iterator[Check]:
-    """The firmware's keys, then a boot without debugger, driver and peer, and what Windows says of it."""
+    """Yield the firmware's keys, then a boot without debugger, driver and peer, and what Windows says of it.
+
+    A `foreign` driver is loaded there as it is signed. `ending` is called with the machine before it is stopped.
+    """
 
     def keys() -> str:
         found = enrolled(firmware.find(secure=True).variables.read_bytes())
@@ -89,6 +103,8 @@ def secure_boot(
 
     yield Check("firmware keys", "install Debian's package ovmf anew: its OVMF_VARS_4M.ms.fd has the keys", keys, True)
 
+    if foreign is not None:
+        yield from doctor_driver.signed(foreign, facts)
     place = folder / "lab-1" / "target"
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # the same cards as ever, with nobody at the wire
     machine = Machine("target", guest.profile, guest.files(driver, place), place, accelerator, near)
@@ -97,13 +113,19 @@ def secure_boot(
 
         def boots() -> str:
             machine.start()
-            agent.append(Agent(machine.agent, lambda: None))
-            agent[0].await_hello(time.monotonic() + guest.boot * slow)
+            target.append(Target(machine, Journal()))
+            target[0].agent.await_hello(time.monotonic() + guest.boot * slow)
             return "the agent answers"
 
+        def restart() -> None:
+            target[0].agent.hello = None
+            deploy.run(target[0].agent, deploy.RESTART, 30)
+            target[0].agent.await_hello(time.monotonic() + guest.boot * slow)
+
         def in_force() -> str:
-            said = " ".join(deploy.powershell(agent[0], SECURE_BOOT).split())
-            options = _code_integrity(agent[0])
+            agent = target[0].agent
+            said = " ".join(deploy.powershell(agent, SECURE_BOOT).split())
+            options = _code_integrity(agent)
             facts.update({"secure_boot": said, "code_integrity": options})
             if said.lower() != "confirmed true state 1":
                 raise LabError(f"Windows says: {said or 'nothing'}.")
@@ -111,10 +133,13 @@ def secure_boot(
                 raise LabError(f"test signing is in force all the same (code integrity options {options:#x}).")
             return f"Windows says so, and takes no test signatures (code integrity options {options:#x})"
 
-        agent: list[Agent] = []
+        target: list[Target] = []
         yield Check("boots", f"see {place}/screen.png and firmware.log: a refused loader says so there", boots, True)
         yield Check("Secure Boot", "see `firmware keys`; msinfo32 in the guest", in_force)
+        if foreign is not None:
+            yield from doctor_driver.loads(InstalledForeign(foreign, target[0], slow), restart)
     finally:
+        ending(machine)
         machine.stop()
         near.close()
         far.close()

@@ -64,7 +64,7 @@ class Check:
 
 
 def before_load(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
-    """What must be right before a driver can be loaded; `facts` receives what is worth sending."""
+    """Yield what must be right before a driver can be loaded; `facts` receives what is worth sending."""
     guest, target = lab.guest, lab.target
     if not isinstance(guest, WindowsGuest):
         return
@@ -122,7 +122,7 @@ def before_load(lab: Lab, facts: dict[str, Any]) -> Iterator[Check]:
 
 
 def after_load(lab: Lab) -> Iterator[Check]:
-    """What can be asked twice, by two roads."""
+    """Yield what can be asked twice, by two roads."""
     guest, target = lab.guest, lab.target
     if not isinstance(guest, WindowsGuest) or not guest.has_ssh:
         return
@@ -197,7 +197,7 @@ def code_integrity(run: Callable[[str], str]) -> int:
 
 
 def powershell(run: Callable[[str], str], script: str) -> str:
-    """What a script prints; encoded, so that nothing on the way quotes it."""
+    """Return what a script prints; encoded, so that nothing on the way quotes it."""
     encoded = base64.b64encode(script.encode("utf-16-le")).decode()
     return run(f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}")
 
@@ -208,6 +208,6 @@ def kd_events(transcript: Path) -> dict[str, int]:
 
 
 def last_words(transcript: Path) -> list[str]:
-    """The last lines of debug text."""
+    """Return the last lines of debug text."""
     words = [str(event["text"]) for event in read_transcript(transcript) if event.get("event") == "TextLine"]
     return words[-LAST_WORDS:]

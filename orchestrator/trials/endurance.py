@@ -89,7 +89,7 @@ def rows(run: Run, scenario: Scenario, count: int, parts: int, cpu: Callable[[],
 
 
 def _passed(scenario: Scenario, number: int, evidence: str) -> ScenarioResult:
-    """The row of a run in which everything was as it should be."""
+    """Return the row of a run in which everything was as it should be."""
     timing = {"restore_s": 0.4, "run_s": 0.5, "judge_s": 0.1, "total_s": 1.0}
     return ScenarioResult(
         name=scenario.name,

@@ -78,7 +78,7 @@ def do(case: Case, setup: Setup, folder: Path) -> Outcome:
 
 
 def problems(case: Case, seen: Seen) -> Iterator[str]:
-    """What was promised and does not hold, in sentences."""
+    """Yield what was promised and does not hold, in sentences."""
     if seen.verdict != case.verdict:
         yield f"the verdict is {seen.verdict}, where {case.verdict} was due"
     if case.says not in seen.reason:

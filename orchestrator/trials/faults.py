@@ -7,7 +7,7 @@ import platform
 import re
 from dataclasses import asdict, dataclass
 
-from wsklab.orchestrator.results.results import ALL_PASS, NOT_PROVEN
+from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN
 from wsklab.orchestrator.trials import lab_faults, run_faults
 from wsklab.orchestrator.trials.fault import Case, Outcome, Seen
 
@@ -52,7 +52,10 @@ class Measured:
 
 
 def host_in_words(load: float) -> str:
-    """The host as one must know it to read the seconds; `load`: processes that want a processor, on the average."""
+    """Return the host as one must know it to read the seconds.
+
+    `load`: processes that want a processor, on the average.
+    """
     return f"{os.cpu_count()} processors, {platform.system()} {platform.machine()}, load {load:.1f} when it began"
 
 
@@ -91,7 +94,7 @@ def row(outcome: Outcome) -> tuple[str, ...]:
 
 
 def kept(seen: Seen) -> str:
-    """What is kept, as words: files of a run by name, those of a broken lab by what they tell of whom."""
+    """Return what is kept, as words: files of a run by name, those of a broken lab by what they tell of whom."""
     words: dict[str, list[str]] = {}
     for name in seen.kept:
         machine, _, rest = name.partition("-")
@@ -103,7 +106,7 @@ def kept(seen: Seen) -> str:
 
 
 def plain(reason: str) -> str:
-    """A reason without the folder in which it happened to be made."""
+    """Return a reason without the folder in which it happened to be made."""
     return re.sub(r"/\S*/(?=[^\s/])", "", reason.removeprefix("wsklab: "))
 
 

@@ -116,7 +116,7 @@ def _strikes(fault: Fault) -> Do:
 
 
 def _empty_disk(setup: Setup, folder: Path) -> Seen:
-    """A guest that dies in its boot; the time is that from its start on."""
+    """Boot a guest that dies in its boot; the time is that from its start on."""
     preparation = setup.preparation
     broken = folder / "image"
     broken.mkdir()

@@ -34,7 +34,7 @@ FULL = 4096
 
 
 def _seen(child: Child, says: str, at: float, folder: Path, more: tuple[str, ...] = ()) -> Seen:
-    """What became of a command that has ended, or ends now by itself."""
+    """Return what became of a command that has ended, or ends now by itself."""
     child.end()
     ended = time.monotonic()
     named = child.when(says)
@@ -56,12 +56,12 @@ def _seen(child: Child, says: str, at: float, folder: Path, more: tuple[str, ...
 
 
 def kept_of(folder: Path) -> tuple[str, ...]:
-    """What a run has left, wherever its folder is now."""
+    """Return what a run has left, wherever its folder is now."""
     return tuple(name for name in FILES if any((folder / place / name).exists() for place in (RUN, MOVED)))
 
 
 def _in_mid_run(strike: Callable[[Child, Path], object], says: str) -> Do:
-    """A run without end that is struck when its first verdict is out, and its second scenario begins."""
+    """Strike a run without end when its first verdict is out, and its second scenario begins."""
 
     def do(_setup: Setup, folder: Path) -> Seen:
         with Child("run", "--repeat", "1000", "close-graceful", "--out", str(folder / RUN)) as child:
@@ -85,7 +85,7 @@ def _remove(_child: Child, folder: Path) -> None:
 
 
 def _that_dies(strike: Callable[[Child], object], says: str, prelude: str = "") -> Do:
-    """A run that has no time to put anything in order: the report says so, and the next run clears away what is left.
+    """Kill a run that has no time to put anything in order: the report says so, the next run clears away what is left.
 
     Over is it when the last of its processes has gone.
     """
@@ -136,7 +136,7 @@ def _reader_leaves(_setup: Setup, folder: Path) -> Seen:
 
 
 def _with_damage(damage: Callable[[Setup, Path], None], says: str) -> Do:
-    """A run with a cache of its own, in which one byte is another."""
+    """Do a run with a cache of its own, in which one byte is another."""
 
     def do(setup: Setup, folder: Path) -> Seen:
         cache = folder / "cache"
@@ -154,7 +154,7 @@ def _with_damage(damage: Callable[[Setup, Path], None], says: str) -> Do:
 
 
 def private_cache(setup: Setup, cache: Path) -> None:
-    """A cache whose images are the usual ones, and whose drivers and snapshots are copies."""
+    """Make a cache whose images are the usual ones, and whose drivers and snapshots are copies."""
     usual = images.cache_folder()
     (cache / "drivers").mkdir(parents=True, mode=0o700)
     standin = build_standin(usual)
@@ -204,7 +204,7 @@ def _damaged_image(setup: Setup, cache: Path) -> None:
 
 
 def _hostile(make: Callable[[Path], object], says: str, *words: str) -> Do:
-    """A command that is given a file which nobody should read, or not to its end."""
+    """Give a command a file which nobody should read, or not to its end."""
 
     def do(_setup: Setup, folder: Path) -> Seen:
         make(folder / "it.yaml")
@@ -223,7 +223,7 @@ def _bomb(path: Path) -> None:
 
 
 def _backtracking(path: Path) -> None:
-    """A pattern for which a backtracking engine tries 2^64 ways before it knows that the sample does not match."""
+    """Try a pattern for which a backtracking engine tries 2^64 ways before it knows that the sample does not match."""
     line = "a" * 64 + "!"
     path.write_text(
         "name: hostile\ntitle: Hostile\nbuild: echo\nservice: echo\ntarget_path: C:\\wsklab\\echo.sys\n"

@@ -29,7 +29,7 @@ def show_twin(console: Console, entry: Mapping[str, Any], seconds: float) -> Non
 
 
 def show_twin_matrix(console: Console, matrix: Mapping[str, Any]) -> None:
-    """Twins down, scenarios that told anything across, one character each; their numbers are explained below."""
+    """Draw twins down, scenarios that told anything across, one character each; their numbers are explained below."""
     names = twin_matrix.columns(matrix)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("twin", no_wrap=True)

@@ -31,7 +31,7 @@ Rows = Mapping[str, Row]
 
 
 def panel(scenarios: Iterable[Scenario]) -> list[Scenario]:
-    """The scenarios that a twin is tried on unless others are named: the fast ones that judge the driver."""
+    """Return the scenarios that a twin is tried on unless others are named: the fast ones that judge the driver."""
     return [s for s in scenarios if "fast" in s.tags and "slow" not in s.tags and not s.self_check]
 
 
@@ -57,7 +57,7 @@ def likely(twin: Twin, scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 def catches(twin: Twin, rows: Rows, correct: Rows) -> list[Row]:
-    """The rows that give the verdict of the catalogue, and whose first reason names the fault as it asks for.
+    """Return the rows that give the verdict of the catalogue, and whose first reason names the fault as it asks for.
 
     What the correct driver fails as well proves nothing about the twin.
     """
@@ -118,7 +118,7 @@ def all_caught(matrix: Mapping[str, Any]) -> bool:
 
 
 def columns(matrix: Mapping[str, Any]) -> list[str]:
-    """The scenarios that told anything: those which did not pass for every build, as the correct driver ran them."""
+    """Return the scenarios that told anything: those which some build did not pass, as the correct one ran them."""
     builds = [matrix["correct"]["verdicts"], *(twin["verdicts"] for twin in matrix["twins"])]
     names = dict.fromkeys(name for verdicts in builds for name in verdicts)
     return [name for name in names if any(verdicts.get(name, "pass") != "pass" for verdicts in builds)]

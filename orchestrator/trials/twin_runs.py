@@ -21,7 +21,7 @@ from wsklab.orchestrator.results.results import Results, ScenarioResult, State, 
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
-from wsklab.orchestrator.trials import tables, twin_matrix
+from wsklab.orchestrator.trials import pages, tables, twin_matrix
 from wsklab.orchestrator.trials.twin_matrix import Row, Rows
 from wsklab.qemu.errors import MachineError
 
@@ -138,7 +138,10 @@ class TwinRun:
             return None if self._over else next(todo, None)
 
     def _correct_where_caught(self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario]) -> None:
-        """What caught a twin must not catch the correct driver; the rest tells nothing that the suite does not."""
+        """Run what caught a twin with the correct driver, which it must not catch.
+
+        The rest tells nothing that the suite does not.
+        """
         caught = {
             row.scenario for twin in twins for row in twin_matrix.catches(twin, self._outcomes.get(twin.name, {}), {})
         }
@@ -156,17 +159,19 @@ class TwinRun:
             self._stage(run, correct, scenarios, self._correct, lambda lost: False)
 
     def _keep(self, builds: Iterable[Twin], asked: int, state: State) -> dict[str, Any]:
-        """The matrix as far as it is known, put on disk: a part of it must not look like all of it."""
+        """Put the matrix on disk as far as it is known: a part of it must not look like all of it."""
         with self._lock:
             found = {name: dict(rows) for name, rows in self._outcomes.items()}
             matrix = twin_matrix.document(found, list(builds), self._correct)
             matrix |= {"state": state, "asked": asked, "run": len(found)}
             write_atomically(self._folder / "twins.json", json.dumps(matrix, indent=1) + "\n")
+            if state != "running":
+                write_atomically(self._folder / "twins.html", pages.twins_page(matrix).text)
         return matrix
 
     @contextmanager
     def _begin(self, driver: BuiltDriver, name: str | None = None) -> Iterator[Run]:
-        """A run of its own for one build, concluded at the end whatever happens."""
+        """Yield a run of its own for one build, concluded at the end whatever happens."""
         folder = self._folder / (name or driver.twin or "correct")
         folder.mkdir()
         run = Run(folder, self._results(driver), Console(quiet=True))
@@ -188,7 +193,10 @@ class TwinRun:
             return len(twin_matrix.catches(twin, rows, self._correct))
 
         def enough(lost: bool) -> bool:
-            """A catch that cost the lab is enough, or one that took long; else it takes some, for the picture."""
+            """Tell whether it is enough: a catch that cost the lab is, or one that took long.
+
+            Else it takes some, for the picture.
+            """
             if lost:
                 return catches() >= 1
             few = self._quick or time.monotonic() - began > LONG
@@ -208,7 +216,7 @@ class TwinRun:
         rows: dict[str, Row],
         enough: Callable[[bool], bool],
     ) -> None:
-        """A fresh load, the scenarios until it is `enough`, and the unload, which is judged too."""
+        """Load afresh, run the scenarios until it is `enough`, and unload, which is judged too."""
         waiting = list(scenarios)
         for _ in range(LABS):
             try:
@@ -232,7 +240,10 @@ class TwinRun:
             self._supply.retire()  # what it left behind would be blamed on the next
 
     def _loaded(self, driver: BuiltDriver) -> Lab:
-        """A lab with a fresh load of `driver`. Raises NotLoaded, and LabError or MachineError when no lab boots."""
+        """Return a lab with a fresh load of `driver`.
+
+        Raises NotLoaded, and LabError or MachineError when no lab boots.
+        """
         if driver.twin is None and self._supply.lab is None:
             return self._supply.next()
         lab = self._supply.bare()
@@ -256,7 +267,7 @@ def _row(result: ScenarioResult) -> Row:
 
 
 def _add(rows: dict[str, Row], row: Row) -> None:
-    """The unload is judged once for each load; what was wrong once stays wrong."""
+    """Add the unload, which is judged once for each load; what was wrong once stays wrong."""
     if row.scenario not in rows or rows[row.scenario].verdict == "pass":
         rows[row.scenario] = row
 

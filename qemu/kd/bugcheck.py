@@ -119,7 +119,10 @@ _SECOND = re.compile(r"^\s*\(" + ",".join([r"0x([0-9a-fA-F]{1,16})"] * 4) + r"\)
 
 
 def name(code: int) -> str:
-    """The symbolic name of a bugcheck code, or its number. The bit 0x10000000 (seen with a debugger) is left out."""
+    """Return the symbolic name of a bugcheck code, or its number.
+
+    The bit 0x10000000 (seen with a debugger) is left out.
+    """
     return NAMES.get(code & ~0x10000000, f"0x{code:08X}")
 
 
@@ -129,7 +132,10 @@ def describe(code: int, parameters: tuple[int, int, int, int]) -> str:
 
 
 def violation(code: int, first: int) -> str | None:
-    """What Driver Verifier found, from a bugcheck's code and first parameter; None for a bugcheck that is not its."""
+    """Return what Driver Verifier found, from a bugcheck's code and first parameter.
+
+    None for a bugcheck that is not its.
+    """
     code &= ~0x10000000
     if code != 0xC4:
         return _VERIFIER.get(code)
@@ -145,7 +151,7 @@ class TextWatch:
         self._code: int | None = None
 
     def feed(self, line: str) -> Report | None:
-        """The bugcheck that `line` completes."""
+        """Return the bugcheck that `line` completes."""
         code, self._code = self._code, None
         if found := _FIRST.search(line):
             self._code = int(found[1], 16)

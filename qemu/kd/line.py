@@ -68,15 +68,15 @@ class KdLine:
         self._pump.resync(restored)
 
     def stand_still(self) -> None:
-        """The machine does not run from now on."""
+        """Note that the machine does not run from now on."""
         self._pump.stand_still()
 
     def resumed(self) -> None:
-        """The machine runs (again)."""
+        """Note that the machine runs (again)."""
         self._pump.resumed()
 
     def rebooted(self) -> None:
-        """The machine was reset."""
+        """Note that the machine was reset."""
         self._pump.rebooted()
 
     @property
@@ -106,7 +106,7 @@ class KdLine:
         return self._pump.latencies
 
     def let_go(self) -> None:
-        """The target's end is gone."""
+        """Note that the target's end is gone."""
         if self._relay:
             self._relay.close()
             self._relay = None
@@ -150,7 +150,7 @@ class KdLine:
 
 
 def describe(event: Event) -> Told | None:
-    """What happens to the machine as a whole; None for what is only of interest in the transcript."""
+    """Return what happens to the machine as a whole; None for what is only of interest in the transcript."""
     match event:
         case Bugcheck(code, parameters, _, source, places):
             at = f" at {', '.join(places)}" if places else ""
@@ -195,7 +195,7 @@ def tell_places(places: tuple[Place, ...]) -> str:
 
 
 def read_transcript(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a transcript, if there is one; whole lines only, as the link may still be writing."""
+    """Yield the events of a transcript, if there is one; whole lines only, as the link may still be writing."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         with suppress(ValueError):
             event = json.loads(line)

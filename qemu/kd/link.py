@@ -97,7 +97,7 @@ class Link:
     # --- what the decoder found
 
     def heard(self, now: float) -> None:
-        """Bytes came, of whatever kind."""
+        """Note that bytes came, of whatever kind."""
         self._heard = now
         self._asked = False
         self._acked = None
@@ -109,7 +109,7 @@ class Link:
             self._resends.want()
 
     def broken(self, now: float) -> None:
-        """A data packet with a false body: ask for it at once. It shows that the target hears us, so count anew."""
+        """Ask at once for a data packet with a false body. It shows that the target hears us, so count anew."""
         self._noisy_until = now + _NOISY
         self._resends.good()
         self._ask_again(now)
@@ -123,7 +123,7 @@ class Link:
         return self._data(packet, now)
 
     def greet(self, now: float) -> None:
-        """A restored target runs: it may stand in a stop that it believes we know of, and waits for us for ever."""
+        """Greet a restored target: it may stand in a stop that it believes we know of, and waits for us for ever."""
         self._greetings = [*itertools.accumulate(_GREETINGS, initial=now)]
 
     # --- what the session says
@@ -200,7 +200,10 @@ class Link:
             self._reset(now)
 
     def _reset(self, now: float) -> None:
-        """The target says that it numbers anew. Never answered: it answers every RESET itself (kd.md 3.2 rule 7)."""
+        """Begin the numbers anew, as the target says it does.
+
+        Never answered: it answers every RESET itself (kd.md 3.2 rule 7).
+        """
         self._renumbered = True
         self._greetings.clear()
         if not self._resets:
@@ -233,7 +236,7 @@ class Link:
         return self._accept(packet, restarted, now)
 
     def _accept(self, packet: Packet, restarted: bool, now: float) -> Delivery | None:
-        """A new packet, or one that comes again because of a RESET."""
+        """Accept a new packet, or one that comes again because of a RESET."""
         again = not restarted and self._again(packet)
         self._greetings.clear()  # not by a copy: the first may have shown that a greeting is needed
         if restarted:
@@ -260,7 +263,7 @@ class Link:
         return Delivery(packet, not again, restarted) if not again or needs_answer(packet) else None
 
     def _doubtful(self, packet: Packet, now: float) -> bool:
-        """The header contradicts what is known, or may do so on a noisy line: it is not covered by the checksum."""
+        """Tell whether the header contradicts what is known, or may on a noisy line: no checksum covers it."""
         noisy = now < self._noisy_until
         last = self._last
         if not plausible(packet):
@@ -276,17 +279,17 @@ class Link:
         return noisy and packet.payload == last.payload and not self._same_stop(packet)
 
     def _confirmed(self, packet: Packet) -> bool:
-        """It was asked for again, and came as it was, often enough."""
+        """Tell whether it was asked for again, and came as it was, often enough."""
         self._sightings = self._sightings + 1 if packet == self._suspect else 1
         self._suspect = packet
         return self._sightings >= _SIGHTINGS
 
     def _same_stop(self, packet: Packet) -> bool:
-        """The stop that we are still answering, under a new number: some RESEND of ours came late."""
+        """Tell whether it is the stop that we are still answering, under a new number: a RESEND of ours came late."""
         return self._open is not None and not self._renumbered and packet.payload == self._open.payload
 
     def _again(self, packet: Packet) -> bool:
-        """A RESET made the target repeat a packet that we had."""
+        """Tell whether a RESET made the target repeat a packet that we had."""
         if not self._renumbered and not (self._resets and packet.id == INITIAL_ID):
             return False
         known = (self._last, self._open)
@@ -298,7 +301,7 @@ class Link:
     # --- sending
 
     def _accepted(self, now: float) -> None:
-        """The target has our pending packet."""
+        """Note that the target has our pending packet."""
         if self._pending and self._pending.sent_at == self._pending.at:
             self.latencies.append(now - self._pending.at)
         self._tx ^= 1

@@ -127,7 +127,7 @@ class Reply:
 
 
 def api_number(payload: bytes) -> int:
-    """The first word of every payload. 0 when there is none."""
+    """Return the first word of every payload. 0 when there is none."""
     return int.from_bytes(payload[:4], "little") if len(payload) >= 4 else 0
 
 
@@ -144,7 +144,7 @@ def plausible(packet: Packet) -> bool:
 
 
 def needs_answer(packet: Packet) -> bool:
-    """The target stays stopped until it gets data from us, not only an ACK (kd.md 1.2)."""
+    """Tell whether the target stays stopped until it gets data from us, not only an ACK (kd.md 1.2)."""
     if packet.kind is Kind.DEBUG_IO:
         return api_number(packet.payload) == PROMPT
     return packet.kind in (Kind.STATE_CHANGE32, Kind.STATE_CHANGE64, Kind.FILE_IO)
@@ -170,7 +170,10 @@ def parse_prompt(payload: bytes) -> Prompt | None:
 
 
 def _is_x86(thread: int, pc: int) -> bool:
-    """The thread tells, which is always the kernel's; a breakpoint of a user's program has a small program counter."""
+    """Tell by the thread, which is always the kernel's.
+
+    A breakpoint of a user's program has a small program counter.
+    """
     return (thread or pc) >> 32 == 0xFFFFFFFF
 
 
@@ -188,7 +191,7 @@ def parse_state_change(payload: bytes) -> StateChange | None:
 
 
 def parse_exception(payload: bytes) -> ExceptionReport | None:
-    """The exception of a state change whose state is EXCEPTION."""
+    """Return the exception of a state change whose state is EXCEPTION."""
     if len(payload) < STATE_CHANGE_SIZE:
         return None
     code, address, count = struct.unpack_from("<I12xQI", payload, 32)
@@ -198,7 +201,7 @@ def parse_exception(payload: bytes) -> ExceptionReport | None:
 
 
 def parse_module(payload: bytes) -> ModuleReport | None:
-    """The module of a state change whose state is LOAD_SYMBOLS.
+    """Return the module of a state change whose state is LOAD_SYMBOLS.
 
     The path is the last PathNameLength bytes of the payload, wherever the structure ends (kd.md 2.2).
     """

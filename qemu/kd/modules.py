@@ -31,7 +31,7 @@ class Modules:
         self._by_base.pop(base, None)
 
     def find(self, address: int) -> Module | None:
-        """The module that `address` lies in."""
+        """Return the module that `address` lies in."""
         return next((one for one in self._by_base.values() if one.base <= address < one.base + one.size), None)
 
     def name(self, address: int) -> str:
@@ -40,7 +40,7 @@ class Modules:
         return f"{module.name}+{address - module.base:#x}" if module else f"{address:#x}"
 
     def drivers_of(self, words: tuple[int, ...], most: int = 4) -> tuple[str, ...]:
-        """The first places in drivers among the words of a stack: candidates for who has called, no more than that."""
+        """Return the first places in drivers among the words of a stack: candidates for who has called, no more."""
         found: dict[str, None] = {}
         for word in words:
             module = self.find(word)

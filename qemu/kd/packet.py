@@ -70,12 +70,12 @@ Item = Packet | Text | Broken
 
 
 def checksum(payload: bytes) -> int:
-    """The plain sum of the payload's bytes, modulo 2**32. It cannot see damages that cancel out (kd.md 1.1)."""
+    """Return the plain sum of the payload's bytes, modulo 2**32. It cannot see damages that cancel out (kd.md 1.1)."""
     return sum(payload) & 0xFFFFFFFF
 
 
 def encode(packet: Packet) -> bytes:
-    """The bytes of a packet. Raises ValueError for a payload of more than PAYLOAD_MAX bytes."""
+    """Return the bytes of a packet. Raises ValueError for a payload of more than PAYLOAD_MAX bytes."""
     if packet.control:
         return HEADER.pack(CONTROL_LEADER, packet.kind, 0, packet.id, 0)
     if len(packet.payload) > PAYLOAD_MAX:
@@ -92,7 +92,7 @@ _CONTROL = [rb"i"] * 4 + [rb"[\x04-\x06]", rb"\x00", rb"\x00", rb"\x00"] + [_ANY
 
 
 def _beginning(classes: list[bytes]) -> bytes:
-    """A pattern for one or more of the first bytes of `classes`, but not all of them, at the end of the data."""
+    """Return a pattern for one or more of the first bytes of `classes`, but not all of them, at the end of the data."""
     pattern = b""
     for one in reversed(classes[1:-1]):
         pattern = b"(?:" + one + pattern + b")?"
@@ -135,12 +135,15 @@ class Decoder:
         return False
 
     def feed(self, data: bytes) -> list[Item]:
-        """What `data` completes, in order. No byte is lost: all come out in a packet or as text."""
+        """Return what `data` completes, in order. No byte is lost: all come out in a packet or as text."""
         self._buffer += data
         return self._take()
 
     def expire(self) -> list[Item]:
-        """The rest of what is kept back will not come: it is no packet. A whole packet may well lie inside it."""
+        """Give up what is kept back, as its rest will not come: it is no packet.
+
+        A whole packet may well lie inside it.
+        """
         if not self._buffer:
             return []
         items: list[Item] = [Broken()] if len(self._buffer) >= HEADER.size else []

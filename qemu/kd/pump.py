@@ -66,7 +66,7 @@ class Pump:
             thread.start()
 
     def subscribe(self, subscriber: EventSubscriber) -> Callable[[], None]:
-        """Calls `subscriber(t_ns, event)` for every event from now on, in order. Returns how to stop it.
+        """Call `subscriber(t_ns, event)` for every event from now on, in order. Returns how to stop it.
 
         `t_ns` is time.time_ns() when the event's bytes had been answered.
         """
@@ -94,12 +94,12 @@ class Pump:
         return self._socket is not None
 
     def received(self, data: bytes) -> None:
-        """Bytes from the target; the answer is written before this returns."""
+        """Take in bytes from the target; the answer is written before this returns."""
         with self._changed:
             self._received(data)
 
     def ended(self) -> None:
-        """A line that calls `received` has ended: what it left unfinished is told, and that it is gone."""
+        """Note that a line that calls `received` has ended: what it left unfinished is told, and that it is gone."""
         with self._changed:
             self._write = None
             self._gone()
@@ -118,12 +118,12 @@ class Pump:
             self._changed.notify_all()
 
     def stand_still(self) -> None:
-        """The machine does not run from now on: its silence means nothing, and nothing is due, until it does."""
+        """Note that the machine stands still: its silence means nothing, and nothing is due, until it runs."""
         with self._changed:
             self._still = True
 
     def resumed(self) -> None:
-        """The machine runs (again)."""
+        """Note that the machine runs (again)."""
         with self._changed:
             self._still = False
             if not self._other:
@@ -154,21 +154,21 @@ class Pump:
         return self._other is not None
 
     def take_back(self) -> None:
-        """The other debugger is gone; what it left the target waiting for is asked for again."""
+        """Take the line back, as the other debugger is gone; what it left the target waiting for is asked for again."""
         with self._changed:
             self._other, self._held_back, self._resets = None, 0, []
             self._session.resync(restored=True)
             self._do(self._session.resumed(time.monotonic()))
 
     def pass_on(self, data: bytes) -> None:
-        """Bytes of the other debugger for the target."""
+        """Pass on bytes of the other debugger for the target."""
         with self._changed:
             self._resets.clear()
             if self._other:
                 self._write_out(data)
 
     def rebooted(self) -> None:
-        """The machine was reset."""
+        """Note that the machine was reset."""
         with self._changed:
             self._session.rebooted()
 
@@ -201,7 +201,7 @@ class Pump:
     # --- under the lock
 
     def _unread(self) -> bytes | None:
-        """What the socket holds; None for nothing, b"" at its end."""
+        """Return what the socket holds; None for nothing, b"" at its end."""
         if not self._socket:
             return None
         try:
@@ -219,7 +219,7 @@ class Pump:
             self._begin_to_lend(data)
 
     def _begin_to_lend(self, data: bytes) -> None:
-        """The other debugger gets whole packets: one that is half said is repeated to him, as nobody answers it."""
+        """Begin with whole packets for the other debugger: one that is half said comes again, as nobody answers it."""
         self._held_back = max(0, self._held_back - len(data)) if self._session.waiting else 0
         if not self._held_back:
             self._session.listen()

@@ -25,14 +25,14 @@ class Lender(Protocol):
         """Speak again."""
 
     def pass_on(self, data: bytes) -> None:
-        """Bytes of the other debugger for the target."""
+        """Pass on bytes of the other debugger for the target."""
 
 
 class Relay:
     """Listens on 127.0.0.1; 0 is any free port. For WinDbg: `com:ipport=PORT,port=127.0.0.1`."""
 
     def __init__(self, lender: Lender, port: int) -> None:
-        """Raises MachineError when the port is taken."""
+        """Listen at the port. Raises MachineError when it is taken."""
         self._lender = lender
         try:
             self._listener = socket.create_server(("127.0.0.1", port))
@@ -70,6 +70,6 @@ class Relay:
 
 
 def _offer(client: socket.socket, data: bytes) -> None:
-    """What fits: the target must not wait for a debugger that does not read, and repeats what is lost."""
+    """Send what fits: the target must not wait for a debugger that does not read, and repeats what is lost."""
     with contextlib.suppress(OSError):
         client.send(data, socket.MSG_DONTWAIT)

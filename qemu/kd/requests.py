@@ -48,7 +48,7 @@ def continue2(cpu: Cpu, status: int, dr7: int, x86: bool) -> bytes:
 
 
 def signed(address: int, word: int) -> int:
-    """An address as KD writes it: that of a 32-bit target is sign-extended to 64 bits (kd.md 2.2)."""
+    """Return an address as KD writes it: that of a 32-bit target is sign-extended to 64 bits (kd.md 2.2)."""
     return address | 0xFFFFFFFF << 32 if word == 4 and address & 0x80000000 else address
 
 
@@ -83,7 +83,7 @@ def refuse_file(request: FileRequest) -> bytes:
 
 
 def read_data(reply: Reply, count: int) -> bytes | None:
-    """The memory in a ReadVirtual reply; None unless all `count` bytes were read."""
+    """Return the memory in a ReadVirtual reply; None unless all `count` bytes were read."""
     (actual,) = struct.unpack_from("<I", reply.union, 12)
     if not reply.ok or actual < count or len(reply.data) < count:
         return None
@@ -139,7 +139,7 @@ class Context:
 
     @classmethod
     def of_any(cls, reply: Reply, x86: bool) -> Context | None:
-        """The registers of some processor of the stopped machine; None when refused, or of unknown size."""
+        """Return the registers of some processor of the stopped machine; None when refused, or of unknown size."""
         layout = _X86 if x86 else _AMD64
         return cls(reply.data, layout) if reply.ok and len(reply.data) >= layout.size else None
 
@@ -167,7 +167,7 @@ class Context:
         return self._read(self.layout.argument, self.layout.word)
 
     def advanced(self, count: int) -> Context:
-        """The same with the program counter `count` bytes on."""
+        """Return the same with the program counter `count` bytes on."""
         at, word = self.layout.pc, self.layout.word
         pc = (self.pc + count) % (1 << 8 * word)
         return Context(self.data[:at] + pc.to_bytes(word, "little") + self.data[at + word :], self.layout)

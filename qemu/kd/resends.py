@@ -23,12 +23,12 @@ class Resends:
         self._wanted = True
 
     def good(self) -> None:
-        """A packet came."""
+        """Note that a packet came."""
         self._wanted = False
         self._count = 0
 
     def sent(self, now: float) -> None:
-        """It was asked for."""
+        """Note that it was asked for."""
         self._wanted = True
         self._count += 1
         self._at = now

@@ -71,7 +71,7 @@ class Session:
         self._forget()
 
     def _forget(self) -> None:
-        """What holds for one connection to one boot only."""
+        """Forget what holds for one connection to one boot only."""
         self._attached = False
         self._disappointments = 0
         self._going_down = False
@@ -92,7 +92,7 @@ class Session:
     # --- the calls
 
     def feed(self, data: bytes, now: float) -> Step:
-        """Bytes came from the target. The answer must reach it within milliseconds (kd.md 1.5)."""
+        """Take in bytes from the target. The answer must reach it within milliseconds (kd.md 1.5)."""
         self._heard = now
         self._link.heard(now)
         self._take(self._decoder.feed(data), now)
@@ -128,7 +128,7 @@ class Session:
         return min((time for time in times if time is not None), default=None)
 
     def resync(self, restored: bool = False) -> None:
-        """The target jumped (`loadvm`, reset) or the connection is new: its numbers and half a packet are of the past.
+        """Begin anew where the target jumped (`loadvm`, reset) or the connection is new: forget what was half said.
 
         Bytes from before the jump must be discarded by the caller (kd.md 3.5). `restored`: it goes on in the middle,
         maybe of a packet, or in a stop: nothing is believed before its first whole packet, and `resumed` follows.
@@ -141,7 +141,7 @@ class Session:
         self._restored, self._distrusted = restored, restored * (HEADER.size + PAYLOAD_MAX + 1)
 
     def resumed(self, now: float) -> Step:
-        """A target that was restored runs now; time in which it stood still was no silence."""
+        """Begin to count silence now that a restored target runs; time in which it stood still was none."""
         self._heard = now
         if self._restored:
             self._restored = False
@@ -154,7 +154,7 @@ class Session:
         self._link.listening = True
 
     def rebooted(self) -> None:
-        """The machine was reset: when its numbers start again, it has not given us up."""
+        """Note that the machine was reset: when its numbers start again, it has not given us up."""
         self._going_down = True
 
     def break_in(self, now: float, survey: bool = False) -> Step:
@@ -181,7 +181,7 @@ class Session:
         return not self._decoder.waiting and self._link.between
 
     def close(self) -> list[Event]:
-        """The connection is gone: the unfinished lines, and a bugcheck of which only the text came."""
+        """Return what is left as the connection is gone: unfinished lines, a bugcheck of which only the text came."""
         self._stops.end()
         self._flush(0.0)
         self._end_run(0.0)
@@ -228,7 +228,7 @@ class Session:
                 self._link.broken(now)
 
     def _suspect_given_up(self, packet: Packet, now: float) -> None:
-        """It had to say that so often that it may have given up: see whether it still speaks by itself."""
+        """See whether a target that had to say that often still speaks by itself: it may have given up."""
         if packet.control or self._link.copies < _COPIES or self._check_at is not None:
             return
         prompt = packet.kind is Kind.DEBUG_IO and needs_answer(packet)
@@ -278,7 +278,7 @@ class Session:
             self._answered("ignored", f"{packet.kind.name} {packet.payload[:64].hex()}")
 
     def _restarted(self, packet: Packet, now: float) -> None:
-        """The target numbers anew: it booted, or it had given us up and has dropped its text since (kd.md 1.5).
+        """Begin the numbers anew with the target: it booted, or had given us up and dropped its text since (kd.md 1.5).
 
         While it has given up it tells of no module, and nothing of its going down or crash came before.
         """

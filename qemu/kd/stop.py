@@ -90,7 +90,7 @@ def resume_status(code: int) -> int:
 
 
 def skip(change: StateChange) -> int:
-    """Bytes to go past the instruction that stopped the target: `int3`, or `int 2c` (kd.md 2.4, 1.7). 0 for others."""
+    """Return the bytes of the instruction that stopped the target: `int3`, or `int 2c` (kd.md 2.4, 1.7); else 0."""
     if change.stream[:1] == b"\xcc":
         return 1
     return 2 if change.stream[:2] == b"\xcd\x2c" else 0

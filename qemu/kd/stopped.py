@@ -32,7 +32,7 @@ class Stops:
         self.forget()
 
     def forget(self) -> None:
-        """What holds for one connection to one boot only, but for the modules, which a restored target has still."""
+        """Forget what holds for one connection to one boot; a restored target still has its modules."""
         self._dialogue: Dialogue | None = None
         self._asked = 0
         self._change: StateChange | None = None
@@ -79,7 +79,7 @@ class Stops:
     # --- stops
 
     def another(self) -> None:
-        """The target has gone on to something else."""
+        """Note that the target has gone on to something else."""
         self._dialogue = None
         self.end()
 
@@ -90,7 +90,7 @@ class Stops:
             self._seen = None
 
     def stopped(self, change: StateChange | None, fresh: bool) -> None:
-        """A stop of any kind begins, or comes again."""
+        """Note that a stop of any kind begins, or comes again."""
         self._examinations = 0 if fresh else self._examinations + 1
         self._change = change
 
@@ -119,7 +119,7 @@ class Stops:
         return self._advance(examine(change, exception, known), None, now)
 
     def reply(self, payload: bytes, now: float) -> Outcome | None:
-        """The answer to a request; the outcome of the examination that it ends."""
+        """Return the answer to a request; the outcome of the examination that it ends."""
         reply = messages.parse_reply(payload)
         if not reply:
             return None

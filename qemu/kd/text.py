@@ -19,7 +19,7 @@ _BINARY = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f\xaa]")
 
 
 def _cut(pending: bytearray, data: bytes) -> list[bytes]:
-    """Adds `data` to `pending`, and takes out the lines that are whole."""
+    """Add `data` to `pending`, and take out the lines that are whole."""
     pending += data
     if b"\n" not in data and len(pending) <= LINE_MAX:
         return []
@@ -74,7 +74,7 @@ class PrintedText:
         return [whole]
 
     def flush(self) -> list[TextLine]:
-        """The unfinished lines: nothing more will come for them."""
+        """Return the unfinished lines: nothing more will come for them."""
         self._joints.clear()
         lines = [_line(bytes(pending), processor) for processor, pending in self._pending.items()]
         self._pending.clear()
@@ -102,7 +102,7 @@ class PlainText:
         return self._bad
 
     def broken(self) -> None:
-        """What follows is the rest of a damaged packet."""
+        """Note that what follows is the rest of a damaged packet."""
         if not self._bad:
             self._bad = True
             self._since_binary = 0
@@ -127,7 +127,7 @@ class PlainText:
         return [_line(line) for line in lines]
 
     def end(self) -> list[TextLine]:
-        """The run is over: a packet came, or silence."""
+        """End the run of text: a packet came, or silence."""
         lines = [_line(bytes(self._pending))] if self._pending else []
         self._pending.clear()
         self._bad = False

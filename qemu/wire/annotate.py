@@ -33,7 +33,7 @@ def annotated(data: bytes, comments: Mapping[int, Sequence[str]], names: Mapping
 
 
 def _with(body: bytes, told: Sequence[str]) -> bytes:
-    """The packet with further comments behind its own options."""
+    """Return the packet with further comments behind its own options."""
     size = struct.unpack_from("<I", body, 12)[0]
     end = 20 + size + -size % 4
     kept = b"".join(pcapng.option(code, value) for code, value in pcapng.options(body[end:]))
@@ -42,7 +42,7 @@ def _with(body: bytes, told: Sequence[str]) -> bytes:
 
 
 def _names(names: Mapping[str, str]) -> bytes:
-    """The Name Resolution Block."""
+    """Return the Name Resolution Block."""
     records = b""
     for address, name in names.items():
         six = ":" in address

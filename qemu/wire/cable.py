@@ -284,7 +284,7 @@ class Cable:
         return {"missing": sorted(self._barriers.pop(request["of"], ()))}
 
     def _do_ping_by_ipv6(self, request: Mapping[str, Any]) -> dict[str, object]:
-        """These sides have no IPv4 address."""
+        """Ping these sides by IPv6: they have no IPv4 address."""
         self._ipv6 = set(request["sides"])
         return {}
 
@@ -293,7 +293,7 @@ class Cable:
         self._ping(request["id"], 1)
 
     def _ping(self, request: int, sequence: int) -> None:
-        """Asks who has not answered yet, and again a little later: a machine may lose a ping."""
+        """Ask who has not answered yet, and again a little later: a machine may lose a ping."""
         missing = self._barriers.get(request, ())
         for side in missing:
             self._deliver(

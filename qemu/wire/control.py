@@ -48,7 +48,7 @@ class Wire:
         self._given_up: str | None = None
 
     def start(self, on_exit: Callable[[str], None] = lambda _words: None) -> None:
-        """Frames pass from now on. Raises WireError.
+        """Let frames pass from now on. Raises WireError.
 
         `on_exit` is told, in a thread of its own, when the process ends before `stop`, and what it said last.
         """
@@ -105,7 +105,7 @@ class Wire:
         self._ask("mark", text=text)
 
     def barrier(self, deadline: float, sides: Iterable[str] = SIDES) -> None:
-        """Pings the machines from the wire itself: when they have answered, all that they sent before is recorded.
+        """Ping the machines from the wire itself: when they have answered, all that they sent before is recorded.
 
         Raises DeadlinePassed which names the sides that did not answer.
         """
@@ -116,7 +116,7 @@ class Wire:
                 raise DeadlinePassed(f"no answer to the ping of the wire from: {', '.join(missing)}")
 
     def ping_by_ipv6(self, *sides: str) -> None:
-        """These machines have no IPv4 address: `barrier` asks them by IPv6."""
+        """Have `barrier` ask these machines by IPv6, as they have no IPv4 address."""
         self._ask("ping_by_ipv6", sides=list(sides))
 
     def await_frame(self, match: Mapping[str, object], deadline: float) -> Frame:
@@ -132,7 +132,7 @@ class Wire:
     # -- faults -------------------------------------------------------------------------------------------------
 
     def fault(self, spec: Mapping[str, object]) -> int:
-        """Arms a fault (keys: `faults.Fault.parse`) and returns its id. Raises WireError which says what is wrong."""
+        """Arm a fault (keys: `faults.Fault.parse`) and return its id. Raises WireError which says what is wrong."""
         return int(self._ask("fault", spec=spec)["fault"])
 
     def play(self, spec: Mapping[str, object]) -> None:
@@ -148,7 +148,7 @@ class Wire:
         self._ask("clear")
 
     def forge(self, port: int, by: Sequence[Mapping[str, object]], other: int = 0) -> None:
-        """Forges segments (keys: `flows.Forgery.parse`), now.
+        """Forge segments (keys: `flows.Forgery.parse`), now.
 
         On the newest connection that uses `port`, and `other` at its other end unless that is 0.
         """

@@ -173,7 +173,7 @@ def _position(seq: int, isn: int) -> int:
 
 
 def parts(options: bytes) -> list[tuple[int, bytes]]:
-    """Options of a TCP header, as kind and value; what is cut or malformed ends them."""
+    """Return the options of a TCP header, as kind and value; what is cut or malformed ends them."""
     found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(options) and options[at] != _END:
@@ -193,7 +193,7 @@ def _stamp(options: bytes) -> int:
 
 
 def _rebuilt(options: bytes, live: Live) -> bytes:
-    """The captured options with the live connection's numbers; what the target has not offered is left out.
+    """Return the captured options with the live connection's numbers; what the target has not offered is left out.
 
     The edges of SACK blocks are positions here.
     """

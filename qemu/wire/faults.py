@@ -156,7 +156,7 @@ class Engine:
         self._exact: Exact | None = None
 
     def add(self, spec: Mapping[str, object]) -> int:
-        """Arms a fault and returns its id. Raises WrongSpec."""
+        """Arm a fault and return its id. Raises WrongSpec."""
         fault = Fault.parse(spec)
         number, self._next_id = self._next_id, self._next_id + 1
         self._faults[number] = fault
@@ -186,7 +186,7 @@ class Engine:
         return {number: fault.struck for number, fault in self._faults.items()}
 
     def forge(self, port: int, forgeries: Sequence[Mapping[str, object]], other: int = 0) -> list[Delivery]:
-        """Forges segments on the newest connection of a port (`other`: the port at its other end). Raises WrongSpec."""
+        """Forge segments on the newest connection of a port (`other`: the port at its other end). Raises WrongSpec."""
         flow = self.flows.newest(port, other)
         if flow is None:
             raise WrongSpec(f"no TCP connection has been seen on port {port}")

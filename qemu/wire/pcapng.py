@@ -17,15 +17,25 @@ NOTES = ("driver: ", "verdict: ")  # how comments begin that are no fault's, but
 _SECTION, _INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 _ORDER = 0x1A2B3C4D
 _ETHERNET_LINK = 1
-COMMENT, _NAME, _RESOLUTION, _FLAGS = 1, 2, 9, 2  # option codes; 2 is if_name and epb_flags
+COMMENT, _NAME, _RESOLUTION, FLAGS = 1, 2, 9, 2  # option codes; 2 is if_name and epb_flags
 _INBOUND, _OUTBOUND = 1, 2
 _MAX_BLOCK = 1 << 20
 
 
 def header() -> bytes:
     """Return the section header and the two interfaces."""
-    section = block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
-    return section + b"".join(_interface(name) for name in SIDES)
+    return section() + b"".join(interface(name) for name in SIDES)
+
+
+def section() -> bytes:
+    """Return the head of a section, which interfaces must follow."""
+    return block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
+
+
+def interface(name: str, link: int = _ETHERNET_LINK) -> bytes:
+    """Return an interface whose times are nanoseconds."""
+    told = (option(_NAME, name.encode()) if name else b"") + option(_RESOLUTION, b"\x09") + END
+    return block(_INTERFACE, struct.pack("<HHI", link, 0, 0) + told)
 
 
 def packet(frame: Frame) -> bytes:
@@ -34,7 +44,7 @@ def packet(frame: Frame) -> bytes:
     side = SIDES.index(frame.receiver if made else frame.sender)
     size = len(frame.data)
     body = struct.pack("<IIIII", side, frame.time >> 32, frame.time & 0xFFFFFFFF, size, size) + frame.data
-    told = option(_FLAGS, struct.pack("<I", _OUTBOUND if made else _INBOUND))
+    told = option(FLAGS, struct.pack("<I", _OUTBOUND if made else _INBOUND))
     if frame.comment:
         told += option(COMMENT, frame.comment.encode()[:4096])
     return block(PACKET, body + b"\0" * (-size % 4) + told + END)
@@ -59,7 +69,7 @@ def _frame(body: bytes) -> Frame | None:
     told = list(options(body[20 + size + -size % 4 :]))
     comments = (value.decode(errors="replace") for code, value in told if code == COMMENT)
     comment = next((text for text in comments if not text.startswith(NOTES)), "")
-    direction = dict(told).get(_FLAGS, b"\0")[:1]
+    direction = dict(told).get(FLAGS, b"\0")[:1]
     here, time, content = SIDES[side], high << 32 | low, body[20 : 20 + size]
     if not content and comment.startswith(MARK):
         return mark(time, comment.removeprefix(MARK))
@@ -88,11 +98,6 @@ def options(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield code, data[at + 4 : at + 4 + size]
         at += 4 + size + -size % 4
-
-
-def _interface(name: str) -> bytes:
-    told = option(_NAME, name.encode()) + option(_RESOLUTION, b"\x09") + END
-    return block(_INTERFACE, struct.pack("<HHI", _ETHERNET_LINK, 0, 0) + told)
 
 
 def option(code: int, value: bytes) -> bytes:

@@ -1,26 +1,43 @@
-"""Make docs/report.png of a real run: `python tests/browser/screenshot.py RUN_FOLDER [OUT.png]`.
+"""Make the pictures of the docs, of real runs: `python tests/browser/screenshot.py RUN_FOLDER|PAGE.html [OUT.png]`.
 
-The run should have a failure, whose story and diagram are what the picture shows.
+Of a run's folder: its report. The run should have a failure, whose story and diagram are what the picture shows. Of a
+page, such as one of the site that `wsklab history --html` writes: that page, as long as it is.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import ViewportSize, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 OUT = Path(__file__).parents[2] / "docs" / "report.png"
-SIZE = ViewportSize(width=980, height=1290)
+SIZE, NARROW = ViewportSize(width=980, height=1290), ViewportSize(width=980, height=400)
+
+
+@contextmanager
+def opened(file: Path, size: ViewportSize) -> Iterator[Page]:
+    """Yield a page in a browser, in light colours."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport=size, color_scheme="light")
+        page.goto(file.resolve().as_uri())
+        yield page
+        browser.close()
+
+
+def whole(file: Path, out: Path) -> None:
+    """Photograph a page from top to bottom."""
+    with opened(file, NARROW) as page:
+        page.screenshot(path=out, full_page=True)
 
 
 def shot(run: Path, out: Path) -> None:
     """Photograph the top of the page, with the first failure open and its last frame chosen."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE, color_scheme="light")
-        page.goto((run / "report.html").resolve().as_uri())
+    with opened(run / "report.html", SIZE) as page:
         page.evaluate(
             "[...document.querySelectorAll('details.row[open]')].slice(1).forEach(row => { row.open = false })"
         )
@@ -30,8 +47,8 @@ def shot(run: Path, out: Path) -> None:
             figure.locator(".segment.rst, .segment.fin").first.click()
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=out)
-        browser.close()
 
 
 if __name__ == "__main__":
-    shot(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else OUT)
+    given = Path(sys.argv[1])
+    (whole if given.suffix == ".html" else shot)(given, Path(sys.argv[2]) if len(sys.argv) > 2 else OUT)

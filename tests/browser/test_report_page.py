@@ -26,7 +26,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
 
 @pytest.fixture
 def open_page(browser: BrowserContext) -> Iterator[Open]:
-    """Opens a page from its file. In the end: nothing was complained about, and nothing but the file was asked for."""
+    """Open a page from its file. In the end: nothing was complained about, and nothing but the file was asked for."""
     requests = list[str]()
     with opening(browser, requests) as opened_page:
         yield opened_page
@@ -35,7 +35,7 @@ def open_page(browser: BrowserContext) -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of everything: a pass, a flake, a crash."""
+    """Provide a run of everything: a pass, a flake, a crash."""
     run = Run(tmp_path_factory.mktemp("run"))
     run.add("close-graceful")
     run.add("linger-zero")

@@ -99,19 +99,18 @@ class Machine:
         yield self.kd.bugcheck_end()
 
     def restart(self) -> None:
-        """Windows starts itself anew: services stop, the debugger's link begins from its start, the agent greets."""
+        """Start Windows anew: services stop or start, the debugger's link begins from its start, the agent greets."""
 
         def later() -> None:
             time.sleep(0.1)  # its answer to whoever asked comes first
             self.event("RESET", guest=True, reason="guest-reset")
-            for service in self.windows.state["services"].values():
-                service["state"] = "stopped"
+            self.windows.started_anew()
             self.greet(0.0)
 
         threading.Thread(target=later, daemon=True).start()
 
     def greet(self, after: float = 0.1) -> None:
-        """The agent's first words, when its predecessor has given its last answer."""
+        """Say the agent's first words, when its predecessor has given its last answer."""
         threading.Timer(after, self._say_hello).start()
 
     def _say_hello(self) -> None:
@@ -156,7 +155,7 @@ class Machine:
         self.qmp.sendall(json.dumps(message).encode() + b"\r\n")
 
     def _requests(self) -> Iterator[dict[str, Any]]:
-        """Objects one after another, with nothing between them."""
+        """Yield objects one after another, with nothing between them."""
         text, decoder = "", json.JSONDecoder()
         while data := self.qmp.recv(65536):
             text += data.decode()

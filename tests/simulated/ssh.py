@@ -38,7 +38,7 @@ class _Server(paramiko.ServerInterface):
 
 
 def _request(channel: paramiko.Channel, message: paramiko.Message) -> None:
-    """A program runs after its request was granted, not before the client has heard so."""
+    """Run a program after its request was granted, not before the client has heard so."""
     paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]  # private
     if run := channel.__dict__.pop("run", None):
         threading.Thread(target=run, daemon=True).start()

@@ -19,15 +19,18 @@ from simulated.driver import OPEN, Driver
 OLD = b"MZ of another time"
 """An agent that knows no checksums yet."""
 
+ATTESTED = bytes.fromhex("060b2b060104018237 0a03 0501")
+"""In the certificate of a signature that is taken without test signing, too: 1.3.6.1.4.1.311.10.3.5.1."""
+
 
 def put_data(data: bytes) -> str:
-    """Bytes as drivers/agent/reply.h has them, without the shorter way to write zeros, which nobody must use."""
+    """Return bytes as drivers/agent/reply.h has them, without the shorter way to write zeros, which nobody must use."""
     plain = set(range(0x20, 0x7E)) - set(b'"\\%')
     return "".join(chr(byte) if byte in plain else f"%{byte:02x}" for byte in data)
 
 
 def get_data(text: str) -> bytes:
-    """The same, read: `%` and two digits are a byte, `~` and two digits so many zeros."""
+    """Return the same, read: `%` and two digits are a byte, `~` and two digits so many zeros."""
     found = re.findall(r"%(..)|~(..)|(.)", text, re.DOTALL)
     return b"".join(
         bytes([int(byte, 16)]) if byte else bytes(int(zeros, 16)) if zeros else one.encode()
@@ -77,7 +80,7 @@ class Frames:
         self._checks = False
 
     def take(self, line: bytes, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bytes:
-        """What is said to a line: b"" for nothing. `answer` does a request that is whole and new."""
+        """Return what is said to a line: b"" for nothing. `answer` does a request that is whole and new."""
         line = line.rstrip(b"\n")
         if not line:
             return b""
@@ -153,14 +156,14 @@ class Windows:
         return 0, one["state"]
 
     def _start(self, path: str) -> int:
-        """As strict as Windows with test signing: a file that is there, is a driver, and carries a signature."""
+        """As strict as Windows: a file that is there, is a driver, and carries a signature that is taken."""
         content = self.state["files"].get(path.lower().replace("\\systemroot\\", "c:\\windows\\"))
         if content is None:
             return 2
         data = base64.b64decode(content)
         pe = int.from_bytes(data[0x3C:0x40], "little")
         signature = int.from_bytes(data[pe + 24 + 112 + 4 * 8 + 4 : pe + 24 + 112 + 4 * 8 + 8], "little")
-        if not signature or not self.faults.code_integrity & 2:
+        if not signature or not (self.faults.code_integrity & 2 or ATTESTED in data):
             return 577
         self.driver = self.load()
         return 0
@@ -215,6 +218,8 @@ class Windows:
             return self._install(next(word for word in command.split() if word.lower().endswith(".inf")))
         if command.startswith("wevtutil.exe"):
             return 0, "Event[0]:\r\n  Event ID: 3077\r\n  ... wsklab.sys did not meet ... signing level ...\r\n"
+        if command.startswith("regedit.exe /S "):
+            return 0, ""
         if command == "whoami.exe /groups":
             return 0, "BUILTIN\\Administrators  Alias  S-1-5-32-544\r\n"
         if command.startswith("bcdedit.exe"):
@@ -241,7 +246,7 @@ class Windows:
         return 9009, f"'{command}' is not recognized as an internal or external command\r\n"
 
     def _install(self, inf: str) -> tuple[int, str]:
-        """What `pnputil` does with a package: its files are copied, its service is made or gets another file."""
+        """Do what `pnputil` does with a package: its files are copied, its service is made or gets another file."""
         status = self.faults.pnputil
         if status in (0, 3010) and not self.faults.no_section:
             files, folder = self.state["files"], inf.rpartition("\\")[0]
@@ -259,7 +264,7 @@ class Windows:
         return status, "some words\r\n"
 
     def started_anew(self) -> None:
-        """What is to start by itself has started."""
+        """Note that what is to start by itself has started."""
         for service in self._services.values():
             service["state"] = "running" if service.get("start", "3") in "012" else "stopped"
 

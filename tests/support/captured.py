@@ -55,11 +55,11 @@ class Talk:
         return segment
 
     def d(self, flags: int, payload: int = 0, **changes: object) -> Seg:
-        """The driver's side sends."""
+        """Have the driver's side send."""
         return self.say("driver", flags, payload, **changes)  # type: ignore[arg-type]
 
     def p(self, flags: int, payload: int = 0, **changes: object) -> Seg:
-        """The peer sends."""
+        """Have the peer send."""
         return self.say("peer", flags, payload, **changes)  # type: ignore[arg-type]
 
     def handshake(self) -> Talk:
@@ -70,7 +70,7 @@ class Talk:
         return self
 
     def exchange(self) -> Talk:
-        """The driver asks, the peer answers."""
+        """Add an exchange: the driver asks, the peer answers."""
         self.d(ACK | PSH, 10)
         self.p(ACK | PSH, 20)
         self.d(ACK)
@@ -119,13 +119,13 @@ class Talk:
 
 
 def ethernet(packet: bytes, kind: int | None = None) -> bytes:
-    """An IP packet in an Ethernet frame."""
+    """Return an IP packet in an Ethernet frame."""
     kind = (0x0800 if packet[0] >> 4 == 4 else 0x86DD) if kind is None else kind
     return b"\x52\x54\0\x77\0\x10\x52\x54\0\x77\0\x20" + kind.to_bytes(2, "big") + packet
 
 
 def pcap(packets: list[tuple[int, bytes]], link: int = 1, order: str = "<", nano: bool = False, cut: int = 0) -> bytes:
-    """A pcap file; `cut`: what is kept of each packet."""
+    """Return a pcap file; `cut`: what is kept of each packet."""
     unit = 1 if nano else 1000
     out = struct.pack(order + "IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, cut or 262144, link)
     for time, data in packets:
@@ -135,36 +135,36 @@ def pcap(packets: list[tuple[int, bytes]], link: int = 1, order: str = "<", nano
 
 
 def block(kind: int, body: bytes, order: str = "<") -> bytes:
-    """A block of pcapng."""
+    """Return a block of pcapng."""
     body += b"\0" * (-len(body) % 4)
     size = struct.pack(order + "I", len(body) + 12)
     return struct.pack(order + "I", kind) + size + body + size
 
 
 def section(order: str = "<") -> bytes:
-    """The head of a section."""
+    """Return the head of a section."""
     return block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1), order)
 
 
 def interface(link: int = 1, resolution: int = 6, order: str = "<", offset: int = 0) -> bytes:
-    """An interface."""
+    """Return an interface."""
     options = struct.pack(order + "HHB3x", 9, 1, resolution) + struct.pack(order + "HHq", 14, 8, offset)
     return block(1, struct.pack(order + "HHI", link, 0, 0) + options + bytes(4), order)
 
 
 def enhanced(number: int, ticks: int, data: bytes, order: str = "<") -> bytes:
-    """A packet of an interface."""
+    """Return a packet of an interface."""
     head = struct.pack(order + "IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data))
     return block(6, head + data, order)
 
 
 def read(data: bytes) -> list[Connection]:
-    """The connections of a capture in memory."""
+    """Return the connections of a capture in memory."""
     notes = Notes()
     return list(connections.connections(flows.read(captures.stream(io.BytesIO(data), notes), notes)))
 
 
 def captured_as(said: Talk) -> Connection:
-    """The one connection that a conversation is in a plain capture."""
+    """Return the one connection that a conversation is in a plain capture."""
     (one,) = read(pcap([(time, ethernet(packet)) for time, packet in said.packets()]))
     return one

@@ -40,7 +40,7 @@ def chromium(profile: Path, patience: float) -> Iterator[BrowserContext]:
 
 @contextmanager
 def opening(browser: BrowserContext, requests: list[str]) -> Iterator[Open]:
-    """Opens pages from their files; `requests` gets what they ask for. In the end, nothing was complained about."""
+    """Open pages from their files; `requests` gets what they ask for. In the end, nothing was complained about."""
     pages, complaints = list[Page](), list[str]()
 
     def opened(path: Path) -> Page:

@@ -117,9 +117,14 @@ def _processes(folder: Path) -> dict[int, str]:
 
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     """`wsklab run` in the background, output as it comes."""
+    return start_command(ROOT, "run", *words, "--out", str(folder), **environment)
+
+
+def start_command(cwd: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """Any command in the background, output as it comes."""
     return subprocess.Popen(
-        command("run", *words, "--out", str(folder)),
-        cwd=ROOT,
+        command(*words),
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -130,7 +135,7 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Lines of the command's output up to the one that holds `text`; fails when the command ends first."""
+    """Yield lines of the command's output up to the one that holds `text`; fails when the command ends first."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -142,5 +147,5 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """A signal, as a terminal or an administrator would send it."""
+    """Send a signal, as a terminal or an administrator would."""
     process.send_signal(number)

@@ -10,7 +10,7 @@ from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN
 
 
 def asked() -> Talk:
-    """The driver asked, the peer answered, and then nothing for a while."""
+    """Make a talk: the driver asked, the peer answered, and then nothing for a while."""
     return Talk().handshake().exchange()
 
 
@@ -227,7 +227,7 @@ def abort_meets_rst() -> Talk:
 
 
 def forged(**changes: int) -> Callable[[], Talk]:
-    """An RST of another TTL; the peer goes on afterwards."""
+    """Return an RST of another TTL; the peer goes on afterwards."""
 
     def make() -> Talk:
         said = asked()

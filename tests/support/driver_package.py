@@ -42,7 +42,7 @@ Maker = "Example, Inc."
 def make(
     folder: Path, version: str = "1.4.0.0", start: int = 3, needs: str = "NDIS", place: int = 12, driver: bytes = b""
 ) -> Path:
-    """The files of a package; returns its INF file."""
+    """Write the files of a package; returns its INF file."""
     folder.mkdir(parents=True, exist_ok=True)
     inf = folder / "echo.inf"
     inf.write_bytes(INF.format(version=version, start=start, needs=needs, place=place).encode("utf-16"))
@@ -51,7 +51,7 @@ def make(
 
 
 def profile(folder: Path, more: str = "") -> Path:
-    """A profile of the sample server which takes it from the package in `folder`."""
+    """Return a profile of the sample server which takes it from the package in `folder`."""
     text = (PROFILES / "echo.yaml").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith(("target_path:", "#"))]
     (folder / "echo.yaml").write_text("\n".join(lines).replace("build: echo", "inf: echo.inf") + f"\n{more}\n")

@@ -45,7 +45,7 @@ class Made:
         return table
 
     def modules(self, *loaded: tuple[str, int, int]) -> None:
-        """The list of loaded modules: name, base, size."""
+        """Add the list of loaded modules: name, base, size."""
         links = [HEAD, *(ENTRIES + 0x100 * number for number in range(len(loaded)))]
         self.write(HEAD, struct.pack("<QQ", links[1 % len(links)], links[-1]))
         for number, (name, base, size) in enumerate(loaded):
@@ -79,12 +79,12 @@ class Made:
         return head
 
     def complete(self, *words: object) -> bytes:
-        """A complete dump: every frame after the header."""
+        """Return a complete dump: every frame after the header."""
         empty = bytearray(PAGE)
         return bytes(self.header(1, *words)) + b"".join(bytes(self.frames.get(n, empty)) for n in range(FRAMES))  # type: ignore[arg-type]
 
     def bitmap(self, *words: object) -> bytes:
-        """A kernel dump of today: a map of the frames that are there, and they."""
+        """Return a kernel dump of today: a map of the frames that are there, and they."""
         there = bytearray(FRAMES // 8)
         for number in self.frames:
             there[number // 8] |= 1 << number % 8

@@ -21,11 +21,15 @@ class OtherHost:
         self._pump.attach(socket.create_connection(("127.0.0.1", port)))
 
     def until(self, kind: type, text: str = "") -> list[Event]:
-        """What it hears up to the first event of a kind (with this text). Raises queue.Empty."""
+        """Return what it hears up to the first event of a kind (with this text). Raises queue.Empty."""
         heard = [self._events.get(timeout=WAIT)]
         while not isinstance(heard[-1], kind) or (text and getattr(heard[-1], "text", "") != text):
             heard.append(self._events.get(timeout=WAIT))
         return heard
+
+    def break_in(self) -> None:
+        """Have the target stop and speak."""
+        self._pump.break_in()
 
     def close(self) -> None:
         """Hang up."""

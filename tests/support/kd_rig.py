@@ -87,7 +87,7 @@ class Faults:
 
 
 def _packets(data: bytes) -> Iterable[bytes]:
-    """What was written at once, packet by packet."""
+    """Yield what was written at once, packet by packet."""
     while data:
         size = 1
         if data[:4] == b"0000" and len(data) > 16:
@@ -151,7 +151,7 @@ class Rig:
         return self.events[first:]
 
     def lines(self) -> list[str]:
-        """What was printed."""
+        """Return what was printed."""
         return [event.text for event in self.events if isinstance(event, TextLine) and event.processor is not None]
 
     def plain(self) -> list[str]:

@@ -22,6 +22,7 @@ TRIES = 20
 TRY = 0.0143  # s until a silent host is tried again, as measured under TCG (kd.md 1.5)
 PC, CODE_BASE = 0xFFFFF80000005000, 0xFFFFF80000001000
 BREAK_WITH_STATUS, DATA_LIST, DATA_BLOCK, BUGCHECK_DATA = PC + 0x1000, PC + 0x2000, PC + 0x3000, PC + 0x4000
+MODULES = PC + 0x6000
 TIMEOUT, AGAIN = object(), object()
 
 
@@ -68,6 +69,8 @@ class Target:
     file_statuses: list[int] = field(default_factory=list)
     refuse_continue: bool = False
     mute: int = 0  # a request that gets no reply
+    asked: set[int] = field(default_factory=set)  # which requests came
+    read: set[int] = field(default_factory=set)  # where memory was read
 
     # --- bytes
 
@@ -115,7 +118,7 @@ class Target:
     # --- packets (kd.md 1.4)
 
     def receive(self, wanted: int) -> Generator[Wait, None, Received]:
-        """A payload of the wanted kind; b"" for the ACK; TIMEOUT; AGAIN: the caller must send again."""
+        """Wait for a payload of the wanted kind; b"" for the ACK; TIMEOUT; AGAIN: the caller must send again."""
         while True:
             leader = yield from self.leader()
             if leader is TIMEOUT or leader is AGAIN:
@@ -151,7 +154,7 @@ class Target:
                 return payload
 
     def body(self, wanted: int, kind: int, count: int, number: int, total: int) -> Generator[Wait, None, bytes | None]:
-        """The rest of a data packet; None: it was not the right one."""
+        """Read the rest of a data packet; None: it was not the right one."""
         if count > 4000 or (wanted == MANIPULATE and count < 56):
             self.control(RESEND)
             return None
@@ -249,7 +252,7 @@ class Target:
         yield from self.stop(0x3030, union, b"", stream=stream)
 
     def int3(self, at: int = PC, argument: int = 0, stream: bytes = b"\xcc\xc3", code: int = 0x80000003) -> Run:
-        """Runs into the breakpoint until the program counter is past it; `at` below the kernel's half as it is."""
+        """Run into the breakpoint until the program counter is past it; `at` below the kernel's half as it is."""
         self.pc = at = self.address(at) if at >> 47 else at
         self.argument = argument
         while self.pc == at:
@@ -269,7 +272,7 @@ class Target:
             yield from self.int3(BREAK_WITH_STATUS, 4)
 
     def debugger_data(self) -> None:
-        """What a host follows from GetVersion to KiBugcheckData (kd.md 2.5)."""
+        """Add what a host follows from GetVersion to KiBugcheckData (kd.md 2.5)."""
         block = bytearray(0x90)
         block[0x10:0x14] = b"KDBG"
         struct.pack_into("<Q", block, 0x20, self.address(BREAK_WITH_STATUS))
@@ -281,7 +284,7 @@ class Target:
         }
 
     def poll(self) -> Run:
-        """The clock tick: eats one byte, and breaks in on 0x62 (kd.md 1.5)."""
+        """Tick as the clock: eat one byte, and break in on 0x62 (kd.md 1.5)."""
         if self.fifo:
             self.broke_in |= self.fifo[0] == 0x62
             del self.fifo[0]
@@ -294,14 +297,17 @@ class Target:
         yield from self.poll()
 
     def busy(self, seconds: float) -> Run:
-        """Does something that is not heard of, with the clock ticking, 64 times a second."""
+        """Do something that is not heard of, with the clock ticking, 64 times a second."""
         for _ in range(int(seconds * 64)):
             yield from self.idle(1 / 64)
 
     # --- snapshots (kd.md, "Seen since")
 
     def from_the_middle_of_a_packet(self, text: bytes, cut: int) -> Run:
-        """The rest of a print, from `cut` on; what was said before is of another time. Then it waits for the ACK."""
+        """Say the rest of a print, from `cut` on; what was said before is of another time.
+
+        Then it waits for the ACK.
+        """
         payload = struct.pack("<IHHII", 0x3230, 6, 0, len(text), 0) + text
         header = struct.pack("<4sHHII", b"0000", DEBUG_IO, len(payload), self.own, sum(payload))
         self.say((header + payload + b"\xaa")[cut:])
@@ -310,12 +316,12 @@ class Target:
             yield from self.send(DEBUG_IO, payload, gives_up=True)
 
     def from_a_reply(self) -> Run:
-        """A breakpoint in which a request was made before the snapshot: it is about to reply."""
+        """Go on in a breakpoint in which a request was made before the snapshot: the reply is due."""
         yield from self.send(MANIPULATE, struct.pack("<IHHI4x", 0x3132, 6, 0, 0).ljust(56, b"\0") + bytes(0x4D0))
         yield from self.from_a_stop()
 
     def from_a_stop(self) -> Run:
-        """A breakpoint whose state change was ACKed before the snapshot: it waits for a request."""
+        """Go on in a breakpoint whose state change was ACKed before the snapshot: a request is due."""
         self.pc = at = self.address(PC)
         union = struct.pack("<IIQQI4xQ", 0x80000003, 0, 0, self.pc, 1, 0).ljust(152, b"\0") + struct.pack("<I", 1)
         yield from self.stop(0x3030, union, b"", acked=True)
@@ -325,7 +331,7 @@ class Target:
     # --- stopped (kd.md 2.2, 2.3)
 
     def state(self, state: int, union: bytes, stream: bytes) -> bytes:
-        """A state change of 240 bytes; its control report differs between the two architectures."""
+        """Return a state change of 240 bytes; its control report differs between the two architectures."""
         thread = self.address(CODE_BASE)
         payload = struct.pack("<IHHI4xQQ", state, 6, 0, 1 + len(self.others), thread, self.pc) + union.ljust(160, b"\0")
         if self.x86:
@@ -361,6 +367,7 @@ class Target:
         (api,) = struct.unpack_from("<I", request)
         status, union, data = 0, request[16:56], b""
         self.requests += 1
+        self.asked.add(api)
         if stall := self.stalls.pop(self.requests, 0.0):
             yield Wait(stall, blind=True)
         if api == 0x313C or (api == 0x3136 and not self.refuse_continue):
@@ -377,12 +384,31 @@ class Target:
             self.pc = pc | 0xFFFFFFFF << 32 if self.x86 and pc & 0x80000000 else pc
         elif api == 0x3130:
             address, count = struct.unpack_from("<QI", request, 16)
+            self.read.add(address)
             data = self.memory.get(address, b"")[:count]
             status = 0 if len(data) == count else 0xC0000001
             union = struct.pack("<QII", address, count, len(data)).ljust(40, b"\0")
+        elif api == 0x3137:  # the special registers: Cr0, Cr2, Cr3, and no others
+            address, count = struct.unpack_from("<QI", request, 16)
+            data = struct.pack("<QQQ", 0x80050033, 0, 0x1AA000).ljust(count, b"\0")[:count]
+            union = struct.pack("<QII", address, count, count).ljust(40, b"\0")
         elif api == 0x3146:
             union = struct.pack(
-                "<HHBBHHBBBBHQQQ", 15, 19041, 6, 2, 7, 0x8664, 12, 3, 0, 0, 0, CODE_BASE, 0, self.address(DATA_LIST)
+                "<HHBBHHBBBBHQQQ",
+                15,
+                19041,
+                6,
+                2,
+                7,
+                0x8664,
+                12,
+                3,
+                0,
+                0,
+                0,
+                CODE_BASE,
+                self.address(MODULES),
+                self.address(DATA_LIST),
             )
         else:
             status = 0xC0000001

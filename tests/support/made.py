@@ -40,7 +40,10 @@ HOSTILE = (
 
 
 def recording(flags: int = 1, fates: Sequence[str] = ()) -> Recording:
-    """The peer resets a connection, and the driver is told so, with these flags; further resets met such a fate."""
+    """Make a recording: the peer resets a connection, and the driver is told so, with these flags.
+
+    Further resets met such a fate.
+    """
     made = Recording().opened()
     made.step("driver", "connect").step("driver", "enable").step("peer", "close")
     made.frame("target", "S").frame("peer", "SA").frame("target", "A").frame("peer", "RA", 2)
@@ -51,7 +54,7 @@ def recording(flags: int = 1, fates: Sequence[str] = ()) -> Recording:
 
 @cache
 def scenario() -> Scenario:
-    """The one that all rows are runs of."""
+    """Return the one that all rows are runs of."""
     return parse(SCENARIO, Scenario, "test")
 
 
@@ -120,7 +123,7 @@ class Run:
         self._stories.append(report.story(observations))
 
     def write(self) -> Path:
-        """The page."""
+        """Return the page."""
         evidence = [report.files(self.folder, row.evidence) for row in self.results.scenarios]
         page = self.folder / "report.html"
         page.write_text(report.render(self.results.as_dict(), self._stories, evidence), encoding="utf-8")

@@ -16,7 +16,7 @@ import time
 from support.captured import Talk, enhanced, ethernet, interface, pcap, section
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, captures, connections, fidelity, flows, pairing, table
+from wsklab.orchestrator.field import again, captures, connections, fidelity, flows, pairing, stripping, table
 from wsklab.orchestrator.field.captures import Notes
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -24,7 +24,7 @@ from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN
 
 
 def conversation(chance: random.Random) -> Talk:
-    """A conversation with anything in it."""
+    """Return a conversation with anything in it."""
     said = Talk(port=chance.randrange(65536), isn=(chance.getrandbits(32), chance.getrandbits(32)))
     if chance.random() < 0.8:
         said.handshake()
@@ -43,7 +43,7 @@ def conversation(chance: random.Random) -> Talk:
 
 
 def mutated(chance: random.Random) -> bytes:
-    """A capture with some of its bytes, fields and lengths changed, cut, or said twice."""
+    """Return a capture with some of its bytes, fields and lengths changed, cut, or said twice."""
     packets = conversation(chance).packets(chance.choice([4, 4, 6]))
     link = chance.choice([1, 1, 1, 101, 0, 108, 113, 228, 229, 276, 239, 127])
     frames = [(at, ethernet(data) if link == 1 else data) for at, data in packets]
@@ -91,6 +91,8 @@ def outcome(data: bytes) -> str:
         yaml_source.parse(text, Scenario, text)
         assert fidelity.compare(one, one).number == 1.0
     list(pairing.pairs(made, made))
+    small = b"".join(stripping.stripped(captures.stream(io.BytesIO(data), notes), notes))
+    flows.read(captures.stream(io.BytesIO(small), notes), notes)
     return "read"
 
 

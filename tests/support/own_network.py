@@ -16,7 +16,7 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # netdevice(7)
 
 
 def in_own_network(*command: str | Path) -> list[str | Path]:
-    """The command as it is for root; for anybody else in a user and network namespace (unshare(1))."""
+    """Return the command as it is for root; for anybody else in a user and network namespace (unshare(1))."""
     if os.geteuid() == 0:
         return list(command)
     return ["unshare", "--user", "--map-root-user", "--net", sys.executable, __file__, *command]

@@ -22,7 +22,7 @@ RESET: Mapping[str, Any] = {
 
 
 def run(number: int = 1, driver: str = "d1", **more: Any) -> Run:
-    """A run; runs with a higher number began later."""
+    """Return a run; runs with a higher number began later."""
     fields: dict[str, Any] = {
         "key": f"{number:064}",
         "name": f"run-{number}",
@@ -53,7 +53,7 @@ def row(
     total_ms: int = 500,
     **more: Any,
 ) -> Row:
-    """A row of that scenario."""
+    """Return a row of that scenario."""
     fields: dict[str, Any] = {
         "scenario": scenario,
         "repeat": repeat,
@@ -76,7 +76,7 @@ def folder(
     state: str = "complete",
     started: str = "2026-01-01T00:00:00+00:00",
 ) -> Path:
-    """A run's folder, as far as the history reads it: scenario -> the verdict of each repeat."""
+    """Return a run's folder, as far as the history reads it: scenario -> the verdict of each repeat."""
     path.mkdir(parents=True)
     rows = [
         {

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -20,23 +21,33 @@ SETTINGS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c li
 """Nothing of it has to survive; no port is taken."""
 
 
+KEEPER = """
+cat > /dev/null
+"$1" -D "$2/data" -m immediate stop > /dev/null 2>&1
+rm -rf "$2"
+"""
+"""Ends the server and removes its folder when its standard input ends: when the tests say so, or have been killed."""
+
+
 @contextmanager
 def cluster() -> Iterator[str]:
-    """A server while the block lasts; yields a URL without a database's name. It refuses to run as root."""
+    """Run a server while the block lasts; yields a URL without a database's name. It refuses to run as root."""
     user = _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="wsklab-pg-", dir="/tmp"))  # a socket's path has 107 bytes at most
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
     data, log = folder / "data", folder / "log"
-    try:
+    keeper = subprocess.Popen(
+        ["sh", "-c", KEEPER, "keeper", _tool("pg_ctl"), folder],
+        **_as(user),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the tests
+    )
+    with keeper:
         _run(user, "initdb", "-D", data, "-U", "wsklab", "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale")
         _run(user, "pg_ctl", "-D", data, "-w", "-l", log, "-o", f"{SETTINGS} -k {folder}", "start")
-        try:
-            yield f"postgresql://wsklab@/{{name}}?host={folder}"
-        finally:
-            _run(user, "pg_ctl", "-D", data, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
+        yield f"postgresql://wsklab@/{{name}}?host={folder}"
 
 
 def new_database(server: str) -> str:
@@ -59,14 +70,21 @@ def _unprivileged() -> pwd.struct_passwd | None:
     raise AssertionError("this host has no user that could run PostgreSQL")
 
 
+def _as(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    """Return what a process of the server's is started with."""
+    return {
+        "user": user.pw_uid if user else None,
+        "group": user.pw_gid if user else None,
+        "extra_groups": [] if user else None,
+        "cwd": "/",
+        "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
+    }
+
+
 def _run(user: pwd.struct_passwd | None, program: str, *words: str | Path) -> None:
     done = subprocess.run(
         [_tool(program), *words],
-        user=user.pw_uid if user else None,
-        group=user.pw_gid if user else None,
-        extra_groups=[] if user else None,
-        cwd="/",
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+        **_as(user),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # a pipe would be held open by the server
         stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,

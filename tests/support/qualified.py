@@ -51,7 +51,7 @@ def fails(scenario: str, *numbers: int, verdict: Verdict = "fail", reason: str =
 
 
 def seen(abortive: bool) -> Observed:
-    """What a row observed of a driver that was told once."""
+    """Return what a row observed of a driver that was told once."""
     call = Disconnect(
         conn=1, flags=int(abortive), abortive=abortive, at_dispatch=False, irql=0, context_ok=True, order=1
     )
@@ -138,7 +138,7 @@ def row(name: str, number: int, covers: Sequence[str], verdict: Verdict, reason:
 
 
 def loaded(folder: Path, text: str = PLAN, errata: str | None = None) -> Loaded:
-    """A plan in a file, and its errata beside it."""
+    """Return a plan in a file, and its errata beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     if errata is not None:
         (folder / "errata.yaml").write_text(errata)
@@ -165,7 +165,7 @@ def begin(folder: Path, planned: Loaded, rehearsal: bool = False, lab: Lab = LAB
 
 
 def course(folder: Path, planned: Loaded, begun: Begun, runs: Runs) -> conduct.Conduct:
-    """The runs of a plan, which only write."""
+    """Return the runs of a plan, which only write."""
     return conduct.Conduct(
         folder,
         planned,
@@ -188,7 +188,7 @@ def qualified(
     earlier: Earlier | None = None,
     now: datetime = NOW,
 ) -> Released:
-    """A whole qualification in `folder / "release"`, signed."""
+    """Return a whole qualification in `folder / "release"`, signed."""
     planned = loaded(folder, text, errata)
     home = folder / "release"
     course(home, planned, begin(home, planned, rehearsal), runs or Runs()).run()
@@ -196,12 +196,12 @@ def qualified(
 
 
 def statement_of(released: Released) -> Path:
-    """The signed statement's file."""
+    """Return the signed statement's file."""
     return next(path for path in released.files if path.name.endswith("qualification.dsse.json"))
 
 
 def public_pem() -> bytes:
-    """The public key, as a verifier has it."""
+    """Return the public key, as a verifier has it."""
     return PRIVATE.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -15,7 +15,7 @@ PENDING = 0x103
 
 
 def observed(t: int, source: str, kind: str, conn: int | None = None, **data: Any) -> Observation:
-    """An observation by its names on disk; what a test leaves out is empty, 0 or false."""
+    """Return an observation by its names on disk; what a test leaves out is empty, 0 or false."""
     known = KINDS[source, kind, source == "driver" and "seq" in data]
     hints = get_type_hints(known)
     empty = {
@@ -27,7 +27,7 @@ def observed(t: int, source: str, kind: str, conn: int | None = None, **data: An
 
 
 def _empty(hint: Any) -> object:
-    """A value that a field of this type may have."""
+    """Return a value that a field of this type may have."""
     if get_origin(hint) is Literal:
         return get_args(hint)[0]
     return {int: 0, str: "", bool: False}.get(hint, [] if get_origin(hint) is tuple else None)

@@ -16,7 +16,7 @@ def written_lines(path: Path, height: int = 8) -> int:
 
 
 def _rows(png: bytes) -> list[bytes]:
-    """The pixels of every row (PNG specification, sections 5, 9 and 11.2)."""
+    """Return the pixels of every row (PNG specification, sections 5, 9 and 11.2)."""
     assert png.startswith(SIGNATURE)
     chunks: dict[bytes, bytes] = {}
     at = len(SIGNATURE)

@@ -49,7 +49,7 @@ def play_with(
 
 
 def row(scenario: Scenario, number: int, evidence: str, verdict: Verdict, reasons: tuple[str, ...]) -> ScenarioResult:
-    """A row as the judge would make it."""
+    """Return a row as the judge would make it."""
     return ScenarioResult(
         name=scenario.name,
         title=scenario.title,

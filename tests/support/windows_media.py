@@ -20,7 +20,7 @@ MACS = {"wire": "52-54-00-77-00-10", "management": "52-54-00-0A-00-10"}
 
 
 def wim_xml(images: Sequence[Mapping[str, object]]) -> str:
-    """The description of a WIM file."""
+    """Return the description of a WIM file."""
     return (
         "<WIM>"
         + "".join(
@@ -36,7 +36,7 @@ def wim_xml(images: Sequence[Mapping[str, object]]) -> str:
 
 
 def wim(xml: str) -> bytes:
-    """A WIM file with this description and nothing else."""
+    """Return a WIM file with this description and nothing else."""
     text = b"\xff\xfe" + xml.encode("utf-16-le")
     header = bytearray(208)
     header[:8] = b"MSWIM\0\0\0"
@@ -46,7 +46,7 @@ def wim(xml: str) -> bytes:
 
 def windows_iso(path: Path, images: Sequence[Mapping[str, object]] = (SERVER_2022,),
                 program: bytes | None = None) -> Path:  # fmt: skip
-    """A disc like Microsoft's: everything in UDF, a text in ISO 9660. `program` is what UEFI starts from it."""
+    """Return a disc like Microsoft's: everything in UDF, a text in ISO 9660. `program` is what UEFI starts from it."""
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, udf="2.60", vol_ident="SSS_X64FREE_EN-US_DV9")
     for folder in ("/sources", "/efi", "/efi/boot"):
@@ -66,7 +66,7 @@ def windows_iso(path: Path, images: Sequence[Mapping[str, object]] = (SERVER_202
 
 
 def virtio_iso(path: Path, folders: Sequence[str] = ("2k22",), leave_out: str = "") -> Path:
-    """A disc like virtio-win's: Rock Ridge names, no Joliet."""
+    """Return a disc like virtio-win's: Rock Ridge names, no Joliet."""
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, rock_ridge="1.09", vol_ident="virtio-win-0.1.285")
     for number, (driver, sign) in enumerate(DRIVERS.items()):
@@ -86,7 +86,7 @@ def virtio_iso(path: Path, folders: Sequence[str] = ("2k22",), leave_out: str = 
 
 
 def report(**changes: object) -> dict[str, object]:
-    """What a good guest says of itself."""
+    """Return what a good guest says of itself."""
     cards = [{"name": name, "mac": mac, "driver": "x.sys", "status": "Up"} for name, mac in MACS.items()]
     return {"caption": "Made up", "edition": "ServerStandardEval", "build": 20348, "revision": 587,
             "code_integrity": 3, "print_filter": 15, "sshd": "absent", "ssh_host_key": "", "nics": cards,
@@ -94,7 +94,7 @@ def report(**changes: object) -> dict[str, object]:
 
 
 def encoded(facts: Mapping[str, object]) -> str:
-    """A report as it comes over the line."""
+    """Return a report as it comes over the line."""
     return base64.b64encode(json.dumps(facts).encode()).decode()
 
 
@@ -110,7 +110,7 @@ def setup_program(folder: Path, *defines: str) -> bytes:
 
 
 def fat(program: bytes) -> bytes:
-    """A FAT12 volume with nothing but EFI/BOOT/BOOTX64.EFI, one sector per cluster (Microsoft's FAT specification)."""
+    """Return a FAT12 volume with nothing but EFI/BOOT/BOOTX64.EFI, a sector per cluster (Microsoft's specification)."""
     clusters = 2 + -(-len(program) // 512)
     fat_sectors = -(-(clusters + 2) * 3 // 2 // 512)
     total = 1 + fat_sectors + 1 + clusters

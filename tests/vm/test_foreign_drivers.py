@@ -34,7 +34,7 @@ expect:
 
 
 def told(finished: Finished, name: str) -> list[tuple[bool | None, int | None]]:
-    """What a scenario's driver was told, call by call: (abortive, flags)."""
+    """Return what a scenario's driver was told, call by call: (abortive, flags)."""
     return [(d["abortive"], d["flags"]) for d in finished.scenario(name)["observed"]["disconnects"]]
 
 

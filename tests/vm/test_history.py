@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.command import command, run
+from support.command import command, run, wsklab
 
 from wsklab import images
 from wsklab.drivers.build import build_driver
@@ -45,3 +45,20 @@ def test_a_known_failure_of_a_named_build_is_told_and_recorded(tmp_path: Path, m
     assert [entry["verdicts"] for entry in past["runs"]] == [{"known": 1}]
     assert past["runs"][0]["driver_sha256"] == done.results["driver"]["sha256"]
     assert list((tmp_path / "data/wsklab/under-way").iterdir()) == []
+
+
+def test_the_build_that_broke_it_is_found_by_running_builds(tmp_path: Path) -> None:
+    for number, twin in ((8, None), (9, None), (10, "ignores-flag")):
+        build = tmp_path / "builds" / f"build-{number}" / "wsklab.sys"
+        build.parent.mkdir(parents=True)
+        shutil.copy(build_driver(twin, images.cache_folder()).path, build)
+    words = ["--driver-dir", str(tmp_path / "builds"), "--repeat", "1", "--out", str(tmp_path / "out"), "--json"]
+    done = wsklab("bisect", "linger-zero", "--good", "build-8", "--bad", "build-10", *words)
+    assert done.code == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert (found["last_good"], found["first_bad"], found["scenarios"]) == ("build-9", "build-10", ["linger-zero"])
+    assert [(one["build"], one["outcome"]) for one in found["tested"]] == [
+        ("build-10", "bad"),
+        ("build-8", "good"),
+        ("build-9", "good"),
+    ]

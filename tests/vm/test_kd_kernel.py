@@ -64,7 +64,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def boots(machine: Machine) -> list[list[dict[str, Any]]]:
-    """What was told from each Attached to the next."""
+    """Return what was told from each Attached to the next."""
     found: list[list[dict[str, Any]]] = []
     for event in read_transcript(machine.folder / "kd.jsonl"):
         if event["event"] == "Attached":
@@ -78,7 +78,7 @@ def numbers(boot: list[dict[str, Any]]) -> list[int]:
 
 
 def goes_on(machine: Machine) -> None:
-    """It still says lines, some twenty more of them."""
+    """Wait for some twenty more lines."""
     with machine.debug.watch() as watch:
         for _ in range(2):
             watch.expect(r"line \d{5}0\b", within(30))

@@ -89,6 +89,18 @@ def test_scenarios_and_python_in_one_run(tmp_path: Path) -> None:
     assert processes_of(tmp_path / "run") == []
 
 
+def test_at_the_prompt_the_lab_is_up_as_the_failing_test_has_left_it(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nwsklab_target = standin\n")
+    (tmp_path / "test_mine.py").write_text(TESTS)
+    typed = """print("TOLD", driver.disconnects[-1].flags, peer.shell("uname").strip())
+continue
+"""
+    done = run_pytest(tmp_path, "--pdb", "-k", "wrong", stdin=typed)
+    assert "TOLD 1 Linux" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 3 deselected" in done.stdout
+    assert "driver-unload: pass" in done.stdout
+
+
 @pytest.mark.parametrize(("sample", "parameters"), [("echo", {"Port": 7007}), ("pinger", {"Address": "10.77.0.20"})])
 def test_a_new_users_folder_is_green(sample: str, parameters: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / f"my{sample}.sys").write_bytes(build_sample(sample, images.cache_folder()).path.read_bytes())

@@ -53,13 +53,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is still as a stone need not be waited for as long as what is only slow."""
+    """Wait less for what is still as a stone than for what is only slow."""
     monkeypatch.setattr(silence, "ALIVE", 1.0)
     monkeypatch.setattr(heartbeat, "PATIENCE", 1.5)
 
 
 def struck(lab: Lab, fault: Callable[[], object], folder: Path) -> Judgement:
-    """The verdict on a scenario in whose midst, at the first connection, something happens behind the lab's back."""
+    """Return the verdict on a scenario in whose midst something happens behind the lab's back."""
 
     def strike() -> None:
         with suppress(LabError):  # the road by which the fault went is silenced too
@@ -80,7 +80,7 @@ def struck(lab: Lab, fault: Callable[[], object], folder: Path) -> Judgement:
 
 
 def passes(lab: Lab, folder: Path) -> bool:
-    """The next scenario, on the machine as its snapshot has it."""
+    """Tell whether the next scenario passes, on the machine as its snapshot has it."""
     lab.restore()
     folder.mkdir()
     scenario = load(BUILT_IN / "linger-zero.yaml")

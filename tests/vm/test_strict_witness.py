@@ -59,7 +59,7 @@ WRONG: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
 
 
 def compiled(folder: Path, *changes: tuple[str, str]) -> Path:
-    """The sample client with these changes, compiled as its author would."""
+    """Return the sample client with these changes, compiled as its author would."""
     text = (SAMPLES / "pinger/pinger.c").read_text()
     for old, new in changes:
         assert text.count(old) == 1, old

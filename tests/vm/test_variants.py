@@ -30,7 +30,7 @@ ETHERNET = 14
 
 
 def frames(done: Finished, name: str) -> list[Frame]:
-    """The TCP segments of the target in a scenario's recording."""
+    """Return the TCP segments of the target in a scenario's recording."""
     recorded = read_recording(done.folder / "evidence" / name / "wire.pcapng")
     return [frame for frame in recorded if frame.kind == "tcp" and frame.sender == "target"]
 

@@ -28,7 +28,7 @@ WARM = "from the kept snapshot"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache whose images are the usual ones, and whose drivers and snapshots are its own."""
+    """Provide a cache whose images are the usual ones, and whose drivers and snapshots are its own."""
     folder, usual = tmp_path_factory.mktemp("cache"), images.cache_folder()
     build_standin(usual)
     shutil.copytree(usual / "drivers", folder / "drivers", ignore=shutil.ignore_patterns(".*"))

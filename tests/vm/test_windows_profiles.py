@@ -33,7 +33,7 @@ INPUTS = {"driver.cer": b"certificate", "wskagent.exe": b"MZ"}
 
 @contextmanager
 def machine(profile: Profile, folder: Path, disc: Path) -> Iterator[Machine]:
-    """A started machine with an empty disk and our disc, both cards in place."""
+    """Yield a started machine with an empty disk and our disc, both cards in place."""
     blank = folder / "blank.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(blank), "64G"], check=True)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -12,32 +12,38 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from simulated.windows import OLD, Faults
-from support.command import Finished, processes_of, read_until, run, send, start, wsklab
+from support import driver_package
+from support.certificates import publisher
+from support.command import Finished, processes_of, read_until, run, send, start, start_command, wsklab
 from support.kd_host import OtherHost
 from support.windows_media import report
 
 from wsklab import images
 from wsklab.drivers.build import build_agent
+from wsklab.drivers.package import find, signed
 from wsklab.images.keys import ADDRESS, KeyPair, write_private
 from wsklab.images.secure import sha256
 from wsklab.images.store import Manifest, Store
 from wsklab.qemu import firmware
-from wsklab.qemu.kd.events import Bugcheck
+from wsklab.qemu.kd.events import Bugcheck, ExceptionSeen
 from wsklab.qemu.profile import load_profile
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(100)]
 TESTS = Path(__file__).parents[1]
+NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 
 
 def make_image(store: Store, ssh: bool) -> Path:
-    """An image as `wsklab image build windows-2022` publishes it, with nothing on its disk; returns its folder.
+    """Publish an image as `wsklab image build windows-2022` does, with nothing on its disk; returns its folder.
 
     The one without SSH is also old: its agent is not ours.
     """
@@ -74,7 +80,7 @@ def make_image(store: Store, ssh: bool) -> Path:
 
 
 def share(source: str, to: str) -> None:
-    """A hard link where that can be: the files of an image are known by their inode, others are hashed once."""
+    """Make a hard link where that can be: the files of an image are known by their inode, others are hashed once."""
     try:
         os.link(source, to)
     except OSError:
@@ -223,23 +229,76 @@ def test_the_doctor_goes_through_windows_step_by_step(played: Callable[[bool], P
     assert "version: Made up, ServerStandardEval, build 20348.587" in words and "✓ ok    snapshot: " in words
 
 
-def test_the_doctor_looks_at_memory_integrity_and_secure_boot(played: Callable[[bool], Played], tmp_path: Path) -> None:
-    def look(name: str, variant: str, **faults: Any) -> tuple[dict[str, str], str]:
-        words = ["--target", "windows-2022", "--variant", variant, "--out", str(tmp_path / f"{name}.json")]
-        environment: dict[str, Any] = played(True).environment(**faults)
-        wsklab("doctor", *words, cwd=tmp_path, **environment)
-        steps = json.loads((tmp_path / f"{name}.json").read_text())["target"]["steps"]
-        return {one["what"]: one["verdict"] for one in steps}, (tmp_path / f"{name}.txt").read_text()
+def examined(
+    windows: Played, folder: Path, name: str, variant: str, *more: str, **faults: Any
+) -> tuple[dict[str, str], str]:
+    """Return the verdict of each of the target's steps on a variant of the machine, and the report in words."""
+    report = folder / f"{name}.json"
+    words = ["--target", "windows-2022", "--variant", variant, "--out", str(report), *more]
+    environment: dict[str, Any] = windows.environment(**faults)
+    wsklab("doctor", *words, cwd=folder, **environment)
+    steps = json.loads(report.read_text())["target"]["steps"]
+    return {one["what"]: one["verdict"] for one in steps}, report.with_suffix(".txt").read_text()
 
-    steps, words = look("hvci", "memory-integrity", code_integrity=0x403)
-    assert steps["Memory Integrity"] == "ok" and steps["unload"] == "ok", words
-    steps, words = look("off", "memory-integrity", code_integrity=0x3)
-    assert steps["Memory Integrity"] == "fail" and "SecurityServicesRunning [0], code integrity 0x3" in words
-    steps, words = look("secure", "secure-boot", code_integrity=0x1, secure_boot="confirmed True\r\nstate 1\r\n")
-    assert steps == {"images and drivers": "ok", "firmware keys": "ok", "boots": "ok", "Secure Boot": "ok"}, words
-    steps, words = look("insecure", "secure-boot", code_integrity=0x1)
-    assert steps["Secure Boot"] == "fail" and "Windows says: confirmed False state 0" in words
+
+@pytest.mark.parametrize(("options", "verdict"), [(0x403, "ok"), (0x3, "fail")])
+def test_the_doctor_looks_at_memory_integrity(
+    played: Callable[[bool], Played], tmp_path: Path, options: int, verdict: str
+) -> None:
+    steps, words = examined(played(True), tmp_path, "hvci", "memory-integrity", code_integrity=options)
+    assert (steps["Memory Integrity"], steps["unload"]) == (verdict, "ok"), words
+    assert ("SecurityServicesRunning [0], code integrity 0x3" in words) == (verdict == "fail")
     assert processes_of(tmp_path) == []
+
+
+def test_the_doctor_looks_at_secure_boot(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    steps, words = examined(played(True), tmp_path, "secure", "secure-boot", **SECURE)
+    assert steps == {"images and drivers": "ok", "firmware keys": "ok", "boots": "ok", "Secure Boot": "ok"}, words
+    assert processes_of(tmp_path) == []
+
+
+def test_a_windows_without_secure_boot_is_held_as_a_machine_by_itself(
+    played: Callable[[bool], Played], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    report = tmp_path / "report.json"
+    words = ("doctor", "--target", "windows-2022", "--variant", "secure-boot", "--hold", "--out", str(report))
+    process = start_command(tmp_path, *words, **played(True).environment(code_integrity=0x1))
+    request.addfinalizer(process.kill)
+    said = "".join(read_until(process, "its monitor:"))
+    assert "held, until Ctrl-C: Secure Boot" in said and "wsklab@127.0.0.1" in said
+    assert "Windows says: confirmed False state 0" in said
+    send(process, signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (3, ""), (said, rest)
+    assert json.loads(report.read_text())["target"]["steps"][-1] | {"detail": "", "next": ""} == {
+        "what": "Secure Boot", "verdict": "fail", "detail": "", "next": "",
+    }  # fmt: skip
+    assert processes_of(tmp_path) == []
+
+
+SECURE = {"code_integrity": 0x1, "secure_boot": "confirmed True\r\nstate 1\r\n"}
+
+
+def test_the_doctor_loads_a_driver_that_microsoft_has_signed_under_secure_boot(
+    played: Callable[[bool], Played], tmp_path: Path
+) -> None:
+    package = driver_package.make(tmp_path / "mine", start=1).parent  # which takes a restart
+    pair = publisher(tmp_path / "publisher", "Microsoft Corporation", "1.3.6.1.4.1.311.10.3.5.1")
+    for name, content in signed(find(package / "echo.inf", "echo"), pair, tmp_path / "kept", NOW).items():
+        (package / name).write_bytes(content)
+    words = ("--driver", str(driver_package.profile(package)))
+    steps, said = examined(played(True), tmp_path, "production", "secure-boot", *words, **SECURE)
+    assert set(steps.values()) == {"ok"} and "echo.sys was installed, started and stopped" in said, said
+    assert "the catalog is signed by A Publisher, attested" in said
+    assert processes_of(tmp_path) == []
+
+
+def test_the_doctor_says_what_a_driver_lacks_for_secure_boot(played: Callable[[bool], Played], tmp_path: Path) -> None:
+    words = ("--driver", str(driver_package.profile(driver_package.make(tmp_path / "mine").parent)))
+    steps, said = examined(played(True), tmp_path, "unsigned", "secure-boot", *words, **SECURE)
+    wanted = {"production signature": "fail", "Secure Boot": "ok", "your driver echo.sys": "fail"}
+    assert {step: steps[step] for step in wanted} == wanted, said
+    assert "nobody has signed the catalog of echo.inf" in said and "Hardware Dev Center" in said
 
 
 def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
@@ -250,6 +309,32 @@ def test_the_doctor_explains_a_windows_that_takes_no_test_signatures(
     assert list(steps.items())[-2:] == [("test signing", "fail"), ("driver loads", "fail")]
     words = (tmp_path / "report.txt").read_text()
     assert "Secure Boot and Memory Integrity must be off" in words and "577 ERROR_INVALID_IMAGE_HASH" in words
+
+
+def test_a_doctor_whose_step_fails_holds_the_target_and_says_how_to_get_in(
+    played: Callable[[bool], Played], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    report = tmp_path / "report.json"
+    words = ("doctor", "--target", "windows-2022", "--view", "--hold", "--out", str(report))
+    process = start_command(tmp_path, *words, **played(True).environment(code_integrity=0x401))
+    request.addfinalizer(process.kill)
+    said = "".join(read_until(process, "windbg -k com:ipport="))
+    assert re.search(r"held, until Ctrl-C: the lab did not come up: .*577", said), said
+    assert re.search(r"fail  driver loads: .*577", said) and "wsklab@127.0.0.1" in said
+    found = re.search(r"windbg -k com:ipport=(\d+),port=127.0.0.1", said)
+    assert found
+    (url,) = set(re.findall(r"http://127\.0\.0\.1:\S+", said))
+    with urllib.request.urlopen(url, timeout=20) as page:
+        assert page.status == 200
+    other = OtherHost(int(found[1]))  # the target runs, and its debugger's line is there
+    other.break_in()
+    other.until(ExceptionSeen)
+    other.close()
+    send(process, signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (3, ""), (said, rest)
+    assert json.loads(report.read_text())["target"]["steps"][-1]["what"] == "driver loads"
+    assert processes_of(tmp_path) == []
 
 
 def test_a_wrong_driver_fails_and_a_refused_one_is_explained(played: Callable[[bool], Played], tmp_path: Path) -> None:

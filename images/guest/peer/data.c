@@ -1,12 +1,15 @@
 /* Data: sending a pattern, receiving and summing up, waiting for the end. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "peer.h"
 
-enum { CHUNK = 65536, SHOWN = 64 };
+enum { CHUNK = 65536, SHOWN = 64, MOMENT = 20 };
 #define FNV_START 0x811c9dc5u
 
 static unsigned char buffer[CHUNK];
@@ -48,6 +51,18 @@ static long long from_hex(const char *hex)
     return (long long)length / 2;
 }
 
+/*
+ * Whether the other side's window has shut: all that was sent is acknowledged, and the kernel has begun to probe for
+ * room for more (RFC 9293, 3.8.6.1). A socket that takes nothing for a moment may only wait for an acknowledgement, and
+ * what it holds, a FIN among it, goes out with the next one.
+ */
+static bool window_shut(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_unacked == 0 && info.tcpi_probes > 0;
+}
+
 void do_send(void)
 {
     long long bytes = number("bytes", 0, 0, 1LL << 40), seed = number("seed", 0, 0, 255), sent = 0;
@@ -75,8 +90,10 @@ void do_send(void)
         } else if (errno != EAGAIN) {
             fail_errno("send", errno);
             break;
-        } else if (full) {
+        } else if (full && (window_shut(fd) || now_ms() >= until)) {
             break;
+        } else if (full) {
+            (void)wait_for(fd, POLLOUT, now_ms() + MOMENT);
         } else if (!wait_for(fd, POLLOUT, until)) {
             fail_errno("the other side did not take all the data in time", ETIMEDOUT);
             break;

@@ -149,7 +149,7 @@ void put_array(const char *name, const int *values, size_t count)
     putchar(']');
 }
 
-static int64_t now_ms(void)
+int64_t now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

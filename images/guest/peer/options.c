@@ -65,6 +65,7 @@ void do_state(void)
     put_number("unsent", unsent);
     put_number("unacked", info.tcpi_unacked);
     put_number("retransmits", info.tcpi_retransmits);
+    put_number("probes", info.tcpi_probes);
 }
 
 /* Open /proc/sys/NAME, where NAME may be written with dots or slashes. */

@@ -27,8 +27,9 @@ void put_text(const char *name, const char *value);
 void put_true(const char *name);
 void put_array(const char *name, const int *values, size_t count);
 
-/* Moment (ms, monotonic) at which this request's `timeout_ms` is over, and waiting for poll(2) events until then.
- * wait_for returns the events, or 0 after the time. */
+/* The time (ms, monotonic), the moment at which this request's `timeout_ms` is over, and waiting for poll(2) events
+ * until then. wait_for returns the events, or 0 after the time. */
+int64_t now_ms(void);
 int64_t deadline(void);
 int wait_for(int fd, int events, int64_t until);
 

@@ -40,7 +40,7 @@ def item(tag: str, *children: ET.Element, key: str | int | None = None) -> ET.El
 
 
 def numbered(tag: str, field: str, commands: Iterable[str]) -> list[ET.Element]:
-    """Commands in the order in which they run."""
+    """Return the commands in the order in which they run."""
     return [item(tag, leaf("Order", order), leaf(field, command)) for order, command in enumerate(commands, 1)]
 
 

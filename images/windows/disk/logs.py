@@ -83,7 +83,7 @@ def volume(disk: Path, scratch: Path) -> Iterator[Path]:
 
 
 def _allocated(disk: Path) -> int:
-    """Bytes that a disk and those below it have on the host: no sparse copy takes more."""
+    """Return the bytes that a disk and those below it have on the host: no sparse copy takes more."""
     told = subprocess.run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", str(disk)], check=True,
                           capture_output=True)  # fmt: skip
     return sum(int(one["actual-size"]) for one in json.loads(told.stdout))

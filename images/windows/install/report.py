@@ -81,15 +81,20 @@ def check(report: Report, settings: Settings) -> list[Check]:
 
 def licence_days(report: Report, age_days: float) -> int | None:
     """Return the days that the licence of an image of this age still lasts, never below 0; None when it has no end."""
-    if report.licence_status == _LICENSED and not report.licence_minutes:
+    if is_activated(report) and not report.licence_minutes:
         return None
     return max(0, int(report.licence_minutes / _DAY - age_days))
+
+
+def is_activated(report: Report) -> bool:
+    """Whether it is licensed; an evaluation that is not must be activated on line, at first within ten days."""
+    return report.licence_status == _LICENSED
 
 
 def licence_warning(report: Report, age_days: float) -> str | None:
     """Windows switches itself off every hour when its licence is over, which looks like a crash."""
     left = licence_days(report, age_days)
-    if left is None or (report.licence_status == _LICENSED and left >= _SHORT_DAYS):
+    if left is None or (is_activated(report) and left >= _SHORT_DAYS):
         return None
     return (
         f"licence: status {report.licence_status}, {left} days left; an evaluation that is over, or was never "

@@ -24,7 +24,10 @@ def symbols(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def calls(symbols: Path) -> dict[str, set[str]]:
-    """Function -> what it calls or jumps to, by name; calls through pointers (WSK's own functions) are not followed."""
+    """Return function -> what it calls or jumps to, by name.
+
+    Calls through pointers (WSK's own functions) are not followed.
+    """
     listing = subprocess.run([OBJDUMP, "-d", "--no-show-raw-insn", symbols], capture_output=True, text=True, check=True)
     graph: dict[str, set[str]] = {}
     here: set[str] = set()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pefile
 import pytest
 from support.damage import flip
 
@@ -149,3 +151,23 @@ def test_the_catalogue_and_the_driver_know_the_same_twins() -> None:
     sources = "".join(path.read_text() for path in (build.HOME / "wsklab").glob("*.c"))
     assert {name for name in enumerated if f"TWIN({name})" not in sources} == set()
     assert find_twin("silent").verdict == "inconclusive"
+
+
+@needs_mingw
+def test_the_agent_asks_for_nothing_that_an_older_kernel_lacks(cache: Path) -> None:
+    """It starts on systems before Windows 8, too; what is newer is looked up when it runs."""
+    program = pefile.PE(str(build.build_agent(cache).path), fast_load=True)
+    program.parse_data_directories([pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"]])
+    names = {one.name.decode() for module in program.DIRECTORY_ENTRY_IMPORT for one in module.imports if one.name}
+    assert not names & {"GetSystemTimePreciseAsFileTime", "GetTickCount64"}
+    assert {"SetupComm", "GetCommState", "GetProcAddress"} <= names, "without a large buffer requests are lost"
+
+
+@needs_mingw
+@pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang")
+@pytest.mark.parametrize("source", sorted((build.HOME / "agent").glob("*.c")), ids=lambda path: path.name)
+def test_the_agent_compiles_for_32_bits(source: Path) -> None:
+    headers = ["-isystem", "/usr/share/mingw-w64/include", "-I", str(build.HOME.parent / "common/json")]
+    words = ["clang", "--target=i686-w64-mingw32", "-std=c11", "-fsyntax-only", "-Wall", "-Werror", *headers]
+    done = subprocess.run([*words, str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -20,7 +20,10 @@ from wsklab.drivers.errors import DriverError
 def make_pe(*, machine: int = 0x8664, subsystem: int = 1, dll: int = 0x160, flags: int = 0x60000020,
             relocations: int = 12, module: bytes = b"NETIO.SYS", name: bytes = b"WskRegister",
             characteristics: int = 0x22) -> bytes:  # fmt: skip
-    """A minimal driver: one section at address 0x1000, file offset 0x200, with one import. Its checksum is right."""
+    """Return a minimal driver: one section at address 0x1000, file offset 0x200, with one import.
+
+    Its checksum is right.
+    """
     section = bytearray(0x200)
     struct.pack_into("<IIIII", section, 0, 0x1040, 0, 0, 0x1080, 0x1060)
     struct.pack_into("<QQ", section, 0x40, 0x10A0, 0)
@@ -191,7 +194,7 @@ def test_any_fields_give_a_report_or_a_sentence(changes: list[tuple[int, int]], 
 
 
 def overlapping(modules: int, names: int) -> bytes:
-    """A hostile import table: every module has the same long list of names, and every name is long."""
+    """Return a hostile import table: every module has the same long list of names, and every name is long."""
     pe = bytearray(make_pe())
     at_modules, at_names, at_text = 0x2000, 0x2000 + 20 * (modules + 1), 0x2000 + 20 * (modules + 1) + 8 * (names + 1)
     body = struct.pack("<IIIII", at_names, 0, 0, at_text + 2, at_names) * modules + bytes(20)

@@ -264,7 +264,7 @@ def test_what_is_wrong_with_a_request_is_said(reader: Path) -> None:
 
 
 def storm_program(folder: Path, sanitizer: str, *defines: str) -> Path:
-    """The driver, its storm and the stand-in's provider as one program."""
+    """Build the driver, its storm and the stand-in's provider as one program."""
     driver = [path for path in (HOME / "wsklab").glob("*.c") if path.name != "driver.c"]  # the device is Windows' own
     sources = [*driver, *(HOME / "wsklab" / "tests").glob("*.c")]
     sources += [path for folder in ("standin", "strict") for path in (HOME / folder).glob("*.c")]

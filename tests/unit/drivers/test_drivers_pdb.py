@@ -121,7 +121,7 @@ def test_a_real_pdb_is_read(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> BuiltDriver:
-    """A wrong build of our driver, with its PDB."""
+    """Provide a wrong build of our driver, with its PDB."""
     return build_driver("crashes", tmp_path_factory.mktemp("cache"), toolchain="clang")
 
 

@@ -33,7 +33,7 @@ def test_a_sample_would_load_on_windows(name: str, tmp_path: Path) -> None:
 
 
 def make(folder: Path, compiler: str, *words: str) -> Path:
-    """What the Makefile beside the samples builds of `folder`, in a folder of its own."""
+    """Return what the Makefile beside the samples builds of `folder`, in a folder of its own."""
     for tool in ("make", "clang" if compiler == "clang" else build.COMPILER):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")

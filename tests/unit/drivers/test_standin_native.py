@@ -62,7 +62,7 @@ def test_every_case_is_known_here(program: Path) -> None:
 
 
 def order() -> list[list[str]]:
-    """The cases in the program's order of suites."""
+    """Return the cases in the program's order of suites."""
     suites = ("connection", "closing", "transfer", "events", "listen", "rules", "witness", "scarcity", "threads")
     return [CASE.findall((DRIVERS / f"standin/tests/test_{suite}.c").read_text()) for suite in suites]
 

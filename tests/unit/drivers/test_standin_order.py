@@ -20,7 +20,7 @@ def code(text: str) -> str:
 
 
 def declared() -> dict[str, set[str]]:
-    """The names that each file offers, the lowest file first."""
+    """Return the names that each file offers, the lowest file first."""
     parts = SECTION.split((FOLDER / "standin.h").read_text())[1:]
     return {name: set(DECLARED.findall(code(text))) for name, text in zip(parts[::2], parts[1::2], strict=True)}
 

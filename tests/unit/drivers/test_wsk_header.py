@@ -27,7 +27,7 @@ C_STYLES = sorted(path for path in STYLES.glob("*.c") if path != EXTENDED)
 
 
 def refused(*command: str | Path) -> str:
-    """What the compiler says of the files; empty when it takes them."""
+    """Return what the compiler says of the files; empty when it takes them."""
     if shutil.which(str(command[0])) is None:
         pytest.skip(f"needs {command[0]}")
     done = subprocess.run([*command, *FLAGS], capture_output=True, text=True, check=False, timeout=300)

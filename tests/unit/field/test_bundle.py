@@ -22,7 +22,7 @@ REASON = "WskDisconnectEvent (R5): WSK_FLAG_ABORTIVE is clear, expected set (fra
 
 
 def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run with a failure, as a bundle."""
+    """Return a run with a failure, as a bundle."""
     play_with(monkeypatch, lambda scenario: ("fail", (REASON,)))
     CliRunner().invoke(run.command, ["linger-zero", "--until-fail", "3", "--out", str(folder / "run")])
     evidence = folder / "run" / "evidence" / "linger-zero-1"
@@ -103,11 +103,14 @@ def test_a_minimised_scenario_goes_along(tmp_path: Path, monkeypatch: pytest.Mon
     CliRunner().invoke(commands.command, [str(evidence), "--out", str(tmp_path / "x.zip")])
     read = bundle.read(tmp_path / "x.zip")
     assert read.minimised and len(read.scenario.steps) == 1
-    assert str(read.about.rate) == "10 of 10"
+    trials = [json.loads(line)["case"] for line in (tmp_path / "m" / "trials.jsonl").read_text().splitlines()]
+    assert str(read.about.rate) == "11 of 11" == f"{trials.count(trials[-1])} of 11", (
+        "one made it smaller, ten were last"
+    )
 
 
 def rewritten(path: Path, other: Path, **changes: object) -> Path:
-    """A bundle with other facts."""
+    """Return a bundle with other facts."""
     with zipfile.ZipFile(path) as opened, zipfile.ZipFile(other, "w") as made:
         for name in opened.namelist():
             content = opened.read(name)

@@ -26,7 +26,7 @@ Packets = list[tuple[int, bytes]]
 
 
 def talk() -> Talk:
-    """A handshake, data both ways, and the peer's abort."""
+    """Return a handshake, data both ways, and the peer's abort."""
     said = Talk().handshake().exchange()
     said.p(RST | ACK)
     return said
@@ -38,7 +38,7 @@ def read(data: bytes) -> Flows:
 
 
 def shape(found: Flows) -> list[tuple[int, int, list[str]]]:
-    """What must come out the same: bytes each way, and FINs and RSTs."""
+    """Return what must come out the same: bytes each way, and FINs and RSTs."""
     stories = [one.story for one in connections.connections(found)]
     return [(one.halves[0].payload, one.halves[1].payload, [end.word for end in one.ends]) for one in stories]
 

@@ -9,7 +9,7 @@ from support.captured import Talk, captured_as
 
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import debugtext
+from wsklab.orchestrator.field import contradictions, debugtext
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
 
@@ -26,7 +26,7 @@ def findings(tmp_path: Path, log: str, *connections: Connection, profile: str = 
     path = tmp_path / "driver.log"
     path.write_text(log)
     told = debugtext.read_log(path, load_profile(profile))
-    return [text for _, text in debugtext.contradictions(debugtext.beside(told, connections), connections)]
+    return [text for _, text in contradictions.contradictions(told, debugtext.beside(told, connections), connections)]
 
 
 OPENED = "<pinger> #1 connected\n"
@@ -47,7 +47,7 @@ def test_a_flag_against_a_segment(tmp_path: Path) -> None:
 
 
 def given_up(*, before: bool) -> Connection:
-    """The driver's stack gives up, and the peer's FIN comes before or after that."""
+    """Make a connection that the driver's stack gives up; the peer's FIN comes before or after that."""
     said = Talk().handshake().exchange()
     if before:
         said.p(FIN | ACK, after=1)
@@ -61,11 +61,11 @@ def test_a_fin_that_comes_when_the_drivers_stack_has_given_up_is_told_to_nobody(
     late = given_up(before=False)
     assert findings(tmp_path, OPENED + ABORT, late) == []
     assert findings(tmp_path, OPENED, late) == []
-    assert debugtext.against(late, True) is None
-    assert debugtext.against(late, False) is None  # the FIN alone would have been told so
+    assert contradictions.against(late, True) is None
+    assert contradictions.against(late, False) is None  # the FIN alone would have been told so
     (text,) = findings(tmp_path, OPENED + ABORT, given_up(before=True))
     assert "reports WSK_FLAG_ABORTIVE set, but the peer sent FIN+ACK" in text
-    assert debugtext.against(given_up(before=True), True) is not None
+    assert contradictions.against(given_up(before=True), True) is not None
 
 
 def test_words_against_flags(tmp_path: Path) -> None:
@@ -155,15 +155,15 @@ def test_a_log_that_no_pattern_knows_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_customer_says(report: str, flags: int, fits: bool) -> None:
-    assert (debugtext.against(ended(flags), debugtext.expected(report)) is None) == fits
+    assert (contradictions.against(ended(flags), contradictions.expected(report)) is None) == fits
 
 
 def test_a_report_of_a_silent_peer() -> None:
-    assert debugtext.against(ended(), None) is None
-    assert debugtext.against(ended(), True) is not None
+    assert contradictions.against(ended(), None) is None
+    assert contradictions.against(ended(), True) is not None
 
 
 @pytest.mark.parametrize("report", ["abortive: maybe", "[", "set", "{a: 1}"])
 def test_a_report_that_is_none(report: str) -> None:
     with pytest.raises(UsageError, match="abortive: set"):
-        debugtext.expected(report)
+        contradictions.expected(report)

@@ -24,7 +24,7 @@ def written(path: Path, said: Talk) -> Path:
 
 
 def odd() -> Talk:
-    """Data of the peer in another order, and an RST with payload."""
+    """Return data of the peer in another order, and an RST with payload."""
     said = Talk().handshake()
     said.d(PSH | ACK, 100)
     said.p(ACK)

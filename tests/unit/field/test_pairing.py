@@ -15,7 +15,7 @@ MS = 1_000_000
 
 
 def at_both_ends(said: Talk, delay: int, offset: int) -> tuple[list[Connection], list[Connection]]:
-    """The conversation as captured at the driver's side, and at the peer's, whose clock is `offset` ahead."""
+    """Return the conversation as captured at the driver's side, and at the peer's, whose clock is `offset` ahead."""
     here, there = [], []
     for (time, packet), segment in zip(said.packets(), said.segments, strict=True):
         ours = segment.sender == "driver"

@@ -96,6 +96,14 @@ def test_a_conversation_in_its_order_with_the_frames_it_came_from() -> None:
         "expect:",
         "wire: {peer: rst, driver: none}",
         "disconnect: [{abortive: set}]",
+        "capture:",
+        "- 0.000000 driver SYN 0",
+        "- 0.010000 peer SYN+ACK 0",
+        "- 0.020000 driver ACK 0",
+        "- 0.030000 driver PSH+ACK 10",
+        "- 0.040000 peer PSH+ACK 20",
+        "- 0.050000 driver ACK 0",
+        "- 1.050000 peer RST+ACK 0",
     ]
     assert "# frame 4: 10 bytes" in text
     assert "# frame 7: RST+ACK" in text

@@ -40,7 +40,7 @@ TALK: Document = {
 
 
 def carried(document: Document, actor: str) -> dict[int, int]:
-    """Bytes that one side sends on each connection."""
+    """Return the bytes that one side sends on each connection."""
     sent: dict[int, int] = {}
     for step in document["steps"]:
         options = step.get(actor, {})

@@ -90,7 +90,7 @@ def test_a_request_that_did_not_come_is_noticed_by_another_that_did() -> None:
 
 
 def name_of(error: Exception) -> str:
-    """What the observation says when a scenario is stopped by it."""
+    """Return what the observation says when a scenario is stopped by it."""
 
     class Journal:
         def pass_time(self, seconds: float) -> None: ...

@@ -189,15 +189,18 @@ def test_what_windows_needs_of_the_host_is_asked_for_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "says"),
+    ("status", "minutes", "says"),
     [
-        (180 * 1440, "built 100 days ago, expires in 79 days"),
-        (0, "built 100 days ago, licensed"),
-        (50 * 1440, "built 100 days ago, its licence is over: build it again"),
+        (1, 180 * 1440, "built 100 days ago, expires in 79 days"),
+        (1, 0, "built 100 days ago, licensed"),
+        (1, 50 * 1440, "built 100 days ago, its licence is over: build it again"),
+        (2, 103 * 1440, "built 100 days ago, to be activated on line within 2 days"),
+        (2, 10 * 1440, "built 100 days ago, its days without activation are over: build it again"),
     ],
 )
-def test_the_list_says_how_long_an_image_lasts(tmp_path: Path, minutes: int, says: str) -> None:
-    about = {"profile": load_profile("windows-2022").model_dump(mode="json"), "guest": report(licence_minutes=minutes)}
+def test_the_list_says_how_long_an_image_lasts(tmp_path: Path, status: int, minutes: int, says: str) -> None:
+    guest = report(licence_status=status, licence_minutes=minutes)
+    about = {"profile": load_profile("windows-2022").model_dump(mode="json"), "guest": guest}
     (tmp_path / "windows.json").write_text(json.dumps(about))
     image = Image(tmp_path, MANIFEST.model_copy(update={"built": "2026-01-01T00:00:00.000+00:00"}))
     assert find.lasts(image, datetime(2026, 4, 11, 1, tzinfo=UTC)) == says

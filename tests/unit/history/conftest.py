@@ -19,7 +19,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def history(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
+    """Provide the URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'history.sqlite'}"
     return new_database(request.getfixturevalue("server"))
@@ -27,7 +27,7 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def on_server(server: str) -> str:
-    """The URL of an empty database on the server."""
+    """Provide the URL of an empty database on the server."""
     return new_database(server)
 
 
@@ -39,7 +39,7 @@ def database(history: str) -> Iterator[Database]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Notes on runs under way go where nobody else's are."""
+    """Put notes on runs under way where nobody else's are."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("WSKLAB_HISTORY", raising=False)
     return tmp_path / "data"

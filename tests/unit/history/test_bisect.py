@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support import past
 
 from wsklab.orchestrator.commands.bisect import Trial, Verdicts
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.history.bisection import Build
+from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run import runner
 
 COUNT = 12
@@ -100,7 +102,12 @@ def test_builds_that_cannot_be_judged_are_passed_over(folder: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("first_bad", "unloadable", "said"),
-    [(1, (), "b1 fails, too"), (7, (1,), "b1 cannot be judged"), (99, (), "b12 passed 5 times")],
+    [
+        (1, (), "b1 fails, too"),
+        (7, (1,), "b1 cannot be judged"),
+        (99, (), "b12 passed 5 times"),
+        (7, (12,), "b12 cannot be judged: "),
+    ],
 )
 def test_ends_that_are_not_as_was_said_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, first_bad: int, unloadable: tuple[int, ...], said: str
@@ -114,3 +121,43 @@ def test_ends_that_are_not_as_was_said_are_refused(
 def test_builds_that_are_not_there_are_the_users_mistake(folder: Path) -> None:
     assert isinstance(found(folder, bad="b99").exception, UsageError)
     assert isinstance(found(folder, good="b9", bad="b8").exception, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("rows", "found", "runs"),
+    [
+        ([{"linger-zero": ["pass"]}], {"linger-zero": ["pass"]}, 1),
+        ([None, {"linger-zero": ["fail"]}], {"linger-zero": ["fail"]}, 2),
+        ([{"linger-zero": ["infra"]}, {"linger-zero": ["pass"]}], {"linger-zero": ["pass"]}, 2),
+        ([None, None], {}, 2),
+    ],
+)
+def test_a_run_in_which_the_lab_failed_is_made_once_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[dict[str, list[str]] | None],
+    found: Verdicts,
+    runs: int,
+) -> None:
+    made: list[Path] = []
+
+    def run(self: Trial, build: Build, out: Path, repeats: int, until_fail: bool) -> tuple[int, str]:
+        made.append(out)
+        if (verdicts := rows[len(made) - 1]) is not None:
+            past.folder(out, verdicts)  # type: ignore[arg-type]
+        return 3, "the driver could not be loaded"
+
+    monkeypatch.setattr(Trial, "_run", run)
+    trial = Trial(tmp_path, (), (), Console(quiet=True))
+    assert trial.run(Build("x", tmp_path / "b/x.sys"), 3, 1, until_fail=True) == found
+    assert [out.name for out in made] == ["03-b-x", "03-b-x-again"][:runs]
+    assert trial.why == "the driver could not be loaded"
+
+
+def test_a_build_that_is_no_driver_is_passed_over_but_the_first_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "x.sys").write_bytes(b"MZ")
+    trial = Trial(tmp_path, ("linger-zero",), (), Console(quiet=True))
+    build = Build("x", tmp_path / "x.sys")
+    with pytest.raises(UsageError, match="no driver that could be loaded"):
+        trial.run(build, 1, 1, until_fail=False)
+    assert trial.run(build, 2, 1, until_fail=True) == {}

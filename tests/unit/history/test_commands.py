@@ -126,6 +126,21 @@ def test_a_site_is_written_and_written_again(runs: Path, tmp_path: Path) -> None
     assert sorted(path.name for path in site.glob("runs/*")) == ["3.html", "4.html"]
     assert sorted(path.name for path in site.glob("scenarios/*")) == ["close-graceful.html", "linger-zero.html"]
     assert "holds something else" in refusal("history", "--html", runs)
+    assert {path.name for path in site.glob("*.html")} == {"index.html", "trends.html", "coverage.html"}
+    text = (site / "index.html").read_text(encoding="utf-8")
+    assert '<a href="trends.html">Trends</a><a href="coverage.html">Coverage</a></nav>' in text
+
+
+def test_the_matrix_of_twins_is_a_page_of_the_site_as_long_as_it_is_named(runs: Path, tmp_path: Path) -> None:
+    site, matrix = tmp_path / "site", tmp_path / "twins.json"
+    empty = {"schema": 1, "twins": [], "correct": {"verdicts": {}}, "missed": [], "false_alarms": []}
+    matrix.write_text(json.dumps(empty), encoding="utf-8")
+    assert wsklab("history", "--html", site, "--twins", matrix).exit_code == 0
+    assert (site / "twins.html").exists()
+    assert '<a href="twins.html">' in (site / "index.html").read_text(encoding="utf-8")
+    assert wsklab("history", "--html", site).exit_code == 0
+    assert not (site / "twins.html").exists()
+    assert "--twins is for the site" in refusal("history", "--twins", matrix)
 
 
 def test_an_empty_history_says_how_to_fill_it(history: str) -> None:

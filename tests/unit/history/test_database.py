@@ -47,6 +47,23 @@ def test_a_run_is_never_counted_twice(database: Database) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ('"twin": null', '"twin": "ignores-flag"', "wsklab:ignores-flag on standin (tcg)"),
+        ('"kind": "standin"', '"kind": "standin", "strict": {"seed": 1}', "wsklab on standin (tcg, strict)"),
+    ],
+)
+def test_a_twin_and_a_strict_run_are_no_past_of_the_plain_driver(
+    tmp_path: Path, was: str, becomes: str, said: str
+) -> None:
+    plain, _ = records.read(folder(tmp_path / "plain", {"a": ["pass"]}), "here")
+    file = folder(tmp_path / "other", {"a": ["fail"]}) / "results.json"
+    file.write_text(file.read_text(encoding="utf-8").replace(was, becomes), encoding="utf-8")
+    other, _ = records.read(tmp_path / "other", "here")
+    assert (str(plain.environment), str(other.environment)) == ("wsklab on standin (tcg)", said)
+
+
 def test_the_past_of_a_scenario_is_counted_by_run(database: Database) -> None:
     with database.writing() as connection:
         for number in (1, 2):
@@ -194,7 +211,7 @@ Warnings = list[str]
 
 @pytest.fixture
 def begun(history: str, tmp_path: Path) -> Callable[[str], tuple[recorder.Recorder, Path, Warnings]]:
-    """A run that has begun and written that it goes on."""
+    """Provide a run that has begun and written that it goes on."""
 
     def begin(name: str, to: str = "") -> tuple[recorder.Recorder, Path, Warnings]:
         path, said = folder(tmp_path / name, {"a": ["pass"]}, state="running"), Warnings()
@@ -282,8 +299,8 @@ def test_a_run_tells_its_command_without_the_password(tmp_path: Path) -> None:
 def test_a_server_knows_of_a_run_from_its_beginning(begun: Begin, on_server: str) -> None:
     """A host that dies takes its notes with it."""
     run_, path, said = begun("r", to=on_server)
-    assert run_.registering is not None
-    run_.registering.join()
+    assert run_.getting_ready is not None
+    run_.getting_ready.join()
     with opened(url_of(on_server)) as database, database.reading() as connection:
         assert [kept.run.state for kept in queries.runs(connection)] == ["running"]
     document = (path / "results.json").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from wsklab.orchestrator.history.bisection import Build, between, builds, judged
 from wsklab.orchestrator.history.comparison import compare
 from wsklab.orchestrator.history.past import changed, pasts, sentence
 from wsklab.orchestrator.history.queries import Cell, Kept
+from wsklab.orchestrator.history.records import Environment
 from wsklab.orchestrator.history.retention import Pass, superfluous
 from wsklab.orchestrator.history.statistics import Count, broke, different, drift, rate, repeats_for
 
@@ -43,7 +45,7 @@ def test_nothing_seen_proves_nothing() -> None:
 
 
 def series(text: str) -> list[Count]:
-    """A run per sign: `p` passes, `f` fails, `2` fails in two of ten rows, `x` says nothing."""
+    """Return a run per sign: `p` passes, `f` fails, `2` fails in two of ten rows, `x` says nothing."""
     return [Count(n, *{"p": (0, 10), "f": (10, 10), "2": (2, 10), "x": (0, 0)}[sign]) for n, sign in enumerate(text)]
 
 
@@ -332,3 +334,12 @@ def test_the_binomial_agrees_that_wilson_covers_about_what_it_says() -> None:
             if rate(k, n).low <= true <= rate(k, n).high
         )
         assert held > 0.92
+
+
+def test_a_twin_is_no_trouble_and_stands_behind_the_right_driver() -> None:
+    twin = replace(run(2, environment=Environment("standin", "wsklab:silent", "tcg")), driver="wsklab:silent")
+    cells = {1: Cell({"pass": 1}, {"pass": 1.0}), 2: Cell({"fail": 1}, {"fail": 1.0})}
+    found = pasts("kill", [Kept(1, run(1)), Kept(2, twin)], cells)
+    assert [(past.environment.profile, past.trouble) for past in found] == [("wsklab", False), ("wsklab:silent", False)]
+    assert found[1].broke is not None
+    assert pasts("kill", [Kept(2, run(2))], cells)[0].trouble

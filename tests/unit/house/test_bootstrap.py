@@ -55,6 +55,7 @@ class Played:
 
     def __init__(self, folder: Path) -> None:
         self.bin, self.log, self.checkout = folder / "bin", folder / "log", folder / "checkout"
+        self.settings: dict[str, str] = {}  # variables of the user's
         self.bin.mkdir()
         self.checkout.mkdir()
         (self.checkout / "orchestrator" / "trials").mkdir(parents=True)
@@ -71,13 +72,13 @@ class Played:
         self.has("apt-get")
 
     def has(self, name: str, does: str = "") -> None:
-        """A program that notes how it was called, and then does this."""
+        """Make a program that notes how it was called, and then does this."""
         program = self.bin / name
         program.write_text(f'#!/bin/sh\n[ {name} = id ] || echo "{name} $*" >>{self.log}\n{does}\n')
         program.chmod(0o755)
 
     def without(self, file: str) -> None:
-        """A file that is needed is not there."""
+        """Have a file that is needed not be there."""
         wanted = self.checkout / "orchestrator/trials/host_packages.tsv"
         wanted.write_text(wanted.read_text().replace(file, f"/nowhere{file}"))
 
@@ -94,7 +95,7 @@ class Played:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={"PATH": str(self.bin), "TMPDIR": str(self.bin.parent)},
+            env={"PATH": str(self.bin), "TMPDIR": str(self.bin.parent), **self.settings},
         )
 
     def lab(self, *words: str, cwd: Path | None = None) -> tuple[int, str, str]:
@@ -150,6 +151,20 @@ def test_a_host_without_apt_is_told_its_own_package_names(played: Played) -> Non
 def test_versions_are_the_locked_ones(played: Played) -> None:
     played.lab("run")
     assert any("--constraint requirements.lock" in call for call in played.calls("python3"))
+
+
+def test_a_run_installs_without_compiling_and_tests_do_not(played: Played) -> None:
+    played.lab("run")
+    played.lab("test")
+    [for_runs, for_tests] = [call for call in played.calls("python3") if "pip install" in call]
+    assert " --no-compile " in for_runs and "--no-compile" not in for_tests
+
+
+def test_bytecode_is_kept_where_none_may_go_beside_the_sources(played: Played) -> None:
+    played.has("python3", PYTHON.replace('"in $PWD: $*"', '"$PYTHONDONTWRITEBYTECODE:$PYTHONPYCACHEPREFIX"'))
+    assert played.lab("run")[1] == ":\n"
+    played.settings = {"PYTHONDONTWRITEBYTECODE": "1"}
+    assert played.lab("run")[1] == f":{played.checkout}/.venv/bytecode\n"
 
 
 def test_what_only_windows_needs_is_installed_where_it_is_named(played: Played) -> None:

@@ -60,6 +60,7 @@ def test_help_is_there_where_one_command_lacks_what_it_needs(monkeypatch: pytest
         return import_module(name)
 
     monkeypatch.setattr(cli, "import_module", imported)
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
     shown = CliRunner().invoke(main, ["--help"])
     assert shown.exit_code == 0 and re.search(r"mutate +\(not installed\)", shown.output), shown.output
     refused = CliRunner().invoke(main, ["mutate", "--operator", "x"])

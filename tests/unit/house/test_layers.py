@@ -32,6 +32,7 @@ ROOMS = (
     "play",
     "run",
     "history",
+    "fleet",
     "live",
     "pytest_plugin",
     "starting",

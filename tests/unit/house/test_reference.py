@@ -20,14 +20,14 @@ FILES = [ROOT / "README.md", *(path for folder in FOLDERS for path in sorted((RO
 
 
 def rows() -> list[list[str]]:
-    """The tables of numbered statements: the cells of each row."""
+    """Return the tables of numbered statements: the cells of each row."""
     lines = (REFERENCE / "wsk.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
     return [row for row in cells if NUMBER.fullmatch(row[0])]
 
 
 def requirements() -> tuple[list[str], set[str]]:
-    """The numbers that the coverage table knows, and those that were never given."""
+    """Return the numbers that the coverage table knows, and those that were never given."""
     data = yaml.safe_load((ROOT / "orchestrator" / "trials" / "requirements.yaml").read_text())
     return list(data["entries"]), set(data["unassigned"])
 

@@ -110,7 +110,7 @@ def test_elf_needs_are_those_that_readelf_shows() -> None:
 
 
 def _tree(files: dict[str, bytes | str]) -> Tree:
-    """A tree of files (bytes) and links (str)."""
+    """Return a tree of files (bytes) and links (str)."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, content in files.items():

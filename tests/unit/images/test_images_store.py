@@ -88,14 +88,14 @@ def test_damage_that_no_stamp_shows_is_noticed_before_each_use(
 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Image]:
-    """An image whose every file is too large to be hashed each time."""
+    """Provide an image whose every file is too large to be hashed each time."""
     monkeypatch.setattr(store_module, "_HASHED_ALWAYS", -1)
     store = Store(tmp_path)
     return store, build(store, "01")
 
 
 def hashed(store: Store, image: Image, now: float, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The files that `check` reads at this time."""
+    """Return the files that `check` reads at this time."""
     read: set[str] = set()
 
     def spy(path: Path) -> str:

@@ -68,7 +68,7 @@ def peer(program: Path) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def ending_well(peer: Peer) -> Iterator[Peer]:
-    """The peer, whose end tells what the sanitizers found."""
+    """Yield the peer, whose end tells what the sanitizers found."""
     yield peer
     with contextlib.suppress(BrokenPipeError):
         peer.process.stdin.close()  # type: ignore[union-attr]
@@ -77,7 +77,7 @@ def ending_well(peer: Peer) -> Iterator[Peer]:
 
 
 def connected(peer: Peer, family: str = "ipv4") -> socket.socket:
-    """A connection from here to the peer, accepted as its socket 0."""
+    """Return a connection from here to the peer, accepted as its socket 0."""
     port = peer.do("listen", family=family)["port"]
     client = socket.create_connection(("127.0.0.1" if family == "ipv4" else "::1", port), timeout=5)
     assert peer.do("accept")["port"] == client.getsockname()[1]
@@ -92,7 +92,7 @@ def fnv(data: bytes) -> str:
 
 
 def ending(client: socket.socket) -> str:
-    """What the other side did: `fin` or `rst`; data before it is skipped."""
+    """Return what the other side did: `fin` or `rst`; data before it is skipped."""
     try:
         while client.recv(65536):
             pass
@@ -190,9 +190,11 @@ def test_await_tells_an_eof_from_a_reset(peer: Peer) -> None:
 
 
 def test_a_full_window_stops_the_sending(peer: Peer) -> None:
+    """Not a socket that is full for a moment: what is acknowledged makes room, and a FIN behind the data goes out."""
     client = connected(peer)
     sent = peer.do("send", bytes=1 << 30, full=True)["bytes"]
     assert 0 < sent < 1 << 30
+    assert peer.do("state")["probes"] > 0, "the window is not known to be shut"
     assert peer.do("state")["unsent"] > 0
     peer.do("close", linger=0)
     assert ending(client) == "rst"

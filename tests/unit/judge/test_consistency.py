@@ -34,7 +34,7 @@ def told(
     ports: tuple[int, int] = (TARGET_PORT, PEER_PORT),
     asked: bool = True,
 ) -> Recording:
-    """A connection that ends well; what the driver answers and tells of it is bent by each test."""
+    """Return a connection that ends well; what the driver answers and tells of it is bent by each test."""
     recording = Recording().opened().call("socket", 1).done("socket", 1, 0).call("local", 1)
     if asked:
         recording.done("local", 1, 0)
@@ -124,3 +124,59 @@ def test_callbacks_that_run_when_all_is_closed_fail() -> None:
     assert (
         judgement.verdict == "fail" and "1 callbacks that run although every socket is closed" in judgement.reasons[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("bent", "said"),
+    [
+        ({}, ""),
+        ({"seed": 0}, "the pattern from 0, the command was for 700"),
+        ({"length": 699}, "a length of 699, the command was for 700"),
+        ({"flags": 1}, "flags 1, the command was for 0"),
+        ({"target": 5}, "the target 5, the command was for 0"),
+        ({"mask": 9}, "the mask 9, the command was for 0"),
+    ],
+)
+def test_calls_are_told_with_what_their_command_asked_for(bent: dict[str, int], said: str) -> None:
+    recording = told()
+    asked = {"flags": 0, "length": 700, "seed": 0, "target": 0, "mask": 0}
+    recording.call("send", 3, length=700, seed=0).call("send", 4, **{"length": 700, "seed": 700, **bent})
+    recording.add("lab", "answered", answers=[{"op": "send", "id": 3, "count": 2, "status": PENDING, **asked}])
+    recording.done("send", 3, 0, 700).done("send", 4, 0, 700)
+    assert said in verdict(recording)[1]
+    assert ("the driver tells of WskSend (operation 4)" in verdict(recording)[1]) == bool(said)
+
+
+def test_a_line_that_the_protocol_does_not_have_fails() -> None:
+    found, why = verdict(told().line("other"))
+    assert found == "fail"
+    assert "the driver prints a line that the protocol does not have: WSKLAB1 seq=" in why
+
+
+@pytest.mark.parametrize("status", [0, UNSUCCESSFUL])
+def test_addresses_are_told_with_the_status_of_their_question(status: int) -> None:
+    recording = told()
+    recording.line("addr", id=1, lport=TARGET_PORT, lst=status)
+    assert verdict(recording)[0] == ("fail" if status else "pass")
+    assert ("the driver tells the local address of its socket with" in verdict(recording)[1]) == bool(status)
+
+
+@pytest.mark.parametrize(("new", "took", "fits"), [(9, 1, True), (0, 0, True), (9, 0, False), (0, 1, False)])
+def test_an_accept_event_takes_the_connection_that_it_tells_of(new: int, took: int, fits: bool) -> None:
+    recording = told().line("accept", None, new=new, took=took, rport=PEER_PORT)
+    assert ("the driver tells that WskAcceptEvent took" in verdict(recording)[1]) != fits
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "said"),
+    [
+        ("0a4d000a", "0a4d0014", ""),
+        ("fd77" + "00000010".zfill(28), "fd77" + "00000020".zfill(28), ""),
+        ("0a4d0014", "0a4d0014", "tells 0a4d0014 as the local address of its socket, no address of the target"),
+        ("0a4d000a", 12345678, "tells 12345678 as the remote address of its socket, no address of the peer"),
+    ],
+)
+def test_addresses_of_a_connection_are_the_machines(local: str, remote: str | int, said: str) -> None:
+    recording = told().line("addr", 0, id=1, lport=1, rport=2, local=local, remote=remote, lst=0, rst=0)
+    assert said in verdict(recording)[1]
+    assert ("as the" in verdict(recording)[1]) == bool(said)

@@ -48,7 +48,7 @@ def verdict(observations: list[Observation], wanted: Scenario | None = None) -> 
 
 
 def after_the_end(recording: Recording, ms: int, flags: int = 0) -> list[Observation]:
-    """The end of the story, then the event once more, while the sockets are closed."""
+    """Return the end of the story, then the event once more, while the sockets are closed."""
     ended = recording.ended()
     at = next(i for i, o in enumerate(ended) if o.kind == "end")
     late = DisconnectEvent(

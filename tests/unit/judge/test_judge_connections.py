@@ -43,7 +43,7 @@ class Accepted(Recording):
         return self
 
     def end(self, conn: int, flags: str, told: int | None = None, context: int | None = None) -> Accepted:
-        """The peer's segment, and what the driver is told: its flags, and the number of the context's connection."""
+        """Return the peer's segment, and what the driver is told: flags, and the number of the context's connection."""
         self.add(
             "wire",
             "frame",
@@ -168,7 +168,7 @@ expect:
 
 
 def unloaded(lost: int = 0, **left: int) -> list[Observation]:
-    """A driver that closes by itself when it is unloaded, and counts from 1 when it is loaded again."""
+    """Return a driver that closes by itself when it is unloaded, and counts from 1 when it is loaded again."""
     recording = Recording().opened().step("driver", "receive", ops=[3]).line("call", op="receive", id=3, ret=0x103)
     first = recording.ring[0]["seq"]
     recording.add("lab", "ring", first=first, last=recording.ring[-1]["seq"], records=list(recording.ring))

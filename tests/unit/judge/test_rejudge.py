@@ -41,7 +41,7 @@ def no_lab() -> list[Observation]:
 
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run with a pass, a fail, and a self-check whose lab failed before its first step."""
+    """Provide the folder of a run with a pass, a fail, and a self-check whose lab failed before its first step."""
     machine = tmp_path / "lab-1"
     machine.mkdir()
     for name in ("debug.log", "qmp.log"):

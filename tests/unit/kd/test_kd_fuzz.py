@@ -20,7 +20,7 @@ APIS = [0x3030, 0x3031, 0x3032, 0x3130, 0x3132, 0x3133, 0x3136, 0x313C, 0x3146, 
 
 
 def corpus() -> list[bytes]:
-    """The vectors, and what a target says in a whole conversation with a bugcheck in it."""
+    """Return the vectors, and what a target says in a whole conversation with a bugcheck in it."""
     rig = Rig()
     said: list[bytes] = []
     rig.target.say = lambda data: (said.append(data), rig.say(data))[0]  # type: ignore[func-returns-value]
@@ -32,7 +32,7 @@ def corpus() -> list[bytes]:
 
 
 def mutated(known: list[bytes], draw: random.Random) -> bytes:
-    """A known packet: as it is, cut, bent, or with random content under a true checksum."""
+    """Return a known packet: as it is, cut, bent, or with random content under a true checksum."""
     data = bytearray(draw.choice(known))
     choice = draw.random()
     if choice < 0.3 and len(data) > 20:

@@ -17,7 +17,10 @@ from wsklab.qemu.kd.session import Session
 
 
 def boot(rig: Rig, packets: int, breakpoints: bool) -> list[str]:
-    """A boot of that many packets: prints of two processors, modules, faults, prompts. Returns what it printed."""
+    """Return a boot of that many packets: prints of two processors, modules, faults, prompts.
+
+    Returns what it printed.
+    """
     target, acts, printed = rig.target, [], []
     for number in range(packets):
         if number % 50 == 0:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.kd_rig import vectors
@@ -21,7 +22,7 @@ from wsklab.qemu.errors import GuestDied
 from wsklab.qemu.kd.events import Bugcheck
 from wsklab.qemu.kd.line import KdLine, Told, describe, tell_places
 from wsklab.qemu.logfile import LogFile
-from wsklab.qemu.machine_events import crash_registers
+from wsklab.qemu.machine_events import Events, MachineEvent, crash_registers
 from wsklab.qemu.serial import SerialLine
 
 VECTORS = vectors()
@@ -165,6 +166,24 @@ def test_a_crash_that_windows_tells_its_hypervisor_of_is_a_bugcheck() -> None:
     assert told is not None and told[0] == "bugcheck"
     assert told[1].startswith("0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0000000000000010, ")
     assert crash_registers({"event": "GUEST_PANICKED", "data": {"action": "pause"}}) is None
+
+
+@pytest.mark.parametrize("info", [None, {"type": "hyper-v", "arg1": 0xD1, "arg2": 1, "arg3": 2, "arg4": 3, "arg5": 4}])
+def test_what_the_hypervisor_is_told_hides_nothing_of_what_the_debugger_is(info: dict[str, object] | None) -> None:
+    """Both are heard, whichever comes first."""
+    events, told = Events(), list[MachineEvent]()
+    events.subscribe(told.append)
+    panic: Any = {
+        "event": "GUEST_PANICKED",
+        "data": {"action": "run", **({"info": info} if info else {})},
+        "timestamp": {"seconds": 1, "microseconds": 0},
+    }
+    said = "0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (1, 2, 3, 4), from the kernel's memory"
+    events.hear_kd(0, ("bugcheck", said))
+    events.hear_qmp(panic)
+    events.hear_kd(2, ("bugcheck", said))
+    assert [event.detail for event in told][::2] == [said, said]
+    assert [event.kind for event in told] == ["bugcheck", "bugcheck" if info else "panic", "bugcheck"]
 
 
 def test_kd_everything_is_told_and_written_when_the_line_ends(kd: Kd) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 import struct
 import threading
@@ -11,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.kd_host import OtherHost
+from support.kd_lent import WAIT, Lent, handed_over
 from support.kd_rig import vectors
-from support.kd_target import Target, serve
+from support.kd_target import serve
 
 from wsklab.qemu.deadline import within
 from wsklab.qemu.errors import MachineError
@@ -26,39 +26,9 @@ from wsklab.qemu.kd.events import (
     Standing,
     TextLine,
 )
-from wsklab.qemu.kd.line import KdLine, Told
+from wsklab.qemu.kd.line import KdLine
 from wsklab.qemu.logfile import LogFile
 from wsklab.qemu.serial import SerialLine
-
-WAIT = 20.0
-
-
-class Lent:
-    """A line of ours with a target at its end, which runs all the time, and a port for another debugger."""
-
-    def __init__(self, folder: Path) -> None:
-        ours, self.guest = socket.socketpair()
-        self.line, self.told, self.lines = SerialLine("debug", ours), list[Told](), queue.Queue[str]()
-        self.kd = KdLine(self.line, LogFile(folder / "kd.jsonl"), lambda _t, what: self.told.append(what))
-        self.line.on_line(lambda _t, text: self.lines.put(text))
-        self.line.start()
-        self.port = self.kd.lend(0)
-        self.target = Target(self.guest.sendall, endless=True)
-        self.target.debugger_data()
-
-    def until(self, last: str) -> list[str]:
-        heard = [self.lines.get(timeout=WAIT)]
-        while heard[-1] != last:
-            heard.append(self.lines.get(timeout=WAIT))
-        return heard
-
-    def idle(self) -> None:
-        serve(self.target, self.guest, [self.target.idle(0.01) for _ in range(20)])
-
-    def close(self) -> None:
-        self.kd.let_go()
-        self.line.close()
-        self.guest.close()
 
 
 @pytest.fixture
@@ -66,13 +36,6 @@ def lent(tmp_path: Path) -> Iterator[Lent]:
     one = Lent(tmp_path)
     yield one
     one.close()
-
-
-def handed_over(lent: Lent, there: bool) -> None:
-    """Wait until the other debugger has the line, or no longer has it."""
-    done = threading.Event()
-    while lent.kd._pump.lent != there:
-        done.wait(0.001)
 
 
 @pytest.mark.parametrize("before", [1, 2])  # either number may be next
@@ -136,6 +99,17 @@ def test_a_target_that_crashed_is_found_in_its_stop(lent: Lent) -> None:
     other = OtherHost(lent.port)
     heard = other.until(Bugcheck)
     assert [(event.code, event.source) for event in heard if isinstance(event, Bugcheck)] == [(0xD1, "memory")]
+    other.close()
+
+
+def test_the_other_debugger_breaks_into_a_target_that_says_nothing(lent: Lent) -> None:
+    target = lent.target
+    idle = (target.idle(0.003) for _ in range(100_000))
+    threading.Thread(target=serve, args=(target, lent.guest, idle), daemon=True).start()
+    other = OtherHost(lent.port)
+    handed_over(lent, True)
+    other.break_in()
+    assert isinstance(other.until(ExceptionSeen)[-1], ExceptionSeen)
     other.close()
 
 

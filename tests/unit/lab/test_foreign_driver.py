@@ -328,7 +328,7 @@ GONE = scenario(expect="{wire: {peer: rst}, disconnect: [{abortive: set}]}")
 
 
 def reset(*told: dict[str, object], wire: str = "RA") -> Recording:
-    """A reset connection of a driver whose event told this."""
+    """Return a reset connection of a driver whose event told this."""
     recording = Recording().opened().add("lab", "foreign", name="echo")
     recording.add("driver", "open", 0, text="hello").step("driver", "connect").frame("peer", wire)
     for data in told:

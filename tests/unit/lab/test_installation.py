@@ -43,7 +43,7 @@ class Agent:
 
 
 def payload(folder: Path, version: str = "1.4.0.0", **more: Any) -> Payload:
-    """A package whose driver is a file with a signature, as far as the played Windows looks."""
+    """Return a package whose driver is a file with a signature, as far as the played Windows looks."""
     driver = bytearray(1024)
     driver[:2], driver[0x3C] = b"MZ", 0x80
     driver[0x80 + 24 + 112 + 36] = 1

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from support.damage import flip
 
+from wsklab.images.windows import names
+from wsklab.orchestrator.lab import snapshots
+from wsklab.orchestrator.lab.lab import is_right
 from wsklab.orchestrator.lab.snapshots import MACHINES, Snapshots, Unfit, copy, kept_name, key_of
 from wsklab.qemu.disks import OVERLAY, VARIABLES
+from wsklab.qemu.profile import load_profile
 
 PARTS = {"standin": "a", "peer": "b", "driver": "c", "profiles": "d", "qemu": "7.2", "accelerator": "tcg"}
 
@@ -135,3 +139,17 @@ def test_what_a_killed_process_was_saving_goes_and_what_another_saves_stays(tmp_
         assert other.is_dir()
     assert [kept.folder.name for kept in store.listing()] == ["one"]
     assert not list(store.folder.glob("*.partial"))
+
+
+def test_there_is_room_for_several_windows_guests() -> None:
+    """A kept snapshot of one is a little more than its memory."""
+    largest = max(load_profile(name).memory_mib for name in names()) << 20
+    assert 5 * largest <= snapshots.ROOM
+
+
+@pytest.mark.parametrize(
+    ("late", "right"), [(0, True), (-20, True), (-21, False), (4000, True), (5000, True), (5001, False)]
+)
+def test_a_clock_that_was_just_set_may_lag_by_its_ticks(late: int, right: bool) -> None:
+    """Windows' time moves in steps of up to 16 ms, so that it may be before what it was set to."""
+    assert is_right(1_000_000 + late, 1_000_000, 5.0) == right

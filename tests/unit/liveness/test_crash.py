@@ -200,6 +200,16 @@ def test_what_the_kernel_tells_its_debugger_decides(kind: str, verdict: str, say
     assert (judgement.verdict, says in judgement.reasons[0]) == (verdict, True)
 
 
+@pytest.mark.parametrize("kinds", [("panic", "bugcheck"), ("bugcheck", "panic"), ("bugcheck", "bugcheck")])
+def test_a_bugcheck_is_named_whatever_the_hypervisor_was_told(kinds: tuple[str, str]) -> None:
+    recording = Recording().opened().step("driver", "connect")
+    for kind in kinds:
+        detail = "0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL" if kind == "bugcheck" else ""
+        recording.add("machine", kind, machine="target", detail=detail)
+    judgement = judge(parse(SCENARIO, Scenario, "test"), recording.ended())
+    assert judgement.verdict == "fail" and "DRIVER_IRQL_NOT_LESS_OR_EQUAL" in " ".join(judgement.reasons)
+
+
 def test_a_machine_that_went_away_is_named_by_its_own_event() -> None:
     lab = Lab()
     assert crash.name_it(lab, MachineLost("gone")) is None  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(lab: Any, beats: int = 600, limit: float = 600.0) -> Trouble | None:
-    """What the heartbeat says after so many beats at most."""
+    """Return what the heartbeat says after so many beats at most."""
     heart = Heartbeat(lab, limit)
     for _ in range(beats):
         heart._stop.wait(heartbeat.BEAT)

@@ -24,7 +24,7 @@ FUNCTION = "static NTSTATUS f(int a, int b)\n{{\n    {}\n}}\n"
 
 
 def mutants(body: str, function: str = FUNCTION) -> set[tuple[str, str, str]]:
-    """What is done to a function's body: operator, before, after."""
+    """Return what is done to a function's body: operator, before, after."""
     return {(m.operator, m.before, m.after) for m in generate("f.c", function.format(body))}
 
 

@@ -25,7 +25,7 @@ OTHER_NAMES = st.dictionaries(st.text("xyz", min_size=1, max_size=3), st.boolean
 
 
 def made_up(kind: type[Observation]) -> st.SearchStrategy[Observation]:
-    """Observations of a kind, with whatever its fields may have."""
+    """Draw observations of a kind, with whatever its fields may have."""
     hints = get_type_hints(kind)
     values = {field.name: st.from_type(hints[field.name]) for field in fields(kind) if field.default is MISSING}
     return st.builds(kind, **(values | {"more": OTHER_NAMES} if issubclass(kind, OPEN) else values))
@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_out_its_last_line_and_says_so(
 
 
 def written(path: Path, line: dict[str, Any]) -> Path:
-    """A file of one line whose sum is right."""
+    """Return a file of one line whose sum is right."""
     text = json.dumps(line, separators=(",", ":"))
     path.write_text(f'{text[:-1]},"crc":"{zlib.crc32(text.encode()):08x}"}}\n', encoding="utf-8")
     return path

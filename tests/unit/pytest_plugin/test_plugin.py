@@ -29,7 +29,7 @@ FAKE = Path(__file__).with_name("fake_session.py").read_text(encoding="utf-8")
 
 @pytest.fixture
 def folder(pytester: Pytester, monkeypatch: pytest.MonkeyPatch) -> Pytester:
-    """A user's folder; the session in it says of each scenario the verdict that its name begins with."""
+    """Provide a user's folder; the session in it says of each scenario the verdict that its name begins with."""
     for module, name in ((sharing, "Session"), (hooks, "paused"), (capacity, "host")):
         monkeypatch.setattr(module, name, getattr(module, name))  # what the folder's conftest.py puts there is put back
     pytester.makeconftest(FAKE)
@@ -48,7 +48,7 @@ def run(folder: Pytester, *words: str) -> RunResult:
 
 
 def run_apart(folder: Pytester, *words: str) -> RunResult:
-    """The same in a process of its own."""
+    """Run the same in a process of its own."""
     return folder.runpytest_subprocess("--wsklab-target", "standin", *words)
 
 

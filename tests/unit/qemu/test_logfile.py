@@ -108,7 +108,7 @@ def test_without_room_for_a_second_file_the_beginning_stays(tmp_path: Path, monk
 
 
 def flood(amount: int, piece: bytes, hear: Callable[[SerialLine], object], log: LogFile) -> None:
-    """A guest that prints `amount` bytes as fast as it is drained."""
+    """Print `amount` bytes as a guest does, as fast as it is drained."""
     ours, guest = socket.socketpair()
     line = SerialLine("debug", ours, log)
     hear(line)

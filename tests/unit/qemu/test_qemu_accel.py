@@ -14,7 +14,7 @@ from wsklab.qemu.process import Child
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The kernels that were probed; every probe says KVM."""
+    """Provide the kernels that were probed; every probe says KVM."""
     probed: list[Path] = []
 
     def probe(kernel: Path, _initrd: Path) -> accel.Choice:

@@ -54,8 +54,9 @@ def test_a_long_line_is_cut_the_same_however_it_arrives(length: int) -> None:
     assert ("[4096 bytes of this line are left out] " in "".join(lines)) == (length == 3 * MAX_LINE)
 
 
-def test_escapes_and_controls_are_stripped() -> None:
-    assert clean(b"\x1b[1;32mok\x1b[0m\x1b]0;title\x07 \x00done\r") == "ok done"
+def test_escapes_are_stripped_and_controls_are_shown() -> None:
+    """A driver that printed a NUL with every line passed once: nobody could see it."""
+    assert clean(b"\x1b[1;32mok\x1b[0m\x1b]0;title\x07 \x00done\x7f\r") == r"ok \x00done\x7f"
     assert clean(b"caf\xc3\xa9 \xff") == "café \ufffd"
 
 

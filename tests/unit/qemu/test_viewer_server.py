@@ -42,7 +42,7 @@ def viewer(guest: Guest) -> Iterator[Viewer]:
 
 
 def get(viewer: Viewer, path: str, **headers: str) -> tuple[int, bytes]:
-    """Status and body of a request to the viewer's port."""
+    """Return status and body of a request to the viewer's port."""
     connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=10)
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
@@ -50,7 +50,7 @@ def get(viewer: Viewer, path: str, **headers: str) -> tuple[int, bytes]:
 
 
 def home(viewer: Viewer) -> str:
-    """The path in the viewer's address."""
+    """Return the path in the viewer's address."""
     return viewer.url.partition(str(viewer.port))[2]
 
 

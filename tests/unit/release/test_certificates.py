@@ -29,7 +29,7 @@ def made(
     usage: x509.ObjectIdentifier | None = None,
     until: datetime = NOW + timedelta(days=30),
 ) -> Made:
-    """A certificate and its key, issued by itself or by another."""
+    """Return a certificate and its key, issued by itself or by another."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(
@@ -47,13 +47,13 @@ def made(
 
 @pytest.fixture(scope="module")
 def root() -> Made:
-    """A company's root."""
+    """Provide a company's root."""
     return made("Root", ca=True)
 
 
 @pytest.fixture(scope="module")
 def middle(root: Made) -> Made:
-    """What issues its certificates."""
+    """Provide what issues its certificates."""
     return made("Issuer", root, ca=True)
 
 

@@ -20,7 +20,7 @@ REHEARSAL = PLAN.replace("windows-11", "standin")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a plan and a pair of keys, in which nothing needs a machine."""
+    """Provide a folder with a plan and a pair of keys, in which nothing needs a machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(ingredients, "lab", lambda: LAB)
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def typed(*words: str) -> Result:
-    """A command to its end; what it raises is raised."""
+    """Run a command to its end; what it raises is raised."""
     result = CliRunner().invoke(qualify.command, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -73,6 +73,26 @@ def test_a_no_go_has_an_exit_code_of_its_own(here: Path, monkeypatch: pytest.Mon
     done = typed("plan.yaml", "--rehearsal", "--key", "key.pem", "--out", "rel")
     assert (done.exit_code, "linger-zero failed 1 of 3 times" in done.output) == (1, True)
     assert typed(*VERIFY).exit_code == 1
+
+
+def test_it_ends_early_when_nothing_could_make_it_a_go_and_goes_on_when_asked(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "plan.yaml").write_text(REHEARSAL + "boots: 3\n")
+    runs = playing(monkeypatch, Runs(fails("linger-zero", 1)))
+    words = ("plan.yaml", "--rehearsal", "--key", "key.pem", "--out", "rel")
+    done = typed(*words, "--stop-early")
+    assert (done.exit_code, len(runs.calls)) == (1, 1)
+    assert "It is a no-go already: wsklab on standin: linger-zero failed 1 of 1 times" in done.output
+    first = next(line for line in done.output.splitlines()[6:] if line.startswith("  wsklab on standin: "))
+    assert "linger-zero failed" in first, "before the many that were not run often enough"
+    assert typed(*VERIFY).exit_code == 1, "it is a statement like any other"
+    again = typed(*words, "--resume", "--stop-early")
+    assert (again.exit_code, len(runs.calls)) == (1, 1), "nothing more is run"
+    whole = typed(*words, "--resume")
+    assert (whole.exit_code, len(runs.calls)) == (1, 3)
+    assert "--stop-early would end here" in whole.output
+    assert "linger-zero failed 3 of 3 times" in whole.output
 
 
 def test_a_key_is_needed_only_in_the_end(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.qualified import PLAN, Runs, fails, qualified
+from support.qualified import NOW, PLAN, Runs, begin, course, fails, loaded, passes, qualified
 
+from wsklab.orchestrator.release.plan import places
+from wsklab.orchestrator.release.records import read_cell
+from wsklab.orchestrator.release.rules import certain
 from wsklab.orchestrator.results.results import UNLOAD
 
 ERRATUM = """
@@ -127,3 +130,38 @@ def test_a_rehearsal_says_so_everywhere(tmp_path: Path) -> None:
     assert released.predicate.decision.remarks[0] == "This is a rehearsal: it qualifies nothing."
     page = (tmp_path / "release" / "qualification.html").read_text()
     assert "REHEARSAL – it qualifies nothing" in page  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("judge", "rules", "says"),
+    [
+        (fails("linger-zero", 2), "{}", "linger-zero failed 1 of 2 times, 0 may"),
+        (fails("linger-zero", 2), "{failures: 1}", None),
+        (fails("linger-zero", 2), "{failures: 1, flake_rate: 0.5}", "7 runs cannot prove"),
+        (fails("linger-zero", 2), "{failures: 1, flake_rate: 0.6}", None),
+        (fails("linger-zero", 2, verdict="infra"), "{}", "1 of 4 runs are infra, 0 % may be"),
+        (fails("linger-zero", 2, verdict="infra"), "{infra: 0.2}", None),
+        (fails("linger-zero", 2, verdict="inconclusive"), "{}", "1 of 4 runs are inconclusive"),
+        (passes, "{covers: [C02]}", None),
+    ],
+)
+def test_a_no_go_is_certain_when_no_further_run_can_mend_it(
+    tmp_path: Path, judge: Any, rules: str, says: str | None
+) -> None:
+    text = PLAN.replace("{covers: [C01, C05]}", rules).replace("repeats: 3", "repeats: 7")
+    planned, folder = loaded(tmp_path, text), tmp_path / "release"
+    with pytest.raises(KeyboardInterrupt):
+        course(folder, planned, begin(folder, planned), Runs(judge, interrupt_at=4)).run()
+    cell = read_cell(folder, places(planned.plan)[0], (), NOW.date())
+    found = list(certain(planned.plan, [cell], (), NOW.date()))
+    assert (says is None) == (not found), found
+    assert (says or "") in " ".join(found)
+
+
+def test_an_erratum_that_passes_or_is_over_cannot_be_mended(tmp_path: Path) -> None:
+    for until, says in (("2026-12-31", "passes, but is to fail"), ("2026-11-25", "was known until 2026-11-25")):
+        errata = ERRATUM % (until, "false")
+        planned, folder = loaded(tmp_path / until, errata=errata), tmp_path / until / "release"
+        course(folder, planned, begin(folder, planned), Runs()).run()
+        cell = read_cell(folder, places(planned.plan)[0], planned.errata, NOW.date())
+        assert says in " ".join(certain(planned.plan, [cell], planned.errata, NOW.date()))

@@ -33,13 +33,13 @@ def verified(path: Path, trust: Trust = TRUST, **options: Any) -> Verified:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The statement of a qualification that is a go."""
+    """Provide the statement of a qualification that is a go."""
     return statement_of(qualified(tmp_path_factory.mktemp("original")))
 
 
 @pytest.fixture
 def copy(original: Path, tmp_path: Path) -> Path:
-    """The same, in a folder of its own, as on another machine."""
+    """Provide the same, in a folder of its own, as on another machine."""
     return shutil.copytree(original.parent, tmp_path / "elsewhere") / original.name
 
 
@@ -80,7 +80,7 @@ def test_no_change_of_the_envelope_passes(original: Path, changes: list[tuple[in
 
 
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The way to each value of a document."""
+    """Yield the way to each value of a document."""
     for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from leaves(below, (*path, key))
     if not isinstance(value, dict | list) or not value:
@@ -243,7 +243,7 @@ def resigned(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def lies() -> Iterator[tuple[str, Callable[[dict[str, Any]], None]]]:
-    """What the statement says -> how it is made to."""
+    """Yield what the statement says -> how it is made to."""
 
     def counts(told: dict[str, Any]) -> None:
         count = next(c for c in told["cells"][0]["scenarios"] if c["scenario"] == "linger-zero")

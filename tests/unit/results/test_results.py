@@ -22,13 +22,16 @@ from support.rows import result, some
 
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.judge.judge import Judgement
 from wsklab.orchestrator.judge.observed import Disconnect
 from wsklab.orchestrator.observe.journal import Journal
-from wsklab.orchestrator.results import publish, report, results, rows
+from wsklab.orchestrator.results import beside, publish, report, results, rows
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, call_words, observed
+from wsklab.orchestrator.run import evidence
 from wsklab.orchestrator.run.runner import Done, Run, new_folder
+from wsklab.orchestrator.scenario.scenario import Scenario
 
 
 @pytest.mark.parametrize(
@@ -166,6 +169,25 @@ def test_links_lead_to_the_files_that_are_there_what_matters_first(tmp_path: Pat
     page = report.render(some(result()).as_dict(), [[]], [there])
     assert '<a href="evidence/linger-zero-1/crash/target-screen.png">' in page
     assert report.files(tmp_path, "evidence/nothing") == []
+
+
+def test_a_scenario_from_a_capture_shows_both_on_one_axis(tmp_path: Path) -> None:
+    recording = Recording().opened().frame("target", "S").frame("peer", "SA").frame("peer", "RA")
+    scenario = Scenario.model_validate(
+        {
+            "name": "again",
+            "title": "Again",
+            "steps": [{"lab": "settle"}],
+            "capture": ["0.000000 driver SYN 0", "1.500000 peer FIN+ACK 3"],
+        }
+    )
+    evidence.save(tmp_path, scenario, recording.ended(), Judgement("pass", (), observed()), {})
+    page = report.render(some(result()).as_dict(), [[]], None, None, [report.drawn(tmp_path, "")])
+    assert "<h2>Capture and run</h2>" in page
+    for said in ("peer FIN+ACK, 3 bytes", "peer RST+ACK, 0 bytes (frame 3)", "1.500 s"):
+        assert said in page
+    assert beside.FILE in report.files(tmp_path, "")
+    assert "<h2>Capture and run</h2>" not in report.render(some(result()).as_dict(), [[]], None, None, [""])
 
 
 @pytest.mark.parametrize(
@@ -320,7 +342,7 @@ def test_every_row_has_the_same_keys(tmp_path: Path) -> None:
 
 
 def killed(folder: Path, *scenarios: ScenarioResult) -> None:
-    """A run's folder as SIGKILL leaves it."""
+    """Make a run's folder as SIGKILL leaves it."""
     begun = some()
     begun.plan, begun.state = PLAN, "running"
     run = Run(folder, begun, Console(quiet=True))

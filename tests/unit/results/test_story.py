@@ -27,7 +27,7 @@ def told(observations: list[Observation]) -> Story | None:
 
 
 def begun() -> Recording:
-    """A connection, up to the peer's close."""
+    """Return a connection, up to the peer's close."""
     made = Recording().opened()
     made.step("driver", "connect").step("driver", "enable").step("peer", "close")
     return made.frame("target", "S", 5000).frame("peer", "SA", 9000).frame("target", "A", 5001)

@@ -42,7 +42,7 @@ threading.Event().wait()
 
 
 def builds(folder: Path, **scripts: str) -> Callable[[str], list[str]]:
-    """Commands that stand for builds of images; each may leave half of one in `folder`."""
+    """Return commands that stand for builds of images; each may leave half of one in `folder`."""
     return lambda name: [sys.executable, "-c", scripts[name], str(folder / name)]
 
 

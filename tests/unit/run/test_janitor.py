@@ -29,7 +29,7 @@ HOLDERS = {
 
 @contextmanager
 def process(does: str, cache: Path, folder: Path) -> Iterator[Callable[[], None]]:
-    """A process that has done this and goes on; yields how to kill it."""
+    """Run a process that has done this and goes on; yields how to kill it."""
     begins = "import sys; from pathlib import Path; cache, folder = map(Path, sys.argv[1:])"
     code = f"{begins}\n{does}\nprint(flush=True)\ninput()"
     with subprocess.Popen(

@@ -150,7 +150,7 @@ def play(run: FakeRun, workers: int, repeat: int = 1, until_fail: bool = False, 
 
 
 def rows(run: FakeRun) -> list[tuple[str, int]]:
-    """What is reported, the unloads left out, as it stands in the file."""
+    """Return what is reported, the unloads left out, as it stands in the file."""
     return [(row["name"], row["repeat"]) for row in on_disk(run)["scenarios"] if row["name"] != UNLOAD]
 
 

@@ -59,7 +59,7 @@ def performed(
     play: Callable[[Any], list[Observation]],
     scenario: Scenario = SCENARIO,
 ) -> tuple[Any, OneLab]:
-    """What becomes of a scenario that is played so."""
+    """Return what becomes of a scenario that is played so."""
     run = Run(folder, Results(run={"seed": 1}), Console(quiet=True))
     lab = OneLab(folder)
     monkeypatch.setattr(runner, "play", lambda lab, *_: play(lab))
@@ -67,7 +67,7 @@ def performed(
 
 
 def fails(error: Exception) -> Callable[[Any], list[Observation]]:
-    """A driver that is to be loaded anew, and something goes wrong."""
+    """Return what stands in for playing where a driver is to be loaded anew, and something goes wrong."""
 
     def play(lab: Any) -> list[Observation]:
         lab.journal.add(Load(t=2, text="ev=load conn=0", seq=1))

@@ -11,8 +11,10 @@ from support.command import wsklab
 
 from wsklab import images
 from wsklab.drivers.build import build_sample
+from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.scenario.scenario import load
 from wsklab.orchestrator.starting import folder
+from wsklab.orchestrator.starting.course import Course
 from wsklab.orchestrator.starting.folder import Project
 
 
@@ -41,6 +43,24 @@ def test_a_file_that_is_no_driver_is_refused(tmp_path: Path) -> None:
     assert done.code == 2
     assert "my.sys is no driver that could be loaded" in done.stderr
     assert not (tmp_path / "tests").exists()
+
+
+@pytest.mark.parametrize(("device", "first"), [("", "peer"), (r"\\.\MyFilter", "command")])
+def test_the_ways_to_connect_that_are_proposed_are_right_as_they_stand(device: str, first: str, tmp_path: Path) -> None:
+    (tmp_path / "mytool.exe").touch()
+    (tmp_path / "my.sys").touch()
+    course = Course("none", why="it neither listened nor sent a SYN")
+    text = folder.profile_text("my", "my.sys", device, (), {}, course, ())
+    ways = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("# provoke:")]
+    (files,) = (line.removeprefix("# ") for line in text.splitlines() if line.startswith("# files:"))
+    found = []
+    for way in ways:
+        (tmp_path / "my.yaml").write_text(f"{text}\n{way}\n{files}\n")
+        profile = load_profile(str(tmp_path / "my.yaml"))
+        assert profile.provoke is not None
+        found.append(profile.provoke.by)
+    assert (found[0], sorted(found)) == (first, ["command", "peer", "start"])
+    assert (f"asks it to by {device}" in text) == bool(device)
 
 
 @pytest.mark.parametrize("sample", ["echo"])

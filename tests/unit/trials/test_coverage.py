@@ -38,7 +38,7 @@ ROWS, KNOWN_PROBLEMS = table(), set(problems())
 
 
 def changed(number: str, **entry: Any) -> Catalogue:
-    """The catalogue with one entry replaced, or dropped when nothing is given for it."""
+    """Return the catalogue with one entry replaced, or dropped when nothing is given for it."""
     entries = {key: value for key, value in CATALOGUE.entries.items() if key != number}
     if entry:
         entries[number] = coverage.Entry(**entry)

@@ -106,3 +106,10 @@ def test_everything_that_is_found_here_says_what_to_do(tmp_path: Path, monkeypat
     findings = list(doctor.host(tmp_path / "not-there", tmp_path))
     assert len({finding.what for finding in findings}) == len(findings) == 12
     assert all(finding.next for finding in findings if finding.verdict != "ok")
+
+
+@pytest.mark.parametrize("words", [["image", "build", "windows-2022"], ["doctor"]])
+def test_whoever_starts_guests_shows_their_screens_first(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is started here: the build lacks its media."""
+    monkeypatch.setattr(doctor, "host", lambda _cache, _folder: iter(()))
+    assert "Screens: http://127.0.0.1:" in CliRunner().invoke(main, [*words, "--view"]).output

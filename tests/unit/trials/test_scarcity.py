@@ -21,13 +21,13 @@ RESET, LOAD = NAMED["linger-zero"], NAMED["driver-load"]
 
 
 def came_to(scenario: Scenario, verdict: str = "pass", failed: bool = True) -> ScenarioResult:
-    """The row of a trial in which an allocation failed, or none."""
+    """Return the row of a trial in which an allocation failed, or none."""
     findings = (f"{FAILED} number 1: IoAllocateIrp",) if failed else ()
     return replace(result(scenario.name, verdict), findings=findings)
 
 
 def played(trials: Shortages, allocations: int) -> list[str]:
-    """The names of all trials of a driver that makes so many allocations."""
+    """Return the names of all trials of a driver that makes so many allocations."""
     names = []
     while (trial := trials.next()) is not None:
         names.append(trial.name)
@@ -89,7 +89,7 @@ def test_a_trial_expects_nothing_and_may_be_played_alone() -> None:
 
 
 def recording() -> Recording:
-    """What is observed of a driver that is opened in a trial whose 3rd allocation fails."""
+    """Return what is observed of a driver that is opened in a trial whose 3rd allocation fails."""
     made = Recording().opened()
     return made.add("driver", "scarce", None, number=3, routine="IoAllocateIrp", at="my.sys+0x10")
 

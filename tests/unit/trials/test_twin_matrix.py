@@ -35,7 +35,7 @@ RIGHT = {name: Row(name, "pass") for name in ("linger-zero", "kill", UNLOAD)}
 
 
 def rows(**verdicts: str) -> dict[str, Row]:
-    """Rows by scenario (`_` for `-`); what is not a pass says why."""
+    """Return rows by scenario (`_` for `-`); what is not a pass says why."""
     return {
         name.replace("_", "-"): Row(name.replace("_", "-"), verdict, () if verdict == "pass" else ("the flag",))
         for name, verdict in verdicts.items()

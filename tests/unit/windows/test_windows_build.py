@@ -7,6 +7,7 @@ import stat
 import struct
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from support.windows_settings import INPUTS, settings_of
 
 from wsklab.images import windows
 from wsklab.images.errors import ImageError
-from wsklab.images.store import Store
+from wsklab.images.store import Image, Store
 from wsklab.images.windows import Media, WrongMedium
 from wsklab.images.windows.answers.settings import Nic
 from wsklab.images.windows.disk import logs
@@ -134,7 +135,7 @@ NICS = (
 
 
 def checked(**changes: object) -> set[str]:
-    """The names of the checks that a guest with these changes fails."""
+    """Return the names of the checks that a guest with these changes fails."""
     settings = replace(settings_of("windows-2022"), nics=NICS)
     return {check.name for check in reports.check(reports.read(encoded(report(**changes))), settings) if not check.ok}
 
@@ -276,6 +277,41 @@ def test_a_full_disk_is_said_before_the_machine_starts(tmp_path: Path, monkeypat
     assert any("Windows Server 2022 Standard Evaluation" in step for step in steps)
 
 
+@pytest.mark.parametrize(
+    ("again", "steps"),
+    [
+        (None, []),
+        ("verify", ["verify"]),
+        ("provision", ["provision", "pack", "verify"]),
+        ("install", ["install", "provision", "pack", "verify"]),
+    ],
+)
+def test_a_step_is_done_again_with_all_after_it_and_nothing_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str | None, steps: list[str]
+) -> None:
+    done: list[str] = []
+
+    class Maker:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> Callable[[Path], None]:
+            return lambda _folder: done.append(name)
+
+    def published(*_: object) -> Image:
+        raise RuntimeError("as far as this")  # what has been done stays done
+
+    monkeypatch.setattr(builder, "_Maker", Maker)
+    monkeypatch.setattr(builder, "_publish", published)
+    iso, virtio = windows_iso(tmp_path / "w.iso"), virtio_iso(tmp_path / "v.iso")
+    for word in (None, again):
+        done.clear()
+        with pytest.raises(RuntimeError):
+            builder.build("windows-2022", Media(iso, virtio), INPUTS, lambda: Choice("tcg", "test"), Store(tmp_path),
+                          lambda _: None, again=word)  # fmt: skip
+    assert done == steps
+
+
 def test_a_finished_build_becomes_an_image_with_its_secrets_and_hashes(tmp_path: Path) -> None:
     store, done = Store(tmp_path), Work(tmp_path / "w")
     settings = replace(settings_of("windows-2022"), nics=NICS)
@@ -301,7 +337,7 @@ def test_a_finished_build_becomes_an_image_with_its_secrets_and_hashes(tmp_path:
 
 
 def agent_that_says(reply: bytes) -> reports.Check:
-    """What the verification makes of a guest that greets, and answers with this (TOKEN is the token asked with)."""
+    """Return what is made of a guest that greets, and answers with this (TOKEN is the token asked with)."""
     ours, theirs = socket.socketpair()
     line = SerialLine("agent", ours)
 

@@ -148,7 +148,7 @@ def test_scripts_call_nothing_that_is_not_there() -> None:
 
 
 def steps_of(name: str) -> dict[str, str]:
-    """The steps of a script in their order, each with its commands."""
+    """Return the steps of a script in their order, each with its commands."""
     parts = re.split(r"^\$Steps\['([\w-]+)'\] = ", (contents.GUEST / name).read_text(), flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

@@ -24,7 +24,7 @@ SIZE = 64 << 20
 
 
 def dump(code: int, kind: int = 4, size: int = 20000) -> bytes:
-    """A dump as `_DUMP_HEADER64` lays it out."""
+    """Return a dump as `_DUMP_HEADER64` lays it out."""
     head = bytearray(dumps.HEADER)
     head[:8] = b"PAGEDU64"
     struct.pack_into("<I4x4Q", head, 0x38, code, 0x62, 2, 3, 4)
@@ -33,7 +33,10 @@ def dump(code: int, kind: int = 4, size: int = 20000) -> bytes:
 
 
 def disk_with(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """A qcow2 disk with one NTFS partition and these files. Folders are only made by mounting it, which takes FUSE."""
+    """Return a qcow2 disk with one NTFS partition and these files.
+
+    Folders are only made by mounting it, which takes FUSE.
+    """
     volume, raw, disk, mounted = folder / "volume", folder / "raw", folder / "overlay.qcow2", folder / "mounted"
     with volume.open("wb") as file:
         file.truncate(SIZE)

@@ -229,7 +229,7 @@ def test_any_bytes_are_a_wim_or_not(content: bytes) -> None:
 
 
 def _damage(data: st.DataObject, whole: bytes) -> bytes:
-    """Some bytes changed, mostly where there are any, and perhaps the end cut off."""
+    """Return it with some bytes changed, mostly where there are any, and perhaps the end cut off."""
     damaged = bytearray(whole)
     used = [at for at, byte in enumerate(whole) if byte]
     for _ in range(data.draw(st.integers(1, 12))):

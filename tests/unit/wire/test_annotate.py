@@ -19,7 +19,7 @@ NAMES = {ADDRESSES["target"]: "target", ADDRESSES["peer"]: "peer", "fd77::20": "
 
 
 def recording() -> bytes:
-    """A frame to each machine, the second one with the comment of a fault, and a mark."""
+    """Return a frame to each machine, the second one with the comment of a fault, and a mark."""
     frames = [
         decode(echo_request(side, 7, 1), 1_000 * number, OTHER_SIDE[side], side, comment)
         for number, (side, comment) in enumerate((("target", ""), ("peer", "kept by fault 1 (drop)")), 1)

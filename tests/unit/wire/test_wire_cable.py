@@ -46,7 +46,7 @@ def data(text: bytes, seq: int = 1) -> bytes:
 
 
 def answer_pings(side: str, end: socket.socket, times: int, deaf: int = 0) -> threading.Thread:
-    """Answers the pings of the wire as a machine does, after ignoring some."""
+    """Answer the pings of the wire as a machine does, after ignoring some."""
 
     def answer() -> None:
         for number in range(deaf + times):

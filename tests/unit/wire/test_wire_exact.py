@@ -26,13 +26,13 @@ STORY: list[dict[str, Any]] = [
 
 
 def sends(flags: int, seq: int, ack: int = 0, payload: int = 0, isn: int = 0, options: bytes = b"") -> Frame:
-    """A segment of the target; `seq` and `ack` are positions."""
+    """Return a segment of the target; `seq` and `ack` are positions."""
     data = tcp_frame(TARGET, PEER, ISN + seq, isn + ack, flags, 1000, bytes(payload), options)
     return decode(data, 0, "target", "peer")
 
 
 def heard(frames: list[bytes]) -> list[tuple[int, int, int]]:
-    """Flags, acknowledged position of the target, and payload of what it hears."""
+    """Return flags, acknowledged position of the target, and payload of what it hears."""
     seen = [decode(data) for data in frames]
     return [(frame.flags, (frame.ack - ISN) & 0xFFFFFFFF, frame.payload) for frame in seen]
 

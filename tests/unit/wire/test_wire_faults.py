@@ -265,7 +265,7 @@ def test_every_frame_is_delivered_unless_dropped(specs: list[dict[str, Any]], st
 
 
 def between(sender: str, flags: int, listener: int, other: int, seq: int = 1) -> Frame:
-    """A segment of a connection that the peer made from port `other` to a listener of the target."""
+    """Return a segment of a connection that the peer made from port `other` to a listener of the target."""
     ends = {
         "target": Endpoint(MACS["target"], "10.77.0.10", listener),
         "peer": Endpoint(MACS["peer"], "10.77.0.20", other),

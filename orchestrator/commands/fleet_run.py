@@ -1,0 +1,202 @@
+"""`wsklab run --fleet`: what it takes, where the workers are, and what they are sent."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from wsklab import images
+from wsklab.drivers.build import BuiltDriver
+from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.fleet import extra
+from wsklab.qemu import accel
+from wsklab.qemu.deadline import left, within
+from wsklab.qemu.process import Child
+from wsklab.qemu.profile import Accelerator
+
+if TYPE_CHECKING:  # dask is imported by who has a fleet
+    from wsklab.orchestrator.commands.run import Options
+    from wsklab.orchestrator.run.order import Item
+    from wsklab.orchestrator.run.preparation import Preparation
+    from wsklab.orchestrator.run.runner import Run
+
+LOCAL = "local"
+STORE = "WSKLAB_FLEET_STORE"
+"""In the environment: the URL of the store."""
+
+JOINED = 60.0
+"""Seconds for the first worker to be there."""
+
+STARTED = 60.0
+"""Seconds for a scheduler and a worker of our own to start."""
+
+
+def check(options: Options) -> None:
+    """See that a fleet can do what is asked, before anything is built. Raises UsageError."""
+    if options.view or options.hold != "never" or options.debugger is not None:
+        raise UsageError("--view, --hold and --debugger are for a lab on this host: leave out --fleet.")
+    extra.needed()
+    if options.fleet == LOCAL:
+        return
+    from wsklab.orchestrator.fleet import serving, store
+    from wsklab.orchestrator.fleet.security import security
+
+    assert options.fleet is not None
+    serving.split(options.fleet)
+    security(options.fleet, "client")
+    if options.jobs != 1:
+        raise UsageError("a worker of a fleet says itself how many labs it has (`wsklab fleet worker --labs`).")
+    if not os.environ.get(STORE):
+        raise UsageError(
+            f"workers get images and drivers out of a store: set {STORE} to a URL that this host and all workers can "
+            "reach (a folder, s3://…, gs://…, abfs://…, https://…; docs/fleet.md)."
+        )
+    store.Store(os.environ[STORE])
+
+
+@dataclass
+class Joined:
+    """A fleet that a run has joined."""
+
+    options: Options
+    folder: Path
+    address: str
+    accelerator: Accelerator
+    children: Sequence[Child] = ()
+
+    def fitted(self, preparation: Preparation) -> Preparation:
+        """Return the preparation as its labs will be: on the workers' accelerator."""
+        return replace(preparation, accelerator=self.accelerator)
+
+    def play(
+        self, run: Run, preparation: Preparation, driver: BuiltDriver, items: Iterator[Item], total: int | None
+    ) -> None:
+        """Send the workers what they need, and play; what was started for it is ended. Raises LabError."""
+        try:
+            self._play(run, preparation, driver, items, total)
+        finally:
+            for child in self.children:
+                child.terminate()
+            for child in self.children:
+                if child.wait(within(15)) is None:
+                    child.kill()
+
+    def _play(
+        self, run: Run, preparation: Preparation, driver: BuiltDriver, items: Iterator[Item], total: int | None
+    ) -> None:
+        from wsklab.orchestrator.fleet.dispatch import Dispatch
+        from wsklab.orchestrator.fleet.link import Link
+        from wsklab.orchestrator.fleet.machine import resource
+        from wsklab.orchestrator.fleet.security import security
+
+        job, store = self._job(run, preparation, driver)
+        tls = security(self.address, "client")
+        Dispatch(
+            run,
+            job,
+            resource(preparation.guest.kind == "windows", self.accelerator),
+            lambda: Link(self.address, tls, job.run),
+            store,
+            self.options.until_fail is not None,
+        ).play(items, total)
+
+    def _job(self, run: Run, preparation: Preparation, driver: BuiltDriver) -> tuple[Any, Any]:
+        from wsklab.orchestrator.fleet import shipping
+        from wsklab.orchestrator.fleet.job import Job, fingerprint
+        from wsklab.orchestrator.fleet.store import Cache, Store
+
+        url = self._store_url()
+        store = Store(url)
+        used = {image.key: image for image in (preparation.peer, preparation.guest.image)}.values()
+        cache = Cache(images.cache_folder())
+        ship: Callable[[Path], str] = cache.add  # a local fleet's worker has our cache
+        if self.options.fleet != LOCAL:
+            ship = store.put if store.writable else store.found
+            with preparation.console.step("images in the store") as found:
+                shipping.publish(store, used, found)
+        options = self.options
+        job = Job(
+            run=f"{str(run.results.run['uuid'])[:8]}-{uuid.uuid4().hex[:8]}",
+            lab=fingerprint(),
+            target=options.target,
+            accelerator=self.accelerator,
+            seed=options.seed if not options.resume else int(cast(int, run.results.run["seed"])),
+            isolate=options.isolate,
+            cold=options.cold,
+            strict=options.seed if options.strict else None,
+            verify=options.verify,
+            store=url,
+            lean=options.lean,
+            images=tuple(shipping.image_ref(image) for image in used),
+            driver=shipping.ship_driver(driver, ship),
+            foreign=shipping.ship_foreign(preparation.foreign, ship) if preparation.foreign else None,
+        )
+        return job, store
+
+    def _store_url(self) -> str:
+        if self.options.fleet == LOCAL:
+            return str(images.cache_folder() / "fleet" / "store")
+        return os.environ[STORE]
+
+
+def join(options: Options, folder: Path, preparation: Preparation) -> Joined:
+    """Find the workers; of a local fleet, start scheduler and worker. Raises UsageError, LabError."""
+    assert options.fleet is not None
+    if options.fleet != LOCAL:
+        return Joined(options, folder, options.fleet, _accelerator(options.fleet, preparation))
+    labs = preparation.admitted(options.jobs)
+    logs = folder / "fleet"
+    logs.mkdir(exist_ok=True)
+    children: list[Child] = []
+    with preparation.console.step("scheduler and worker") as found:
+        scheduler = _child("scheduler", ["tcp://127.0.0.1:0", "--dashboard", "127.0.0.1:0"], logs, children)
+        address = _said(scheduler, "scheduler: ", logs)
+        words = [address, "--labs", str(labs), "--host", "127.0.0.1"]
+        os.environ["WSKLAB_ACCEL"] = preparation.accelerator  # it has been chosen already
+        _said(_child("worker", words, logs, children), "worker ", logs)
+        found(f"{labs} {'slot' if labs == 1 else 'slots'}")
+    return Joined(options, folder, address, preparation.accelerator, tuple(children))
+
+
+def _child(what: str, words: Sequence[str], logs: Path, children: list[Child]) -> Child:
+    command = [sys.executable, "-P", "-m", "wsklab.orchestrator", "fleet", what, *words]
+    children.append(Child(command, logs / f"{what}.log", pipes=True, tidies=True))
+    return children[-1]
+
+
+def _said(child: Child, begins: str, logs: Path) -> str:
+    """Return what follows after these words in a line that the process says. Raises LabError."""
+    for line in child.stdout:
+        text = line.decode(errors="replace").strip()
+        if text.startswith(begins):
+            return text.removeprefix(begins)
+    raise LabError(f"the local fleet does not start; {logs} says more: {child.stderr_tail().strip()[-300:]}")
+
+
+def _accelerator(address: str, preparation: Preparation) -> Accelerator:
+    """Return what the workers run guests on: KVM where any of them has it. Raises LabError when nobody is there."""
+    from wsklab.orchestrator.fleet.link import Link
+    from wsklab.orchestrator.fleet.machine import offered, resource
+    from wsklab.orchestrator.fleet.security import security
+
+    windows, wanted = preparation.guest.kind == "windows", accel.wanted()
+    link = Link(address, security(address, "client"), "joining")
+    try:
+        deadline = within(JOINED)
+        with preparation.console.step("workers") as found:
+            while left(deadline):
+                there = offered(link.workers())
+                for choice in (wanted,) if wanted else ("kvm", "tcg"):
+                    if there.get(resource(windows, choice)):
+                        found(f"{resource(windows, choice)}: {there[resource(windows, choice)]:.0f}")
+                        return choice
+                link.pause()
+    finally:
+        link.close()
+    kinds = " or ".join(resource(windows, kind) for kind in ([wanted] if wanted else ["kvm", "tcg"]))
+    raise LabError(f"no worker at {address} offers {kinds}; start one: `wsklab fleet worker {address}`")

@@ -1,0 +1,355 @@
+"""The client's loop: batches out while there are slots, rows in, each once, and what to do when a worker is lost.
+
+Long because everything that may happen to a batch is dealt with in one place.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.fleet import packing
+from wsklab.orchestrator.fleet.job import Back, Job, back_of, batch_as_json, job_as_json, row_of, unload_of
+from wsklab.orchestrator.fleet.ledger import Batch, Entry, Key, Ledger
+from wsklab.orchestrator.fleet.link import Alive, Begun, Link, Lost, Message, Rows
+from wsklab.orchestrator.fleet.log import Log
+from wsklab.orchestrator.fleet.machine import offered
+from wsklab.orchestrator.fleet.store import Store
+from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.observe.lab_notes import Behaviour
+from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
+from wsklab.orchestrator.run import resuming
+from wsklab.orchestrator.run.order import Item, evidence_name
+from wsklab.orchestrator.run.runner import Done, Run
+
+TICK = 0.5
+"""Seconds between two looks at everything that sends no message."""
+
+SILENCE = 30.0
+"""Seconds without a word of a worker after which its rows are given to others; it says every 5 s that it lives."""
+
+WAIT = 600.0
+"""Seconds for which a run waits for a worker, or for the scheduler to come back."""
+
+CONCLUDE = 240.0
+"""Seconds for the driver's unload on all labs."""
+
+BAD = 2
+"""Failures in a row after which a worker gets nothing more of this run."""
+
+MOST_FAILURES = 100
+"""Failures in a row, of whichever workers, after which a run ends: they come and go, and none can play."""
+
+REMEMBERED = 20_000
+"""Rows of which it is known that they have come, however often they are told."""
+
+
+@dataclass
+class Dispatch:
+    """One run on a fleet. `connect` makes a link, and makes it again when the scheduler was lost."""
+
+    run: Run
+    job: Job
+    resource: str
+    connect: Callable[[], Link]
+    store: Store | None = None
+    until_fail: bool = False
+    silence: float = SILENCE
+    wait: float = WAIT
+    conclude_within: float = CONCLUDE
+    late: int = 0
+    """Rows that came again and were not counted."""
+    _bad: Counter[str] = field(default_factory=Counter)
+    _unloads: dict[str, int] = field(default_factory=dict)
+    _seen: dict[str, None] = field(default_factory=dict)
+    _played: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._job = job_as_json(self.job)
+        self._said_fleet = ""
+        self._in_a_row = 0
+        self._why = ""
+        for row in self.run.results.scenarios:
+            if row.name == UNLOAD:
+                self._unloads[row.variant] = max(row.repeat, self._unloads.get(row.variant, 0))
+
+    def play(self, items: Iterator[Item], total: int | None) -> None:
+        """Play all items. What goes wrong, and an interruption, end up in the run's results, which are concluded."""
+        stop = self.run.stop
+        self._log = Log(self.run.folder)
+        self._link: Link | None = None
+        try:
+            self._link = self.connect()
+            if link := self._link.dashboard:
+                self.run.console.line(f"          dashboard of the fleet: {link}")
+            self._all(Ledger(items, total))
+            if not stop.requested:
+                self._conclude()
+        except KeyboardInterrupt:
+            stop.request("interrupted", "interrupted")
+        except LabError as error:
+            stop.request("aborted", str(error).rstrip("."))
+        try:
+            if self._link is not None:
+                if stop.requested:
+                    self._link.abandon()
+                self._link.close()
+        except KeyboardInterrupt:  # the second one: it ends the waiting
+            stop.request("interrupted", "interrupted")
+        self._log.close()
+        self.run.finish("complete", None)
+
+    # --- the loop ---
+
+    def _all(self, ledger: Ledger) -> None:
+        """Until every row is there, or the run is stopped. Raises LabError when nobody can play them."""
+        alone_since = time.monotonic()
+        while not ledger.finished and not self.run.stop.requested:
+            assert self._link is not None
+            now = time.monotonic()
+            if self._link.gone:
+                self._reconnect(ledger)
+                alone_since = time.monotonic()
+                continue
+            workers = self._usable()
+            slots = int(offered(workers).get(self.resource, 0))
+            self._tell_fleet(workers, slots)
+            if slots or ledger.batches:
+                alone_since = now
+            elif now - alone_since > self.wait:
+                raise LabError(f"no worker has offered {self.resource} for {self.wait:.0f} s")
+            self._fill(ledger, slots, workers)
+            self._watch(ledger, slots, now)
+            for message in self._messages():
+                self._handle(ledger, message)
+            self.run.watch()
+
+    def _messages(self) -> Iterator[Message]:
+        """Yield what has come, at least one if it comes soon."""
+        assert self._link is not None
+        try:
+            yield self._link.inbox.get(timeout=TICK)
+            for _ in range(1000):
+                yield self._link.inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _usable(self) -> dict[str, Any]:
+        """Return the workers that do not fail all the time. Raises LabError when there are only such."""
+        assert self._link is not None
+        everybody = {a: w for a, w in self._link.workers().items() if self.resource in w.get("resources", {})}
+        usable = {address: about for address, about in everybody.items() if self._bad[address] < BAD}
+        if everybody and not usable:
+            raise LabError(f"no worker can play it: {self._why}")
+        return usable
+
+    def _fill(self, ledger: Ledger, slots: int, workers: Mapping[str, Any]) -> None:
+        """Give out a batch for each slot, and some more where batches are over in a moment."""
+        assert self._link is not None
+        window = slots + (slots + 1) // 2 if (ledger.seconds or 1.0) < 1.0 else slots
+        while len([b for b in ledger.batches.values() if not b.silent]) < window:
+            batch = ledger.take(slots, time.monotonic())
+            if batch is None:
+                return
+            items = [entry.item for entry in batch.entries]
+            allowed = list(workers) if any(count >= BAD for count in self._bad.values()) else None
+            self._link.submit(batch.number, batch_as_json(self._job, batch.number, items), self.resource, allowed)
+
+    def _watch(self, ledger: Ledger, slots: int, now: float) -> None:
+        for batch in ledger.silent(now, self.silence):
+            self._note(batch, "silent", f"nothing was heard of {batch.worker} for {self.silence:.0f} s")
+        if len(ledger.batches) < slots and not ledger.waits:
+            for batch in ledger.slow(now):
+                self._note(batch, "slow", "it takes far longer than others; somebody else plays it, too")
+        assert self._link is not None
+        for number in [n for n, b in ledger.batches.items() if b.began is not None and not ledger.needed(n)]:
+            batch = ledger.batches[number]
+            if batch.silent or now - batch.heard > 4 * TICK:  # all of it is there, but its end has not come
+                self._link.cancel(number)
+                ledger.end(number)
+
+    def _handle(self, ledger: Ledger, message: Message) -> None:
+        now = time.monotonic()
+        match message:
+            case Begun(number, worker):
+                ledger.begun(number, worker, now)
+                self._played.add(worker)
+            case Alive(number):
+                ledger.heard(number, now)
+            case Rows():
+                ledger.heard(message.number, now)
+                self._rows(ledger, message)
+            case Lost(number, why, worker):
+                if number in ledger.batches:
+                    self._note(ledger.batches[number], "lost", why)
+                self._played.discard(worker)
+                self._give_up(ledger.lost(number, why))
+
+    def _rows(self, ledger: Ledger, message: Rows) -> None:
+        for document in message.rows:
+            self._row(ledger, back_of(document), message.worker)
+            if self.run.stop.requested:
+                return
+        if message.rows:
+            self._bad.pop(message.worker, None)
+            self._in_a_row = 0
+            self._learn(message.target)
+        if message.refused:
+            self._fails(ledger, message, message.refused, BAD)
+        elif message.failed:
+            self._fails(ledger, message, message.failed, 1)
+        elif message.ended:
+            ledger.end(message.number)
+
+    def _fails(self, ledger: Ledger, message: Rows, why: str, how_bad: int) -> None:
+        """Give a batch back that a worker could not play to its end; it is no fault of the rows."""
+        if message.number not in ledger.batches:
+            return
+        self._why = why
+        self._bad[message.worker] += how_bad
+        self._in_a_row += 1
+        if self._in_a_row > MOST_FAILURES:
+            raise LabError(f"nothing can be played any more: {why}")
+        self._note(ledger.batches[message.number], "failed", why)
+        self.run.console.line(f"          {why}: what it had is played elsewhere", "yellow")
+        ledger.lost(message.number, why, blame=False)
+
+    # --- rows ---
+
+    def _row(self, ledger: Ledger, back: Back, worker: str) -> None:
+        """Count a row, if it is the first of its kind."""
+        row = back.row
+        if row.name == UNLOAD:
+            if self._new(back):
+                ledger.row((UNLOAD, row.variant, 1))
+                self._unload(back)
+            return
+        key: Key = (row.name, row.variant, row.repeat)
+        if not ledger.is_open(key):
+            if self._new(back):  # else it is the same one, told a second time
+                self.late += 1
+                self._log.note("late", row=list(key), worker=worker, verdict=row.verdict)
+            return
+        name = evidence_name(row.name, row.repeat, row.variant)
+        try:
+            packing.unpack(back.evidence, name, name, self.run.folder, self.store)
+        except LabError as error:
+            ledger.spoiled(key, str(error))
+            self._log.note("spoiled", row=list(key), worker=worker, why=str(error))
+            return
+        entry = ledger.row(key, row.timing.get("total_s"))
+        assert entry is not None, "it is open"
+        again = packing.AGAIN if row.evidence.endswith(packing.AGAIN) else ""
+        row = replace(row, evidence=f"evidence/{name}{again}", findings=(*row.findings, *_history(entry)))
+        self._new(back)
+        self._add(ledger, row, cast(Behaviour | None, back.behaviour))
+
+    def _new(self, back: Back) -> bool:
+        """Whether it has not been seen; the last ones are remembered, as all are told twice at about the same time."""
+        new = back.id not in self._seen
+        self._seen[back.id] = None
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return new
+
+    def _add(self, ledger: Ledger, row: ScenarioResult, behaviour: Behaviour | None = None) -> None:
+        result = self.run.add(Done(row, behaviour))
+        if self.until_fail and result.verdict != "pass" and not result.excused:
+            ledger.close()
+            for number in list(ledger.batches):
+                assert self._link is not None
+                self._link.cancel(number)
+                ledger.end(number)
+
+    def _unload(self, back: Back) -> None:
+        row = back.row
+        number = self._unloads[row.variant] = self._unloads.get(row.variant, 0) + 1
+        name = evidence_name(UNLOAD, number, row.variant)
+        packed_as = evidence_name(UNLOAD, row.repeat, row.variant)
+        try:
+            packing.unpack(back.evidence, packed_as, name, self.run.folder, self.store)
+        except LabError as error:
+            row = replace(row, findings=(*row.findings, str(error)))
+        self.run.add(Done(replace(row, repeat=number, evidence=f"evidence/{name}")))
+
+    def _give_up(self, entries: list[Entry]) -> None:
+        """Rows that workers are lost under, again and again: nobody knows a verdict on them."""
+        for entry in entries:
+            reason = f"the lab failed: it was tried {entry.losses} times, and each time the worker was lost"
+            name = evidence_name(entry.item.scenario.name, entry.item.number, entry.item.variant)
+            packing.unpack(None, name, name, self.run.folder, None)
+            row = row_of(entry.item, "infra", (reason,))
+            self.run.add(Done(replace(row, findings=tuple(entry.told))))
+
+    # --- around the loop ---
+
+    def _learn(self, target: Mapping[str, Any]) -> None:
+        """Put what a booted target has told of itself into the results."""
+        if target:
+            self.run.learn(cast(Lab, _Told(dict(target))))
+
+    def _conclude(self) -> None:
+        """Have the driver's unload judged on every lab; on one of each variant at least."""
+        assert self._link is not None
+        there = [address for address in self._played if address in self._link.workers()]
+        nothing = Ledger(iter(()), 0)
+        for document in self._link.conclude(there, self.conclude_within):
+            self._row(nothing, back_of(document), "")
+        owed = resuming.unloads_owed(self.run.results.plan, self.run.results.scenarios)
+        if owed and not self.run.stop.requested:
+            self._all(Ledger(iter([unload_of(variant) for variant in owed]), len(owed)))
+
+    def _reconnect(self, ledger: Ledger) -> None:
+        """Wait for a scheduler that is gone, and with it all that was given out. Raises LabError when it stays away."""
+        self.run.console.line("          the scheduler is gone; waiting for it", "yellow")
+        for number in list(ledger.batches):
+            self._note(ledger.batches[number], "lost", "the scheduler was lost")
+            self._give_up(ledger.lost(number, "the scheduler was lost while it was under way", blame=False))
+        assert self._link is not None
+        self._link.close()
+        self._played.clear()
+        deadline = time.monotonic() + self.wait
+        while not self.run.stop.requested:
+            try:
+                self._link = self.connect()
+                break
+            except LabError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(TICK)
+        self.run.console.line("          the scheduler is back")
+
+    def _tell_fleet(self, workers: Mapping[str, Any], slots: int) -> None:
+        """Say how large the fleet is, whenever that changes."""
+        count = len(workers)
+        said = (
+            f"fleet: {count} {'worker' if count == 1 else 'workers'} with {slots} "
+            f"{'slot' if slots == 1 else 'slots'} ({self.resource})"
+            if slots
+            else f"fleet: no worker offers {self.resource} yet; waiting"
+        )
+        if said != self._said_fleet:
+            self._said_fleet = said
+            self._log.note("fleet", workers=count, slots=slots)
+            self.run.console.line(f"          {said}", "" if slots else "yellow")
+
+    def _note(self, batch: Batch, what: str, why: str) -> None:
+        rows = [[e.item.scenario.name, e.item.variant, e.item.number] for e in batch.entries]
+        self._log.note(what, batch=batch.number, worker=batch.worker, why=why, rows=rows)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a lab elsewhere has told of its target."""
+
+    settings: Mapping[str, Any]
+
+
+def _history(entry: Entry) -> list[str]:
+    """Return what became of a row's earlier attempts; no verdict depends on it."""
+    return [f"played again by another worker: {why}" for why in dict.fromkeys(entry.told)]

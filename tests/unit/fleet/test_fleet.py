@@ -1,0 +1,205 @@
+"""A fleet of dask processes with simulated labs: what is done to workers and scheduler costs no row and adds none."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fleet import Client, Fleet, fleet
+
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.fleet.job import back_as_json
+from wsklab.orchestrator.fleet.link import Link, Rows
+from wsklab.orchestrator.results import rows
+from wsklab.orchestrator.results.results import UNLOAD
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two workers with two slots each, for what leaves them alive."""
+    with fleet(tmp_path_factory.mktemp("caches")) as made:
+        yield made
+
+
+def whole(client: Client, code: int = 0) -> None:
+    """Every row is there, once, in the order of the suite; state and exit code are right."""
+    found = rows.read(client.folder)
+    asked = [(item.scenario.name, item.variant, item.number) for item in client.items]
+    seen = Counter((row.name, row.variant, row.repeat) for row in found if row.name != UNLOAD)
+    assert seen == Counter(asked)
+    document = json.loads((client.folder / "results.json").read_text())
+    assert (document["state"], document["exit_code"], document["not_run"]) == ("complete", code, {}), document["why"]
+    told = [(row["name"], row["variant"], row["repeat"]) for row in document["scenarios"] if row["name"] != UNLOAD]
+    assert told == asked
+    unloads = [(row.variant, row.repeat) for row in found if row.name == UNLOAD]
+    assert unloads
+    assert len(unloads) == len(set(unloads))
+
+
+def log(client: Client) -> list[dict[str, Any]]:
+    """Return what did not simply come back."""
+    return [json.loads(line) for line in (client.folder / "fleet.jsonl").read_text().splitlines()]
+
+
+def test_every_row_comes_once_and_in_order(shared: Fleet, tmp_path: Path) -> None:
+    client = Client(tmp_path / "run", shared.address, variants=("", "e1000e"), failing=("second",))
+    client.play()
+    whole(client, 1)
+    assert {line["what"] for line in log(client)} == {"fleet"}
+    assert {row.verdict for row in rows.read(client.folder) if row.name == "second"} == {"fail"}
+
+
+def test_it_ends_at_the_first_failure_where_that_is_asked(shared: Fleet, tmp_path: Path) -> None:
+    client = Client(tmp_path / "run", shared.address, repeat=200, failing=("fourth",))
+    client.dispatch.until_fail = True
+    client.results.plan = type(client.results.plan)(client.results.plan.scenarios, None, True)
+    client.play()
+    assert client.results.state == "complete"
+    assert len(client.results.scenarios) < 400
+
+
+def test_an_interruption_stops_everything_within_seconds(shared: Fleet, tmp_path: Path) -> None:
+    client = Client(tmp_path / "run", shared.address, repeat=50, seconds=30.0)
+    timer = threading.Timer(3.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    began = time.monotonic()
+    client.play()
+    assert client.results.state == "interrupted"
+    assert time.monotonic() - began < 20
+    again = Client(tmp_path / "again", shared.address)  # the slots are free: nothing of it goes on for 30 s
+    again.play()
+    whole(again)
+
+
+def test_a_row_that_comes_late_and_twice_is_not_counted(shared: Fleet, tmp_path: Path) -> None:
+    client = Client(tmp_path / "run", shared.address)
+    late = list[dict[str, Any]]()
+    add = client.run.add
+
+    def twice(done: Any) -> Any:
+        from wsklab.orchestrator.fleet.job import Back
+
+        if done.result.name != UNLOAD:
+            late.append(back_as_json(Back(done.result)))  # as if another worker had played it, too
+            assert client.dispatch._link is not None
+            client.dispatch._link.inbox.put(Rows(1, [late[-1]]))
+        return add(done)
+
+    client.run.add = twice  # type: ignore[method-assign]
+    client.play()
+    whole(client)
+    assert client.dispatch.late
+    assert Counter(line["what"] for line in log(client))["late"] == client.dispatch.late
+
+
+def test_a_full_disk_is_no_fault_of_the_row(shared: Fleet, tmp_path: Path) -> None:
+    client = Client(tmp_path / "run", shared.address, faults={"second": "full"})
+    client.play()
+    whole(client)
+    (failed,) = [line for line in log(client) if line["what"] == "failed"]
+    assert "No space left on device" in failed["why"]
+
+
+def test_a_fleet_on_which_nothing_can_be_played_ends_the_run_in_a_sentence(shared: Fleet, tmp_path: Path) -> None:
+    client = Client(tmp_path / "run", shared.address, faults=dict.fromkeys(("first", "second"), "nothing"))
+    client.dispatch.job = client.dispatch.job
+    client.dispatch._job["lab"] = "another"
+    client.play()
+    assert client.results.state == "aborted"
+    assert "another version of wsklab" in str(client.results.why)
+    assert client.results.exit_code == 3
+
+
+def test_a_killed_client_leaves_a_run_that_goes_on(shared: Fleet, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "support.fleet", str(folder), shared.address]
+    client = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    file = folder / "results.jsonl"
+    while not file.exists() or len(file.read_bytes().splitlines()) < 3:
+        assert client.poll() is None
+        time.sleep(0.05)
+    client.kill()
+    client.wait()
+    before = rows.read(folder)
+    again = Client(folder, shared.address, repeat=20, seconds=0.01)
+    again.go_on()
+    whole(again)
+    assert rows.read(folder)[: len(before)] == before
+
+
+def test_workers_are_lost(tmp_path: Path) -> None:
+    """One is killed; another is stopped, noticed, and back from the dead when its rows are there already."""
+    with fleet(tmp_path, workers=3, labs=1) as made:
+        killed = Client(tmp_path / "killed", made.address, faults={"second": "kill"})
+        killed.play()
+        played_again(killed, "lost")
+        stopped = Client(tmp_path / "stopped", made.address, faults={"second": "stop"})
+        stopped.dispatch.silence = 7.0
+        playing = threading.Thread(target=stopped.play)
+        playing.start()
+        while not any(row.findings for row in list(stopped.results.scenarios)):
+            assert playing.is_alive(), "the row never came from elsewhere"
+            time.sleep(0.1)
+        for worker in made.workers:
+            worker.signal(signal.SIGCONT)
+        playing.join()
+        played_again(stopped, "silent")
+
+
+def played_again(client: Client, what: str) -> None:
+    """One row was played twice, and its verdict is that of the second time."""
+    whole(client)
+    (row,) = [row for row in rows.read(client.folder) if row.findings]
+    assert row.name in ("first", "second"), "the one before may not have been told yet"
+    assert row.verdict == "pass"
+    assert row.findings[0].startswith("played again by another worker: ")
+    assert what in {line["what"] for line in log(client)}
+
+
+def test_a_row_under_which_every_worker_is_lost_is_given_up(tmp_path: Path) -> None:
+    with fleet(tmp_path, workers=4, labs=1) as made:
+        client = Client(tmp_path / "run", made.address, repeat=1, faults={"third": "kill"})
+        marks = tmp_path / "run" / "marks"
+        add = client.dispatch._note
+
+        def forget(*words: Any) -> None:
+            for mark in marks.iterdir():
+                mark.unlink()
+            add(*words)
+
+        client.dispatch._note = forget  # type: ignore[method-assign, assignment]
+        client.play()
+        whole(client, 3)
+        (row,) = [row for row in rows.read(client.folder) if row.verdict != "pass"]
+        assert (row.name, row.verdict) == ("third", "infra")
+        assert "tried 3 times" in row.reasons[0]
+
+
+def test_the_scheduler_is_started_again(tmp_path: Path) -> None:
+    with fleet(tmp_path, workers=1) as made:
+        made.scheduler._words = ("scheduler", made.address)
+        client = Client(tmp_path / "run", made.address, repeat=20, seconds=0.2)
+        playing = threading.Thread(target=client.play)
+        playing.start()
+        while len(client.results.scenarios) < 8:
+            assert playing.is_alive()
+            time.sleep(0.05)
+        made.scheduler.end()
+        made.scheduler.start()
+        playing.join()
+        whole(client)
+        assert any("scheduler was lost" in line.get("why", "") for line in log(client))
+
+
+def test_a_scheduler_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(LabError, match=r"the scheduler tcp://127.0.0.1:9 cannot be reached"):
+        Link("tcp://127.0.0.1:9", None, "x")

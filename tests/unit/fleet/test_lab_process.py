@@ -1,0 +1,143 @@
+"""A lab's process but for its machines: what it fetches, which rows it sends, and what a full disk is to it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.simulated_run import scenario
+
+from wsklab.drivers.build import BuiltDriver
+from wsklab.images.secure import sha256
+from wsklab.images.store import Image, Manifest
+from wsklab.images.store import Store as Images
+from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.fleet import packing, shipping
+from wsklab.orchestrator.fleet.job import Job, fingerprint, row_of, unload_of
+from wsklab.orchestrator.fleet.lab_process import Place
+from wsklab.orchestrator.fleet.store import Store
+from wsklab.orchestrator.results.results import UNLOAD, Verdict
+from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.runner import Done
+
+
+def an_image(cache: Path, name: str, letter: str) -> Image:
+    Images(cache)
+    folder = cache / "images" / (letter * 64)
+    folder.mkdir(mode=0o700)
+    for file in ("disk.qcow2", "vmlinuz", "initrd.img", "ssh_key", "known_hosts"):
+        (folder / file).write_text(f"{name} {file}")
+        (folder / file).chmod(0o600)
+    hashes = {file: sha256(folder / file) for file in ("disk.qcow2", "vmlinuz", "initrd.img")}
+    manifest = Manifest(
+        name=name,
+        kind="linux",
+        key=letter * 64,
+        recipe_sha256=letter,
+        packages={},
+        files=hashes,
+        size_bytes=1,
+        built="2026-01-01T00:00:00+00:00",
+        kernel_args="",
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return Image(folder, manifest)
+
+
+class Lab:
+    """A name; its own supply, too."""
+
+    trusted, doubt = True, None
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.retired = 0
+
+    def next(self, suspect: bool = False) -> Any:
+        return self
+
+    def retire(self) -> None:
+        self.retired += 1
+
+
+class Played(Place):
+    """A place whose labs are names."""
+
+    verdict: Verdict = "pass"
+
+    def _supplied(self, variant: str) -> Any:
+        self._run.perform = self._passes  # type: ignore[method-assign]
+        self._run.unload = self._unloads_well  # type: ignore[method-assign]
+        return Lab(self)
+
+    def _leave(self, item: Item) -> None:
+        folder = self._folder / "evidence" / item.folder
+        folder.mkdir(parents=True)
+        (folder / "verdict.json").write_text("{}")
+
+    def _passes(self, lab: Any, item: Item, attempt: str = "") -> Done:
+        self._leave(item)
+        return Done(row_of(item, self.verdict), {"sends": ["00000000 4"]})
+
+    def _unloads_well(self, lab: Any, number: int = 1, variant: str = "") -> Any:
+        self._leave(unload_of(variant, number))
+        return self._run.add(Done(row_of(unload_of(variant, number), "pass")))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+    """Return a place on a worker whose cache is empty, for a job whose images are in the store alone."""
+    (tmp_path / "store").mkdir()
+    store, found = Store(str(tmp_path / "store")), [an_image(tmp_path / "client", "peer", "a")]
+    found.append(an_image(tmp_path / "client", "standin", "b"))
+    shipping.publish(store, found, lambda _: None)
+    file = tmp_path / "wsklab.sys"
+    file.write_bytes(b"MZ")
+    driver = shipping.ship_driver(BuiltDriver(file, sha256(file), "wsklab", None, file), store.put)
+    refs = tuple(map(shipping.image_ref, found))
+    job = Job("r", fingerprint(), "standin", "tcg", 1, store=store.url, images=refs, driver=driver)
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path / "worker"))
+    monkeypatch.delenv("WSKLAB_FLEET_STORE", raising=False)
+    monkeypatch.setattr("wsklab.orchestrator.run.preparation.Preparation.damage", lambda self: [])
+    (tmp_path / "work").mkdir()
+    return Played(job, tmp_path / "work")
+
+
+def test_rows_go_out_with_their_evidence_and_unloads_between_variants(place: Played, tmp_path: Path) -> None:
+    assert place._driver.content() == b"MZ"
+    first, second = Item(1, scenario("first")), Item(1, scenario("second"), "e1000e")
+    (sent,) = place.play(first)
+    assert (sent.row.name, sent.behaviour) == ("first", {"sends": ["00000000 4"]})
+    names = [(back.row.name, back.row.variant, back.row.repeat) for back in [*place.play(second), *place.conclude()]]
+    assert names == [(UNLOAD, "", 1), ("second", "e1000e", 1), (UNLOAD, "e1000e", 2)]
+    assert place.conclude() == []
+    assert [back.row.name for back in place.play(unload_of(""))] == [UNLOAD]
+    (tmp_path / "run").mkdir()
+    packing.unpack(sent.evidence, "first", "first", tmp_path / "run", None)
+    assert (tmp_path / "run" / "evidence" / "first" / "verdict.json").exists()
+    assert list((tmp_path / "work" / "evidence").iterdir()) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(1 << 20, 1 << 20), (1 << 40, 1 << 20)])
+def test_a_disk_that_is_full_makes_no_row(
+    place: Played, monkeypatch: pytest.MonkeyPatch, before: int, after: int
+) -> None:
+    free = iter([before, after, after, after])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    place.verdict = "infra"
+    with pytest.raises(LabError, match=r"only 1 MiB of disk are free"):
+        place.play(Item(1, scenario("first")))
+    assert place._run.come == []
+
+
+def test_the_store_may_have_another_name_on_a_worker(place: Played, tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.move(tmp_path / "store", tmp_path / "elsewhere")
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path / "another"))
+    with pytest.raises(LabError):
+        Played(place._job, tmp_path / "work")
+    monkeypatch.setenv("WSKLAB_FLEET_STORE", str(tmp_path / "elsewhere"))
+    Played(replace(place._job, seed=2), tmp_path / "work")
