@@ -45,7 +45,7 @@ class Playing:
     topic: str
     number: int
     player: Player
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
     """Not yet told."""
     unwanted: bool = False
 
@@ -169,7 +169,7 @@ def crew_of(worker: Worker) -> Crew:
 def play(batch: Mapping[str, Any]) -> dict[str, Any]:
     """Play a batch; returns its rows, and why it ended before its end, if it did."""
     worker = get_worker()
-    job, rows = job_of(batch["job"]), list[dict[str, Any]]()
+    job, rows = job_of(batch["job"]), list[str]()
     if job.lab != fingerprint():
         why = f"worker {worker.name} has another version of wsklab than the client"
         return {"rows": [], "refused": why, "worker": worker.address}
@@ -196,14 +196,14 @@ def play(batch: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "target": dict(player.settings), "worker": worker.address}
 
 
-def _failed(worker: Worker, rows: list[dict[str, Any]], error: Exception) -> dict[str, Any]:
+def _failed(worker: Worker, rows: list[str], error: Exception) -> dict[str, Any]:
     what = f"{error.filename or 'this host'}: {error.strerror}" if isinstance(error, OSError) else str(error)
     return {"rows": rows, "failed": f"worker {worker.name}: {what or type(error).__name__}", "worker": worker.address}
 
 
 def conclude(run: str) -> dict[str, Any]:
     """Judge the unload of every lab that a run has on this worker, and stop them; returns the rows."""
-    rows = list[dict[str, Any]]()
+    rows = list[str]()
     players = crew_of(get_worker()).concluded(run)
 
     def one(player: Player) -> None:

@@ -184,11 +184,11 @@ class Dispatch:
             case Rows():
                 ledger.heard(message.number, now)
                 self._rows(ledger, message)
-            case Lost(number, why, worker):
+            case Lost(number, why, worker, blame):
                 if number in ledger.batches:
                     self._note(ledger.batches[number], "lost", why)
                 self._played.discard(worker)
-                self._give_up(ledger.lost(number, why))
+                self._give_up(ledger.lost(number, why, blame))
 
     def _rows(self, ledger: Ledger, message: Rows) -> None:
         for document in message.rows:
@@ -309,7 +309,7 @@ class Dispatch:
         self.run.console.line("          the scheduler is gone; waiting for it", "yellow")
         for number in list(ledger.batches):
             self._note(ledger.batches[number], "lost", "the scheduler was lost")
-            self._give_up(ledger.lost(number, "the scheduler was lost while it was under way", blame=False))
+            self._give_up(ledger.lost(number, "the scheduler was lost", blame=False))
         assert self._link is not None
         self._link.close()
         self._played.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter
 
 import wsklab.orchestrator
 from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult, Verdict, observed
-from wsklab.orchestrator.run.evidence import as_document
+from wsklab.orchestrator.run.evidence import as_document, expected
 from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.scenario.scenario import Scenario
 
@@ -110,14 +111,14 @@ def job_of(document: Mapping[str, Any]) -> Job:
     return _JOB.validate_python(document)
 
 
-def back_as_json(back: Back) -> dict[str, Any]:
-    """Return a row as it travels."""
-    return asdict(back)
+def back_as_json(back: Back) -> str:
+    """Return a row as it travels: as text, as dask makes tuples of lists on the way."""
+    return json.dumps(asdict(back))
 
 
-def back_of(document: Mapping[str, Any]) -> Back:
+def back_of(document: str) -> Back:
     """Return the row that has come. Raises ValueError."""
-    return _BACK.validate_python(document)
+    return _BACK.validate_json(document)
 
 
 def batch_as_json(job: Mapping[str, Any], number: int, items: Sequence[Item]) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def row_of(item: Item, verdict: Verdict, reasons: Sequence[str] = (), took: floa
         verdict=verdict,
         reasons=tuple(reasons),
         covers=scenario.covers,
-        expected={},
+        expected=expected(scenario),
         observed=observed(),
         timing={"total_s": round(took, 4)},
         evidence=f"evidence/{item.folder}",

@@ -6,6 +6,7 @@ import queue
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,7 @@ class Rows:
     """Rows have come; `ended`: their batch is over, and `failed` says why before its end, if it was."""
 
     number: int
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[str]
     target: Mapping[str, Any] = field(default_factory=dict)
     worker: str = ""
     ended: bool = False
@@ -58,6 +59,8 @@ class Lost:
     number: int
     why: str
     worker: str = ""
+    blame: bool = True
+    """Whether the row that was under way may be the cause."""
 
 
 Message = Begun | Alive | Rows | Lost
@@ -134,9 +137,9 @@ class Link:
             with suppress(Exception):
                 self._client.cancel([future], asynchronous=False, force=True)
 
-    def conclude(self, workers: Sequence[str], limit: float) -> list[Mapping[str, Any]]:
+    def conclude(self, workers: Sequence[str], limit: float) -> list[str]:
         """Have the labs of these workers unload their drivers; returns the rows of those that answer in time."""
-        rows: list[Mapping[str, Any]] = []
+        rows: list[str] = []
         futures = [
             self._client.submit(
                 crew.conclude,
@@ -189,6 +192,8 @@ class Link:
             address = str(getattr(error.last_worker, "address", ""))
             name = getattr(error.last_worker, "name", "") or address
             self.inbox.put(Lost(number, f"worker {name} was lost", address))
+        except CancelledError:  # nobody here has cancelled it
+            self.inbox.put(Lost(number, "the scheduler was lost", blame=False))
         except BaseException as error:
             self.inbox.put(Lost(number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
         else:

@@ -54,6 +54,8 @@ async def scheduler(address: str, dashboard: str | None, tls: Path | None, say: 
         )
     except (OSError, ValueError) as error:
         raise LabError(f"{address}: nobody can listen there: {error}; name another address or port.") from None
+    if dashboard is None:
+        made.services.pop("dashboard", None)  # its web server has other pages; nobody is sent there
     say(f"scheduler: {made.address}")
     if dashboard is not None and "dashboard" in made.services:
         say(f"dashboard: {dashboard_url(made)}")

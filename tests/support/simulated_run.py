@@ -30,7 +30,8 @@ VARIANTS = ("", "e1000e")
 
 def scenario(name: str, title: str = "t") -> Scenario:
     """One that nothing plays."""
-    return parse(f"name: {name}\ntitle: {title}\nsteps:\n  - lab: settle\n", Scenario, "f")
+    text = f"name: {name}\ntitle: {title}\nsteps: [lab: settle]\nexpect: {{wire: {{peer: rst, driver: none}}}}\n"
+    return parse(text, Scenario, "f")
 
 
 def results(driver: str = "5f") -> Results:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -122,5 +123,6 @@ def test_without_kvm_a_machine_says_why(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_travels_arrives_as_it_was() -> None:
     job = Job("r", fingerprint(), "standin", "tcg", 1, simulated={"seconds": 1.0})
     assert job_of(job_as_json(job)) == job
-    back = Back(result("first", "fail"), {"sends": ["00000000 4"]})
+    expected: dict[str, Any] = {"wire": {"peer": ["rst"]}, "receive": [{"status": "failure"}]}
+    back = Back(result("first", "fail", expected=expected), {"sends": ["00000000 4"]})
     assert back_as_json(back_of(back_as_json(back))) == back_as_json(back)
