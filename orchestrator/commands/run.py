@@ -219,7 +219,7 @@ def run(options: Options) -> int:
                 "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
                 "not qualify a driver."
             )
-            console.line(checks(preparation.guest))
+            console.line(checks(preparation.guest, options.concurrent))
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
         console.tell_server(results, folder)
@@ -247,13 +247,14 @@ def _load() -> None:
     report.load()
 
 
-def checks(guest: Guest) -> str:
+def checks(guest: Guest, concurrent: bool = False) -> str:
     """Return the sentence that says which of the stand-in's checks were on."""
     from wsklab.orchestrator.guest.guest import STRICT_CHECKS
 
     if guest.strict is None:
         return "Strict checks: off (--strict)."
-    return f"Strict checks: {', '.join(STRICT_CHECKS)}, simulated; drawn from the seed {guest.strict}."
+    on = [*STRICT_CHECKS, *(["concurrency"] if concurrent else [])]
+    return f"Strict checks: {', '.join(on)}, simulated; drawn from the seed {guest.strict}."
 
 
 def _document(folder: Path, results: Results) -> str:

@@ -102,6 +102,7 @@ def test_a_strict_lab_has_a_snapshot_of_its_own() -> None:
 def test_a_report_says_which_checks_were_on() -> None:
     assert checks(guest(None)) == "Strict checks: off (--strict)."
     assert checks(guest(3)) == "Strict checks: irql, memory, witness, simulated; drawn from the seed 3."
+    assert checks(guest(3), True).startswith("Strict checks: irql, memory, witness, concurrency, simulated;")
     assert not guest(3).qualifying
 
 
