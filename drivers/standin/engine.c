@@ -35,7 +35,7 @@ static bool read_inbox(void)
         InitializeListHead(&request->link);
         provider.up->handle[request->operation](request);
         if (waiter)
-            inline_pended(waiter, request);
+            provider.up->pended(waiter, request);
     }
     for (;;) {
         struct request *request = NULL;

@@ -64,4 +64,7 @@ const struct upcalls provider_upcalls = {
             [OP_CLOSE] = socket_close,
         },
     .cancel = cancel,
+    .pended = inline_pended,
+    .complete = request_complete,
+    .disconnect = event_disconnect,
 };

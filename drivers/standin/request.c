@@ -179,18 +179,6 @@ static VOID NTAPI cancel_routine(PDEVICE_OBJECT device, PIRP irp)
     engine_wake();
 }
 
-void request_tell(const struct request *request, NTSTATUS returned)
-{
-    witness(&(struct seen){.what = "call",
-                           .function = request->function,
-                           .client = request->client,
-                           .socket = request->socket ? request->socket->serial : 0,
-                           .irp = request->irp,
-                           .context = request->context,
-                           .flags = request->flags,
-                           .status = returned});
-}
-
 NTSTATUS request_submit(struct request *request)
 {
     struct socket *socket = request->socket;
@@ -204,7 +192,7 @@ NTSTATUS request_submit(struct request *request)
     if (request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF)
         waiter = request->waiter = inline_begin(socket);
     if (!waiter)
-        request_tell(request, STATUS_PENDING);
+        witness_call(request, STATUS_PENDING);
     IoMarkIrpPending(irp);
     request->cancellable = request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF;
     /* All under one lock: the engine takes the request, and may complete the IRP, only when everything is in place. */
@@ -234,7 +222,7 @@ NTSTATUS request_submit(struct request *request)
 
 NTSTATUS request_refuse(struct request *request, NTSTATUS status)
 {
-    request_tell(request, status);
+    witness_call(request, status);
     if (request->socket)
         socket_leave(request->socket);
     request->at_once = true;

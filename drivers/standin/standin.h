@@ -203,6 +203,9 @@ struct upcalls {
     } kinds[SOCKET_KINDS];
     void (*handle[OPERATIONS])(struct request *request);
     void (*cancel)(struct request *request);
+    void (*pended)(struct inline_call *call, struct request *request);
+    void (*complete)(const struct seen *seen, struct level level);
+    void (*disconnect)(struct socket *socket, ULONG flags, struct level level);
 };
 
 enum { IN_FLIGHT_BUCKETS = 1024, GRAVEYARD_SIZE = 1024 };
@@ -272,6 +275,25 @@ bool witness_on(void);
 void witness_context(const char *function, const void *context);
 void witness_event(const char *function, const struct socket *socket, ULONG flags);
 void witness_return(const char *function, const struct socket *socket, NTSTATUS status);
+void witness_call(const struct request *request, NTSTATUS returned);
+
+/* ---- threads.c ------------------------------------------------------------------------------------------------------------------- */
+
+void threads_of_new(struct socket *socket);
+/* Whether another thread will complete this, after all that it has to complete for this socket before. */
+bool threads_complete(struct socket *socket, struct client *client, const struct seen *seen);
+/* Whether another thread will call WskDisconnectEvent. */
+bool threads_disconnect(struct socket *socket, ULONG flags);
+/* Whether the request must wait for what other threads do for its socket; then it comes back by itself. */
+bool threads_wait(struct request *request, bool for_all);
+/* Whether the thread of a call should wait for its end, and where it does so. */
+struct inline_call *inline_begin(const struct socket *socket);
+/* In that thread; returns false when the call is pending. The call is told by then. */
+bool inline_await(struct inline_call *call, const struct request *request, struct seen *seen);
+/* In the engine: whether the call's own thread completes it now. */
+bool inline_finish(struct inline_call *call, const struct seen *seen);
+/* In the engine: the call was taken up and is not finished. Does nothing if it was. */
+void inline_pended(struct inline_call *call, struct request *request);
 
 /* ---- request.c ------------------------------------------------------------------------------------------------------------------ */
 
@@ -299,25 +321,6 @@ void socket_leave(struct socket *socket);
 void request_complete(const struct seen *seen, struct level level);
 /* The driver's code that ran for this client has returned, whichever thread it was. */
 void request_returned(struct client *client);
-
-/* ---- threads.c ------------------------------------------------------------------------------------------------------------------- */
-
-void threads_of_new(struct socket *socket);
-/* Whether another thread will complete this, after all that it has to complete for this socket before. */
-bool threads_complete(struct socket *socket, struct client *client, const struct seen *seen);
-/* Whether another thread will call WskDisconnectEvent. */
-bool threads_disconnect(struct socket *socket, ULONG flags);
-/* Whether the request must wait for what other threads do for its socket; then it comes back by itself. */
-bool threads_wait(struct request *request, bool for_all);
-/* Whether the thread of a call should wait for its end, and where it does so. */
-struct inline_call *inline_begin(const struct socket *socket);
-/* In that thread; returns false when the call is pending. The call is told by then. */
-bool inline_await(struct inline_call *call, const struct request *request, struct seen *seen);
-/* In the engine: whether the call's own thread completes it now. */
-bool inline_finish(struct inline_call *call, const struct seen *seen);
-/* In the engine: the call was taken up and is not finished. Does nothing if it was. */
-void inline_pended(struct inline_call *call, struct request *request);
-void request_tell(const struct request *request, NTSTATUS returned);
 
 /* ---- socket.c --------------------------------------------------------------------------------------------------------------------- */
 

@@ -49,9 +49,9 @@ static void run(struct socket *socket, struct job *job)
     if (job->delay)
         sleep_ms(job->delay);
     if (job->event)
-        event_disconnect(socket, job->flags, level_begin(job->dispatch));
+        provider.up->disconnect(socket, job->flags, level_begin(job->dispatch));
     else
-        request_complete(&job->seen, level_begin(job->dispatch));
+        provider.up->complete(&job->seen, level_begin(job->dispatch));
 }
 
 /* With the lock held: the next job; NULL, and nobody is at the strand any more. */
@@ -241,7 +241,7 @@ bool inline_await(struct inline_call *call, const struct request *request, struc
         LONGLONG left = (LONGLONG)(until - os_milliseconds());
 
         if (left <= 0 && go(call, WAITING, TELLING)) {
-            request_tell(request, STATUS_PENDING); /* before the engine can tell that it is done */
+            witness_call(request, STATUS_PENDING); /* before the engine can tell that it is done */
             (void)go(call, TELLING, GIVEN_UP);
             break;
         }
@@ -250,7 +250,7 @@ bool inline_await(struct inline_call *call, const struct request *request, struc
     finished = __atomic_load_n(&call->state, __ATOMIC_ACQUIRE) == FINISHED;
     if (finished) {
         *seen = call->seen;
-        request_tell(request, seen->status);
+        witness_call(request, seen->status);
     }
     drop(call);
     return finished;
@@ -276,7 +276,7 @@ void inline_pended(struct inline_call *call, struct request *request)
     if (!call->done) { /* so the request is there */
         request->waiter = NULL;
         if (go(call, WAITING, TELLING)) {
-            request_tell(request, STATUS_PENDING);
+            witness_call(request, STATUS_PENDING);
             (void)go(call, TELLING, PENDED);
         }
         while ((state = __atomic_load_n(&call->state, __ATOMIC_ACQUIRE)) == TELLING)

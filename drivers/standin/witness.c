@@ -64,3 +64,15 @@ void witness_return(const char *function, const struct socket *socket, NTSTATUS 
     witness(&(struct seen){
         .what = "back", .function = function, .client = socket->client, .socket = socket->serial, .status = status});
 }
+
+void witness_call(const struct request *request, NTSTATUS returned)
+{
+    witness(&(struct seen){.what = "call",
+                           .function = request->function,
+                           .client = request->client,
+                           .socket = request->socket ? request->socket->serial : 0,
+                           .irp = request->irp,
+                           .context = request->context,
+                           .flags = request->flags,
+                           .status = returned});
+}

@@ -106,9 +106,10 @@ class FakeAgent:
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"), [(b"", "answered 0 of 1 commands"), (b"\x59\0\0\xc0", "another version of the protocol")]
+    ("answer", "says"),
+    [(b"", "gives 0 statuses for 1 commands"), (b"\x59\0\0\xc0", "another version of the protocol")],
 )
-def test_an_answer_of_another_driver_is_the_labs_failure(answer: bytes, says: str) -> None:
+def test_an_answer_that_is_none_is_refused(answer: bytes, says: str) -> None:
     target = Target.__new__(Target)
     target.journal = Journal()
     target.agent = cast(Any, FakeAgent(answer))

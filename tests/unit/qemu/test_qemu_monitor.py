@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from qemu.qmp import QMPError
 
-from wsklab.qemu.monitor import MONITOR, _loop, listening
+from wsklab.qemu.monitor import MONITOR, _loop, _unretrieved, listening
 
 
 def test_the_socket_is_its_owners_alone_and_its_folders_name_may_be_long(tmp_path: Path) -> None:
@@ -32,22 +33,30 @@ def test_a_machine_does_without_where_there_can_be_none(tmp_path: Path) -> None:
     assert listening(tmp_path / "not-there") is None
 
 
-@pytest.mark.parametrize(
-    ("error", "said"), [(EOFError(), False), (ConnectionResetError(), False), (KeyError("x"), True)]
-)
-def test_a_connection_that_broke_is_not_logged_and_a_mistake_is(
-    error: Exception, said: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+class Loop(asyncio.AbstractEventLoop):
+    """One that keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.logged: list[object] = []
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.logged.append(context.get("exception"))
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(), QMPError()])
+def test_a_connection_that_broke_is_not_logged(error: Exception) -> None:
     """`wsklab mutate`, interrupted, ended with "_GatheringFuture exception was never retrieved" once."""
+    loop = Loop()
+    _unretrieved(loop, {"message": "_GatheringFuture exception was never retrieved", "exception": error})
+    assert loop.logged == []
 
-    async def failing() -> None:
-        raise error
 
-    async def forgotten() -> None:
-        task = asyncio.ensure_future(failing())
-        await asyncio.wait([task])
-        del task
-        gc.collect()
+def test_a_mistake_is_logged() -> None:
+    loop, mistake = Loop(), KeyError("x")
+    _unretrieved(loop, {"message": "Task exception was never retrieved", "exception": mistake})
+    _unretrieved(loop, {"message": "no exception at all"})
+    assert loop.logged == [mistake, None]
 
-    asyncio.run_coroutine_threadsafe(forgotten(), _loop()).result()
-    assert ("never retrieved" in caplog.text) is said
+
+def test_the_loop_of_all_machines_logs_so() -> None:
+    assert _loop().get_exception_handler() is _unretrieved
