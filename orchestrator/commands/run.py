@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -86,8 +87,6 @@ class Options:
 def run(options: Options) -> int:
     """Carry out the command; returns its exit code. Everything the user wrote is checked before anything is booted."""
     # Loaded here, not with the words of the command: most of the time that a command begins with.
-    from wsklab import images
-    from wsklab.drivers.build import build_driver
     from wsklab.orchestrator.guest import find, variants
     from wsklab.orchestrator.history.recorder import Recorder
     from wsklab.orchestrator.history.where import chosen
@@ -140,12 +139,8 @@ def run(options: Options) -> int:
 
     @cache
     def built() -> BuiltDriver:
-        if selected.file is not None:
-            from wsklab.orchestrator.lab import foreign_driver
-
-            return foreign_driver.own(selected.file)
-        with console.step("drivers", makes=True):
-            return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
+        with console.step("drivers", makes=True) if selected.file is None else nullcontext():
+            return selected.build(console.progress, options.toolchain)
 
     threading.Thread(target=_load, name="libraries", daemon=True).start()
     screens, stop = Screens(console.line), Stop()

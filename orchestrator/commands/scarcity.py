@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.orchestrator.commands.run import Options, checks, ended
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
@@ -82,15 +80,8 @@ def asked(options: Options) -> int:
     )
     folder = runner.new_folder(options.out)
 
-    def built() -> BuiltDriver:
-        if selected.file is not None:
-            from wsklab.orchestrator.lab import foreign_driver
-
-            return foreign_driver.own(selected.file)
-        return build_driver(selected.twin, images.cache_folder(), console.progress, options.toolchain)
-
     with console.step("drivers", makes=True):
-        made = built()
+        made = selected.build(console.progress, options.toolchain)
     preparation = Preparation.prepare(folder, console, options.cold, foreign=selected.foreign, strict=options.seed)
     started = selected.foreign is not None and selected.foreign.provoke.by == "start"
     scenarios = [s for s in selected.scenarios if not s.self_check and not s.socket.survival]

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
+from wsklab.drivers.build import Toolchain
 from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
 from wsklab.orchestrator.field import trying
 from wsklab.orchestrator.field.trying import Asker, Trials
@@ -51,15 +50,8 @@ class Lab:
     def play(self, chosen: Selection, asker: Asker, folder: Path, console: Console) -> Results:
         """Make trials until the asker has no more; their rows and evidence are in `folder`."""
 
-        def built() -> BuiltDriver:
-            if chosen.file is not None:
-                from wsklab.orchestrator.lab import foreign_driver
-
-                return foreign_driver.own(chosen.file)
-            return build_driver(chosen.twin, images.cache_folder(), console.progress, self.toolchain)
-
         with console.step("driver", makes=True):
-            made = built()
+            made = chosen.build(console.progress, self.toolchain)
         strict = self.seed if self.strict else None
         preparation = Preparation.prepare(
             folder, console, False, self.target, self.verify, chosen.foreign, strict=strict

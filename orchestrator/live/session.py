@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wsklab import images
-from wsklab.drivers.build import BuiltDriver, build_driver
 from wsklab.drivers.profile import DriverProfile
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.history.recorder import Recorder
@@ -95,7 +93,7 @@ class Session:
             selected.foreign,
             strict=wanted.seed if wanted.strict else None,
         )
-        self._driver = self.preparation.guest.prepare(self._built(selected))
+        self._driver = self.preparation.guest.prepare(selected.build(self.preparation.console.progress))
         results = self.preparation.results(self._driver, wanted.seed)
         # Its rows are told by whoever asks for them.
         self.run = Run(self.folder, results, Console(quiet=True), self.preparation.stop, self.preparation.damage)
@@ -107,13 +105,6 @@ class Session:
         self._suspect = False
         self._names: set[str] = set()
         self.unloaded: ScenarioResult | None = None
-
-    def _built(self, selected: selection.Selection) -> BuiltDriver:
-        if selected.file is not None:
-            from wsklab.orchestrator.lab import foreign_driver
-
-            return foreign_driver.own(selected.file)
-        return build_driver(selected.twin, images.cache_folder(), self.preparation.console.progress)
 
     @property
     def profile(self) -> DriverProfile | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsklab import images
+from wsklab.drivers.build import BuiltDriver, Toolchain, build_driver
 from wsklab.drivers.twins import twins
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import catalogue
@@ -31,6 +32,14 @@ class Selection:
     foreign: Foreign | None
     file: Path | None = None
     """The build of the lab's own driver that the user has named instead of making it."""
+
+    def build(self, progress: Callable[[str], None], toolchain: Toolchain = "mingw") -> BuiltDriver:
+        """Return the lab's own driver, made unless the user has named its file. Raises UsageError, DriverError."""
+        if self.file is not None:
+            from wsklab.orchestrator.lab import foreign_driver
+
+            return foreign_driver.own(self.file)
+        return build_driver(self.twin, images.cache_folder(), progress, toolchain)
 
 
 def concurrently(selection: Selection) -> Selection:

@@ -111,7 +111,6 @@ def test_a_full_disk_is_no_fault_of_the_row(shared: Fleet, tmp_path: Path) -> No
 
 def test_a_fleet_on_which_nothing_can_be_played_ends_the_run_in_a_sentence(shared: Fleet, tmp_path: Path) -> None:
     client = Client(tmp_path / "run", shared.address, faults=dict.fromkeys(("first", "second"), "nothing"))
-    client.dispatch.job = client.dispatch.job
     client.dispatch._job["lab"] = "another"
     client.play()
     assert client.results.state == "aborted"
