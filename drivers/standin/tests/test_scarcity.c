@@ -268,12 +268,26 @@ static NTSTATUS WSKAPI on_accept(PVOID context, ULONG flags, PSOCKADDR local, PS
     return socket ? STATUS_REQUEST_NOT_ACCEPTED : STATUS_SUCCESS;
 }
 
+/* Binds a listening socket and has its connections told by WskAcceptEvent. Returns its port. */
+static int accepting(PWSK_SOCKET socket)
+{
+    struct call *call;
+    os_address local;
+
+    CHECK_EQ(call_end(bind_socket(socket, 0)), STATUS_SUCCESS);
+    CHECK_EQ(set_events(socket, WSK_EVENT_ACCEPT, NULL), STATUS_SUCCESS);
+    call = call_new(0);
+    call->returned =
+        ((const WSK_PROVIDER_LISTEN_DISPATCH *)socket->Dispatch)->WskGetLocalAddress(socket, &local.any, call->irp);
+    CHECK_EQ(call_end(call), STATUS_SUCCESS);
+    return __builtin_bswap16(local.v4.sin_port);
+}
+
 static void R39_accept_event_without_a_socket(void)
 {
     static const WSK_CLIENT_LISTEN_DISPATCH table = {.WskAcceptEvent = on_accept};
     static LONG seen[2]; /* with a socket, without */
     struct call *call = call_new(0);
-    os_address local;
     PWSK_SOCKET socket;
     int peer;
 
@@ -284,13 +298,7 @@ static void R39_accept_event_without_a_socket(void)
     call_wait(call);
     socket = (PWSK_SOCKET)call->information;
     CHECK_EQ(call_end(call), STATUS_SUCCESS);
-    CHECK_EQ(call_end(bind_socket(socket, 0)), STATUS_SUCCESS);
-    CHECK_EQ(set_events(socket, WSK_EVENT_ACCEPT, NULL), STATUS_SUCCESS);
-    call = call_new(0);
-    call->returned =
-        ((const WSK_PROVIDER_LISTEN_DISPATCH *)socket->Dispatch)->WskGetLocalAddress(socket, &local.any, call->irp);
-    CHECK_EQ(call_end(call), STATUS_SUCCESS);
-    peer = peer_connect(__builtin_bswap16(local.v4.sin_port));
+    peer = peer_connect(accepting(socket));
     await(&seen[1]);
     CHECK_EQ(call_end(close_begin(socket)), STATUS_SUCCESS);
     CHECK(seen[0] == 0 && seen[1] == 1);
@@ -318,7 +326,6 @@ static void BF14_listener_closed_while_connections_come(void)
 
     for (int round = 0; round < 5; round++) {
         struct call *call = call_new(0);
-        os_address local;
         PWSK_SOCKET socket;
         HANDLE thread;
         int port;
@@ -328,13 +335,7 @@ static void BF14_listener_closed_while_connections_come(void)
         call_wait(call);
         socket = (PWSK_SOCKET)call->information;
         CHECK_EQ(call_end(call), STATUS_SUCCESS);
-        CHECK_EQ(call_end(bind_socket(socket, 0)), STATUS_SUCCESS);
-        CHECK_EQ(set_events(socket, WSK_EVENT_ACCEPT, NULL), STATUS_SUCCESS);
-        call = call_new(0);
-        call->returned =
-            ((const WSK_PROVIDER_LISTEN_DISPATCH *)socket->Dispatch)->WskGetLocalAddress(socket, &local.any, call->irp);
-        CHECK_EQ(call_end(call), STATUS_SUCCESS);
-        port = __builtin_bswap16(local.v4.sin_port);
+        port = accepting(socket);
         InterlockedExchange(&seen[0], 0);
         CHECK_EQ(PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, connect_many, &port),
                  STATUS_SUCCESS);
