@@ -49,7 +49,7 @@ def test_every_input_of_a_recorded_machine_is_recorded() -> None:
 
 
 def test_a_replay_has_the_same_machine_and_lets_nobody_in() -> None:
-    record, replay = (words(load_profile("standin"), mode) for mode in ("record", "replay"))  # type: ignore[arg-type]
+    record, replay = (words(load_profile("standin"), mode) for mode in ("record", "replay"))
     differing = [(a, b) for a, b in zip(record, replay, strict=True) if a != b]
     assert [a.partition(",")[0] for a, _ in differing] == ["shift=4", "user"]
     assert not any("hostfwd" in word for word in replay)
