@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from wsklab import images
-from wsklab.images.store import Image, Manifest
+from wsklab.images.store import Image, Manifest, Store
 from wsklab.orchestrator.commands import replay, run
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.field import bundle, recorded
@@ -50,8 +50,8 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recording, "available", lambda: True)
     found = image(tmp_path / "image")
     monkeypatch.setattr(images, "listing", lambda: [found])
-    monkeypatch.setattr(recorded.Store, "hold", lambda self, image: None)
-    monkeypatch.setattr(recorded.Store, "check", lambda self, image: None)
+    monkeypatch.setattr(Store, "hold", lambda self, image: None)
+    monkeypatch.setattr(Store, "check", lambda self, image: None)
     folder = tmp_path / "evidence"
     folder.mkdir()
     booted = ImageFiles(kernel_args="quiet")
@@ -176,7 +176,7 @@ def test_it_goes_into_a_bundle_and_comes_out_of_it(evidence: Path, tmp_path: Pat
     about = bundle.About(
         scenario="linger-zero", verdict="fail", reasons=[], seed=1, repeat=1, target="standin", target_version="",
         accelerator="tcg", driver=bundle.Driver(profile="wsklab", sha256=""), versions={}, images={},
-        rate=bundle.Rate(failed=1, trials=1), schema=1,  # type: ignore[arg-type]
+        rate=bundle.Rate(failed=1, trials=1), schema=1,
     )  # fmt: skip
     path = tmp_path / "bug.zip"
     assert set(bundle.RECORDING) <= set(bundle.write(path, about, evidence, None))
