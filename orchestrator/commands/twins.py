@@ -55,6 +55,7 @@ def run(options: Options) -> int:
             lambda driver: preparation.results(driver, options.seed),
             strict.supply(correct) if any(twin.strict for twin in builds) else None,
             options.quick,
+            preparation.stop,
         )
 
     lanes = [lane() for _ in range(preparation.admitted(options.jobs))]
