@@ -23,6 +23,7 @@ from wsklab.orchestrator.mutation import results as mutant_results
 from wsklab.orchestrator.mutation import sample as mutant_sample
 from wsklab.orchestrator.mutation import table as mutant_table
 from wsklab.orchestrator.mutation.explanations import explained, is_equivalent
+from wsklab.orchestrator.mutation.mutants import Mutant
 from wsklab.orchestrator.mutation.results import Order, Outcome
 from wsklab.orchestrator.mutation.runs import Built, Subject, Trial, Workers
 from wsklab.orchestrator.mutation.sample import OUTPUTS, Builder, Code
@@ -38,8 +39,11 @@ from wsklab.orchestrator.trials.scarcity import Shortages, loads_itself
 
 OUTCOMES = "mutants.jsonl"
 
-SHORT = ("linger-zero", "driver-load")
+SHORT = "linger-zero"
 """What a mutant that no scenario has caught is run through with one allocation after the other failing."""
+
+LOAD = "driver-load"
+"""The same for what the driver does when it loads, which takes long. Its functions are called ..._start, ..._stop."""
 
 
 def run(
@@ -80,7 +84,7 @@ def run(
         supplies = [preparation.quietly().supply(correct, isolate=True) for _ in range(preparation.admitted(jobs))]
         try:
             order = Order(scenarios, outcomes)
-            shortages = (lambda: Shortages(catalogue.select(SHORT), loads_itself)) if strict else None
+            shortages = _shortages if strict else None
             subject: Subject = Client() if code == "driver" else Provider(correct, _native(Path(work)))
             trials = [
                 Trial(supply, subject, order, lambda name: _run(folder, preparation, correct, name, seed), shortages)
@@ -126,6 +130,11 @@ def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str,
     shutil.rmtree(place, ignore_errors=True)  # what a run that was cut short has left
     place.mkdir(parents=True)
     return Run(place, preparation.results(driver, seed), Console(quiet=True))
+
+
+def _shortages(mutant: Mutant) -> Shortages:
+    loads = mutant.file.endswith("driver.c") or mutant.function.endswith(("_start", "_stop"))
+    return Shortages(catalogue.select([SHORT, LOAD] if loads else [SHORT]), loads_itself)
 
 
 def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None], strict: bool) -> Iterator[Built]:

@@ -50,6 +50,7 @@ CHECKS = (
     consistency.addresses,
     consistency.accepts,
     consistency.lines,
+    consistency.malformed,
     event_checks.disconnects,
     step_checks.waits,
     event_checks.late_disconnects,

@@ -78,7 +78,7 @@ class Trial:
         subject: Subject,
         order: Order,
         run: Callable[[str], Run],
-        shortages: Callable[[], Course] | None = None,
+        shortages: Callable[[Mutant], Course] | None = None,
     ) -> None:
         """`shortages` begins what a mutant meets at last, when no scenario has caught it: memory that is short."""
         self._supply = supply
@@ -96,7 +96,7 @@ class Trial:
             for stage in self._order.stages(built.mutant):
                 attempt.stage(stage)
             if self._shortages is not None and not attempt.over():
-                attempt.follow(self._shortages())
+                attempt.follow(self._shortages(built.mutant))
             attempt.end()
         done = outcome(built.mutant, built.source, rows, time.monotonic() - began)
         self._order.learn(done)

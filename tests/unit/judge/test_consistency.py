@@ -56,6 +56,19 @@ def test_accounts_that_agree_pass() -> None:
     assert verdict(told(returned=0, answered=0)) == ("pass", "")
 
 
+def test_malformed_requests_are_refused_as_the_protocol_has_it() -> None:
+    right = {"what": "a batch", "answered": "A", "wanted": "A", "printed": "none", "wanted_lines": "none"}
+    assert verdict(told().add("lab", "malformed", **right)) == ("pass", "")
+    assert verdict(told().add("lab", "malformed", **{**right, "answered": "B"})) == (
+        "fail",
+        "the driver answers a batch with B, and must with A",
+    )
+    assert (
+        "at a batch the driver's lines refuse none (command, operation, status), and must refuse close 0"
+        in (verdict(told().add("lab", "malformed", **{**right, "wanted_lines": "close 0"}))[1])
+    )
+
+
 def test_an_answer_other_than_the_line_of_the_call_fails() -> None:
     assert verdict(told(answered=0)) == (
         "fail",

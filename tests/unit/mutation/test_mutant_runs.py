@@ -13,7 +13,7 @@ import pytest
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.mutation import runs as mutant_runs
-from wsklab.orchestrator.mutation.mutants import generate
+from wsklab.orchestrator.mutation.mutants import Mutant, generate
 from wsklab.orchestrator.mutation.results import Order, Outcome, Row, outcome
 from wsklab.orchestrator.mutation.runs import NOTICED, Built, Trial, Workers
 from wsklab.orchestrator.run.stopping import Stop
@@ -111,7 +111,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, Play
         verdicts: dict[str, list[str]] | None = None,
         correct: dict[str, str] | None = None,
         unload: tuple[str, list[str]] = ("pass", []),
-        shortages: Callable[[], PlayedCourse] | None = None,
+        shortages: Callable[[Mutant], PlayedCourse] | None = None,
         **subject: Any,
     ) -> tuple[Outcome, PlayedLane]:
         monkeypatch.setattr(mutant_runs, "unload", lambda lab: unload)
@@ -132,10 +132,10 @@ def test_nothing_unusual_is_a_survivor_that_has_met_everything(played: Any) -> N
 
 def test_what_no_scenario_catches_meets_memory_that_is_short(played: Any) -> None:
     course = PlayedCourse()
-    done, _ = played({"linger-zero-fails-2": ["fail"]}, shortages=lambda: course)
+    done, _ = played({"linger-zero-fails-2": ["fail"]}, shortages=lambda mutant: course)
     assert (done.result, done.by) == ("caught", Row("linger-zero-fails-2", "fail", "why"))
     assert set(course.heard) == {"linger-zero-fails-1", "linger-zero-fails-2"}
-    caught, _ = played({"kill": ["fail"]}, shortages=lambda: pytest.fail("it was caught before"))
+    caught, _ = played({"kill": ["fail"]}, shortages=lambda mutant: pytest.fail("it was caught before"))
     assert caught.by.scenario == "kill"
 
 
