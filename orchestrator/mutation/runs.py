@@ -229,6 +229,7 @@ class Workers:
             for thread in threads:
                 thread.join()
         except BaseException as error:
+            self._closed = True  # before labs are stopped under mutants that are not to blame for it
             self._stop.end(error)
             raise
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -224,6 +226,33 @@ def test_each_build_is_taken_once_and_the_labs_are_stopped() -> None:
 def test_a_lab_that_does_not_boot_ends_the_run_in_words() -> None:
     with pytest.raises(LabError, match="no lab boots"):
         Workers(builds(3), lambda done: None, Stop()).play([(StoppedLane(), PlayedTrial(fails=True))])  # type: ignore[list-item]
+
+
+class StoppedTrial:
+    """Finds its lab stopped in the middle of a mutant, which then looks as if it did not load."""
+
+    def __init__(self, stop: Stop, interrupt: Callable[[], None]) -> None:
+        self._stop, self._interrupt, self._stopped = stop, interrupt, threading.Event()
+        self._thread = threading.current_thread()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(60)  # so that whatever it has to say is said before the run ends
+
+    def one(self, one: Built) -> Outcome:
+        self._thread = threading.current_thread()
+        self._stop.watch(self)
+        self._interrupt()
+        assert self._stopped.wait(60)
+        return outcome(one.mutant, one.source, [Row("driver-load", "fail", "the lab was stopped")], 0.0)
+
+
+def test_an_interruption_catches_no_mutant() -> None:
+    stop, done = Stop(), list[Outcome]()
+    trial = StoppedTrial(stop, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        Workers(builds(3), done.append, stop).play([(StoppedLane(), trial)])  # type: ignore[list-item]
+    assert done == []
 
 
 def test_a_disk_that_is_full_ends_the_run_too() -> None:
