@@ -51,6 +51,7 @@ CHECKS = (
     consistency.accepts,
     consistency.lines,
     consistency.malformed,
+    consistency.takes,
     event_checks.disconnects,
     step_checks.waits,
     event_checks.late_disconnects,
