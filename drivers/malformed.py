@@ -15,7 +15,7 @@ from wsklab.drivers.protocol import Command, Op
 INVALID_FUNCTION, INSUFFICIENT_BUFFER, INVALID_USER_BUFFER = 1, 122, 1784
 """Win32's names of STATUS_INVALID_DEVICE_REQUEST, STATUS_BUFFER_TOO_SMALL and STATUS_INVALID_BUFFER_SIZE."""
 
-INVALID_PARAMETER, NOT_FOUND = 0xC000000D, 0xC0000225
+INVALID_PARAMETER, NAME_COLLISION, NOT_FOUND = 0xC000000D, 0xC0000035, 0xC0000225
 
 NO_CONNECTION = 0xFFFFFFF0
 """A connection that no scenario comes to."""
@@ -94,6 +94,17 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
         statuses=(INVALID_PARAMETER,),
         refused=(Refused("unknown", first, INVALID_PARAMETER),),
     )
+    for op in (Op.SOCKET, Op.SOCKET_CONNECT, Op.OPEN, Op.ACCEPT):
+        numbers = {"target": conn} if op == Op.ACCEPT else {}
+        again = Command(op, id=first, conn=conn, **numbers)
+        yield Malformed(
+            f"a command {op.name.lower()} for a connection that there is already",
+            command,
+            again.pack(),
+            4,
+            statuses=(NAME_COLLISION,),
+            refused=(Refused(op.name.lower(), first, NAME_COLLISION),),
+        )
     for op in (Op.RECEIVE, Op.SEND):
         three = Command(op, id=first, conn=NO_CONNECTION, count=3, length=1)
         each = tuple(Refused(op.name.lower(), first + nth, NOT_FOUND) for nth in range(3))
