@@ -24,6 +24,7 @@ from wsklab.orchestrator.fleet.dispatch import Dispatch
 from wsklab.orchestrator.fleet.job import Job, fingerprint
 from wsklab.orchestrator.fleet.link import Link
 from wsklab.orchestrator.fleet.machine import resource as slot
+from wsklab.orchestrator.fleet.needs import Needs
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, State
 from wsklab.orchestrator.run.order import Item
@@ -120,7 +121,7 @@ def measure(slots: int, rows: int, row_s: float, workers: int = 5, killed: int =
         job = Job("bench", fingerprint(), "simulated", "tcg", 1, simulated={"seconds": row_s, "spread": 0.5})
         run = Counted(folder, rows)
         run.slots = slots
-        dispatch = Dispatch(run, job, slot(False, "tcg"), lambda: Link(address, None, job.run))
+        dispatch = Dispatch(run, job, Needs(slot(False, "tcg")), lambda: Link(address, None, job.run))
         if killed:
             threading.Thread(target=_kill, args=(run.half, children[:killed]), daemon=True).start()
         before, memory = _cpu(scheduler.pid), _memory()

@@ -22,6 +22,7 @@ from wsklab.orchestrator.fleet.job import Back, Job, back_as_json, back_of, fing
 from wsklab.orchestrator.fleet.link import Link
 from wsklab.orchestrator.fleet.security import ROLES, VARIABLE, make, security
 from wsklab.orchestrator.fleet.serving import split
+from wsklab.orchestrator.run import capacity
 
 
 def test_certificates_are_of_one_authority_and_nobody_elses_to_read(tmp_path: Path) -> None:
@@ -107,8 +108,21 @@ def test_a_machine_announces_one_resource_for_each_kind_of_slot(monkeypatch: pyt
     assert machine.slots(3, True, None).resources == {"lab-tcg": 3.0, "windows-tcg": 3.0}
     found = machine.slots(None, False, None)
     assert found.labs >= 1
-    workers = {"a": {"resources": {"lab-tcg": 2.0}}, "b": {"resources": {"lab-tcg": 1.0, "lab-kvm": 4.0}}, "c": {}}
-    assert machine.offered(workers) == {"lab-tcg": 3.0, "lab-kvm": 4.0}
+    monkeypatch.setattr(capacity, "host", lambda: capacity.Host(8.0, 12_000.0))
+    small = machine.slots(8, True, None)
+    assert small.resources == {"lab-tcg": 8.0, "windows-tcg": 2.0}, "a lab with Windows has 4 GiB"
+
+
+def test_a_machine_tells_what_it_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WSKLAB_ACCEL", "tcg")
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    for key, name in (("whole", "manifest.json"), ("half", "disk.qcow2")):
+        (tmp_path / "images" / key).mkdir(parents=True)
+        (tmp_path / "images" / key / name).touch()
+    told = machine.slots(1, False, None).told()
+    assert (told["images"], told["version"]) == (["whole"], fingerprint())
+    assert told["memory_mib"] > 0
+    assert told["free_mib"] > 0
 
 
 def test_without_kvm_a_machine_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
