@@ -89,13 +89,15 @@ def certificates(folder: Path) -> None:
 
 @command.command("publish")
 @click.argument("names", nargs=-1, metavar="[IMAGE]...")
-def publish(names: tuple[str, ...]) -> None:
+@click.option("--snapshots", is_flag=True, help="The kept snapshots of labs with these images, too.")
+def publish(names: tuple[str, ...], snapshots: bool) -> None:
     """Put images into the store ($WSKLAB_FLEET_STORE); none named: the newest of each that is here.
 
-    A run does that itself where it may write there.
+    A run does that itself where it may write there. A worker takes a snapshot where it would have kept the same one.
     """
     _prepare(False)
-    from wsklab.orchestrator.fleet import shipping, store
+    from wsklab.orchestrator.fleet import kept_snapshots, shipping, store
+    from wsklab.orchestrator.lab.snapshots import Snapshots
 
     if not os.environ.get(STORE):
         raise UsageError(f"set {STORE} to the store's URL.")
@@ -104,7 +106,11 @@ def publish(names: tuple[str, ...]) -> None:
         if name not in newest:
             raise UsageError(f"there is no image '{name}'; there is {', '.join(sorted(newest)) or 'none'}.")
     chosen = [newest[name] for name in names or sorted(newest)]
-    shipping.publish(store.Store(os.environ[STORE]), chosen, click.echo)
+    into = store.Store(os.environ[STORE])
+    shipping.publish(into, chosen, click.echo)
+    if snapshots:
+        targets = {image.key for image in chosen if image.name != shipping.PEER}
+        kept_snapshots.publish(into, Snapshots(images.cache_folder()), targets, click.echo)
 
 
 def _prepare(verbose: bool) -> None:
