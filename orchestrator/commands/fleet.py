@@ -56,20 +56,36 @@ def scheduler(address: str, dashboard: str | None, tls: Path | None, verbose: bo
 @click.argument("scheduler")
 @click.option("--labs", default="auto", metavar="N|auto", callback=jobs_of, help="Lab slots  [default: auto]")
 @click.option("--windows", is_flag=True, help="Its licences allow Windows guests here.")
+@click.option(
+    "--images",
+    "images_gib",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GIB",
+    help="Keep no more images than that: the longest unused goes first, never one in use.",
+)
 @click.option("--name", metavar="NAME", help="What it is called  [default: the host's name and its process]")
 @click.option("--host", metavar="ADDRESS", help="Where it listens, on this host.")
 @tls_option
 @log_option
 def worker(
-    scheduler: str, labs: int | None, windows: bool, name: str | None, host: str | None, tls: Path | None, verbose: bool
+    scheduler: str,
+    labs: int | None,
+    windows: bool,
+    images_gib: float | None,
+    name: str | None,
+    host: str | None,
+    tls: Path | None,
+    verbose: bool,
 ) -> None:
     """Play scenarios for a scheduler, until Ctrl-C or SIGTERM; wait for the scheduler when it is away.
 
     Its cache is $WSKLAB_CACHE; the store is what the client says, or $WSKLAB_FLEET_STORE where it has another name.
     """
     _prepare(verbose)
-    from wsklab.orchestrator.fleet import machine, serving, store
+    from wsklab.orchestrator.fleet import machine, serving, shipping, store
 
+    if images_gib is not None:
+        os.environ[shipping.ROOM] = str(images_gib)  # for the processes that have the labs
     found = machine.slots(labs, windows, store.of(os.environ.get(STORE)))
     asyncio.run(serving.worker(scheduler, found, name, host, tls, click.echo))
 

@@ -252,6 +252,7 @@ class Dispatch:
         assert entry is not None, "it is open"
         again = packing.AGAIN if row.evidence.endswith(packing.AGAIN) else ""
         row = replace(row, evidence=f"evidence/{name}{again}", findings=(*row.findings, *_history(entry)))
+        row = _shared(row, entry.item)
         self._new(back)
         self._add(ledger, row, cast(Behaviour | None, back.behaviour))
 
@@ -358,6 +359,12 @@ class _Told:
     """What a lab elsewhere has told of its target."""
 
     settings: Mapping[str, Any]
+
+
+def _shared(row: ScenarioResult, item: Item) -> ScenarioResult:
+    """Return a row whose words are those of its scenario, which all repetitions share: there may be a million."""
+    scenario = item.scenario
+    return replace(row, name=scenario.name, title=scenario.title, covers=scenario.covers, variant=item.variant)
 
 
 def _history(entry: Entry) -> list[str]:

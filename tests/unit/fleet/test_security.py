@@ -7,15 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from support.fleet import Client, Process
 from support.rows import result
 
 from wsklab.orchestrator.commands import fleet_run
 from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run import command as run_command
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.fleet import extra, machine
 from wsklab.orchestrator.fleet.job import Back, Job, back_as_json, back_of, fingerprint, job_as_json, job_of
@@ -93,6 +96,20 @@ def test_what_a_fleet_does_not_take_is_said_first(options: Options, says: str, m
     monkeypatch.delenv(fleet_run.STORE, raising=False)
     with pytest.raises(UsageError, match=says):
         fleet_run.check(options)
+
+
+def test_what_is_not_routed_is_said_before_anything_is_built(tmp_path: Path) -> None:
+    packed = SimpleNamespace(packages=("one",), profile=SimpleNamespace(name="mine"))
+    with pytest.raises(UsageError, match=r"profile mine names a driver's package \(INF\).*leave out --fleet"):
+        fleet_run.check_driver(cast(Any, packed))
+    for words, says in (
+        (["--twins"], "--twins is played on one host"),
+        (["--until-fail", "5"], "--until-fail N, with a number, is a search on one host"),
+        (["--scarcity"], "--fleet"),
+    ):
+        done = CliRunner().invoke(run_command, [*words, "--fleet", "local", "--out", str(tmp_path / "run")])
+        assert isinstance(done.exception, UsageError)
+        assert says in str(done.exception)
 
 
 def test_addresses() -> None:
