@@ -27,6 +27,7 @@ class Stop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: WeakSet[Stoppable] = WeakSet()
+        self._requested = threading.Event()
         self.state: Literal["interrupted", "aborted"] | None = None
         self.why = ""
 
@@ -40,6 +41,11 @@ class Stop:
         with self._lock:
             if self.state is None:
                 self.state, self.why = state, why
+        self._requested.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is requested; returns whether it is."""
+        return self._requested.wait(seconds)
 
     def watch(self, lab: Stoppable) -> None:
         """Have `lab`, which is about to start, stopped with the run. Raises Stopped when that has begun already."""
