@@ -241,5 +241,7 @@ def test_two_first_runs_wait_for_each_other(played: Played) -> None:
 def test_what_the_unit_tests_reach_is_printed_on_request(played: Played) -> None:
     code, _, errors = played.lab("test", "--coverage", "-k", "judge")
     assert code == 0, errors
-    words = "tests/unit -n 2 --dist loadfile --cov=wsklab --cov-report=term:skip-covered -k judge"
+    words = (
+        "tests/unit -n 2 --dist loadfile --no-loadscope-reorder --cov=wsklab --cov-report=term:skip-covered -k judge"
+    )
     assert any(call.endswith(f"-m pytest {words}") for call in played.calls("python3"))
