@@ -84,7 +84,9 @@ def left_behind(facts: Facts) -> Iterator[Statement]:
                     open_.pop(o.socket, None)
             case WskEventReturned() if o.made and o.returned == 0:
                 open_[o.made] = o
-    yield from _listed([f"{connection_of(facts, o.socket)}this IRP was never completed: {words(o)}" for o in outstanding.values()])
+    yield from _listed(
+        [f"{connection_of(facts, o.socket)}this IRP was never completed: {words(o)}" for o in outstanding.values()]
+    )
     yield from _listed(
         [
             f"{connection_of(facts, number)}socket {number} of {o.driver}, made by {o.function}, was never closed"

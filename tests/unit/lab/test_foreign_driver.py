@@ -64,7 +64,9 @@ def test_every_scenario_for_any_driver_fits_the_samples() -> None:
     kept, left_out = any_driver.playable(catalogue.any_driver(), PINGER, ())
     assert [s.name for s in kept] == ONE_BY_ONE
     (sentence,) = left_out
-    assert sentence.startswith(f"{SEVERAL} is left out: it has 3 connections, and the profile says that its driver has 1")
+    assert sentence.startswith(
+        f"{SEVERAL} is left out: it has 3 connections, and the profile says that its driver has 1"
+    )
 
 
 def test_their_suite_is_named_after_its_files_and_stands_beside_our_own() -> None:
@@ -176,7 +178,9 @@ def test_a_driver_needs_no_profile_where_the_provider_tells_of_it(tmp_path: Path
     assert "any-still-open" in [s.name for s in kept], "silence is told of, too"
 
 
-@pytest.mark.parametrize("provoke", [None, "", "start", "start:", "start:0", "start:70000", "command:7007", "peer:x", "peer:1:9"])
+@pytest.mark.parametrize(
+    "provoke", [None, "", "start", "start:", "start:0", "start:70000", "command:7007", "peer:x", "peer:1:9"]
+)
 def test_how_a_driver_without_a_profile_connects_has_to_be_said(provoke: str | None) -> None:
     with pytest.raises(UsageError, match=r"--provoke peer:PORT if it listens there, --provoke start:PORT"):
         foreign_driver.profile_of("my.sys", provoke)

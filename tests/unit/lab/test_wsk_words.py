@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from wsklab.drivers.witness import SEEN_MARK, SeenRecord, parse_seen_line
 from wsklab.orchestrator.lab.wsk_words import WskWords
 from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect, ForeignOpen
-from wsklab.orchestrator.observe.wsk_lines import WskCalled, WskCompleted, WskConnected, WskEvent, WskEventReturned, seen_line
+from wsklab.orchestrator.observe.wsk_lines import (
+    WskCalled,
+    WskCompleted,
+    WskConnected,
+    WskEvent,
+    WskEventReturned,
+    seen_line,
+)
 
 WORD = st.integers(0, 2**32 - 1)
 POINTER = st.integers(0, 2**64 - 1)
