@@ -86,9 +86,9 @@ def asked(options: Options) -> int:
     with console.step("drivers", makes=True):
         made = selected.build(console.progress, options.toolchain)
     preparation = Preparation.prepare(folder, console, options.cold, foreign=selected.foreign, strict=options.seed)
-    started = selected.foreign is not None and selected.foreign.provoke.by == "start"
+    foreign = selected.foreign is not None  # it is loaded in every scenario, where `driver: connect` stands
     scenarios = [s for s in selected.scenarios if not s.self_check and not s.socket.survival]
-    trials = Shortages(scenarios, lambda scenario: started or loads_itself(scenario))
+    trials = Shortages(scenarios, lambda scenario: foreign or loads_itself(scenario))
     driver = preparation.guest.prepare(made)
     results = preparation.results(driver, options.seed)
     current = Scarce(folder, results, console, preparation.stop, preparation.damage, trials=trials)

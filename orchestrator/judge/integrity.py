@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from wsklab.orchestrator.judge.observed import Verdict
 from wsklab.orchestrator.judge.reading import Facts
+from wsklab.orchestrator.judge.wording import broken_rule
 from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import (
     Again,
@@ -143,7 +144,7 @@ def crashes(facts: Facts) -> Iterator[Statement]:
     for failure in (*facts.everywhere(Failure), *facts.everywhere(Unplayed)):
         yield "infra", f"the lab failed: {failure.detail}"
     for rule in facts.everywhere(BrokenRule):
-        yield "fail", f"the driver breaks {rule.rule}: {rule.text}"
+        yield "fail", broken_rule(facts, rule)
     for late in facts.everywhere(LateCallback):
         callback = CALLBACKS.get(late.cb, "a callback")
         yield (

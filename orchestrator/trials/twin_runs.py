@@ -29,6 +29,9 @@ from wsklab.qemu.errors import MachineError
 LOADING = "driver-load"
 """The row of a driver that is not even seen to load."""
 
+Build = Callable[[], BuiltDriver]
+"""Waits until a twin is built. Raises DriverError."""
+
 ENOUGH = 3
 """A twin that so many scenarios have caught is not run further, unless the user has chosen the scenarios."""
 
@@ -76,7 +79,7 @@ class TwinRun:
     def run(
         self,
         correct: BuiltDriver,
-        builds: Mapping[Twin, BuiltDriver | None],
+        builds: Mapping[Twin, Build | None],
         scenarios: Sequence[Scenario],
         whole: bool,
         beside: Sequence[TwinRun] = (),
@@ -88,7 +91,7 @@ class TwinRun:
         A twin first meets the scenarios that should catch it, and the others only if these do not; a twin without a
         build is only listed. `whole`: every twin meets every scenario. Raises LabError when no lab boots.
         """
-        asked = sum(driver is not None for driver in builds.values())
+        asked = sum(build is not None for build in builds.values())
         self._keep(builds, asked, "running")
         try:
             plain = [s for s in scenarios if not s.socket.needs_strict]
@@ -99,11 +102,11 @@ class TwinRun:
 
             def work(lane: TwinRun) -> None:
                 while (item := self._next(todo)) is not None:
-                    twin, driver = item
+                    twin, build = item
                     if twin.strict and lane._strict:
                         lane._go_strict(correct, scenarios, lane is self and not self._quick)
-                    if driver is not None:
-                        lane._twin(twin, driver, scenarios if twin.strict else plain, whole)
+                    if build is not None:
+                        lane._twin(twin, build(), scenarios if twin.strict else plain, whole)
                     self._keep(builds, asked, "running")
 
             for lane in beside:
@@ -135,7 +138,7 @@ class TwinRun:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _next(self, todo: Iterator[tuple[Twin, BuiltDriver | None]]) -> tuple[Twin, BuiltDriver | None] | None:
+    def _next(self, todo: Iterator[tuple[Twin, Build | None]]) -> tuple[Twin, Build | None] | None:
         with self._lock:
             return None if self._stop.requested else next(todo, None)
 

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -242,7 +243,7 @@ def run_twins(
     scenarios = twin_matrix.panel(catalogue.built_in())
     if strict is not None:
         scenarios += [s for s in catalogue.built_in() if s.name == "dispatch-level"]
-    found = run.run(built(None), {twin: built(TWIN.name)}, scenarios, whole)
+    found = run.run(built(None), {twin: lambda: built(TWIN.name)}, scenarios, whole)
     assert json.loads((folder / "twins.json").read_text()) == found
     assert (found["state"], found["asked"]) == ("complete", 1)
     return found, met
@@ -371,7 +372,7 @@ def several(
         for supply in supplies
     ]
     twins = {TWIN.model_copy(update={"name": f"twin-{letter}"}): letter for letter in "abc"}
-    builds = {twin: BuiltDriver(folder, "", "wsklab", twin.name, folder) for twin in twins}
+    builds = {twin: partial(BuiltDriver, folder, "", "wsklab", twin.name, folder) for twin in twins}
     correct = BuiltDriver(folder, "", "wsklab", None, folder)
     return made[0].run(correct, builds, twin_matrix.panel(catalogue.built_in()), False, made[1:]), supplies
 
