@@ -26,8 +26,9 @@ NO_VERB = 0x7F
 
 @dataclass(frozen=True)
 class Refused:
-    """A line in which the driver refuses an operation."""
+    """A line in which the driver refuses an operation of a connection."""
 
+    conn: int
     op: str
     id: int
     status: int
@@ -54,7 +55,7 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
     """Yield each request; `conn` is a connection that is open, and the operations are numbered from `first`."""
     harmless = Command(Op.CLOSE, id=first, conn=NO_CONNECTION)
     one, ring = harmless.pack(), protocol.pack_ring_request(1)
-    gone = Refused("close", first, NOT_FOUND)
+    gone = Refused(NO_CONNECTION, "close", first, NOT_FOUND)
     command = protocol.IOCTL_COMMAND
     yield Malformed("an ioctl of a code that there is not", protocol.IOCTL_STATE + 4, b"", 64, INVALID_FUNCTION)
     yield Malformed("a batch without a command", command, b"", 4, INVALID_USER_BUFFER)
@@ -69,7 +70,7 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
     yield Malformed("a request for the state without room", protocol.IOCTL_STATE, b"", room, INSUFFICIENT_BUFFER)
     yield Malformed("a command without room for its status", command, one, 3, refused=(gone,))
     two = one + replace(harmless, id=first + 1).pack()
-    both = (gone, Refused("close", first + 1, NOT_FOUND))
+    both = (gone, Refused(NO_CONNECTION, "close", first + 1, NOT_FOUND))
     yield Malformed("two commands with room for one status", command, two, 4, statuses=(NOT_FOUND,), refused=both)
     yield Malformed(
         "a command that gives another size of itself",
@@ -92,7 +93,7 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
         verb[:6] + NO_VERB.to_bytes(2, "little") + verb[8:],
         4,
         statuses=(INVALID_PARAMETER,),
-        refused=(Refused("unknown", first, INVALID_PARAMETER),),
+        refused=(Refused(conn, "unknown", first, INVALID_PARAMETER),),
     )
     for op in (Op.SOCKET, Op.SOCKET_CONNECT, Op.OPEN, Op.ACCEPT):
         numbers = {"target": conn} if op == Op.ACCEPT else {}
@@ -103,11 +104,11 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
             again.pack(),
             4,
             statuses=(NAME_COLLISION,),
-            refused=(Refused(op.name.lower(), first, NAME_COLLISION),),
+            refused=(Refused(conn, op.name.lower(), first, NAME_COLLISION),),
         )
     for op in (Op.RECEIVE, Op.SEND):
         three = Command(op, id=first, conn=NO_CONNECTION, count=3, length=1)
-        each = tuple(Refused(op.name.lower(), first + nth, NOT_FOUND) for nth in range(3))
+        each = tuple(Refused(NO_CONNECTION, op.name.lower(), first + nth, NOT_FOUND) for nth in range(3))
         yield Malformed(
             f"three {op.name.lower()}s on a connection that there is not",
             command,

@@ -109,8 +109,8 @@ def malformed(facts: Facts) -> Iterator[Statement]:
         elif sent.printed != sent.wanted_lines:
             yield (
                 "fail",
-                f"at {sent.what} the driver's lines refuse {sent.printed} (command, operation, status), and must "
-                f"refuse {sent.wanted_lines}",
+                f"at {sent.what} the driver's lines refuse {sent.printed} (command, operation, status, connection), "
+                f"and must refuse {sent.wanted_lines}",
             )
 
 

@@ -29,15 +29,15 @@ def send_all(context: PlayContext, connection: Connection) -> None:
         if context.lab.target.canary(context.deadline(None)) is None:
             raise StepError(f"the driver's lines about {request.what} did not come {IN_TIME}")
         lines = [line for line in journal.since(mark) if isinstance(line, CommandRefused)]
-        printed = tuple(Refused(line.op, line.id, line.status) for line in lines)
+        printed = tuple(Refused(_conn(line), line.op, line.id, line.status) for line in lines)
         context.note(
             MalformedSent(
                 t=time.time_ns(),
                 what=request.what,
                 answered=answered,
                 wanted=_words(request.error, request.statuses),
-                printed=_lines(printed, first),
-                wanted_lines=_lines(request.refused, first),
+                printed=_lines(printed, first, connection),
+                wanted_lines=_lines(request.refused, first, connection),
             )
         )
 
@@ -61,6 +61,17 @@ def _words(error: int, statuses: tuple[int, ...]) -> str:
     return "the statuses " + " ".join(f"{status:08x}" for status in statuses) if statuses else "no status"
 
 
-def _lines(refused: tuple[Refused, ...], first: int) -> str:
-    """Return the refusals in words, with the operations counted from the request's first."""
-    return ", ".join(f"{line.op} {line.id - first} {line.status:08x}" for line in refused) or "none"
+def _conn(line: CommandRefused) -> int:
+    """Return the driver's own number for the connection of its line; -1 if it tells none."""
+    record = protocol.parse_line(line.text)
+    return -1 if record is None else record.conn
+
+
+def _lines(refused: tuple[Refused, ...], first: int, connection: Connection) -> str:
+    """Return the refusals in words: command, operation counted from the request's first, status, connection."""
+    names = {connection.raw: "here", malformed.NO_CONNECTION: "nowhere"}
+    words = [
+        f"{line.op} {line.id - first} {line.status:08x} {names.get(line.conn, 'of another connection')}"
+        for line in refused
+    ]
+    return ", ".join(words) or "none"

@@ -77,7 +77,7 @@ def test_malformed_requests_are_refused_as_the_protocol_has_it() -> None:
         "the driver answers a batch with B, and must with A",
     )
     assert (
-        "at a batch the driver's lines refuse none (command, operation, status), and must refuse close 0"
+        "at a batch the driver's lines refuse none (command, operation, status, connection), and must refuse close 0"
         in (verdict(told().add("lab", "malformed", **{**right, "wanted_lines": "close 0"}))[1])
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -48,7 +49,8 @@ class PlayedDriver:
         if isinstance(answer, Exception):
             raise answer
         for line in answer.refused:
-            words = {"op": line.op, "id": line.id, "status": line.status}
+            text = f"WSKLAB1 seq=00000001 t=0000000000000001 conn={line.conn} ev=refused"
+            words = {"op": line.op, "id": line.id, "status": line.status, "text": text}
             self._journal.add(observed(time.time_ns(), "driver", "refused", None, seq=1, **words))
         if answer.error:
             raise AgentError("refused", answer.error)
@@ -81,6 +83,15 @@ def test_each_answer_and_each_line_is_noted() -> None:
     notes = sent(everything)
     assert all((note.answered, note.printed) == ("no status", "none") for note in notes)
     assert all((note.wanted, note.wanted_lines) != ("no status", "none") for note in notes)
+
+
+def test_a_refusal_on_another_connection_is_not_the_right_one() -> None:
+    moved = {
+        number: replace(request, refused=tuple(replace(line, conn=77) for line in request.refused))
+        for number, request in enumerate(malformed.requests(CONNECTION, FIRST))
+    }
+    notes = [note for note in sent(moved) if note.wanted_lines != "none"]
+    assert notes and all("of another connection" in note.printed for note in notes)
 
 
 def test_a_driver_that_falls_silent_is_not_one_that_answers_wrongly() -> None:
