@@ -208,6 +208,11 @@ class Lab:
             savevm(self.target.machine)
             self._ready = self._driver
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is a state of the target that `restore` goes back to."""
+        return self._ready is not None
+
     def restore(self) -> None:
         """Take the target back to its snapshot, whatever state it is in, and see that it is well.
 

@@ -251,7 +251,7 @@ class TwinRun:
         result = run.unload(lab)
         _add(rows, _row(result))
         if result.verdict != "pass":
-            self._supply.retire()  # what it left behind would be blamed on the next
+            self._supply.spoil()  # what it left behind would be blamed on the next
 
     def _loaded(self, driver: BuiltDriver) -> Lab:
         """Return a lab with a fresh load of `driver`.
@@ -264,7 +264,7 @@ class TwinRun:
         try:
             lab.load(driver)
         except LabError as error:
-            self._supply.retire()
+            self._supply.spoil()
             raise NotLoaded(str(error)) from None
         return lab
 
@@ -272,7 +272,7 @@ class TwinRun:
         try:
             return _row(run.one(lab, scenario))
         except (LabError, MachineError, TimeoutError) as error:
-            self._supply.retire()
+            self._supply.spoil()
             return Row(scenario.name, "infra", (str(error) or "something did not happen in time",))
 
 

@@ -48,13 +48,15 @@ def breaches() -> dict[str, Breach]:
     return {name: Breach(name, number, says[name]) for number, name in enumerate(names, 1)}
 
 
-def compiled(folder: Path, connections: int = 1) -> Path:
+def compiled(folder: Path, *defines: str, connections: int = 1) -> Path:
     """Return the driver, compiled as its author would."""
     if shutil.which("make") is None or shutil.which(build.COMPILER) is None:
         pytest.skip("needs make and mingw-w64")
     (folder / "source").mkdir()
     shutil.copy(SOURCE, folder / "source")
-    flags = f"CFLAGS=-std=c11 -O2 -Wall -Wextra -Werror -DCONNECTIONS={connections}"
+    flags = f"CFLAGS=-std=c11 -O2 -Wall -Wextra -Werror -DCONNECTIONS={connections} " + " ".join(
+        f"-D{name}" for name in defines
+    )
     make = ["make", "-s", "-f", str(SAMPLES / "Makefile"), "SOURCES=source", "DRIVER=breaker", flags]
     subprocess.run(make, cwd=folder, check=True)
     return folder / "build/breaker.sys"

@@ -38,6 +38,25 @@ def test_each_rule_is_named(tmp_path: Path) -> None:
     assert breaker.unnamed(done.results["scenarios"]) == []
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+def test_each_allocation_of_the_load_fails_once(wrong: bool, tmp_path: Path) -> None:
+    """The load may fail then, but must leave nothing behind."""
+    driver = breaker.compiled(tmp_path, *(["FORGETS_WHEN_SHORT"] if wrong else []))
+    where = ("--driver", str(driver), "--provoke", "start:7007", "any-linger-zero")
+    done = run(tmp_path / "run", "--scarcity", *where)
+    rows = {row["name"]: row for row in done.results["scenarios"] if row["name"] != "driver-unload"}
+    thread = [row for row in rows.values() if any(": PsCreateSystemThread" in text for text in row["findings"])]
+    assert len(thread) == 1, rows
+    assert len([name for name in rows if "-fails-" in name]) > 8, rows
+    assert len([name for name in rows if "-provider-" in name]) == 4, rows
+    failed = [row for row in rows.values() if row["verdict"] != "pass"]
+    if not wrong:
+        assert failed == []
+        return
+    assert thread[0] in failed
+    assert all("R82" in row["reasons"][0] for row in failed), [row["reasons"] for row in failed]
+
+
 def test_of_several_connections_each_is_judged_on_its_own(tmp_path: Path) -> None:
     driver = breaker.compiled(tmp_path, connections=3)
     scenarios = [breaker.on_one_of_three(BREACHES[name], tmp_path) for name in SEVERAL]

@@ -188,6 +188,9 @@ class FakeSupply:
     def retire(self) -> None:
         self.last = ""
 
+    def spoil(self) -> None:
+        self.retire()
+
 
 def run_twins(
     folder: Path,
