@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import socket
@@ -119,9 +120,13 @@ def _debug(replay: Replay, port: int, console: Console) -> None:
     port = port or _free_port()
     replay.machine.qmp.hmp(f"gdbserver tcp:127.0.0.1:{port}")
     words = ["gdb", "-q", "-ex", "set architecture i386:x86-64", "-ex", f"target remote 127.0.0.1:{port}"]
-    console.line(f"gdb -q -ex 'set architecture i386:x86-64' -ex 'target remote 127.0.0.1:{port}'")
+    console.line(shlex.join(words))
     if shutil.which("gdb") and sys.stdin.isatty():
-        subprocess.run(words, check=False)
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for gdb then
+        try:
+            subprocess.run(words, check=False)
+        finally:
+            signal.signal(signal.SIGINT, before)
         return
     console.line("The machine waits for it; Ctrl-C ends it.")
     try:
