@@ -126,6 +126,8 @@ def run(options: Options) -> int:
         witnessed=options.strict,
         provoke=options.provoke,
     )
+    if options.fleet is not None and selected.foreign is not None:
+        fleet_run.check_driver(selected.foreign)
     if options.concurrent:
         if not options.strict:
             raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")
@@ -449,6 +451,8 @@ def command(**asked: Any) -> None:
 
 def _only_twins(options: Options) -> None:
     """Refuse what the matrix of twins does not take. Raises UsageError."""
+    if options.fleet is not None:
+        raise UsageError("--twins is played on one host, as each twin ends when it is caught: leave out --fleet.")
     if options.variants or options.variant_names:
         raise UsageError("--twins goes without variants of the machine.")
     taken = Options(

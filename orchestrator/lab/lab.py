@@ -208,6 +208,11 @@ class Lab:
             savevm(self.target.machine)
             self._ready = self._driver
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is a state of the target that `restore` goes back to."""
+        return self._ready is not None
+
     def restore(self) -> None:
         """Take the target back to its snapshot, whatever state it is in, and see that it is well.
 
@@ -263,9 +268,12 @@ class Lab:
             with suppress(OSError):
                 (folder / COUNTS).write_text(json.dumps(counter.finish()) + "\n", encoding="utf-8")
 
-    def prepare(self, scenario: Scenario) -> None:
-        """Load the driver anew where static event callbacks begin or end, as they are for ever (R36)."""
-        self._tell_irql(scenario)
+    def prepare(self, scenario: Scenario, seed: str = "1") -> None:
+        """Tell what is to be simulated, as drawn from `seed`.
+
+        The driver is loaded anew where static event callbacks begin or end, as they are for ever (R36).
+        """
+        self._tell_irql(scenario, seed)
         wanted = scenario.socket.events == "static"
         if wanted == self._static_events:
             return
@@ -276,11 +284,11 @@ class Lab:
             self.target.set_static_events()
         self._static_events = wanted
 
-    def _tell_irql(self, scenario: Scenario) -> None:
+    def _tell_irql(self, scenario: Scenario, seed: str) -> None:
         """Set what the stand-in's strict mode does in this scenario. Raises LabError."""
         if self.guest.strict is not None:
             of = self.foreign.foreign.file_name if self.foreign else self._driver.path.name if self._driver else ""
-            self._tell_strict(strict_settings.words(scenario, self.guest.strict, of))
+            self._tell_strict(strict_settings.words(scenario, f"{self.guest.strict} {seed}", of))
 
     def ask_nothing(self) -> None:
         """From now on the strict mode does nothing that only this scenario wanted. Raises LabError."""

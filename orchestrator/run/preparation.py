@@ -88,6 +88,8 @@ class Preparation:
     watch: ImageWatch = field(default_factory=ImageWatch)
     hold: Hold | None = None
     debugger_port: int | None = None
+    elsewhere: Callable[[Snapshots, str], None] = lambda _snapshots, _key: None
+    """Fetches the kept snapshot of a key that is not here, if somebody else has it."""
     recorded: bool = False
 
     @classmethod
@@ -249,6 +251,7 @@ class Preparation:
     def _resume(self, snapshots: Snapshots, key: str, driver: BuiltDriver, guest: Guest) -> Lab | None:
         """Return a lab from the kept snapshot; None if there is none, or if it was of no use and is gone now."""
         try:
+            self.elsewhere(snapshots, key)
             kept = snapshots.find(key)
             if kept is None:
                 return None
