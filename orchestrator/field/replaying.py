@@ -45,6 +45,7 @@ class Replay:
     def __init__(self, folder: Path, manifest: Manifest, image: Image, place: Path) -> None:
         """`place` is a folder of ours for the machine's files."""
         self._recorded = {line: recorded.said(folder, line) for line in LINES}
+        self._seen: dict[str, int] = {}
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._theirs = theirs
         files = ImageFiles(image.disk, image.kernel, image.initrd, manifest.image.kernel_args)
@@ -104,7 +105,11 @@ class Replay:
 
     def _parted(self, count: int, ended: bool) -> Outcome | None:
         for line, before in self._recorded.items():
-            now = self.machine.log(f"{line}.log").path.read_bytes()
+            log = self.machine.log(f"{line}.log")
+            if not ended and log.position == self._seen.get(line):
+                continue
+            self._seen[line] = log.position
+            now = log.path.read_bytes()
             if found := recording.first_difference(before, now, ended):
                 return Outcome(count, line=line, difference=found)
         return None
