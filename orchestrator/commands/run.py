@@ -213,8 +213,6 @@ def run(options: Options) -> int:
                 owed=iter(resuming.unloads_owed(results.plan, done)),
             ).play(labs, preparation.room)
     recorder.end()
-    if options.record:
-        record.keep(folder, preparation, driver, results, console)
     if options.as_json:
         console.document(_document(folder, results))
     else:
@@ -230,6 +228,8 @@ def run(options: Options) -> int:
         if (folder / "report.html").exists():
             console.line(f"Report: {folder / 'report.html'}")
         console.tell_server(results, folder)
+    if options.record:
+        record.keep(folder, preparation, driver, results, console)
     return ended(results)
 
 

@@ -63,6 +63,10 @@ class Replay:
         self._ours.close()
         self._theirs.close()
 
+    def said(self, line: str) -> int:
+        """Return how many bytes a serial line has said."""
+        return self.machine.log(f"{line}.log").position
+
     def play(self, until: int | None, tell: Callable[[int], None]) -> Outcome:
         """Play to the end, or until so many instructions have been executed; `tell` hears how many have been.
 
@@ -71,6 +75,14 @@ class Replay:
         self.machine.start()
         if until is not None:
             self.machine.qmp.execute("replay-break", icount=until)
+        return self._followed(until, tell)
+
+    def go_on(self, tell: Callable[[int], None]) -> Outcome:
+        """Play to the end from where it has stopped. Raises MachineError, LabError."""
+        self.machine.resume()
+        return self._followed(None, tell)
+
+    def _followed(self, until: int | None, tell: Callable[[int], None]) -> Outcome:
         count, moved = 0, time.monotonic()
         while True:
             try:
