@@ -244,8 +244,9 @@ def _files(recipe: _Recipe) -> list[Path]:
 
 
 def _sources(recipe: _Recipe, files: Iterable[Path]) -> list[Path]:
-    """Return the files among those of a build that are compiled."""
-    return [path for path in files if path.suffix == ".c" and path.parent in recipe.folders]
+    """Return the files among those of a build that are compiled, in the order in which they are linked."""
+    found = [path for path in files if path.suffix == ".c" and path.parent in recipe.folders]
+    return sorted(found, key=lambda path: recipe.folders.index(path.parent))
 
 
 def _place(recipe: _Recipe, source: Path) -> str:
@@ -253,7 +254,7 @@ def _place(recipe: _Recipe, source: Path) -> str:
     return f"shared/{source.name}" if source.parent == recipe.shared else f"src/{source.relative_to(HOME)}"
 
 
-def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> str:
+def _key(recipe: _Recipe, defines: tuple[str, ...], files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for part in (
         kept.HASHES,  # as a build without them has another key
@@ -266,6 +267,8 @@ def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> st
         _version(recipe.toolchain),
     ):
         digest.update(part.encode() + b"\0")
+    if len(recipe.folders) > 1:  # whose order makes other bytes
+        digest.update("".join(_place(recipe, path) for path in _sources(recipe, files)).encode())
     for path in files:
         digest.update(str(path.relative_to(HOME.parent)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:20]

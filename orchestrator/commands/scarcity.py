@@ -21,7 +21,10 @@ from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.trials.scarcity import FOREIGN, OWN, Shortages, loads_itself
 
-OTHERS = ("twins", "verify", "variants", "variant_names", "repeat", "until_fail", "vary", "hold", "debugger", "view")
+OTHERS = (
+    *("twins", "verify", "variants", "variant_names", "repeat", "until_fail", "vary", "hold", "debugger", "view"),
+    *("fleet",),
+)
 """Options that do not go with it."""
 
 

@@ -81,6 +81,7 @@ def _run(
             lambda driver: preparation.results(driver, options.seed),
             strict.supply(correct) if any(twin.strict for twin in builds) else None,
             options.quick,
+            preparation.stop,
         )
 
     lanes = [lane() for _ in range(preparation.admitted(options.jobs))]

@@ -19,6 +19,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, State, write_atomically
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import pages, tables, twin_matrix
@@ -56,11 +57,13 @@ class TwinRun:
         results: Callable[[BuiltDriver], Results],
         strict: LabSupply | None = None,
         quick: bool = False,
+        stop: Stop | None = None,
     ) -> None:
         """`supply` gives shared labs with the correct driver: one that does not load is no lab that does not boot.
 
         `strict` does so for the twins that take the stand-in's strict mode. `quick`: a twin is run until it is first
-        caught, and the correct driver only where one was.
+        caught, and the correct driver only where one was. `stop` is that of the labs: no lane boots another when one
+        has ended all.
         """
         self._folder = folder
         self._console = console
@@ -70,8 +73,8 @@ class TwinRun:
         self._quick = quick
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
+        self._stop = stop or Stop()
         self._lock = threading.Lock()
-        self._over = False
 
     def run(
         self,
@@ -108,6 +111,7 @@ class TwinRun:
 
             for lane in beside:
                 lane._correct, lane._outcomes, lane._lock = self._correct, self._outcomes, self._lock
+                lane._stop = self._stop
             if beside:
                 self._at_once(work, (self, *beside))
             else:
@@ -128,17 +132,15 @@ class TwinRun:
         try:
             for done in as_completed([pool.submit(work, lane) for lane in lanes]):
                 done.result()
-        except BaseException:
-            self._over = True
-            for lane in lanes:
-                lane._supply.retire()
+        except BaseException as error:
+            self._stop.end(error)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _next(self, todo: Iterator[tuple[Twin, Build | None]]) -> tuple[Twin, Build | None] | None:
         with self._lock:
-            return None if self._over else next(todo, None)
+            return None if self._stop.requested else next(todo, None)
 
     def _correct_where_caught(self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario]) -> None:
         """Run what caught a twin with the correct driver, which it must not catch.
@@ -205,10 +207,16 @@ class TwinRun:
             few = self._quick or time.monotonic() - began > LONG
             return not whole and catches() >= (1 if few else ENOUGH)
 
-        with self._begin(driver) as run:
-            self._stage(run, driver, first, rows, enough)
-            if not twin.scarcity and (whole or not catches()):
-                self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
+        try:
+            with self._begin(driver) as run:
+                self._stage(run, driver, first, rows, enough)
+                if not twin.scarcity and (whole or not catches()):
+                    self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
+        except BaseException:
+            if not catches():  # nobody knows whether it would have been
+                with self._lock:
+                    del self._outcomes[twin.name]
+            raise
         tables.show_twin(self._console, twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
 
     def _stage(
@@ -229,7 +237,10 @@ class TwinRun:
                 return
             lost = False
             while waiting and not lost and not enough(False):
-                _add(rows, self._one(run, lab, waiting.pop(0)))
+                row = self._one(run, lab, waiting.pop(0))
+                if self._stop.requested:
+                    raise Stopped(f"the run is over: {self._stop.why}")
+                _add(rows, row)
                 lost = not self._supply.fit()
             if not lost:
                 break
