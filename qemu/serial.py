@@ -132,6 +132,8 @@ class SerialLine:
         self.name = name
         self._log = log
         self.last_heard = time.monotonic()
+        self.pace = 0.0
+        """Seconds between two bytes into the guest, where nothing else keeps them from being lost."""
         self._socket = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
         self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
@@ -214,7 +216,12 @@ class SerialLine:
     def write(self, data: bytes) -> None:
         """Send bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
         try:
-            self._socket.sendall(data)
+            if self.pace:
+                for byte in data:
+                    self._socket.sendall(bytes([byte]))
+                    time.sleep(self.pace)
+            else:
+                self._socket.sendall(data)
         except BlockingIOError:
             raise DeadlinePassed(f"nobody reads the {self.name} line in the guest") from None
         except OSError as error:

@@ -14,6 +14,7 @@ import click
 
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver
+from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import Points, line_chart
 from wsklab.orchestrator.results.results import write_atomically
@@ -165,13 +166,21 @@ def history_command(history: str | None, rows: int, as_json: bool) -> None:
 @click.option("--slots", multiple=True, default=[10], show_default=True, type=click.IntRange(1, 5000), metavar="N")
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1), metavar="N")
 @click.option("--seconds", default=0.43, show_default=True, type=float, help="Mean of what a row takes; log-normal.")
-@click.option("--killed", default=0, show_default=True, type=click.IntRange(0, 4), help="Workers killed half-way.")
+@click.option("--workers", default=5, show_default=True, type=click.IntRange(1, 200), help="That share the slots.")
+@click.option("--killed", default=0, show_default=True, type=click.IntRange(0), help="Workers killed half-way.")
+@click.option(
+    "--plots", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Draw the figures there."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def fleet_command(slots: tuple[int, ...], rows: int, seconds: float, killed: int, as_json: bool) -> None:
-    """Measure what a fleet costs beside its labs, which are simulated: five workers, a thread for each slot."""
+def fleet_command(
+    slots: tuple[int, ...], rows: int, seconds: float, workers: int, killed: int, plots: Path | None, as_json: bool
+) -> None:
+    """Measure what a fleet costs beside its labs, which are simulated: real workers, a thread for each slot."""
     from wsklab.orchestrator.commands import bench_fleet
 
-    bench_fleet.run(slots, rows, seconds, killed, as_json)
+    if killed >= workers:
+        raise UsageError("--killed leaves at least one of the --workers.")
+    bench_fleet.run(slots, rows, seconds, workers, killed, plots, as_json)
 
 
 @command.command("captures")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -12,16 +13,22 @@ from wsklab.orchestrator.fleet import extra
 from wsklab.orchestrator.results.console import Console
 
 
-def run(slots: Sequence[int], rows: int, seconds: float, killed: int, as_json: bool) -> None:
-    """Measure for each number of slots, and print. Raises UsageError, LabError."""
+def run(
+    slots: Sequence[int], rows: int, seconds: float, workers: int, killed: int, plots: Path | None, as_json: bool
+) -> None:
+    """Measure for each number of slots, print, and draw. Raises UsageError, LabError, OSError."""
     extra.needed()
     from wsklab.orchestrator.fleet import bench
 
     console, found = Console(quiet=as_json), []
     for count in slots:
         with console.step(f"{count} slots, {rows} rows of {seconds:g} s") as say:
-            found.append(bench.measure(count, rows, seconds, killed=killed))
+            found.append(bench.measure(count, rows, seconds, workers, killed))
             say(f"{found[-1].wall_s:.1f} s")
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, drawing in bench.drawings(found).items():
+            (plots / f"{name}.svg").write_text(drawing, encoding="utf-8")
     if as_json:
         click.echo(json.dumps([asdict(figures) for figures in found], indent=1))
         return

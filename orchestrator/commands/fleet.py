@@ -56,20 +56,36 @@ def scheduler(address: str, dashboard: str | None, tls: Path | None, verbose: bo
 @click.argument("scheduler")
 @click.option("--labs", default="auto", metavar="N|auto", callback=jobs_of, help="Lab slots  [default: auto]")
 @click.option("--windows", is_flag=True, help="Its licences allow Windows guests here.")
+@click.option(
+    "--images",
+    "images_gib",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GIB",
+    help="Keep no more images than that: the longest unused goes first, never one in use.",
+)
 @click.option("--name", metavar="NAME", help="What it is called  [default: the host's name and its process]")
 @click.option("--host", metavar="ADDRESS", help="Where it listens, on this host.")
 @tls_option
 @log_option
 def worker(
-    scheduler: str, labs: int | None, windows: bool, name: str | None, host: str | None, tls: Path | None, verbose: bool
+    scheduler: str,
+    labs: int | None,
+    windows: bool,
+    images_gib: float | None,
+    name: str | None,
+    host: str | None,
+    tls: Path | None,
+    verbose: bool,
 ) -> None:
     """Play scenarios for a scheduler, until Ctrl-C or SIGTERM; wait for the scheduler when it is away.
 
     Its cache is $WSKLAB_CACHE; the store is what the client says, or $WSKLAB_FLEET_STORE where it has another name.
     """
     _prepare(verbose)
-    from wsklab.orchestrator.fleet import machine, serving, store
+    from wsklab.orchestrator.fleet import machine, serving, shipping, store
 
+    if images_gib is not None:
+        os.environ[shipping.ROOM] = str(images_gib)  # for the processes that have the labs
     found = machine.slots(labs, windows, store.of(os.environ.get(STORE)))
     asyncio.run(serving.worker(scheduler, found, name, host, tls, click.echo))
 
@@ -89,13 +105,15 @@ def certificates(folder: Path) -> None:
 
 @command.command("publish")
 @click.argument("names", nargs=-1, metavar="[IMAGE]...")
-def publish(names: tuple[str, ...]) -> None:
+@click.option("--snapshots", is_flag=True, help="The kept snapshots of labs with these images, too.")
+def publish(names: tuple[str, ...], snapshots: bool) -> None:
     """Put images into the store ($WSKLAB_FLEET_STORE); none named: the newest of each that is here.
 
-    A run does that itself where it may write there.
+    A run does that itself where it may write there. A worker takes a snapshot where it would have kept the same one.
     """
     _prepare(False)
-    from wsklab.orchestrator.fleet import shipping, store
+    from wsklab.orchestrator.fleet import kept_snapshots, shipping, store
+    from wsklab.orchestrator.lab.snapshots import Snapshots
 
     if not os.environ.get(STORE):
         raise UsageError(f"set {STORE} to the store's URL.")
@@ -104,7 +122,11 @@ def publish(names: tuple[str, ...]) -> None:
         if name not in newest:
             raise UsageError(f"there is no image '{name}'; there is {', '.join(sorted(newest)) or 'none'}.")
     chosen = [newest[name] for name in names or sorted(newest)]
-    shipping.publish(store.Store(os.environ[STORE]), chosen, click.echo)
+    into = store.Store(os.environ[STORE])
+    shipping.publish(into, chosen, click.echo)
+    if snapshots:
+        targets = {image.key for image in chosen if image.name != shipping.PEER}
+        kept_snapshots.publish(into, Snapshots(images.cache_folder()), targets, click.echo)
 
 
 def _prepare(verbose: bool) -> None:

@@ -21,6 +21,8 @@ from wsklab.qemu.profile import Accelerator
 
 if TYPE_CHECKING:  # dask is imported by who has a fleet
     from wsklab.orchestrator.commands.run import Options
+    from wsklab.orchestrator.fleet.needs import Needs
+    from wsklab.orchestrator.lab.foreign_driver import Foreign
     from wsklab.orchestrator.run.order import Item
     from wsklab.orchestrator.run.preparation import Preparation
     from wsklab.orchestrator.run.runner import Run
@@ -31,6 +33,12 @@ STORE = "WSKLAB_FLEET_STORE"
 
 JOINED = 60.0
 """Seconds for the first worker to be there."""
+
+SETTLED = 10.0
+"""Seconds after which those workers that are there are all that there will be, when none of them fits."""
+
+LOOK = 2.0
+"""Seconds between two looks at them."""
 
 STARTED = 60.0
 """Seconds for a scheduler and a worker of our own to start."""
@@ -57,6 +65,15 @@ def check(options: Options) -> None:
             "reach (a folder, s3://…, gs://…, abfs://…, https://…; docs/fleet.md)."
         )
     store.Store(os.environ[STORE])
+
+
+def check_driver(foreign: Foreign) -> None:
+    """See that a driver can be sent to workers, before anything is booted. Raises UsageError."""
+    if foreign.packages:
+        raise UsageError(
+            f"the profile {foreign.profile.name} names a driver's package (INF), which does not go through a fleet "
+            "yet: leave out --fleet."
+        )
 
 
 @dataclass
@@ -91,7 +108,6 @@ class Joined:
     ) -> None:
         from wsklab.orchestrator.fleet.dispatch import Dispatch
         from wsklab.orchestrator.fleet.link import Link
-        from wsklab.orchestrator.fleet.machine import resource
         from wsklab.orchestrator.fleet.security import security
 
         job, store = self._job(run, preparation, driver)
@@ -99,7 +115,7 @@ class Joined:
         Dispatch(
             run,
             job,
-            resource(preparation.guest.kind == "windows", self.accelerator),
+            _needs(preparation, self.accelerator),
             lambda: Link(self.address, tls, job.run),
             store,
             self.options.until_fail is not None,
@@ -181,22 +197,36 @@ def _said(child: Child, begins: str, logs: Path) -> str:
 def _accelerator(address: str, preparation: Preparation) -> Accelerator:
     """Return what the workers run guests on: KVM where any of them has it. Raises LabError when nobody is there."""
     from wsklab.orchestrator.fleet.link import Link
-    from wsklab.orchestrator.fleet.machine import offered, resource
+    from wsklab.orchestrator.fleet.needs import offer_of
     from wsklab.orchestrator.fleet.security import security
 
-    windows, wanted = preparation.guest.kind == "windows", accel.wanted()
+    wanted = accel.wanted()
+    choices: Sequence[Accelerator] = (wanted,) if wanted else ("kvm", "tcg")
     link = Link(address, security(address, "client"), "joining")
     try:
-        deadline = within(JOINED)
+        deadline, soon = within(JOINED), within(SETTLED)
         with preparation.console.step("workers") as found:
-            while left(deadline):
-                there = offered(link.workers())
-                for choice in (wanted,) if wanted else ("kvm", "tcg"):
-                    if there.get(resource(windows, choice)):
-                        found(f"{resource(windows, choice)}: {there[resource(windows, choice)]:.0f}")
+            while True:
+                offers = [offer_of(about) for about in link.workers().values()]
+                for choice in choices:
+                    needs = _needs(preparation, choice)
+                    if slots := sum(offer.slots[needs.slot] for offer in offers if needs.unmet(offer) is None):
+                        found(f"{needs.slot}: {slots:.0f}")
                         return choice
-                link.pause()
+                if not left(soon if offers else deadline):
+                    why = _needs(preparation, choices[-1]).nobody(offers)
+                    raise LabError(f"{address}: {why}; start one that can: `wsklab fleet worker {address}`.")
+                link.news(LOOK)
     finally:
         link.close()
-    kinds = " or ".join(resource(windows, kind) for kind in ([wanted] if wanted else ["kvm", "tcg"]))
-    raise LabError(f"no worker at {address} offers {kinds}; start one: `wsklab fleet worker {address}`")
+
+
+def _needs(preparation: Preparation, accelerator: Accelerator) -> Needs:
+    """Return what a worker has to have for a lab of this run."""
+    from wsklab.orchestrator.fleet.job import fingerprint
+    from wsklab.orchestrator.fleet.machine import resource
+    from wsklab.orchestrator.fleet.needs import Needs
+
+    used = {image.key: image.manifest.size_bytes / 2**20 for image in (preparation.peer, preparation.guest.image)}
+    slot = resource(preparation.guest.kind == "windows", accelerator)
+    return Needs(slot, fingerprint(), preparation.guests_mib, used)

@@ -27,6 +27,7 @@ from wsklab.orchestrator.commands.options import (
     hold_option,
     jobs_of,
     lean_option,
+    record_option,
     resume_option,
     search_options,
     toolchain_option,
@@ -82,6 +83,7 @@ class Options:
     resume: Path | None = None
     fleet: str | None = None
     lean: bool = False
+    record: bool = False
 
 
 def run(options: Options) -> int:
@@ -124,11 +126,17 @@ def run(options: Options) -> int:
         witnessed=options.strict,
         provoke=options.provoke,
     )
+    if options.fleet is not None and selected.foreign is not None:
+        fleet_run.check_driver(selected.foreign)
     if options.concurrent:
         if not options.strict:
             raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")
         selected = selection.concurrently(selected)
     selected = selection.without_strict(selected, options.strict, console.progress)
+    if options.record:
+        from wsklab.orchestrator.commands import record
+
+        record.check(options, selected, find.machine(options.target))
     names, left_out = variants.chosen(
         find.machine(options.target), options.target, options.variant_names, options.variants == "all"
     )
@@ -160,6 +168,8 @@ def run(options: Options) -> int:
         hold=holding,
         debugger_port=options.debugger,
     )
+    if options.record:
+        preparation = preparation.recording()
     fleet = fleet_run.join(options, folder, preparation) if options.fleet is not None else None
     if fleet is not None:
         preparation = fleet.fitted(preparation)
@@ -203,6 +213,8 @@ def run(options: Options) -> int:
                 owed=iter(resuming.unloads_owed(results.plan, done)),
             ).play(labs, preparation.room)
     recorder.end()
+    if options.record:
+        record.keep(folder, preparation, driver, results, console)
     if options.as_json:
         console.document(_document(folder, results))
     else:
@@ -379,6 +391,7 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @view_option
+@record_option
 @hold_option("after a verdict that is not pass (--hold=always: after every one), or when it does not boot")
 @click.option(
     "--debugger",
@@ -396,6 +409,10 @@ def command(**asked: Any) -> None:
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     options = Options(**asked)
+    if options.record:
+        from wsklab.orchestrator.commands import record
+
+        options = record.asked(options)
     if options.resume:
         from wsklab.orchestrator.commands import resume
 
@@ -434,6 +451,8 @@ def command(**asked: Any) -> None:
 
 def _only_twins(options: Options) -> None:
     """Refuse what the matrix of twins does not take. Raises UsageError."""
+    if options.fleet is not None:
+        raise UsageError("--twins is played on one host, as each twin ends when it is caught: leave out --fleet.")
     if options.variants or options.variant_names:
         raise UsageError("--twins goes without variants of the machine.")
     taken = Options(

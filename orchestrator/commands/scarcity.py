@@ -21,7 +21,10 @@ from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.workers import Work, Workers
 from wsklab.orchestrator.trials.scarcity import FOREIGN, OWN, Shortages, loads_itself
 
-OTHERS = ("twins", "verify", "variants", "variant_names", "repeat", "until_fail", "vary", "hold", "debugger", "view")
+OTHERS = (
+    *("twins", "verify", "variants", "variant_names", "repeat", "until_fail", "vary", "hold", "debugger", "view"),
+    *("fleet",),
+)
 """Options that do not go with it."""
 
 
@@ -83,9 +86,9 @@ def asked(options: Options) -> int:
     with console.step("drivers", makes=True):
         made = selected.build(console.progress, options.toolchain)
     preparation = Preparation.prepare(folder, console, options.cold, foreign=selected.foreign, strict=options.seed)
-    started = selected.foreign is not None and selected.foreign.provoke.by == "start"
+    foreign = selected.foreign is not None  # it is loaded in every scenario, where `driver: connect` stands
     scenarios = [s for s in selected.scenarios if not s.self_check and not s.socket.survival]
-    trials = Shortages(scenarios, lambda scenario: started or loads_itself(scenario))
+    trials = Shortages(scenarios, lambda scenario: foreign or loads_itself(scenario))
     driver = preparation.guest.prepare(made)
     results = preparation.results(driver, options.seed)
     current = Scarce(folder, results, console, preparation.stop, preparation.damage, trials=trials)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from wsklab.orchestrator.fleet.dispatch import Dispatch
 from wsklab.orchestrator.fleet.job import Job, fingerprint
 from wsklab.orchestrator.fleet.link import Link
 from wsklab.orchestrator.fleet.machine import resource as slot
+from wsklab.orchestrator.fleet.needs import Needs
 from wsklab.orchestrator.results.console import Console
+from wsklab.orchestrator.results.plot import line_chart
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, State
 from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.run.runner import Done, Run
@@ -34,6 +36,8 @@ from wsklab.qemu.process import Child
 
 NAME = "simulated"
 SCENARIO = {"name": NAME, "title": "Only time passes", "steps": [{"lab": "settle"}]}
+
+NOWHERE = "tcp://127.0.0.1:0"
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -50,6 +54,7 @@ class Figures:
     killed: int
     """Workers that were killed half-way."""
     wall_s: float
+    rows_a_second: float
     ideal_s: float
     tail_s: float
     """From the first moment at which fewer rows are left than there are slots, to the end."""
@@ -60,6 +65,8 @@ class Figures:
     """Of the wall, for each row, beyond the ideal."""
     client_mib: float
     """What the client's memory grew by, at its most."""
+    scheduler_mib: float
+    """The scheduler's memory, at its most."""
     late: int
     """Rows that came twice."""
     load: float
@@ -109,20 +116,21 @@ def measure(slots: int, rows: int, row_s: float, workers: int = 5, killed: int =
     workers = min(workers, slots)
     with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        scheduler = _child(stack, folder / "scheduler", ["scheduler", "tcp://127.0.0.1:0"])
+        scheduler = _child(stack, folder / "scheduler", "wsklab.orchestrator", "fleet", "scheduler", NOWHERE)
         address = _said(scheduler, "scheduler: ")
-        children = [
-            _child(stack, folder / f"worker-{n}", ["worker", address, "--labs", str(share), "--host", "127.0.0.1"])
-            for n, share in enumerate(_shares(slots, workers))
-        ]
-        for child in children:
-            _said(child, "worker ")
+        shares = [str(share) for share in _shares(slots, workers)]
+        forks = _child(stack, folder / "workers", "wsklab.orchestrator.fleet.bench_workers", address, *shares)
+        pids, joined = list[int](), 0
+        while joined < workers:
+            said = _said(forks, "")
+            pids += [int(said.removeprefix("pid "))] if said.startswith("pid ") else []
+            joined += said.startswith("worker ")
         job = Job("bench", fingerprint(), "simulated", "tcg", 1, simulated={"seconds": row_s, "spread": 0.5})
         run = Counted(folder, rows)
         run.slots = slots
-        dispatch = Dispatch(run, job, slot(False, "tcg"), lambda: Link(address, None, job.run))
+        dispatch = Dispatch(run, job, Needs(slot(False, "tcg")), lambda: Link(address, None, job.run))
         if killed:
-            threading.Thread(target=_kill, args=(run.half, children[:killed]), daemon=True).start()
+            threading.Thread(target=_kill, args=(run.half, pids[:killed]), daemon=True).start()
         before, memory = _cpu(scheduler.pid), _memory()
         own, began = time.process_time(), time.monotonic()
         dispatch.play(items(rows), rows)
@@ -137,12 +145,14 @@ def measure(slots: int, rows: int, row_s: float, workers: int = 5, killed: int =
             row_s,
             killed,
             round(ended - began, 2),
+            round(rows / (ended - began), 1),
             round(ideal, 2),
             round(ended - (run.tail_began or began), 2),
             round(1000 * own / rows, 3),
             round(1000 * spent / rows, 3),
             round(1000 * max(0.0, ended - began - ideal) / rows, 3),
             round(_memory() - memory, 1),
+            round(_peak(scheduler.pid), 1),
             dispatch.late,
             round(os.getloadavg()[0], 1),
         )
@@ -152,9 +162,9 @@ def _shares(slots: int, workers: int) -> Sequence[int]:
     return [slots // workers + (n < slots % workers) for n in range(workers)]
 
 
-def _child(stack: ExitStack, place: Path, words: Sequence[str]) -> Child:
+def _child(stack: ExitStack, place: Path, *words: str) -> Child:
     environment = ["env", f"WSKLAB_CACHE={place}", "WSKLAB_ACCEL=tcg"]
-    command = [*environment, sys.executable, "-P", "-m", "wsklab.orchestrator", "fleet", *words]
+    command = [*environment, sys.executable, "-P", "-m", *words]
     child = Child(command, place.with_suffix(".log"), pipes=True)
 
     def end() -> None:
@@ -174,11 +184,11 @@ def _said(child: Child, begins: str) -> str:
     raise LabError(f"a process of the fleet ended: {child.stderr_tail().strip()[-300:]}")
 
 
-def _kill(half: threading.Event, children: Sequence[Child]) -> None:
+def _kill(half: threading.Event, pids: Sequence[int]) -> None:
     half.wait()
-    for child in children:
+    for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
 def _cpu(pid: int) -> float:
@@ -187,13 +197,45 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def _peak(pid: int) -> float:
+    """MiB that a process has had at its most."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
 def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def drawings(found: Sequence[Figures]) -> dict[str, str]:
+    """Return charts over the number of slots, as SVG by their names."""
+    by_slots = sorted(found, key=lambda figures: figures.slots)
+
+    def line(what: Callable[[Figures], float]) -> list[tuple[float, float]]:
+        return [(figures.slots, what(figures)) for figures in by_slots]
+
+    return {
+        "fleet-cost": line_chart(
+            "What a row costs beside its lab",
+            "slots",
+            "ms of a processor",
+            {"client": line(lambda f: f.client_ms), "scheduler": line(lambda f: f.scheduler_ms)},
+        ),
+        "fleet-rate": line_chart(
+            "Rows that come",
+            "slots",
+            "rows a second",
+            {"measured": line(lambda f: f.rows_a_second), "labs alone": line(lambda f: f.rows / f.ideal_s)},
+        ),
+    }
+
+
 def as_lines(found: Sequence[Figures]) -> list[str]:
     """Return a table for people."""
-    heads = ("slots", "rows", "s a row", "killed", "wall s", "ideal s", "tail s", "client ms", "scheduler ms", "MiB")
+    heads = (
+        *("slots", "rows", "s a row", "killed", "wall s", "rows/s", "ideal s", "tail s", "client ms", "scheduler ms"),
+        *("client MiB", "scheduler MiB", "load"),
+    )
     lines = ["| " + " | ".join(heads) + " |", "|" + "---:|" * len(heads)]
     for f in found:
         values: tuple[Any, ...] = (
@@ -202,11 +244,14 @@ def as_lines(found: Sequence[Figures]) -> list[str]:
             f.row_s,
             f.killed,
             f.wall_s,
+            f.rows_a_second,
             f.ideal_s,
             f.tail_s,
             f.client_ms,
             f.scheduler_ms,
             f.client_mib,
+            f.scheduler_mib,
+            f.load,
         )
         lines.append("| " + " | ".join(map(str, values)) + " |")
     return lines

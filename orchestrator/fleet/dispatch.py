@@ -18,7 +18,7 @@ from wsklab.orchestrator.fleet.job import Back, Job, back_of, batch_as_json, job
 from wsklab.orchestrator.fleet.ledger import Batch, Entry, Key, Ledger
 from wsklab.orchestrator.fleet.link import Alive, Begun, Link, Lost, Message, Rows
 from wsklab.orchestrator.fleet.log import Log
-from wsklab.orchestrator.fleet.machine import offered
+from wsklab.orchestrator.fleet.needs import Needs, Offer, offer_of
 from wsklab.orchestrator.fleet.store import Store
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.lab_notes import Behaviour
@@ -55,7 +55,7 @@ class Dispatch:
 
     run: Run
     job: Job
-    resource: str
+    needs: Needs
     connect: Callable[[], Link]
     store: Store | None = None
     until_fail: bool = False
@@ -71,7 +71,7 @@ class Dispatch:
 
     def __post_init__(self) -> None:
         self._job = job_as_json(self.job)
-        self._said_fleet = ""
+        self._size = (-1, -1)
         self._in_a_row = 0
         self._why = ""
         for row in self.run.results.scenarios:
@@ -117,12 +117,12 @@ class Dispatch:
                 alone_since = time.monotonic()
                 continue
             workers = self._usable()
-            slots = int(offered(workers).get(self.resource, 0))
+            slots = int(sum(offer.slots[self.needs.slot] for offer in workers.values()))
             self._tell_fleet(workers, slots)
             if slots or ledger.batches:
                 alone_since = now
             elif now - alone_since > self.wait:
-                raise LabError(f"no worker has offered {self.resource} for {self.wait:.0f} s")
+                raise LabError(f"{self.needs.nobody(self._offers().values())}; it was waited {self.wait:.0f} s for one")
             self._fill(ledger, slots, workers)
             self._watch(ledger, slots, now)
             for message in self._messages():
@@ -139,26 +139,32 @@ class Dispatch:
         except queue.Empty:
             return
 
-    def _usable(self) -> dict[str, Any]:
-        """Return the workers that do not fail all the time. Raises LabError when there are only such."""
+    def _offers(self) -> dict[str, Offer]:
+        """Return what each worker offers, by its address."""
         assert self._link is not None
-        everybody = {a: w for a, w in self._link.workers().items() if self.resource in w.get("resources", {})}
-        usable = {address: about for address, about in everybody.items() if self._bad[address] < BAD}
-        if everybody and not usable:
+        return {address: offer_of(about) for address, about in self._link.workers().items()}
+
+    def _usable(self) -> dict[str, Offer]:
+        """Return the workers that fit and do not fail all the time. Raises LabError when all that fit do."""
+        fit = {address: offer for address, offer in self._offers().items() if self.needs.unmet(offer) is None}
+        usable = {address: offer for address, offer in fit.items() if self._bad[address] < BAD}
+        if fit and not usable:
             raise LabError(f"no worker can play it: {self._why}")
         return usable
 
-    def _fill(self, ledger: Ledger, slots: int, workers: Mapping[str, Any]) -> None:
+    def _fill(self, ledger: Ledger, slots: int, workers: Mapping[str, Offer]) -> None:
         """Give out a batch for each slot, and some more where batches are over in a moment."""
         assert self._link is not None
         window = slots + (slots + 1) // 2 if (ledger.seconds or 1.0) < 1.0 else slots
+        slotted = [address for address, offer in self._offers().items() if self.needs.slot in offer.slots]
+        allowed = list(workers) if len(slotted) > len(workers) else None
         while len([b for b in ledger.batches.values() if not b.silent]) < window:
             batch = ledger.take(slots, time.monotonic())
             if batch is None:
                 return
             items = [entry.item for entry in batch.entries]
-            allowed = list(workers) if any(count >= BAD for count in self._bad.values()) else None
-            self._link.submit(batch.number, batch_as_json(self._job, batch.number, items), self.resource, allowed)
+            document = batch_as_json(self._job, batch.number, items)
+            self._link.submit(batch.number, document, self.needs.slot, allowed)
 
     def _watch(self, ledger: Ledger, slots: int, now: float) -> None:
         for batch in ledger.silent(now, self.silence):
@@ -246,6 +252,7 @@ class Dispatch:
         assert entry is not None, "it is open"
         again = packing.AGAIN if row.evidence.endswith(packing.AGAIN) else ""
         row = replace(row, evidence=f"evidence/{name}{again}", findings=(*row.findings, *_history(entry)))
+        row = _shared(row, entry.item)
         self._new(back)
         self._add(ledger, row, cast(Behaviour | None, back.behaviour))
 
@@ -314,29 +321,33 @@ class Dispatch:
         self._link.close()
         self._played.clear()
         deadline = time.monotonic() + self.wait
-        while not self.run.stop.requested:
+        while True:
             try:
                 self._link = self.connect()
                 break
             except LabError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(TICK)
+                if self.run.stop.wait(TICK):
+                    return
         self.run.console.line("          the scheduler is back")
 
-    def _tell_fleet(self, workers: Mapping[str, Any], slots: int) -> None:
+    def _tell_fleet(self, workers: Mapping[str, Offer], slots: int) -> None:
         """Say how large the fleet is, whenever that changes."""
-        count = len(workers)
+        count, fetch = len(workers), sum(not self.needs.held(offer) for offer in workers.values())
+        if (count, slots) == self._size:
+            return
+        self._size = count, slots
         said = (
-            f"fleet: {count} {'worker' if count == 1 else 'workers'} with {slots} "
-            f"{'slot' if slots == 1 else 'slots'} ({self.resource})"
+            f"{count} {'worker' if count == 1 else 'workers'} with {slots} "
+            f"{'slot' if slots == 1 else 'slots'} ({self.needs.slot})"
             if slots
-            else f"fleet: no worker offers {self.resource} yet; waiting"
+            else f"{self.needs.nobody(self._offers().values())}; waiting"
         )
-        if said != self._said_fleet:
-            self._said_fleet = said
-            self._log.note("fleet", workers=count, slots=slots)
-            self.run.console.line(f"          {said}", "" if slots else "yellow")
+        if slots and fetch:
+            said += f", {fetch} of them without the images yet"
+        self._log.note("fleet", workers=count, slots=slots)
+        self.run.console.line(f"          fleet: {said}", "" if slots else "yellow")
 
     def _note(self, batch: Batch, what: str, why: str) -> None:
         rows = [[e.item.scenario.name, e.item.variant, e.item.number] for e in batch.entries]
@@ -348,6 +359,12 @@ class _Told:
     """What a lab elsewhere has told of its target."""
 
     settings: Mapping[str, Any]
+
+
+def _shared(row: ScenarioResult, item: Item) -> ScenarioResult:
+    """Return a row whose words are those of its scenario, which all repetitions share: there may be a million."""
+    scenario = item.scenario
+    return replace(row, name=scenario.name, title=scenario.title, covers=scenario.covers, variant=item.variant)
 
 
 def _history(entry: Entry) -> list[str]:

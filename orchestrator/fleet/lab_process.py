@@ -23,11 +23,12 @@ from wsklab.common import json_line
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import packing, shipping
+from wsklab.orchestrator.fleet import kept_snapshots, packing, shipping
 from wsklab.orchestrator.fleet.job import Back, ImageRef, Job, back_as_json, job_of
-from wsklab.orchestrator.fleet.store import Cache, Store, of
+from wsklab.orchestrator.fleet.store import Cache, Store, StoreError, of
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.lab.lab import Lab
+from wsklab.orchestrator.lab.snapshots import Snapshots
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
 from wsklab.orchestrator.run import janitor
@@ -79,8 +80,16 @@ class Place:
         if foreign and job.verify:
             guest.watched = foreign.file_name
         self._preparation = Preparation(
-            folder, Console(quiet=True), guest, by_name["peer"], accelerator, job.cold, foreign=foreign
+            folder,
+            Console(quiet=True),
+            guest,
+            by_name["peer"],
+            accelerator,
+            job.cold,
+            foreign=foreign,
+            elsewhere=self._fetch_snapshot,
         )
+        self._asked_for = set[str]()
         self._run = Collected(
             folder,
             self._preparation.results(self._driver, job.seed),
@@ -93,6 +102,16 @@ class Place:
 
     def _image(self, ref: ImageRef, cache: Path) -> images.Image:
         return shipping.fetch_image(ref, cache, self._store)
+
+    def _fetch_snapshot(self, snapshots: Snapshots, key: str) -> None:
+        """Fetch a kept snapshot, once: one that was of no use here is not tried again. What is damaged is not used."""
+        if self._store is None or key in self._asked_for or (snapshots.folder / key).exists():
+            return
+        self._asked_for.add(key)
+        try:
+            kept_snapshots.fetch(self._store, snapshots, key, images.cache_folder() / "images")
+        except (StoreError, OSError) as error:
+            print(f"no snapshot out of the store, a boot follows: {error}", file=sys.stderr)
 
     def _supplied(self, variant: str) -> LabSupply:
         return self._preparation.supply(self._driver, self._job.isolate, self._run.learn, variant)

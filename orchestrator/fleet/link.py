@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,9 @@ from wsklab.orchestrator.fleet import crew
 
 CONNECT = 10.0
 """Seconds to reach the scheduler."""
+
+EVERYBODY = "all"
+"""The topic under which the scheduler says who comes and goes."""
 
 AGAIN = 2.0
 """Seconds for which what the scheduler said of its workers is believed."""
@@ -77,6 +81,7 @@ class Link:
         self._session = uuid.uuid4().hex[:8]
         self._workers: dict[str, Any] = {}
         self._asked = float("-inf")
+        self._changed = threading.Event()
         self._closed = False
         try:
             self._client = Client(address, security=security, timeout=CONNECT, set_as_default=False, name="wsklab")
@@ -84,6 +89,7 @@ class Link:
             why = str(error).splitlines()[0] if str(error) else "it does not answer"
             raise LabError(f"the scheduler {address} cannot be reached: {why}") from None
         self._client.subscribe_topic(crew.topic(run), self._event)
+        self._client.subscribe_topic(EVERYBODY, self._came_or_went)
 
     @property
     def gone(self) -> bool:
@@ -103,16 +109,16 @@ class Link:
         """Return what the scheduler knows of its workers, by address; a little late."""
         if time.monotonic() - self._asked > AGAIN and not self.gone:
             self._asked = time.monotonic()
+            self._changed.clear()
             with suppress(Exception):
                 scheduler: Any = self._client.scheduler
                 identity = self._client.sync(scheduler.identity, n_workers=-1, callback_timeout=5)
                 self._workers = dict(identity["workers"])
         return self._workers
 
-    def pause(self) -> None:
-        """Wait a moment, until what is known of the workers may be another."""
-        time.sleep(AGAIN / 4)
-        self._asked = float("-inf")
+    def news(self, limit: float) -> None:
+        """Wait until a worker comes or goes, or for so many seconds."""
+        self._changed.wait(limit)
 
     def submit(
         self, number: int, batch: Mapping[str, Any], resource: str, workers: Sequence[str] | None, priority: int = 0
@@ -181,6 +187,12 @@ class Link:
             self.inbox.put(Alive(said["alive"]))
         elif "rows" in said:
             self.inbox.put(Rows(said["batch"], said["rows"], said.get("target", {}), worker))
+
+    def _came_or_went(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """Have the workers asked for anew when there is another, or one less; in the thread of dask's client."""
+        if event[1].get("action") in ("add-worker", "remove-worker"):
+            self._asked = float("-inf")
+            self._changed.set()
 
     def _done(self, number: int, future: Future[Any]) -> None:
         """Pass on that a batch is over; in a thread of dask's."""

@@ -1,16 +1,19 @@
-"""What a machine can carry, told to the scheduler as dask resources: lab slots by accelerator, and whether of Windows.
+"""What a machine can carry, told to the scheduler: lab slots by accelerator, and whether of Windows; memory, images.
 
-A resource for each kind of slot, so that a task asks for one thing: `lab-kvm`, `lab-tcg`, `windows-kvm`, `windows-tcg`.
+Slots are dask resources, one for each kind, so that a task asks for one thing: `lab-kvm`, `lab-tcg`, `windows-kvm`,
+`windows-tcg`. What else there is goes with the worker's heartbeat (`needs.py`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wsklab import images
+from wsklab.orchestrator.fleet.job import fingerprint
 from wsklab.orchestrator.fleet.shipping import fetch_image, newest_peer
 from wsklab.orchestrator.fleet.store import Store
 from wsklab.orchestrator.lab.peer import PEER_PROFILE
@@ -20,6 +23,9 @@ from wsklab.qemu.profile import Accelerator, load_profile
 
 KVM = Path("/dev/kvm")
 
+WINDOWS = "windows-10"
+"""The smallest profile of a machine with Windows."""
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -27,16 +33,28 @@ class Slots:
 
     labs: int
     accelerator: Accelerator
-    windows: bool
+    windows: int
+    """How many of them may be labs with Windows, which have more memory."""
     why: str
+    memory_mib: float
 
     @property
     def resources(self) -> dict[str, float]:
         """As dask counts them."""
         found = {resource(False, self.accelerator): float(self.labs)}
         if self.windows:
-            found[resource(True, self.accelerator)] = float(self.labs)
+            found[resource(True, self.accelerator)] = float(self.windows)
         return found
+
+    def told(self) -> dict[str, Any]:
+        """Return what the scheduler is told besides, as it is now."""
+        cache = images.cache_folder()
+        return {
+            "version": fingerprint(),
+            "memory_mib": round(self.memory_mib),
+            "free_mib": shutil.disk_usage(cache).free >> 20,
+            "images": sorted(path.parent.name for path in (cache / "images").glob("*/manifest.json")),
+        }
 
 
 def resource(windows: bool, accelerator: str) -> str:
@@ -46,10 +64,13 @@ def resource(windows: bool, accelerator: str) -> str:
 
 def slots(labs: int | None, windows: bool, store: Store | None) -> Slots:
     """Return what this machine announces; `labs` None: as many as it carries. Raises MachineError, StoreError."""
-    guests = sum(load_profile(name).memory_mib for name in ("standin", PEER_PROFILE))
-    count, why = capacity.admit(labs, guests, capacity.host())
+    host, peer = capacity.host(), load_profile(PEER_PROFILE).memory_mib
+    count, why = capacity.admit(labs, load_profile("standin").memory_mib + peer, host)
+    count = labs or count
+    larger, _ = capacity.admit(count, load_profile(WINDOWS).memory_mib + peer, replace(host, cores=count))
     accelerator, reason = accelerated(store)
-    return Slots(labs or count, accelerator, windows, "; ".join(filter(None, (reason, "" if labs else why))))
+    why = "; ".join(filter(None, (reason, "" if labs else why)))
+    return Slots(count, accelerator, larger if windows else 0, why, host.memory_mib)
 
 
 def accelerated(store: Store | None) -> tuple[Accelerator, str]:
@@ -66,14 +87,3 @@ def accelerated(store: Store | None) -> tuple[Accelerator, str]:
         return "tcg", "no image is here or in the store with which KVM could be tried"
     choice = accel.choose(peer.kernel, peer.initrd, cache)
     return choice.name, choice.reason
-
-
-def offered(workers: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
-    """Resource -> how many of it all workers have together."""
-    total: dict[str, float] = {}
-    for about in workers.values():
-        resources = about.get("resources")
-        if isinstance(resources, Mapping):
-            for name, count in resources.items():
-                total[name] = total.get(name, 0.0) + float(count)
-    return total

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from distributed import Scheduler, Worker
 from distributed.core import Status
+from distributed.worker import DEFAULT_METRICS
 
 from wsklab import images
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.fleet import crew
 from wsklab.orchestrator.fleet.machine import Slots
+from wsklab.orchestrator.fleet.needs import TOLD
 from wsklab.orchestrator.fleet.players import sweep
 from wsklab.orchestrator.fleet.security import security
 
@@ -85,6 +87,7 @@ async def worker(address: str, slots: Slots, name: str | None, host: str | None,
             nthreads=slots.labs,
             name=name,
             resources=slots.resources,
+            metrics={**DEFAULT_METRICS, TOLD: lambda _worker: asyncio.to_thread(slots.told)},
             security=security(address, "worker", tls),
             protocol=protocol,
             host=host,

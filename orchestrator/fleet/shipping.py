@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,6 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.profile import DriverProfile
 from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest
-from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.fleet.job import DriverRef, ForeignRef, ImageRef
 from wsklab.orchestrator.fleet.store import Cache, Store, StoreError, locked
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
 
 PEER = "peer"
 """The name under which the store says which image of the peer is newest: a fresh worker tries KVM with its kernel."""
+
+ROOM = "WSKLAB_FLEET_IMAGES"
+"""In a worker's environment: GiB of images that it keeps."""
 
 _OWN = ("verified.json",)
 """Files of an image that are of this host."""
@@ -62,6 +66,30 @@ def newest_peer(store: Store) -> ImageRef | None:
     return TypeAdapter(ImageRef).validate_json(said) if said else None
 
 
+def trim(cache: Path, most: float) -> list[str]:
+    """Remove the images that were unused longest, until the rest takes no more than so many bytes; returns their names.
+
+    What any process holds stays, however much it is.
+    """
+    kept, removed = images.store.Store(cache), []
+    found = sorted(kept.listing(), key=lambda image: _used(image.folder))
+    total = sum(image.manifest.size_bytes for image in found)
+    for image in found:
+        if total <= most:
+            break
+        if kept.remove(image):
+            total -= image.manifest.size_bytes
+            removed.append(image.name)
+    return removed
+
+
+def _used(folder: Path) -> float:
+    """When an image was last used here; one that has just been removed was never."""
+    with suppress(OSError):
+        return folder.stat().st_mtime
+    return 0.0
+
+
 def fetch_image(ref: ImageRef, cache: Path, store: Store | None) -> Image:
     """Return the image in this host's own cache, taken out of the store if it is not there; by one process at a time.
 
@@ -77,6 +105,9 @@ def fetch_image(ref: ImageRef, cache: Path, store: Store | None) -> Image:
     kept = images.store.Store(cache)
     kept.hold(image)
     kept.check(image)
+    os.utime(folder)  # used now: others go before it
+    if room := os.environ.get(ROOM):
+        trim(cache, float(room) * 2**30)
     return image
 
 
@@ -113,9 +144,7 @@ def driver_of(ref: DriverRef, cache: Cache, store: Store | None) -> BuiltDriver:
 
 
 def ship_foreign(foreign: Foreign, ship: Callable[[Path], str]) -> ForeignRef:
-    """Somebody else's driver as it travels. Raises UsageError for a package."""
-    if foreign.packages:
-        raise UsageError("a driver's package (INF) does not go through a fleet yet; leave out --fleet.")
+    """Somebody else's driver as it travels; no package, which `check_driver` has refused."""
     profile = foreign.profile.model_dump(mode="json", exclude={"path", "files", "build", "twin", "inf", "upgrade_from"})
     files = {name: ship(path) for name, path in foreign.profile.files.items()}
     return ForeignRef(

@@ -27,6 +27,7 @@ class Stop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: WeakSet[Stoppable] = WeakSet()
+        self._requested = threading.Event()
         self.state: Literal["interrupted", "aborted"] | None = None
         self.why = ""
 
@@ -40,6 +41,11 @@ class Stop:
         with self._lock:
             if self.state is None:
                 self.state, self.why = state, why
+        self._requested.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is requested; returns whether it is."""
+        return self._requested.wait(seconds)
 
     def watch(self, lab: Stoppable) -> None:
         """Have `lab`, which is about to start, stopped with the run. Raises Stopped when that has begun already."""
@@ -47,6 +53,12 @@ class Stop:
             if self.state is not None:
                 raise Stopped(f"no lab is started any more: {self.why}")
             self._running.add(lab)
+
+    def end(self, error: BaseException) -> None:
+        """Have nothing more started because of `error`, and stop every lab there is."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self.request("interrupted" if interrupted else "aborted", "interrupted" if interrupted else str(error))
+        self.stop_labs()
 
     def stop_labs(self) -> None:
         """Stop every lab there is, after a `request`: no other can come. One that resists keeps none of the others."""

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from support.simulated_run import scenario
 
 from wsklab.orchestrator.fleet import extra
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.results import Results
+from wsklab.orchestrator.results.results import Results, ScenarioResult
 from wsklab.orchestrator.run import resuming
 from wsklab.orchestrator.run.order import order, plan
-from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 extra.needed()
@@ -27,6 +28,7 @@ extra.needed()
 from wsklab.orchestrator.fleet.dispatch import Dispatch  # noqa: E402  # dask is set up first
 from wsklab.orchestrator.fleet.job import Job, fingerprint  # noqa: E402
 from wsklab.orchestrator.fleet.link import Link  # noqa: E402
+from wsklab.orchestrator.fleet.needs import Needs  # noqa: E402
 
 
 class Process:
@@ -91,10 +93,10 @@ class Fleet:
         self.address = self.scheduler.said("scheduler: ")
         self.workers: list[Process] = []
 
-    def add(self, labs: int) -> Process:
+    def add(self, labs: int, *more: str) -> Process:
         """Another worker."""
         own = str(self.cache / f"worker-{len(self.workers)}")
-        words = ["worker", self.address, "--labs", str(labs), "--host", "127.0.0.1"]
+        words = ["worker", self.address, "--labs", str(labs), "--host", "127.0.0.1", *more]
         self.workers.append(Process(*words, WSKLAB_CACHE=own))
         return self.workers[-1]
 
@@ -132,7 +134,24 @@ class Client:
             1,
             simulated={"seconds": 0.05, "spread": 0.5, "marks": str(marks), **simulated},
         )
-        self.dispatch = Dispatch(self.run, job, "lab-tcg", lambda: Link(address, None, job.run))
+        self.dispatch = Dispatch(self.run, job, Needs("lab-tcg", fingerprint()), lambda: Link(address, None, job.run))
+
+    def each_row(self, do: Callable[[], object]) -> None:
+        """Do something when a row has been added."""
+        add = self.run.add
+
+        def added(done: Done) -> ScenarioResult:
+            row = add(done)
+            do()
+            return row
+
+        self.run.add = added  # type: ignore[method-assign]
+
+    def after(self, rows: int) -> threading.Event:
+        """Return what is set when so many rows have been added."""
+        reached = threading.Event()
+        self.each_row(lambda: reached.set() if len(self.results.scenarios) >= rows else None)
+        return reached
 
     def play(self) -> Results:
         """To the end."""
@@ -154,4 +173,6 @@ class Client:
 
 
 if __name__ == "__main__":
-    Client(Path(sys.argv[1]), sys.argv[2], repeat=20, seconds=0.5).play()
+    told = Client(Path(sys.argv[1]), sys.argv[2], repeat=20, seconds=0.5)
+    told.each_row(lambda: print("row", flush=True))
+    told.play()

@@ -1,9 +1,11 @@
-"""Real labs on two workers, each with a cache of its own, give what one lab gives; one of them is killed on the way."""
+"""Real labs on workers, each with a cache of its own, give what one lab gives; a fresh one takes a kept snapshot."""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.command import pids_of, run, wsklab
@@ -14,8 +16,14 @@ pytestmark = pytest.mark.vm
 NAMES = ["close-graceful", "linger-zero", "half-close"]
 
 
-def test_two_workers_play_a_run_and_one_is_killed(tmp_path: Path) -> None:
-    store = {"WSKLAB_FLEET_STORE": str(tmp_path / "store"), "WSKLAB_ACCEL": "tcg"}
+def peers(cache: Path) -> set[str]:
+    """Return the SHA-256 of the peer's disk in each snapshot that a worker keeps: no two boots give the same."""
+    manifests = (cache / "snapshots").glob("*/manifest.json")
+    return {json.loads(path.read_text())["hashes"]["peer.qcow2"] for path in manifests}
+
+
+def test_two_workers_play_a_run_and_a_third_takes_their_place(tmp_path: Path) -> None:
+    store: dict[str, Any] = {"WSKLAB_FLEET_STORE": str(tmp_path / "store"), "WSKLAB_ACCEL": "tcg"}
     with fleet(tmp_path, labs=1) as made:
         done = run(tmp_path / "run", *NAMES, "--repeat", "2", "--fleet", made.address, **store)
         rows = [f"{row['name']} {row['repeat']}" for row in done.results["scenarios"] if row["name"] != "driver-unload"]
@@ -26,7 +34,12 @@ def test_two_workers_play_a_run_and_one_is_killed(tmp_path: Path) -> None:
         for worker in ("worker-0", "worker-1"):
             assert len(list((tmp_path / worker / "images").glob("*/disk.qcow2"))) == 2, "fetched by itself"
             assert list((tmp_path / worker / "fleet" / "work").glob("*")) == []
-        made.workers[0].signal(signal.SIGKILL)
+        published = wsklab("fleet", "publish", "--snapshots", WSKLAB_CACHE=str(tmp_path / "worker-0"), **store)
+        assert "publishing the kept snapshot" in published.stdout, published.stderr
+        for process in made.workers:
+            process.signal(signal.SIGKILL)
+        made.add(1).said("worker ")
         again = run(tmp_path / "again", "linger-zero", "--fleet", made.address, **store)
         assert (again.code, again.verdicts) == (0, {"linger-zero": "pass", "driver-unload": "pass"})
+        assert peers(tmp_path / "worker-2") == peers(tmp_path / "worker-0"), "it has not booted one of its own"
     assert pids_of(tmp_path) == []

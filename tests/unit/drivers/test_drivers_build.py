@@ -132,6 +132,15 @@ def test_the_driver_would_load(cache: Path) -> None:
 
 
 @needs_mingw
+def test_twins_that_share_objects_are_the_same_bytes(tmp_path: Path) -> None:
+    names = ("ignores-flag", "digs-deep")
+    with build.twin_builder(tmp_path / "shared") as builder:
+        shared = [builder(name).sha256 for name in names]
+    assert shared == [build.build_driver(name, tmp_path / "alone").sha256 for name in names]
+    assert [path.name for path in (tmp_path / "shared" / "drivers").iterdir() if path.name.startswith(".")] == []
+
+
+@needs_mingw
 def test_a_twin_is_another_program_and_says_so(cache: Path) -> None:
     correct, twin = build.build_driver(None, cache), build.build_driver("ignores-flag", cache)
     assert twin.twin == "ignores-flag"

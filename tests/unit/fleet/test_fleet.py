@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ import pytest
 from support.fleet import Client, Fleet, fleet
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet.job import back_as_json
-from wsklab.orchestrator.fleet.link import Link, Rows
+from wsklab.orchestrator.fleet.job import back_as_json, fingerprint
+from wsklab.orchestrator.fleet.link import Begun, Link, Rows
+from wsklab.orchestrator.fleet.needs import Needs
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.results import UNLOAD
 
@@ -68,14 +68,20 @@ def test_it_ends_at_the_first_failure_where_that_is_asked(shared: Fleet, tmp_pat
 
 
 def test_an_interruption_stops_everything_within_seconds(shared: Fleet, tmp_path: Path) -> None:
-    client = Client(tmp_path / "run", shared.address, repeat=50, seconds=30.0)
-    timer = threading.Timer(3.0, signal.raise_signal, [signal.SIGINT])
-    timer.start()
-    began = time.monotonic()
+    client = Client(tmp_path / "run", shared.address, repeat=50, seconds=7200.0)
+    begun = client.dispatch._handle
+    under_way = list[Begun]()
+
+    def interrupted(ledger: Any, message: Any) -> None:
+        begun(ledger, message)
+        under_way.extend([message] if isinstance(message, Begun) else [])
+        if len(under_way) == 4:  # every slot
+            signal.raise_signal(signal.SIGINT)
+
+    client.dispatch._handle = interrupted  # type: ignore[method-assign]
     client.play()
     assert client.results.state == "interrupted"
-    assert time.monotonic() - began < 20
-    again = Client(tmp_path / "again", shared.address)  # the slots are free: nothing of it goes on for 30 s
+    again = Client(tmp_path / "again", shared.address)  # every slot is free, and no row of two hours under way
     again.play()
     whole(again)
 
@@ -118,16 +124,31 @@ def test_a_fleet_on_which_nothing_can_be_played_ends_the_run_in_a_sentence(share
     assert client.results.exit_code == 3
 
 
+def test_a_run_goes_to_the_workers_that_fit(tmp_path: Path) -> None:
+    with fleet(tmp_path, workers=1, labs=1) as made:
+        made.add(1, "--windows", "--name", "licensed").said("worker ")
+        client = Client(tmp_path / "run", made.address)
+        client.dispatch.needs = Needs("windows-tcg", fingerprint(), 512.0)
+        client.play()
+        whole(client)
+        assert len(client.dispatch._played) == 1
+        nobody = Client(tmp_path / "nobody", made.address)
+        nobody.dispatch.needs = Needs("windows-tcg", fingerprint(), 1e9)
+        nobody.dispatch.wait = 0.0
+        nobody.play()
+        assert (nobody.results.state, nobody.results.exit_code) == ("aborted", 3)
+        assert "licensed: " in str(nobody.results.why)
+        assert "MiB of memory, and a lab needs 1000000000" in str(nobody.results.why)
+        assert "no windows-tcg but lab-tcg" in str(nobody.results.why)
+
+
 def test_a_killed_client_leaves_a_run_that_goes_on(shared: Fleet, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "support.fleet", str(folder), shared.address]
-    client = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-    file = folder / "results.jsonl"
-    while not file.exists() or len(file.read_bytes().splitlines()) < 3:
-        assert client.poll() is None
-        time.sleep(0.05)
-    client.kill()
-    client.wait()
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        assert [client.stdout.readline() for _ in range(3)] == [b"row\n"] * 3
+        client.kill()
     before = rows.read(folder)
     again = Client(folder, shared.address, repeat=20, seconds=0.01)
     again.go_on()
@@ -143,14 +164,14 @@ def test_workers_are_lost(tmp_path: Path) -> None:
         played_again(killed, "lost")
         stopped = Client(tmp_path / "stopped", made.address, faults={"second": "stop"})
         stopped.dispatch.silence = 7.0
-        playing = threading.Thread(target=stopped.play)
-        playing.start()
-        while not any(row.findings for row in list(stopped.results.scenarios)):
-            assert playing.is_alive(), "the row never came from elsewhere"
-            time.sleep(0.1)
-        for worker in made.workers:
-            worker.signal(signal.SIGCONT)
-        playing.join()
+
+        def wake() -> None:
+            if any(row.findings for row in stopped.results.scenarios):  # it has come from elsewhere
+                for worker in made.workers:
+                    worker.signal(signal.SIGCONT)
+
+        stopped.each_row(wake)
+        stopped.play()
         played_again(stopped, "silent")
 
 
@@ -187,11 +208,10 @@ def test_the_scheduler_is_started_again(tmp_path: Path) -> None:
     with fleet(tmp_path, workers=1) as made:
         made.scheduler._words = ("scheduler", made.address)
         client = Client(tmp_path / "run", made.address, repeat=20, seconds=0.2)
+        some = client.after(8)
         playing = threading.Thread(target=client.play)
         playing.start()
-        while len(client.results.scenarios) < 8:
-            assert playing.is_alive()
-            time.sleep(0.05)
+        some.wait()
         made.scheduler.end()
         made.scheduler.start()
         playing.join()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +17,7 @@ from support.stored_image import an_image
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.images.secure import sha256
+from wsklab.images.store import Store as Images
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet import packing, shipping
 from wsklab.orchestrator.fleet.job import Job, fingerprint, row_of, unload_of
@@ -108,6 +112,44 @@ def test_a_disk_that_is_full_makes_no_row(
     with pytest.raises(LabError, match=r"only 1 MiB of disk are free"):
         place.play(Item(1, scenario("first")))
     assert place._run.come == []
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from wsklab.images.store import Store
+store = Store(Path(sys.argv[1]))
+store.hold(next(image for image in store.listing() if image.name == "held"))
+print("holds", flush=True)
+sys.stdin.read()
+"""
+"""Another process, which has a lab with the image `held`."""
+
+
+def test_images_that_were_unused_longest_make_room(tmp_path: Path) -> None:
+    made = [an_image(tmp_path, name, letter) for name, letter in (("old", "c"), ("held", "d"), ("new", "e"))]
+    for age, image in enumerate(made):
+        os.utime(image.folder, (age, age))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"holds\n"
+        assert shipping.trim(tmp_path, 3.0) == [], "each is of one byte"
+        assert shipping.trim(tmp_path, 2.0) == ["old"]
+        assert shipping.trim(tmp_path, 1.0) == ["new"], "a lab of another process has the older one"
+        process.communicate()
+    assert [image.name for image in Images(tmp_path).listing()] == ["held"]
+
+
+def test_a_worker_keeps_no_more_images_than_it_is_told(
+    place: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = an_image(tmp_path / "worker", "windows", "f")
+    os.utime(stale.folder, (1, 1))
+    monkeypatch.setenv(shipping.ROOM, str(2 / 2**30))
+    Played(replace(place._job, seed=2), tmp_path / "work")
+    assert {image.name for image in Images(tmp_path / "worker").listing()} == {"peer", "standin"}
 
 
 def test_the_store_may_have_another_name_on_a_worker(place: Played, tmp_path: Path, monkeypatch: Any) -> None:

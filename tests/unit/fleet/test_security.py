@@ -7,21 +7,25 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from support.fleet import Client, Process
 from support.rows import result
 
 from wsklab.orchestrator.commands import fleet_run
 from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run import command as run_command
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.fleet import extra, machine
 from wsklab.orchestrator.fleet.job import Back, Job, back_as_json, back_of, fingerprint, job_as_json, job_of
 from wsklab.orchestrator.fleet.link import Link
 from wsklab.orchestrator.fleet.security import ROLES, VARIABLE, make, security
 from wsklab.orchestrator.fleet.serving import split
+from wsklab.orchestrator.run import capacity
 
 
 def test_certificates_are_of_one_authority_and_nobody_elses_to_read(tmp_path: Path) -> None:
@@ -94,6 +98,20 @@ def test_what_a_fleet_does_not_take_is_said_first(options: Options, says: str, m
         fleet_run.check(options)
 
 
+def test_what_is_not_routed_is_said_before_anything_is_built(tmp_path: Path) -> None:
+    packed = SimpleNamespace(packages=("one",), profile=SimpleNamespace(name="mine"))
+    with pytest.raises(UsageError, match=r"profile mine names a driver's package \(INF\).*leave out --fleet"):
+        fleet_run.check_driver(cast(Any, packed))
+    for words, says in (
+        (["--twins"], "--twins is played on one host"),
+        (["--until-fail", "5"], "--until-fail N, with a number, is a search on one host"),
+        (["--scarcity"], "--fleet"),
+    ):
+        done = CliRunner().invoke(run_command, [*words, "--fleet", "local", "--out", str(tmp_path / "run")])
+        assert isinstance(done.exception, UsageError)
+        assert says in str(done.exception)
+
+
 def test_addresses() -> None:
     assert split("tls://[::1]:8786") == ("tls", "::1", 8786)
     for wrong in ("http://x:1", "tcp://x", "x:1", "tcp://:1", "tcp://x:y"):
@@ -107,8 +125,21 @@ def test_a_machine_announces_one_resource_for_each_kind_of_slot(monkeypatch: pyt
     assert machine.slots(3, True, None).resources == {"lab-tcg": 3.0, "windows-tcg": 3.0}
     found = machine.slots(None, False, None)
     assert found.labs >= 1
-    workers = {"a": {"resources": {"lab-tcg": 2.0}}, "b": {"resources": {"lab-tcg": 1.0, "lab-kvm": 4.0}}, "c": {}}
-    assert machine.offered(workers) == {"lab-tcg": 3.0, "lab-kvm": 4.0}
+    monkeypatch.setattr(capacity, "host", lambda: capacity.Host(8.0, 12_000.0))
+    small = machine.slots(8, True, None)
+    assert small.resources == {"lab-tcg": 8.0, "windows-tcg": 2.0}, "a lab with Windows has 4 GiB"
+
+
+def test_a_machine_tells_what_it_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WSKLAB_ACCEL", "tcg")
+    monkeypatch.setenv("WSKLAB_CACHE", str(tmp_path))
+    for key, name in (("whole", "manifest.json"), ("half", "disk.qcow2")):
+        (tmp_path / "images" / key).mkdir(parents=True)
+        (tmp_path / "images" / key / name).touch()
+    told = machine.slots(1, False, None).told()
+    assert (told["images"], told["version"]) == (["whole"], fingerprint())
+    assert told["memory_mib"] > 0
+    assert told["free_mib"] > 0
 
 
 def test_without_kvm_a_machine_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
