@@ -305,7 +305,8 @@ def ended(results: Results) -> int:
 @click.option(
     "--provoke",
     metavar="peer:PORT|start:PORT",
-    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started.",
+    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started, "
+    "N times at once with PORT:N.",
 )
 @click.option(
     "--driver-file",
