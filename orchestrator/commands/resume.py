@@ -12,7 +12,7 @@ import click
 from pydantic import TypeAdapter
 
 from wsklab.orchestrator.commands import run
-from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.run import resuming
 

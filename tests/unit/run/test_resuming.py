@@ -16,7 +16,7 @@ from support.rows import result
 from support.simulated_run import NAMES, REPEAT, VARIANTS, results, scenario
 
 from wsklab.orchestrator.commands import resume
-from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.results import UNLOAD, Plan
