@@ -96,8 +96,7 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
         refused=(Refused(conn, "unknown", first, INVALID_PARAMETER),),
     )
     for op in (Op.SOCKET, Op.SOCKET_CONNECT, Op.OPEN, Op.ACCEPT):
-        numbers = {"target": conn} if op == Op.ACCEPT else {}
-        again = Command(op, id=first, conn=conn, **numbers)
+        again = Command(op, id=first, conn=conn, target=conn if op == Op.ACCEPT else 0)
         yield Malformed(
             f"a command {op.name.lower()} for a connection that there is already",
             command,

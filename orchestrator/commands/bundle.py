@@ -16,7 +16,7 @@ from wsklab import images
 from wsklab.common import files
 from wsklab.images.secure import sha256
 from wsklab.orchestrator.commands.minimise import rate_of
-from wsklab.orchestrator.commands.run import ended
+from wsklab.orchestrator.commands.run_end import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import bundle, chances

@@ -11,7 +11,7 @@ from wsklab.qemu import accel, recording
 
 if TYPE_CHECKING:
     from wsklab.drivers.build import BuiltDriver
-    from wsklab.orchestrator.commands.run import Options
+    from wsklab.orchestrator.commands.run_options import Options
     from wsklab.orchestrator.results.console import Console
     from wsklab.orchestrator.results.results import Results
     from wsklab.orchestrator.run.preparation import Preparation

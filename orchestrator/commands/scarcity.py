@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from wsklab.orchestrator.commands.run import Options, checks, ended
+from wsklab.orchestrator.commands.run_end import checks, ended
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.liveness.watchdog_link import phase

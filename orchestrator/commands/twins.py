@@ -10,7 +10,7 @@ import click
 from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, twin_builder
 from wsklab.drivers.twins import Twin, twins
-from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run import runner

@@ -17,6 +17,7 @@ from support.stored_image import an_image
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.images.secure import sha256
+from wsklab.images.store import Store as Images
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet import packing, shipping
 from wsklab.orchestrator.fleet.job import Job, fingerprint, row_of, unload_of

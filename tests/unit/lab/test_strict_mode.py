@@ -10,7 +10,7 @@ import pytest
 
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
-from wsklab.orchestrator.commands.run import checks
+from wsklab.orchestrator.commands.run_end import checks
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.guest.guest import StandinGuest
