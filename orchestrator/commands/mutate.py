@@ -64,8 +64,9 @@ def run(
     found = mutant_sample.candidates(code)
     chosen = [m for m in mutant_sample.choose(found, files, operators, seed) if not is_equivalent(m)]
     scenarios = [s for s in catalogue.select(words) if not s.self_check]
-    scenarios = scenarios if words else twin_matrix.panel(scenarios)
-    scenarios = [s for s in scenarios if strict or s.socket.irql in (None, "passive")]
+    if not words:
+        scenarios = [*twin_matrix.panel(scenarios), *(twin_matrix.strict_panel(scenarios) if strict else ())]
+    scenarios = [s for s in scenarios if strict or not s.socket.needs_strict]
     if not scenarios:
         raise UsageError(
             "these choices leave only scenarios that put the lab itself on trial, or need --strict; name others."

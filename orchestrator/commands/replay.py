@@ -27,7 +27,11 @@ TELL = 10.0
 
 @click.command("replay")
 @click.argument("folder", metavar="EVIDENCE", type=click.Path(path_type=Path))
-@click.option("--until", metavar="WORDS", help="Stop just before the debug line says this, and say how far before.")
+@click.option(
+    "--until",
+    metavar="WORDS",
+    help="Stop just before the debug line says this, and say how far before; go on without --gdb.",
+)
 @click.option(
     "--nth",
     default=1,
@@ -48,7 +52,7 @@ def command(folder: Path, until: str | None, nth: int, gdb: int | None) -> None:
     """Play a recorded target again, bit for bit, with neither peer nor wire, and compare what its serial lines say.
 
     EVIDENCE is the folder RUN/evidence/NAME of `wsklab run NAME --record`, or a bundle of it. Exit codes: 0 the serial
-    lines say the same to the byte, or it stopped where it was to stop; 1 they differ, and the first difference is told;
+    lines say the same to the byte, or gdb had it where it was to stop; 1 they differ, and the first difference is told;
     3 it stands still.
     """
     if until is None and (nth != 1 or gdb is not None):
@@ -71,9 +75,12 @@ def play(evidence: Path, place: Path, until: str | None, nth: int, gdb: int | No
     with Replay(found, manifest, image, place) as replay:
         outcome = replay.play(stop, progress.tell)
         if outcome.stopped:
-            console.line(f"Stopped at instruction {outcome.icount}, {around}.")
+            said = f"{replay.said('debug')} of {manifest.lines['debug']} bytes said"
+            console.line(f"Stopped at instruction {outcome.icount}, {said}, {around}")
             if gdb is not None:
                 _debug(replay, gdb, console)
+            else:
+                outcome = replay.go_on(progress.tell)
     return _told(outcome, manifest, console)
 
 

@@ -166,9 +166,9 @@ def run(options: Options) -> int:
                 owed=iter(resuming.unloads_owed(results.plan, done)),
             ).play(labs, preparation.room)
     recorder.end()
+    told(options, folder, results, preparation.guest, console)
     if options.record:
         record.keep(folder, preparation, driver, results, console)
-    told(options, folder, results, preparation.guest, console)
     return ended(results)
 
 
@@ -209,7 +209,8 @@ def _load() -> None:
 @click.option(
     "--provoke",
     metavar="peer:PORT|start:PORT",
-    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started.",
+    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started, "
+    "N times at once with PORT:N.",
 )
 @click.option(
     "--driver-file",

@@ -24,6 +24,7 @@ from wsklab.images.store import Image, Store
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.lab.lab import COUNTS
 from wsklab.qemu import accel, recording
+from wsklab.qemu.logfile import LEFT_OUT
 from wsklab.qemu.profile import ImageFiles, Profile, load_profile
 
 FOLDER, MANIFEST = "recording", "manifest.json"
@@ -80,6 +81,10 @@ def keep(machine: Path, evidence: Path, scenario: str, profile: Profile, image: 
         unfinished = True
     if unfinished:
         raise LabError(f"the target's recording is not whole: its QEMU was killed; see {machine / 'qemu.stderr'}")
+    if cut := next((line for line in LINES if LEFT_OUT in (machine / f"{line}.log").read_bytes()), None):
+        raise LabError(
+            f"the target's {cut} line said more than its log keeps, so a replay could not be compared with it"
+        )
     folder.mkdir()
     for line in LINES:
         shutil.copyfile(machine / f"{line}.log", folder / f"{line}.log")

@@ -45,6 +45,7 @@ class Replay:
     def __init__(self, folder: Path, manifest: Manifest, image: Image, place: Path) -> None:
         """`place` is a folder of ours for the machine's files."""
         self._recorded = {line: recorded.said(folder, line) for line in LINES}
+        self._seen: dict[str, int] = {}
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._theirs = theirs
         files = ImageFiles(image.disk, image.kernel, image.initrd, manifest.image.kernel_args)
@@ -62,6 +63,10 @@ class Replay:
         self._ours.close()
         self._theirs.close()
 
+    def said(self, line: str) -> int:
+        """Return how many bytes a serial line has said."""
+        return self.machine.log(f"{line}.log").position
+
     def play(self, until: int | None, tell: Callable[[int], None]) -> Outcome:
         """Play to the end, or until so many instructions have been executed; `tell` hears how many have been.
 
@@ -70,6 +75,14 @@ class Replay:
         self.machine.start()
         if until is not None:
             self.machine.qmp.execute("replay-break", icount=until)
+        return self._followed(until, tell)
+
+    def go_on(self, tell: Callable[[int], None]) -> Outcome:
+        """Play to the end from where it has stopped. Raises MachineError, LabError."""
+        self.machine.resume()
+        return self._followed(None, tell)
+
+    def _followed(self, until: int | None, tell: Callable[[int], None]) -> Outcome:
         count, moved = 0, time.monotonic()
         while True:
             try:
@@ -104,7 +117,11 @@ class Replay:
 
     def _parted(self, count: int, ended: bool) -> Outcome | None:
         for line, before in self._recorded.items():
-            now = self.machine.log(f"{line}.log").path.read_bytes()
+            log = self.machine.log(f"{line}.log")
+            if not ended and log.position == self._seen.get(line):
+                continue
+            self._seen[line] = log.position
+            now = log.path.read_bytes()
             if found := recording.first_difference(before, now, ended):
                 return Outcome(count, line=line, difference=found)
         return None

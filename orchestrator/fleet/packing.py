@@ -7,6 +7,7 @@ import io
 import shutil
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from wsklab.orchestrator.errors import LabError
@@ -42,12 +43,12 @@ def pack(folder: Path, name: str, row: ScenarioResult, lean: bool, store: Store 
                         if path.is_file() and path.name not in left_behind:
                             archive.add(path, f"{part}/{path.relative_to(source)}", recursive=False)
         file.flush()
-        size = file.tell()
-        if size <= INLINE or store is None or not store.writable:
-            file.seek(0)
-            found = Evidence(inline=base64.b64encode(file.read()).decode())
-        else:
-            found = Evidence(sha256=store.put(Path(file.name)))
+        digest = None
+        if file.tell() > INLINE and store is not None and store.writable:
+            with suppress(PermissionError):  # a folder that this user may only read
+                digest = store.put(Path(file.name))
+        file.seek(0)
+        found = Evidence(sha256=digest) if digest else Evidence(inline=base64.b64encode(file.read()).decode())
     for part in (name, name + AGAIN):
         shutil.rmtree(folder / "evidence" / part, ignore_errors=True)
     return found

@@ -241,7 +241,8 @@ BREACH(uses_irp_twice, "R84: WskReceive with an IRP that has not been completed 
     (void)Wait(link);
 }
 
-BREACH(irp_without_routine, "R83: WskReceive with an IRP whose completion routine is not set for success, error and cancel")
+BREACH(irp_without_routine,
+       "R83: WskReceive with an IRP whose completion routine is not set for success, error and cancel")
 {
     WSK_BUF buffer = {link->mdl, 0, PAGE_SIZE};
 
@@ -734,7 +735,8 @@ BREACH(sets_event_with_wait, "sets an event at IRQL 2 with Wait")
 static UNICODE_STRING Nothing;
 static ERESOURCE Resource;
 
-AT(Dispatch, zw_close, "0002001f.*ZwClose.*is called at DISPATCH_LEVEL, and may be at most at PASSIVE_LEVEL", ZwClose(NULL))
+AT(Dispatch, zw_close, "0002001f.*ZwClose.*is called at DISPATCH_LEVEL, and may be at most at PASSIVE_LEVEL",
+   ZwClose(NULL))
 AT(Dispatch, create_thread, "0002001c.*PsCreateSystemThread.*is called at DISPATCH_LEVEL", Start(HoldMutex))
 AT(Dispatch, reference_handle, "0002001b.*ObReferenceObjectByHandle.*is called at DISPATCH_LEVEL",
    (void)ObReferenceObjectByHandle(NULL, 0, NULL, KernelMode, &Us.threads[0], NULL))
@@ -783,7 +785,8 @@ BREACH(hands_on_freed, "\\bPAGE_FAULT_IN_FREED_SPECIAL_POOL.*is made of pool tha
     RtlInitAnsiString(&text, block);
 }
 
-BREACH(writes_beyond, "DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION.*a write.*is made beyond the end of a block of 64 bytes")
+BREACH(writes_beyond,
+       "DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION.*a write.*is made beyond the end of a block of 64 bytes")
 {
     volatile UCHAR *block = Block(POOL, 64);
 
@@ -801,7 +804,8 @@ BREACH(hands_on_too_short, "\\bPAGE_FAULT_BEYOND_END_OF_ALLOCATION.*is made beyo
     RtlInitAnsiString(&text, block);
 }
 
-BREACH(writes_into_slack, "SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION.*frees a block of 20 bytes that was written beyond its end")
+BREACH(writes_into_slack,
+       "SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION.*frees a block of 20 bytes that was written beyond its end")
 {
     volatile UCHAR *block = Block(POOL, 20);
 
@@ -810,7 +814,8 @@ BREACH(writes_into_slack, "SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION.*frees a bloc
     Free((PVOID)(ULONG_PTR)block);
 }
 
-BREACH(writes_before, "SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION.*frees a block of 64 bytes that was written before its start")
+BREACH(writes_before,
+       "SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION.*frees a block of 64 bytes that was written before its start")
 {
     UCHAR *block = Block(POOL, 64);
     volatile UCHAR *before = block - 1;
@@ -1043,25 +1048,114 @@ BREACH(lets_irp_go, "lets the I/O manager complete an IRP of the driver's own")
 }
 
 static void (*const breaches[])(LINK *) = {
-    event_fails, event_keeps_irql, event_keeps_lock, never_closes, sends_when_closed, context_on_stack,
-    context_that_is_freed, context_in_paged_pool, context_freed_too_soon, uses_irp_twice, irp_without_routine,
-    releases_uncaptured, captures_at_dispatch, registers_on_stack, deregisters_at_dispatch, stays_registered,
-    registers_at_dispatch, frees_table, deregisters_twice, calls_uncaptured, receives_without_irp, aborts_with_buffer,
-    static_events_late, disconnects_unconnected,
-    takes_lock_twice, releases_free_lock, releases_lock_of_another, takes_lock_too_high, takes_lock_too_low,
-    releases_lock_too_high, releases_lock_to_irql, releases_queued_as_ordinary, takes_ordinary_as_queued,
-    raises_downwards, lowers_upwards, lowers_with_lock, takes_locks_both_ways,
-    releases_free_mutex, releases_mutex_of_another, releases_fast_mutex_too_low, ends_with_mutex, dpc_keeps_irql,
-    dpc_keeps_lock, dpc_waits, frees_timer, frees_dpc, frees_lookaside, reads_freed_entry, leaves_timer,
-    leaves_lookaside, event_in_paged_pool, digs_deep, waits_for_ever, waits_a_second, waits_too_high,
-    sets_event_too_high, sets_event_with_wait, zw_close, create_thread, reference_handle, delete_link, delete_value,
-    routine_address, compare_string, flush_dpcs, delete_device, delay_thread, critical_region, fast_mutex, probe,
-    resource, raise_status, rundown, cancel_timer, allocate_irp, wsk_receive, reads_freed, hands_on_freed,
-    writes_beyond, hands_on_too_short, writes_into_slack, writes_before, frees_twice, frees_inside,
-    frees_by_other_tag, frees_held_lock, paged_at_dispatch, frees_paged_at_dispatch, nonpaged_too_high,
-    frees_nonpaged_too_high, allocates_nothing, allocates_untagged, leaks_pool, maps_unbuilt, sends_unbuilt,
-    builds_twice, builds_paged, builds_stack, locks_built, unlocks_built, unlocks_partial, unlocks_unlocked,
-    frees_locked_mdl, frees_mdl_twice, frees_buffer_in_use, frees_pending_irp, reuses_pending_irp, frees_irp_as_pool,
+    event_fails,
+    event_keeps_irql,
+    event_keeps_lock,
+    never_closes,
+    sends_when_closed,
+    context_on_stack,
+    context_that_is_freed,
+    context_in_paged_pool,
+    context_freed_too_soon,
+    uses_irp_twice,
+    irp_without_routine,
+    releases_uncaptured,
+    captures_at_dispatch,
+    registers_on_stack,
+    deregisters_at_dispatch,
+    stays_registered,
+    registers_at_dispatch,
+    frees_table,
+    deregisters_twice,
+    calls_uncaptured,
+    receives_without_irp,
+    aborts_with_buffer,
+    static_events_late,
+    disconnects_unconnected,
+    takes_lock_twice,
+    releases_free_lock,
+    releases_lock_of_another,
+    takes_lock_too_high,
+    takes_lock_too_low,
+    releases_lock_too_high,
+    releases_lock_to_irql,
+    releases_queued_as_ordinary,
+    takes_ordinary_as_queued,
+    raises_downwards,
+    lowers_upwards,
+    lowers_with_lock,
+    takes_locks_both_ways,
+    releases_free_mutex,
+    releases_mutex_of_another,
+    releases_fast_mutex_too_low,
+    ends_with_mutex,
+    dpc_keeps_irql,
+    dpc_keeps_lock,
+    dpc_waits,
+    frees_timer,
+    frees_dpc,
+    frees_lookaside,
+    reads_freed_entry,
+    leaves_timer,
+    leaves_lookaside,
+    event_in_paged_pool,
+    digs_deep,
+    waits_for_ever,
+    waits_a_second,
+    waits_too_high,
+    sets_event_too_high,
+    sets_event_with_wait,
+    zw_close,
+    create_thread,
+    reference_handle,
+    delete_link,
+    delete_value,
+    routine_address,
+    compare_string,
+    flush_dpcs,
+    delete_device,
+    delay_thread,
+    critical_region,
+    fast_mutex,
+    probe,
+    resource,
+    raise_status,
+    rundown,
+    cancel_timer,
+    allocate_irp,
+    wsk_receive,
+    reads_freed,
+    hands_on_freed,
+    writes_beyond,
+    hands_on_too_short,
+    writes_into_slack,
+    writes_before,
+    frees_twice,
+    frees_inside,
+    frees_by_other_tag,
+    frees_held_lock,
+    paged_at_dispatch,
+    frees_paged_at_dispatch,
+    nonpaged_too_high,
+    frees_nonpaged_too_high,
+    allocates_nothing,
+    allocates_untagged,
+    leaks_pool,
+    maps_unbuilt,
+    sends_unbuilt,
+    builds_twice,
+    builds_paged,
+    builds_stack,
+    locks_built,
+    unlocks_built,
+    unlocks_partial,
+    unlocks_unlocked,
+    frees_locked_mdl,
+    frees_mdl_twice,
+    frees_buffer_in_use,
+    frees_pending_irp,
+    reuses_pending_irp,
+    frees_irp_as_pool,
     lets_irp_go,
 };
 
@@ -1075,8 +1169,8 @@ static NTSTATUS Connect(LINK *link)
     NTSTATUS status;
 
     RtlCopyMemory(&peer.sin_addr, address, sizeof address);
-    (void)Us.npi.Dispatch->WskSocketConnect(Us.npi.Client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local, (PSOCKADDR)&peer,
-                                            0, link->ticket, &Events, NULL, NULL, NULL, Ready(link));
+    (void)Us.npi.Dispatch->WskSocketConnect(Us.npi.Client, SOCK_STREAM, IPPROTO_TCP, (PSOCKADDR)&local,
+                                            (PSOCKADDR)&peer, 0, link->ticket, &Events, NULL, NULL, NULL, Ready(link));
     status = WaitOrStop(link);
     if (NT_SUCCESS(status))
         link->socket = (PWSK_SOCKET)link->irp->IoStatus.Information;

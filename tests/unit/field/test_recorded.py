@@ -18,6 +18,7 @@ from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.field import bundle, recorded
 from wsklab.orchestrator.lab.lab import COUNTS
 from wsklab.qemu import accel, recording
+from wsklab.qemu.logfile import left_out
 from wsklab.qemu.profile import ImageFiles, load_profile
 
 DEBUG = b"boot\nWSKLAB1 ev=call op=enable\nWSKLAB1 ev=disc ab=1\nWSKLAB1 ev=disc ab=0\n"
@@ -91,6 +92,16 @@ def test_the_recording_of_a_killed_qemu_is_not_kept(tmp_path: Path) -> None:
     folder = machine(tmp_path / "machine")
     (folder / recording.FILE).write_bytes(bytes(300))
     with pytest.raises(LabError, match="is not whole"):
+        recorded.keep(
+            folder, tmp_path, "linger-zero", load_profile("standin"), image(tmp_path), ImageFiles(kernel_args="")
+        )
+
+
+def test_a_line_that_said_too_much_is_not_kept(tmp_path: Path) -> None:
+    folder = machine(tmp_path / "machine")
+    with (folder / "debug.log").open("ab") as log:
+        log.write(left_out(5, "the beginning and the end of this log are kept"))
+    with pytest.raises(LabError, match="debug line said more than its log keeps"):
         recorded.keep(
             folder, tmp_path, "linger-zero", load_profile("standin"), image(tmp_path), ImageFiles(kernel_args="")
         )

@@ -9,18 +9,24 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.fleet import Client, Fleet, fleet
 
+from wsklab.orchestrator.commands import fleet_run
 from wsklab.orchestrator.errors import LabError
+from wsklab.orchestrator.fleet import link
 from wsklab.orchestrator.fleet.job import back_as_json, fingerprint
 from wsklab.orchestrator.fleet.link import Begun, Link, Rows
 from wsklab.orchestrator.fleet.needs import Needs
 from wsklab.orchestrator.results import rows
+from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD
+from wsklab.orchestrator.run.preparation import Preparation
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +130,28 @@ def test_a_fleet_on_which_nothing_can_be_played_ends_the_run_in_a_sentence(share
     assert client.results.exit_code == 3
 
 
-def test_a_run_goes_to_the_workers_that_fit(tmp_path: Path) -> None:
+@dataclass
+class Prepared:
+    """What is known of a run's labs before anybody has one."""
+
+    kind: str
+    guests_mib: int = 900
+
+    console = Console(quiet=True)
+
+    @property
+    def guest(self) -> Any:
+        """The target's guest."""
+        return SimpleNamespace(kind=self.kind, image=self.peer)
+
+    @property
+    def peer(self) -> Any:
+        """An image that nobody holds."""
+        return SimpleNamespace(key="a" * 64, manifest=SimpleNamespace(size_bytes=1 << 20))
+
+
+def test_a_run_goes_to_the_workers_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WSKLAB_ACCEL", raising=False)
     with fleet(tmp_path, workers=1, labs=1) as made:
         made.add(1, "--windows", "--name", "licensed").said("worker ")
         client = Client(tmp_path / "run", made.address)
@@ -132,6 +159,14 @@ def test_a_run_goes_to_the_workers_that_fit(tmp_path: Path) -> None:
         client.play()
         whole(client)
         assert len(client.dispatch._played) == 1
+        preparation = cast(Preparation, Prepared("linux"))
+        assert fleet_run._accelerator(made.address, preparation) == "tcg"
+        monkeypatch.setattr(fleet_run, "SETTLED", 0.0)
+        preparation = cast(Preparation, Prepared("linux", 10**9))
+        with pytest.raises(
+            LabError, match=r"licensed: \d+ MiB of memory, and a lab needs 1000000000; .*start one that"
+        ):
+            fleet_run._accelerator(made.address, preparation)
         nobody = Client(tmp_path / "nobody", made.address)
         nobody.dispatch.needs = Needs("windows-tcg", fingerprint(), 1e9)
         nobody.dispatch.wait = 0.0
@@ -219,6 +254,7 @@ def test_the_scheduler_is_started_again(tmp_path: Path) -> None:
         assert {line["why"] for line in log(client) if line["what"] == "lost"} == {"the scheduler was lost"}
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence() -> None:
+def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "CONNECT", 0.2)
     with pytest.raises(LabError, match=r"the scheduler tcp://127.0.0.1:9 cannot be reached"):
         Link("tcp://127.0.0.1:9", None, "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import Counter
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.simulated_run import scenario
 
-from wsklab.orchestrator.fleet.ledger import FIRST, MOST_LOSSES, Ledger, key_of
+from wsklab.orchestrator.fleet.ledger import FIRST, MOST_LOSSES, Key, Ledger, key_of
 from wsklab.orchestrator.run.order import Item, order
 
 NAMES = ("first", "second", "third")
@@ -161,3 +162,39 @@ def test_nothing_is_begun_after_the_end() -> None:
 def test_a_run_without_end_is_given_out_as_far_as_it_is_wanted(total: int | None) -> None:
     book = Ledger(iter(items(1)), total)
     assert book.take(2, 0.0) is not None
+
+
+BATCH = 0.2
+"""Seconds that a batch costs beside its rows."""
+
+
+END = ("", "", 0)
+"""Instead of a row: the end of a batch."""
+
+
+def played_for(slots: int, seed: int) -> float:
+    """Return the seconds of a simulated clock that a run takes on so many slots."""
+    chance, book = random.Random(seed), ledger(60, ("",))
+    took = {key_of(item): chance.lognormvariate(0.0, 0.5) for item in items(60, ("",))}
+    idle, events, now = slots, list[tuple[float, int, Key]](), 0.0
+    while not book.finished:
+        while idle and (batch := book.take(slots, now)):
+            idle -= 1
+            at = now + BATCH
+            for entry in batch.entries:
+                at += took[key_of(entry.item)]
+                heapq.heappush(events, (at, batch.number, key_of(entry.item)))
+            heapq.heappush(events, (at + 1e-9, batch.number, END))
+        now, number, what = heapq.heappop(events)
+        if what == END:
+            book.end(number)
+            idle += 1
+        else:
+            assert book.row(what, took[what]) is not None, "it was played once"
+    return now
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("labs", [1, 4])
+def test_two_workers_play_nearly_twice_as_much_as_one(labs: int, seed: int) -> None:
+    assert played_for(labs, seed) / played_for(2 * labs, seed) >= 1.8

@@ -147,6 +147,18 @@ def test_evidence_comes_back_whole(tmp_path: Path, inline: bool, monkeypatch: py
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == [], "nothing is left in the store"
 
 
+def test_evidence_comes_with_the_row_where_the_store_may_only_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Store, path: Path) -> str:
+        raise PermissionError(13, "Permission denied", "/store/sha256")
+
+    monkeypatch.setattr(Store, "put", refused)
+    monkeypatch.setattr(packing, "INLINE", 0)
+    a_run(tmp_path, "first")
+    assert packing.pack(tmp_path, "first", result("first", "fail"), False, Store(str(tmp_path / "store"))).inline
+
+
 def test_of_a_repetition_that_passed_the_recording_may_stay_behind(tmp_path: Path) -> None:
     for number, kept in ((1, True), (2, False)):
         a_run(tmp_path / str(number), "first")

@@ -101,6 +101,13 @@ def test_the_options_are_those_of_the_first_time(tmp_path: Path) -> None:
         resume.again(Options(resume=tmp_path, repeat=5))
 
 
+def test_a_recorded_run_is_not_resumed(tmp_path: Path) -> None:
+    written = resume.written(Options(scenarios=("linger-zero",), record=True))
+    resuming.remember(tmp_path, resuming.memo(written, [scenario("linger-zero")]))
+    with pytest.raises(UsageError, match="record another run"):
+        resume.again(Options(resume=tmp_path))
+
+
 def test_a_complete_run_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = {**results().as_dict(), "state": "complete", "exit_code": 1, "scenarios": []}
     (tmp_path / "results.json").write_text(json.dumps(document))
