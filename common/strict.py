@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -35,6 +34,8 @@ class Strict(BaseModel):
             return {cls.shorthand: value}
         for key in value:
             if key not in cls.names():
+                import difflib  # for a mistake alone
+
                 guess = difflib.get_close_matches(str(key)[:80], cls.names(), 1)
                 hint = f"; did you mean '{guess[0]}'?" if guess else ""
                 allowed = ", ".join(cls.names()) or "none"

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -134,9 +136,32 @@ def build_driver(
     Raises:
         DriverError: there is no such twin, a tool is missing, or the sources do not compile.
     """
-    defines = (f"-DWSKLAB_TWIN={find_twin(twin).define}",) if twin else ()
     recipe = _with(_DRIVER_WITH_PDB if toolchain == "clang" else _DRIVER, toolchain)
-    return _build(recipe, twin, defines, cache, progress)
+    return _build(recipe, twin, _defines(twin), cache, progress)
+
+
+def _defines(twin: str | None) -> tuple[str, ...]:
+    return (f"-DWSKLAB_TWIN={find_twin(twin).define}",) if twin else ()
+
+
+@contextmanager
+def twin_builder(cache: Path) -> Iterator[Callable[[str], BuiltDriver]]:
+    """Yield what builds twins as build_driver does, the same bytes for less: one after the other, by their names.
+
+    An object is compiled for a twin where its source mentions it. All others are the correct driver's, compiled once.
+    """
+    drivers, files = cache / "drivers", _files(_DRIVER)
+    kept.require_own(drivers)
+    with kept.workplace(drivers) as work:
+
+        def build(twin: str) -> BuiltDriver:
+            mention = re.compile(rf"\bTWIN\({find_twin(twin).define}\)|TEXT\(WSKLAB_TWIN\)")
+            common = [path for path in files if not mention.search(path.read_text(encoding="utf-8"))]
+            if any(path.suffix == ".h" for path in set(files).difference(common)):
+                common = []  # it may be in all
+            return _build(_DRIVER, twin, _defines(twin), cache, None, (work, common))
+
+        yield build
 
 
 def _with(recipe: _Recipe, toolchain: Toolchain) -> _Recipe:
@@ -179,7 +204,12 @@ def build_agent(cache: Path, progress: Progress | None = None) -> BuiltDriver:
 
 
 def _build(
-    recipe: _Recipe, twin: str | None, defines: tuple[str, ...], cache: Path, progress: Progress | None
+    recipe: _Recipe,
+    twin: str | None,
+    defines: tuple[str, ...],
+    cache: Path,
+    progress: Progress | None,
+    common: _Common = (None, ()),
 ) -> BuiltDriver:
     files = _files(recipe)
     drivers = cache / "drivers"
@@ -191,7 +221,7 @@ def _build(
         if progress:
             progress(f"building {recipe.output}" + (f" ({twin})" if twin else ""))
         with kept.workplace(drivers) as work:
-            _compile(recipe, defines, files, work)
+            _compile(recipe, defines, files, work, common)
             hashes = kept.publish(work / "out", build, outputs)
     path, symbols = (build / name for name in outputs)
     return BuiltDriver(path, hashes[recipe.output], recipe.output.split(".")[0], twin, symbols)
@@ -214,8 +244,9 @@ def _files(recipe: _Recipe) -> list[Path]:
 
 
 def _sources(recipe: _Recipe, files: Iterable[Path]) -> list[Path]:
-    """Return the files among those of a build that are compiled."""
-    return [path for path in files if path.suffix == ".c" and path.parent in recipe.folders]
+    """Return the files among those of a build that are compiled, in the order in which they are linked."""
+    found = [path for path in files if path.suffix == ".c" and path.parent in recipe.folders]
+    return sorted(found, key=lambda path: recipe.folders.index(path.parent))
 
 
 def _place(recipe: _Recipe, source: Path) -> str:
@@ -223,7 +254,7 @@ def _place(recipe: _Recipe, source: Path) -> str:
     return f"shared/{source.name}" if source.parent == recipe.shared else f"src/{source.relative_to(HOME)}"
 
 
-def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> str:
+def _key(recipe: _Recipe, defines: tuple[str, ...], files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for part in (
         kept.HASHES,  # as a build without them has another key
@@ -236,6 +267,8 @@ def _key(recipe: _Recipe, defines: tuple[str, ...], files: Iterable[Path]) -> st
         _version(recipe.toolchain),
     ):
         digest.update(part.encode() + b"\0")
+    if len(recipe.folders) > 1:  # whose order makes other bytes
+        digest.update("".join(_place(recipe, path) for path in _sources(recipe, files)).encode())
     for path in files:
         digest.update(str(path.relative_to(HOME.parent)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:20]
@@ -260,7 +293,13 @@ def _version(toolchain: Toolchain) -> str:
     return _run([COMPILER, "--version"], HOME) + _run([COMPILER, "-Wl,--version"], HOME)
 
 
-def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], work: Path) -> None:
+_Common = tuple[Path | None, Sequence[Path]]
+"""A folder of objects, and the sources whose objects are there, or are put there, for builds without `defines`."""
+
+
+def _compile(
+    recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], work: Path, common: _Common = (None, ())
+) -> None:
     """Leave in `work/out` the files that `_outputs` names.
 
     All paths the compiler sees are relative or mapped, so that the bytes do not depend on where they were made.
@@ -276,11 +315,18 @@ def _compile(recipe: _Recipe, defines: Sequence[str], files: Iterable[Path], wor
         includes.append("-Ishared")
 
     def compile_one(source: Path) -> str:
-        flags = [*recipe.compile, *defines, *includes]
+        folder, shared = common
+        made = folder / f"{source.stem}.o" if folder and source in shared else None
+        if made and made.exists():
+            shutil.copyfile(made, work / made.name)
+            return made.name
+        flags = [*recipe.compile, *(() if made else defines), *includes]
         if recipe.toolchain == "mingw":
             flags.append(f"-ffile-prefix-map={work}=build")
         compiler = COMPILER if recipe.toolchain == "mingw" else clang.COMPILER
         _run([compiler, *flags, "-c", _place(recipe, source), "-o", f"{source.stem}.o"], work)
+        if made:
+            shutil.copyfile(work / made.name, made)
         return f"{source.stem}.o"
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:

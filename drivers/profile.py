@@ -36,6 +36,7 @@ LONGEST_PATH = 200
 
 # What Windows takes in a name and no shell, no registry value and no command line gives a meaning of its own.
 _NAME = re.compile(r"(?=[^ ])[A-Za-z0-9 ._()+,=@#~{}\[\]-]+(?<=[^ .])")
+_PROVOKE = re.compile(r"(?P<by>peer|start):(?P<port>[0-9]{1,5})(?::(?P<connections>[1-8]))?")
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9]|LPT[0-9])", re.IGNORECASE)
 
 
@@ -77,6 +78,7 @@ class Provoke(Strict):
     )
     greeting: int = Field(default=0, ge=0, le=1 << 20, description="bytes it sends unasked as soon as it is connected")
     replies: bool = Field(default=False, description="it sends something back when it gets data")
+    connections: int = Field(default=1, ge=1, le=8, description="how many connections it can have at a time")
     ipv6: bool = Field(default=False, description="it listens on IPv6, too; for `by: peer`")
 
     @property
@@ -186,16 +188,19 @@ class DriverProfile(Strict):
 
 
 def profile_of_file(file: Path, provoke: str | None) -> DriverProfile:
-    """Return a profile for a driver of which there is only its file; `provoke` is `peer:PORT` or `start:PORT`.
+    """Return a profile for a driver of which there is only its file.
+
+    `provoke` is `peer:PORT` or `start:PORT`, for several connections at a time with their number behind another colon.
 
     Raises:
         DriverError: `provoke` is something else, or the file's name cannot be one in Windows.
     """
-    by, _, port = (provoke or "").partition(":")
-    if by not in ("peer", "start") or not (port.isdecimal() and 1 <= int(port) <= 65535):
+    said = _PROVOKE.fullmatch(provoke or "")
+    if said is None or not 1 <= int(said["port"]) <= 65535:
         raise DriverError(
             f"How {file.name} comes to connect must be said: --provoke peer:PORT if it listens there, "
-            "--provoke start:PORT if it connects to the peer's port as soon as it is started."
+            "--provoke start:PORT if it connects to the peer's port as soon as it is started; PORT:N if it has "
+            "N connections at a time, 8 at most."
         )
     service = re.sub(r"[^A-Za-z0-9_]", "_", file.stem)[:64]
     try:
@@ -205,7 +210,7 @@ def profile_of_file(file: Path, provoke: str | None) -> DriverProfile:
                 "service": service,
                 "target_path": rf"C:\wsklab\{file.name}",
                 "path": file,
-                "provoke": {"by": by, "port": int(port)},
+                "provoke": {"by": said["by"], "port": int(said["port"]), "connections": int(said["connections"] or 1)},
             }
         )
     except ValidationError:

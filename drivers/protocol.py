@@ -274,6 +274,7 @@ def unpack_state(data: bytes) -> State:
 
 
 STATE_BYTES = _STATE.size
+RING_HEAD_BYTES = _RING_REPLY.size
 
 # ---- Lines --------------------------------------------------------------------------------------------------
 

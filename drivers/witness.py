@@ -13,7 +13,7 @@ SEEN_MARK = "WSKSEEN "
 
 _WORD = r"[0-9a-f]{8}"
 _LINE = re.compile(
-    rf"WSKSEEN n=(?P<number>{_WORD}) ev=(?P<event>call|done|event|back) fn=(?P<function>Wsk[A-Za-z]{{1,40}}) "
+    rf"WSKSEEN n=(?P<number>{_WORD}) ev=(?P<event>open|call|done|event|back) fn=(?P<function>Wsk[A-Za-z]{{1,40}}) "
     rf"drv=(?P<driver>[\w.+-]{{0,64}}) irql=(?P<irql>[0-9]{{1,2}}) thr=(?P<thread>{_WORD}) "
     rf"sock=(?P<socket>{_WORD}) irp=(?P<irp>{_WORD}{_WORD}) ctx=(?P<context>{_WORD}{_WORD}) "
     rf"flags=(?P<flags>{_WORD}) st=(?P<status>{_WORD}) info=(?P<information>{_WORD}{_WORD})",
@@ -26,7 +26,8 @@ class SeenRecord:
     """One line. What an event has not is 0; `number` counts the lines from the load of the provider on.
 
     `event`: a function was called (`call`, with what it returns), its IRP is completed (`done`), a callback is called
-    (`event`), it has returned (`back`). `socket` is the provider's number of it, 0 where there is none (yet).
+    (`event`), it has returned (`back`), a connection is open (`open`, with its ports as `information`, the local one
+    above). `socket` is the provider's number of it, 0 where there is none (yet).
     """
 
     number: int

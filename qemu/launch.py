@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsklab.qemu import firmware
+from wsklab.qemu import firmware, recording
 from wsklab.qemu.confinement import Confinement
 from wsklab.qemu.deadline import within
 from wsklab.qemu.disks import OVERLAY, VARIABLES
@@ -46,6 +46,7 @@ class Launch:
     confined: Confinement
     wire: socket.socket | None
     log: Callable[[str], LogFile]
+    rr: recording.Mode | None = None
 
 
 class Channels:
@@ -94,6 +95,7 @@ def start(launch: Launch, channels: Channels, snapshot: str | None, on_exit: Cal
                 monitor_fd=channels.monitor_theirs.fileno() if channels.monitor_theirs else None,
                 snapshot=snapshot,
                 options=handover.options,
+                rr=launch.rr,
             )
             (launch.folder / "command.txt").write_text(f"{shlex.join(command)}\n{handover.legend}")
             sockets = [end.fileno() for end in (*channels.theirs, *filter(None, [launch.wire]))]

@@ -21,6 +21,9 @@ TAIL = 8 << 20
 COPIED_HEAD, COPIED_TAIL = 1 << 20, 3 << 20
 """Bytes of a part that are copied when it is larger than both."""
 
+LEFT_OUT = b"bytes are left out here"
+"""What the line says that stands where bytes are missing."""
+
 _PIECE = 1 << 20
 
 
@@ -123,7 +126,7 @@ class LogFile:
 
 def left_out(count: int, why: str) -> bytes:
     """Return the line that stands where bytes are missing."""
-    return f"\n[wsklab: {count} bytes are left out here; {why}]\n".encode()
+    return f"\n[wsklab: {count} ".encode() + LEFT_OUT + f"; {why}]\n".encode()
 
 
 def _copy(source: BinaryIO, target: Path, parts: list[tuple[int, int]], between: bytes = b"") -> None:

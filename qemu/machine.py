@@ -1,4 +1,7 @@
-"""One machine: a QEMU process with its control connection, its serial lines, its overlay disk and its folder."""
+"""One machine: a QEMU process with its control connection, its serial lines, its overlay disk and its folder.
+
+Long because every way to start, steer, save and question it is one method here.
+"""
 
 import re
 import shutil
@@ -10,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from wsklab.qemu import launch, screen, vmstate
+from wsklab.qemu import launch, recording, screen, vmstate
 from wsklab.qemu.confinement import confinement
 from wsklab.qemu.deadline import within
 from wsklab.qemu.disks import OVERLAY, VARIABLES, make_disks
@@ -35,6 +38,7 @@ class Machine:
     `folder` receives debug.log, agent.log, console.log (raw bytes), qmp.log, qemu.stderr, command.txt, overlay.qcow2,
     and kd.jsonl where the debug line speaks KD.
     `wire` is the machine's end of the wire (`Wire.target_end`, `Wire.peer_end`).
+    `rr`: its inputs are recorded in the file recording.FILE of its folder, or come from the one that is there.
     Event and line subscribers run in the thread that noticed: they must be quick and not call the machine.
     """
 
@@ -50,6 +54,7 @@ class Machine:
         folder: Path,
         accelerator: Accelerator,
         wire: socket.socket | None = None,
+        rr: recording.Mode | None = None,
     ) -> None:
         self.name = name
         self.profile = profile
@@ -58,6 +63,7 @@ class Machine:
         self.accelerator = accelerator
         self.overlay = folder / OVERLAY
         self.variables = folder / VARIABLES
+        self.rr = rr
         self._wire = wire
         self._confined = confinement(accelerator)
         self._events = Events()
@@ -111,6 +117,7 @@ class Machine:
 
         `patience` is the time in seconds that QEMU has to finish its disks: more is needed where one is to be kept.
         """
+        patience = recording.LAST_WORDS if self.rr == "record" else patience
         self._events.muted = True
         screen.RUNNING.discard(self)
         with suppress(OSError):
@@ -290,8 +297,9 @@ class Machine:
     def _launch(self, snapshot: str | None) -> None:
         """Start QEMU, and hear it on all its lines before its first instruction."""
         what = Launch(
-            self.name, self.profile, self.files, self.folder, self.accelerator, self._confined, self._wire, self.log
-        )
+            self.name, self.profile, self.files, self.folder, self.accelerator, self._confined, self._wire, self.log,
+            self.rr,
+        )  # fmt: skip
         if self.files.kernel is None:
             (self.folder / "firmware.log").unlink(missing_ok=True)
             self._logs.pop("firmware.log", None)
@@ -305,6 +313,9 @@ class Machine:
             self._kd = KdLine(self._lines["debug"], self.log("kd.jsonl"), self._events.hear_kd, far)
         for role, line in self._lines.items():
             setattr(self, role, line)
+        if self.rr == "record":
+            for line in self._lines.values():
+                line.pace = recording.PACE
         for line in self._all_lines:
             line.start()
         if "console" in self._lines:
@@ -315,7 +326,7 @@ class Machine:
     def _hand_folder(self) -> None:
         """Make the disks those of QEMU's user, who can make no other files."""
         self._confined.open_folder(self.folder)
-        for path in self.disks:
+        for path in (*self.disks, *([self.folder / recording.FILE] if self.rr else [])):
             self._confined.give(path)
 
     def _quit(self) -> None:

@@ -110,6 +110,15 @@ class Qmp:
         self._write_log({"return": reply})
         return reply
 
+    def look(self, command: str) -> Any:
+        """Run a QMP command that changes nothing, and write nothing of it into the log. Raises as `execute` does."""
+        try:
+            return self._run(self._client.execute(command), within(PATIENCE), command)
+        except ExecuteError as error:
+            raise QmpError(f"{self._name}: {command}: {error}") from error
+        except (ExecInterruptedError, StateError, EOFError, OSError) as error:
+            raise GuestDied(f"{self._name}: QEMU is gone, {command} was not done") from error
+
     def hmp(self, command: str, deadline: float | None = None) -> str:
         """Run a command of the human monitor and return its text: errors come as text, too."""
         return str(self.execute("human-monitor-command", deadline, **{"command-line": command}))

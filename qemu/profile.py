@@ -9,6 +9,7 @@ from pydantic import Field
 
 from wsklab.common import document
 from wsklab.common.strict import Strict
+from wsklab.qemu import recording
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.firmware import Uefi
 from wsklab.qemu.network import MANAGEMENT_ADDRESS
@@ -117,11 +118,12 @@ def command_line(
     monitor_fd: int | None = None,
     snapshot: str | None = None,
     options: Sequence[str] = (),
+    rr: recording.Mode | None = None,
 ) -> list[str]:
     """Return the QEMU command of a machine which waits for `cont`.
 
     Every channel to it is an inherited, connected socket. Files are named as QEMU opens them; `options` are those that
-    make such names known to it.
+    make such names known to it. With `rr` its inputs are recorded, or come from a recording.
     """
     return [
         "qemu-system-x86_64",
@@ -133,6 +135,7 @@ def command_line(
         *options,
         "-machine", profile.machine,
         "-accel", "kvm" if accelerator == "kvm" else f"tcg,tb-size={TRANSLATED_MIB}",
+        *recording.icount(rr),
         "-cpu", ",".join([profile.cpu[accelerator], *(profile.hyperv if accelerator == "kvm" else ())]),
         "-smp", str(profile.cpus),
         "-m", str(profile.memory_mib),
@@ -143,12 +146,12 @@ def command_line(
         "-device", "pvpanic-pci",
         "-device", "virtio-rng-pci",
         *_monitor(qmp_fd, monitor_fd),
-        *_serial(profile, serial_fds),
-        *_disk(profile, files, overlay),
+        *_serial(profile, serial_fds, rr),
+        *_disk(profile, files, overlay, rr),
         *_firmware(files, firmware_fd, uefi),
         *_cdroms(files),
         *_tpm(tpm_fd),
-        *_network(profile, wire_fd),
+        *_network(profile, wire_fd, rr),
         *([] if profile.display == "none" else ["-device", profile.display]),
         *(word for device in profile.devices for word in ("-device", device)),
         *(word for value in profile.properties for word in ("-global", value)),
@@ -166,25 +169,33 @@ def _monitor(fd: int, listening: int | None) -> list[str]:
     return words
 
 
-def _serial(profile: Profile, fds: Mapping[SerialRole, int]) -> list[str]:
+def _serial(profile: Profile, fds: Mapping[SerialRole, int], rr: recording.Mode | None) -> list[str]:
+    """Return the options of the serial ports; of the machine's own, COM1 and COM2, the input can be recorded."""
     words: list[str] = []
     for index, role in enumerate(profile.serial):
         words += ["-chardev", f"socket,id={role},fd={fds[role]}"]
-        words += ["-device", f"isa-serial,chardev={role},index={index},irq={SERIAL_IRQS[index]}"]
+        if rr and index < 2:
+            words += ["-serial", f"chardev:{role}"]
+        else:
+            words += ["-device", f"isa-serial,chardev={role},index={index},irq={SERIAL_IRQS[index]}"]
     return words
 
 
-def _disk(profile: Profile, files: ImageFiles, overlay: Path) -> list[str]:
+def _disk(profile: Profile, files: ImageFiles, overlay: Path, rr: recording.Mode | None) -> list[str]:
     """Return the disk's options: no flush waits, as the overlay dies with its run anyway.
 
-    The overlay names its base by a path that QEMU need not be able to open.
+    The overlay names its base by a path that QEMU need not be able to open. Of a recorded disk the moments are
+    recorded at which it has done what it was asked (blkreplay), not what it holds.
     """
     base = "" if files.disk is None else f",backing.driver=qcow2,backing.file.filename={_escape(files.disk)}"
     first = ",bootindex=0" if files.kernel is None else ""
+    own = "disk" if rr is None else "overlay"
+    recorded = [] if rr is None else ["-drive", f"driver=blkreplay,if=none,image={own},id=disk"]
     device = {"virtio-scsi-pci": "scsi-hd,bus=scsi.0", "ide-hd": "ide-hd,bus=ide.0"}.get(profile.disk, profile.disk)
     return [
         *(["-device", "virtio-scsi-pci,id=scsi"] if profile.disk == "virtio-scsi-pci" else []),
-        "-drive", f"id=disk,if=none,format=qcow2,file={_escape(overlay)}{base},cache=unsafe,discard=unmap",
+        "-drive", f"id={own},if=none,format=qcow2,file={_escape(overlay)}{base},cache=unsafe,discard=unmap",
+        *recorded,
         "-device", f"{device},drive=disk{first}",
     ]  # fmt: skip
 
@@ -229,17 +240,31 @@ def _tpm(fd: int | None) -> list[str]:
             "-device", "tpm-crb,tpmdev=tpm0"]  # fmt: skip
 
 
-def _network(profile: Profile, wire_fd: int | None) -> list[str]:
-    """Return the cards' options: the wire's first, then management at 127.0.0.1, a port of the kernel's choice."""
+def _network(profile: Profile, wire_fd: int | None, rr: recording.Mode | None) -> list[str]:
+    """Return the cards' options: the wire's first, then management at 127.0.0.1, a port of the kernel's choice.
+
+    A replay hears its recording alone: nobody gets in.
+    """
+    forward = "" if rr == "replay" else f",hostfwd=tcp:127.0.0.1:0-{MANAGEMENT_ADDRESS}:22"
     wire = [] if wire_fd is None else [
         "-netdev", f"dgram,id={WIRE_LINK},local.type=fd,local.str={wire_fd}",
-        "-device", f"{profile.network},netdev={WIRE_LINK},mac={profile.wire_mac}{NO_ROM}",
+        "-device", f"{_card(profile.network, rr)},netdev={WIRE_LINK},mac={profile.wire_mac}{NO_ROM}",
+        *_recorded(WIRE_LINK, rr),
     ]  # fmt: skip
     return [
         *wire,
-        "-netdev", f"user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:0-{MANAGEMENT_ADDRESS}:22",
-        "-device", f"{profile.management},netdev=management,mac={profile.management_mac}{NO_ROM}",
+        "-netdev", f"user,id=management,restrict=on{forward}",
+        "-device", f"{_card(profile.management, rr)},netdev=management,mac={profile.management_mac}{NO_ROM}",
+        *_recorded("management", rr),
     ]  # fmt: skip
+
+
+def _card(device: str, rr: recording.Mode | None) -> str:
+    return f"{device},tx=timer" if rr and device == "virtio-net-pci" else device
+
+
+def _recorded(netdev: str, rr: recording.Mode | None) -> list[str]:
+    return ["-object", f"filter-replay,id=recorded-{netdev},netdev={netdev}"] if rr else []
 
 
 def _kernel(profile: Profile, files: ImageFiles) -> list[str]:

@@ -1,5 +1,7 @@
 """A serial line of a machine: drained for ever by a thread of its own, heard as whole lines of text."""
 
+from __future__ import annotations
+
 import contextlib
 import re
 import select
@@ -9,10 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from wsklab.qemu.errors import DeadlinePassed, GuestDied
 from wsklab.qemu.logfile import LogFile
-from wsklab.qemu.watch import Watch
+
+if TYPE_CHECKING:
+    from wsklab.qemu.watch import Watch
 
 MAX_LINE = 4096  # bytes of debug and console text; of a longer line the beginning and the end are heard
 MAX_ANSWER = 1 << 20  # bytes of one answer of the agent, a whole JSON object
@@ -127,6 +132,8 @@ class SerialLine:
         self.name = name
         self._log = log
         self.last_heard = time.monotonic()
+        self.pace = 0.0
+        """Seconds between two bytes into the guest, where nothing else keeps them from being lost."""
         self._socket = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_PATIENCE, 0))  # struct timeval
         self._splitter = LineSplitter(MAX_ANSWER if name == "agent" else MAX_LINE)
@@ -209,7 +216,12 @@ class SerialLine:
     def write(self, data: bytes) -> None:
         """Send bytes into the guest. Raises GuestDied when the line is gone, DeadlinePassed when nobody reads."""
         try:
-            self._socket.sendall(data)
+            if self.pace:
+                for byte in data:
+                    self._socket.sendall(bytes([byte]))
+                    time.sleep(self.pace)
+            else:
+                self._socket.sendall(data)
         except BlockingIOError:
             raise DeadlinePassed(f"nobody reads the {self.name} line in the guest") from None
         except OSError as error:
@@ -223,6 +235,10 @@ class SerialLine:
     @contextlib.contextmanager
     def watch(self) -> Iterator[Watch]:
         """Keep what the line says from now on, for `expect`: begin the watch, cause the text, then expect it."""
+        from wsklab.qemu.watch import (
+            Watch,  # and pexpect: nothing is expected of a machine that comes out of a snapshot
+        )
+
         watch = Watch(self.name)
         with self._lock:
             self._watches.append(watch)

@@ -150,11 +150,12 @@ static NTSTATUS WSKAPI wsk_close_socket(PWSK_SOCKET wsk, PIRP irp)
     others = request->socket->calls - 1;
     lock_release(&provider.lock);
     if (twice) {
-        REPORT("R72", "WskCloseSocket on a socket that is being closed");
+        REPORT("R72", "WskCloseSocket on a socket that is being closed (socket %u)", (unsigned)request->socket->serial);
         return request_refuse(request, STATUS_INVALID_HANDLE);
     }
     if (others)
-        REPORT("R68", "WskCloseSocket while %u other calls on the socket have not returned", (unsigned)others);
+        REPORT("R68", "WskCloseSocket while %u other calls on the socket have not returned (socket %u)",
+               (unsigned)others, (unsigned)request->socket->serial);
     return request_submit(request);
 }
 
@@ -283,7 +284,8 @@ static NTSTATUS WSKAPI wsk_disconnect(PWSK_SOCKET wsk, PWSK_BUF buffer, ULONG fl
     if (!request)
         return status;
     if ((flags & WSK_FLAG_ABORTIVE) && buffer) {
-        REPORT("R63", "WskDisconnect with WSK_FLAG_ABORTIVE and a buffer");
+        REPORT("R63", "WskDisconnect with WSK_FLAG_ABORTIVE and a buffer (socket %u)",
+               (unsigned)request->socket->serial);
         return request_refuse(request, STATUS_INVALID_PARAMETER);
     }
     if ((buffer && !take_buffer(request, buffer)) || (flags & ~WSK_FLAG_ABORTIVE))

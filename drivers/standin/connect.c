@@ -89,7 +89,7 @@ static void connect_failed(struct socket *socket, struct request *request, NTSTA
 
 static void connect_done(struct socket *socket, struct request *request)
 {
-    socket_connected(socket);
+    socket_connected(socket, request->function);
     if (request->buffer.Length) {
         /* WskConnectEx: the same IRP goes on as a send. */
         request->operation = OP_SEND;

@@ -71,7 +71,7 @@ void event_disconnect(struct socket *socket, ULONG flags, struct level level)
     witness_return("WskDisconnectEvent", socket, status);
     level_leave(level, "WskDisconnectEvent", (const void *)(ULONG_PTR)event);
     if (status != STATUS_SUCCESS)
-        REPORT("R10", "WskDisconnectEvent returned %08x", (unsigned)status);
+        REPORT("R10", "WskDisconnectEvent returned %08x (socket %u)", (unsigned)status, (unsigned)socket->serial);
 }
 
 static void tell(struct socket *socket, ULONG flags, bool *told)
@@ -191,9 +191,10 @@ static SIZE_T indicate(struct socket *socket, struct indication *indication, SIZ
     }
     socket->indications_stopped = true; /* R52 */
     if (status == STATUS_SUCCESS)
-        REPORT("R53", "WskReceiveEvent accepted %u of %u bytes", (unsigned)accepted, (unsigned)length);
+        REPORT("R53", "WskReceiveEvent accepted %u of %u bytes (socket %u)", (unsigned)accepted, (unsigned)length,
+               (unsigned)socket->serial);
     else if (status != STATUS_DATA_NOT_ACCEPTED)
-        REPORT("R52", "WskReceiveEvent returned %08x", (unsigned)status);
+        REPORT("R52", "WskReceiveEvent returned %08x (socket %u)", (unsigned)status, (unsigned)socket->serial);
     return 0;
 }
 

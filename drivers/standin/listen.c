@@ -64,7 +64,7 @@ static void give_to_request(struct request *request, struct arrival *arrival)
     if (request->remote_out)
         RtlCopyMemory(request->remote_out, &arrival->remote, os_address_size(socket->family));
     arrival_free(arrival);
-    socket_connected(socket);
+    socket_connected(socket, request->function);
     request_finish(request, STATUS_SUCCESS, (ULONG_PTR)&socket->wsk);
     start(socket);
 }
@@ -106,7 +106,7 @@ static void give_to_event(struct socket *listener, struct arrival *arrival)
             socket_bury(socket);
         return;
     }
-    socket_connected(socket);
+    socket_connected(socket, "WskAcceptEvent");
     level = level_enter(listener, LEVEL_ACCEPT);
     witness_event("WskAcceptEvent", listener, level_flag(level));
     status = event(listener->context, level_flag(level), &arrival->local.any, &arrival->remote.any, &socket->wsk,

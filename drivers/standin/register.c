@@ -231,6 +231,19 @@ static void image_loaded(const struct image_notice *image)
     strict_interpose(image->base);
 }
 
+static void handles_check(const struct image_notice *image)
+{
+    struct site opened;
+    char at[64];
+    ULONG left = handles_left(image->base, image->size, &opened);
+
+    if (!left)
+        return;
+    strict_place(opened.caller, at, sizeof at);
+    REPORT("handles", "the driver was unloaded with %u handles open, which nobody can close any more; one is of %s at %s",
+           (unsigned)left, opened.routine, at);
+}
+
 /* A driver's image goes. What it has registered from there must be gone before (R82); sockets and IRPs can only be left alone. */
 static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID context)
 {
@@ -245,6 +258,8 @@ static VOID NTAPI on_image(ULONG reason, const struct image_notice *image, PVOID
         objects_check_image(image->base, image->size);
     if (strict_on(STRICT_MEMORY))
         pool_check_leaks(image->base, image->size, "driver");
+    if (strict_on(STRICT_MEMORY))
+        handles_check(image);
     strict_image_gone(image->base);
     lock_acquire(&provider.lock);
     for (LIST_ENTRY *entry = provider.clients.Flink; provider.engine && entry != &provider.clients && !found;

@@ -94,7 +94,8 @@ struct socket *socket_enter(const char *function, PWSK_SOCKET wsk)
     lock_release(&provider.lock);
     if (usable)
         return socket;
-    REPORT("R72", "%s on a socket that is %s", function, dead ? "closed" : "being closed");
+    REPORT("R72", "%s on a socket that is %s (socket %u)", function, dead ? "closed" : "being closed",
+           (unsigned)socket->serial);
     return NULL;
 }
 

@@ -95,13 +95,25 @@ ULONG events_offered(const struct socket *socket)
            (to->WskSendBacklogEvent ? WSK_EVENT_SEND_BACKLOG : 0);
 }
 
-void socket_connected(struct socket *socket)
+static ULONG port_of(const os_address *address)
+{
+    const UCHAR *bytes = (const UCHAR *)&address->v4.sin_port; /* of both families at the same place */
+
+    return (ULONG)bytes[0] << 8 | bytes[1];
+}
+
+void socket_connected(struct socket *socket, const char *function)
 {
     os_local_address(socket->fd, &socket->local);
     lock_acquire(&provider.lock);
     socket->enabled = socket->client->static_events & events_offered(socket); /* R36; otherwise all are off (R3) */
     socket->state = STATE_CONNECTED;
     lock_release(&provider.lock);
+    witness(&(struct seen){.what = "open",
+                           .function = function,
+                           .client = socket->client,
+                           .socket = socket->serial,
+                           .information = port_of(&socket->local) << 16 | port_of(&socket->remote)});
 }
 
 void connection_failed(struct socket *socket, long error)

@@ -184,7 +184,7 @@ struct level {
 
 /* One line of the witness; what it has not is 0. */
 struct seen {
-    const char *what; /* "call", "done", "event" or "back" */
+    const char *what; /* "open", "call", "done", "event" or "back" */
     const char *function;
     const struct client *client;
     ULONG socket; /* its serial number */
@@ -192,7 +192,8 @@ struct seen {
     const void *context;
     ULONG flags;
     NTSTATUS status; /* returned, or completed with */
-    ULONG_PTR information; /* of the completion; of an accepting callback, the new socket's serial number */
+    ULONG_PTR information; /* of the completion; of an accepting callback, the new socket's serial number;
+                              of a connection that is open, its ports, the local one above */
 };
 
 /* What lies above the engine and the sockets, and is called by them. */
@@ -332,7 +333,7 @@ void socket_set_fd(struct socket *socket, int fd);
 /* Ends the Linux socket by one of os_close, os_close_reset, os_close_silent. */
 void socket_shut(struct socket *socket, void (*how)(int fd));
 /* A connection exists: from now on its readiness counts. */
-void socket_connected(struct socket *socket);
+void socket_connected(struct socket *socket, const char *function);
 /* The events for which the client gave a callback; on a listener also those for the sockets that come out of it (R38). */
 ULONG events_offered(const struct socket *socket);
 /* What ended the connection; only the first cause counts. */

@@ -102,7 +102,7 @@ void transfer_disconnect(struct request *request)
     if (socket->state == STATE_DISCONNECTED) {
         request_finish(request, STATUS_LOCAL_DISCONNECT, 0);
     } else if (socket->state != STATE_CONNECTED) {
-        REPORT("R65", "WskDisconnect on a socket that was never connected");
+        REPORT("R65", "WskDisconnect on a socket that was never connected (socket %u)", (unsigned)socket->serial);
         request_finish(request, STATUS_INVALID_DEVICE_STATE, 0);
     } else if (socket->silent) {
         request_finish(request, STATUS_INVALID_DEVICE_STATE, 0);

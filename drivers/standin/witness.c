@@ -50,7 +50,8 @@ void witness_context(const char *function, const void *context)
 void witness_event(const char *function, const struct socket *socket, ULONG flags)
 {
     if (strict_on(STRICT_MEMORY) && pool_owns(socket->context) && !pool_is_live(socket->context))
-        REPORT("R4", "the context of a socket was freed before the socket was closed; %s is called with it", function);
+        REPORT("R4", "the context of a socket was freed before the socket was closed; %s is called with it (socket %u)",
+               function, (unsigned)socket->serial);
     witness(&(struct seen){.what = "event",
                            .function = function,
                            .client = socket->client,

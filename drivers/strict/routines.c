@@ -21,6 +21,7 @@ void irql_rule_check(const struct irql_rule *rule, const void *caller)
     KIRQL irql = irql_now();
 
     stack_check(&site);
+    promise_check(&site);
     if (irql > rule->most)
         STOP(&site, rule->code, rule->detail, irql, 0, 0, "is called at %s, and may be at most at %s", irql_name(irql),
              irql_name(rule->most));

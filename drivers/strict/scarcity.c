@@ -55,44 +55,8 @@ static PIO_WORKITEM NTAPI allocate_work_item(PDEVICE_OBJECT device)
     return scarce_fails(&site, site.caller) ? NULL : IoAllocateWorkItem(device);
 }
 
-struct start {
-    PKSTART_ROUTINE routine;
-    PVOID context;
-};
-
-/* Returns into Wine's kernel, as the driver's routine would, when that does not end its thread itself. */
-static VOID NTAPI begin_thread(PVOID context)
-{
-    struct start start = *(struct start *)context;
-
-    ExFreePoolWithTag(context, 0);
-    (void)stack_begin();
-    start.routine(start.context);
-}
-
-static NTSTATUS NTAPI create_thread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES attributes, HANDLE process,
-                                    PCLIENT_ID id, PKSTART_ROUTINE routine, PVOID context)
-{
-    const struct site site = SITE("PsCreateSystemThread");
-    struct start *start;
-    NTSTATUS status;
-
-    irql_rule_of(&site);
-    if (scarce_fails(&site, site.caller))
-        return STATUS_INSUFFICIENT_RESOURCES;
-    start = ExAllocatePoolWithTag(NonPagedPool, sizeof *start, 0x74726153 /* 'Sart' */);
-    if (!start)
-        return STATUS_INSUFFICIENT_RESOURCES;
-    *start = (struct start){routine, context};
-    status = PsCreateSystemThread(handle, access, attributes, process, id, begin_thread, start);
-    if (!NT_SUCCESS(status))
-        ExFreePoolWithTag(start, 0);
-    return status;
-}
-
 const struct replacement scarcity_replacements[] = {
     {"IoAllocateWorkItem", allocate_work_item},
-    {"PsCreateSystemThread", create_thread},
     {NULL, NULL},
 };
 

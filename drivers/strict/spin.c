@@ -91,6 +91,7 @@ KIRQL spin_acquire(const struct site *site, PKSPIN_LOCK lock, enum spin_kind kin
         STOP(site, CHECK_VERIFIER, 0x1008, lock, 0, 0,
              "takes a lock as queued that is held as ordinary, or the reverse");
     stack_check(site);
+    promise_check(site);
     order_before(site, lock);
     irql_set(DISPATCH_LEVEL);
     lock_acquire((struct lock *)lock);

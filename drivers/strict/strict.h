@@ -21,6 +21,7 @@
  *   pool.c       special pool
  *   mdl.c        MDLs: built, locked, freed
  *   irp.c        IRPs: allocated, completed, freed
+ *   handles.c    handles, and the threads that one gets with them
  *   lookaside.c  lookaside lists
  *   objects.c    timers, DPCs and lookaside lists in a driver's memory
  *   scarcity.c   the one allocation that fails
@@ -62,7 +63,8 @@ struct site {
 /* What is known of the thread that asks; zeroed when it begins. */
 struct thread_word {
     KIRQL irql;
-    UCHAR mutexes; /* that it holds, fast ones too */
+    UCHAR mutexes : 6; /* that it holds, fast ones too */
+    UCHAR promised : 2; /* it must wait now, and goes back to this IRQL, less 1 (waits.c); 0: it need not */
     USHORT locks; /* spin locks that it holds */
     ULONG stack; /* where the driver's part of it begins: the low bits of the address; 0: not known */
 };
@@ -202,6 +204,7 @@ void irql_rule_of(const struct site *site); /* the rule of a routine that is rep
 void resident_check(const struct site *site, const void *object);
 void wait_check(const struct site *site, const void *object, const LARGE_INTEGER *timeout);
 void set_event_check(const struct site *site, const void *event, BOOLEAN wait);
+void promise_check(const struct site *site); /* that the thread need not wait before it calls this */
 
 /* ---- pages.c -------------------------------------------------------------------------------------------------------------------- */
 
@@ -254,6 +257,13 @@ void irp_with_wsk(PIRP irp, bool with);
 /* As IoCompleteRequest, for an IRP of this pool: its routines must stop the completion, as there is nobody above the driver. */
 void irp_complete(const struct site *site, PIRP irp);
 
+/* ---- handles.c ------------------------------------------------------------------------------------------------------------------ */
+
+void handle_opened(const struct site *site, HANDLE handle);
+void handle_closed(HANDLE handle);
+/* How many the code of this image has opened and not closed; they are forgotten. `opened`: the call that opened one of them. */
+ULONG handles_left(const void *base, ULONG size, struct site *opened);
+
 /* ---- faults.c ------------------------------------------------------------------------------------------------------------------- */
 
 void faults_start(void);
@@ -272,7 +282,7 @@ struct replacement {
 const void *strict_replacement(const char *name);
 
 extern const struct replacement mdl_replacements[], irp_replacements[], scarcity_replacements[], mutex_replacements[],
-    dpc_replacements[], lookaside_replacements[];
+    dpc_replacements[], lookaside_replacements[], handle_replacements[];
 extern const struct replacement wait_replacements[], spin_replacements[],
     pool_replacements[]; /* each ends with a NULL name */
 

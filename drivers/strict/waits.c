@@ -7,11 +7,40 @@ void resident_check(const struct site *site, const void *object)
         STOP(site, CHECK_VERIFIER, 0xE1, object, 0, 0, "initializes an object of the kernel's in paged pool");
 }
 
+/*
+ * KeSetEvent with Wait returns at DISPATCH_LEVEL, and the wait that has to be the next call goes on from there: between the two no other
+ * thread runs. Whoever does not wait stays there.
+ */
+static void promise_wait(void)
+{
+    os_thread_word()->promised = (irql_now() + 1) & 3;
+    irql_set(DISPATCH_LEVEL);
+}
+
+static void keep_promise(void)
+{
+    struct thread_word *word = os_thread_word();
+
+    if (word->promised) {
+        irql_set(word->promised - 1);
+        word->promised = 0;
+    }
+}
+
+void promise_check(const struct site *site)
+{
+    if (os_thread_word()->promised)
+        STOP(site, CHECK_IRQL_UNEXPECTED, DISPATCH_LEVEL << 16, 0, 0, 0,
+             "is called at DISPATCH_LEVEL, where KeSetEvent with Wait has left the thread: only a wait may come next");
+}
+
 /* At DISPATCH_LEVEL a wait may only look: with a timeout of zero. Above it there is no waiting at all. */
 void wait_check(const struct site *site, const void *object, const LARGE_INTEGER *timeout)
 {
-    KIRQL irql = irql_now();
+    KIRQL irql;
 
+    keep_promise();
+    irql = irql_now();
     stack_check(site);
     if (irql < DISPATCH_LEVEL)
         return;
@@ -29,8 +58,11 @@ void set_event_check(const struct site *site, const void *event, BOOLEAN wait)
 {
     KIRQL irql = irql_now();
 
+    promise_check(site);
     if (irql > (wait ? APC_LEVEL : DISPATCH_LEVEL))
         STOP(site, CHECK_VERIFIER, 0x80, irql, event, 0, "sets an event at IRQL %u%s", irql, wait ? " with Wait" : "");
+    if (wait && strict_on(STRICT_IRQL))
+        promise_wait();
 }
 
 #if !defined(WSKLAB_NATIVE)
@@ -57,7 +89,7 @@ static NTSTATUS NTAPI wait_for_several(ULONG count, PVOID objects[], WAIT_TYPE t
 static LONG NTAPI set_event(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
 {
     set_event_check(&SITE("KeSetEvent"), event, wait);
-    return KeSetEvent(event, increment, wait);
+    return KeSetEvent(event, increment, FALSE);
 }
 
 static VOID NTAPI initialize_event(PRKEVENT event, EVENT_TYPE type, BOOLEAN state)

@@ -290,10 +290,6 @@ NTSTATUS operation_issue(OPERATION *operation, PWSK_SOCKET socket)
     report_call(operation, status);
     if (TWIN(FREES_PENDING_IRP) && operation->verb == WSKLAB_OP_RECEIVE && status == STATUS_PENDING)
         IoFreeIrp(operation->irp);
-    if (!operation->irp) {
-        operation->status = status;
-        KeSetEvent(&operation->done, IO_NO_INCREMENT, FALSE);
-    }
     if (TWIN(FREES_IRP_ON_ERROR) && operation->irp && !NT_SUCCESS(status)) {
         IoFreeIrp(operation->irp); /* wrong: the IRP is completed, and freed, all the same (R86) */
         InterlockedDecrement(&wsklab.allocations);

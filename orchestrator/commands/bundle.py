@@ -16,7 +16,7 @@ from wsklab import images
 from wsklab.common import files
 from wsklab.images.secure import sha256
 from wsklab.orchestrator.commands.minimise import rate_of
-from wsklab.orchestrator.commands.run import ended
+from wsklab.orchestrator.commands.run_end import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import bundle, chances
@@ -50,7 +50,8 @@ def command(folder: Path, minimised: Path | None, out: Path | None) -> None:
     """Put a failure into one file for the bug tracker; EVIDENCE is a folder RUN/evidence/NAME.
 
     It holds the scenario, what was observed and recorded, the seed, versions, hashes of driver and images, the
-    minimised scenario, and how often it fails. `wsklab repro FILE.zip` makes it again, on any host.
+    minimised scenario, how often it fails, and the recording of a run with --record. `wsklab repro FILE.zip`
+    makes it again, on any host.
     """
     run = folder.resolve().parent.parent
     row, head, rate = told(folder, run)
@@ -134,6 +135,8 @@ def again(path: Path, lab: Lab, most: int | None, out: Path | None, as_json: boo
     if most is None:
         rate = chances.looked_for(about.rate.failed, about.rate.trials) if about.rate.failed else 0.01
         most = min(MOST, chances.trials_for(rate))
+    if read.recorded and not as_json:
+        console.line(f"It holds a recording of the target: wsklab replay {path}")
     folder = folder_of(out)
     text = yaml.safe_dump(evidence.as_document(read.scenario), sort_keys=False, width=110)
     write_atomically(folder / "bundled.yaml", text)

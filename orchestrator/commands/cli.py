@@ -44,6 +44,10 @@ COMMANDS = {
         "qualify:command",
         "Qualify a driver's release: run a plan, decide by its rules, sign; or check what was signed.",
     ),
+    "replay": (
+        "replay:command",
+        "Play a recorded target again, bit for bit, with neither peer nor wire, and compare what its serial lines say.",
+    ),
     "report": (
         "results:report_command",
         "Make results.json, junit.xml and report.html anew from the rows of a run, also of one that was killed.",

@@ -20,7 +20,7 @@ from wsklab.qemu.process import Child
 from wsklab.qemu.profile import Accelerator
 
 if TYPE_CHECKING:  # dask is imported by who has a fleet
-    from wsklab.orchestrator.commands.run import Options
+    from wsklab.orchestrator.commands.run_options import Options
     from wsklab.orchestrator.fleet.needs import Needs
     from wsklab.orchestrator.lab.foreign_driver import Foreign
     from wsklab.orchestrator.run.order import Item

@@ -13,7 +13,7 @@ import click
 import yaml
 
 from wsklab.common import files
-from wsklab.orchestrator.commands.run import ended
+from wsklab.orchestrator.commands.run_end import ended
 from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, UsageError
 from wsklab.orchestrator.field import chances

@@ -23,6 +23,7 @@ from wsklab.orchestrator.mutation import results as mutant_results
 from wsklab.orchestrator.mutation import sample as mutant_sample
 from wsklab.orchestrator.mutation import table as mutant_table
 from wsklab.orchestrator.mutation.explanations import explained, is_equivalent
+from wsklab.orchestrator.mutation.mutants import Mutant
 from wsklab.orchestrator.mutation.results import Order, Outcome
 from wsklab.orchestrator.mutation.runs import Built, Subject, Trial, Workers
 from wsklab.orchestrator.mutation.sample import OUTPUTS, Builder, Code
@@ -34,8 +35,15 @@ from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.trials import twin_matrix
+from wsklab.orchestrator.trials.scarcity import Shortages, loads_itself
 
 OUTCOMES = "mutants.jsonl"
+
+SHORT = "linger-zero"
+"""What a mutant that no scenario has caught is run through with one allocation after the other failing."""
+
+LOAD = "driver-load"
+"""The same for what the driver does when it loads, which takes long. Its functions are called ..._start, ..._stop."""
 
 
 def run(
@@ -56,8 +64,9 @@ def run(
     found = mutant_sample.candidates(code)
     chosen = [m for m in mutant_sample.choose(found, files, operators, seed) if not is_equivalent(m)]
     scenarios = [s for s in catalogue.select(words) if not s.self_check]
-    scenarios = scenarios if words else twin_matrix.panel(scenarios)
-    scenarios = [s for s in scenarios if strict or s.socket.irql in (None, "passive")]
+    if not words:
+        scenarios = [*twin_matrix.panel(scenarios), *(twin_matrix.strict_panel(scenarios) if strict else ())]
+    scenarios = [s for s in scenarios if strict or not s.socket.needs_strict]
     if not scenarios:
         raise UsageError(
             "these choices leave only scenarios that put the lab itself on trial, or need --strict; name others."
@@ -76,9 +85,10 @@ def run(
         supplies = [preparation.quietly().supply(correct, isolate=True) for _ in range(preparation.admitted(jobs))]
         try:
             order = Order(scenarios, outcomes)
+            shortages = _shortages if strict else None
             subject: Subject = Client() if code == "driver" else Provider(correct, _native(Path(work)))
             trials = [
-                Trial(supply, subject, order, lambda name: _run(folder, preparation, correct, name, seed))
+                Trial(supply, subject, order, lambda name: _run(folder, preparation, correct, name, seed), shortages)
                 for supply in supplies
             ]
 
@@ -91,8 +101,8 @@ def run(
 
             already = {done.id for done in outcomes}
             left = [mutant for mutant in chosen if mutant.id not in already]
-            builds = _reachable(builder.stream(left, sample - len(already)), keep)
-            Workers(builds, keep).play(list(zip(supplies, trials, strict=True)))
+            builds = _reachable(builder.stream(left, sample - len(already)), keep, strict)
+            Workers(builds, keep, preparation.stop).play(list(zip(supplies, trials, strict=True)))
         finally:
             for supply in supplies:
                 supply.retire()
@@ -123,10 +133,15 @@ def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str,
     return Run(place, preparation.results(driver, seed), Console(quiet=True))
 
 
-def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None]) -> Iterator[Built]:
+def _shortages(mutant: Mutant) -> Shortages:
+    loads = mutant.file.endswith("driver.c") or mutant.function.endswith(("_start", "_stop"))
+    return Shortages(catalogue.select([SHORT, LOAD] if loads else [SHORT]), loads_itself)
+
+
+def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None], strict: bool) -> Iterator[Built]:
     """Those that are worth a run; of the others it is known why they survive."""
     for built in builds:
-        if known := explained(built.mutant):
+        if (known := explained(built.mutant)) and not (strict and known.strict_reaches):
             keep(replace(mutant_results.outcome(built.mutant, built.source, [], 0.0), why=known.why))
         else:
             yield built

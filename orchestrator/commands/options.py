@@ -55,6 +55,13 @@ lean_option = click.option(
     help="With --fleet: of repetitions that pass neither logs nor the recording come back.",
 )
 
+record_option = click.option(
+    "--record",
+    is_flag=True,
+    help="Record the target, instruction by instruction, for `wsklab replay` (docs/field.md): one scenario, booted "
+    "under TCG.",
+)
+
 
 def hold_option(when: str) -> Callable[[Command], Command]:
     """`--hold`, for a command of the class `Alone`; `when` says after what."""

@@ -12,7 +12,7 @@ import click
 from pydantic import TypeAdapter
 
 from wsklab.orchestrator.commands import run
-from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.run import resuming
 
@@ -54,6 +54,8 @@ def again(asked: Options) -> int:
         options = read(first.options)
     except ValueError:
         raise UsageError(f"{folder}: its run was begun by another version of wsklab; begin another run.") from None
+    if options.record:
+        raise UsageError(f"{folder}: a recording is of one run from its boot to its end: record another run.")
     try:
         os.chdir(first.cwd)  # what its options name is named from there
     except OSError as error:

@@ -1,23 +1,19 @@
-"""`wsklab run`: from words on the command line to a report.
-
-Long because each of its many options is declared, checked and carried out here.
-"""
+"""`wsklab run`: its options as they are declared, and what comes of them: from the selection to the last row."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,61 +23,20 @@ from wsklab.orchestrator.commands.options import (
     hold_option,
     jobs_of,
     lean_option,
+    record_option,
     resume_option,
     search_options,
     toolchain_option,
 )
+from wsklab.orchestrator.commands.run_end import ended, told
+from wsklab.orchestrator.commands.run_options import Options, require_consistent, require_only_twins
 from wsklab.orchestrator.commands.screens import Screens, view_option
-from wsklab.orchestrator.errors import LabError, UsageError
+from wsklab.orchestrator.errors import UsageError
 
 if TYPE_CHECKING:  # the words of the command need no lab
-    from wsklab.drivers.build import BuiltDriver, Toolchain
-    from wsklab.orchestrator.guest.guest import Guest
+    from wsklab.drivers.build import BuiltDriver
     from wsklab.orchestrator.results.results import Results
-    from wsklab.orchestrator.run.hold import When
     from wsklab.orchestrator.scenario.scenario import Scenario
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user has asked for, under the names that the options of the command have."""
-
-    scenarios: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    target: str = "standin"
-    driver_name: str = "wsklab"
-    provoke: str | None = None
-    driver_file: Path | None = None
-    twin_names: tuple[str, ...] = ()
-    toolchain: Toolchain = "mingw"
-    twins: bool = False
-    quick: bool = False
-    verify: str | None = None
-    strict: bool = False
-    scarcity: bool = False
-    concurrent: bool = False
-    variant_names: tuple[str, ...] = ()
-    variants: Literal["all"] | None = None
-    repeat: int = 1
-    until_fail: int | None = None
-    vary: bool | None = None
-    jobs: int | None = 1
-    isolate: bool = True
-    cold: bool = False
-    seed: int = 1
-    out: Path | None = None
-    known_file: Path | None = None
-    history: str | None = None
-    view: bool = False
-    hold: When = "never"
-    debugger: int | None = None
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    resume: Path | None = None
-    fleet: str | None = None
-    lean: bool = False
 
 
 def run(options: Options) -> int:
@@ -131,6 +86,10 @@ def run(options: Options) -> int:
             raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")
         selected = selection.concurrently(selected)
     selected = selection.without_strict(selected, options.strict, console.progress)
+    if options.record:
+        from wsklab.orchestrator.commands import record
+
+        record.check(options, selected, find.machine(options.target))
     names, left_out = variants.chosen(
         find.machine(options.target), options.target, options.variant_names, options.variants == "all"
     )
@@ -162,6 +121,8 @@ def run(options: Options) -> int:
         hold=holding,
         debugger_port=options.debugger,
     )
+    if options.record:
+        preparation = preparation.recording()
     fleet = fleet_run.join(options, folder, preparation) if options.fleet is not None else None
     if fleet is not None:
         preparation = fleet.fitted(preparation)
@@ -205,21 +166,9 @@ def run(options: Options) -> int:
                 owed=iter(resuming.unloads_owed(results.plan, done)),
             ).play(labs, preparation.room)
     recorder.end()
-    if options.as_json:
-        console.document(_document(folder, results))
-    else:
-        if results.scenarios:
-            console.table(results)
-        console.totals(results)
-        if not preparation.guest.qualifying:
-            console.line(
-                "The target is the stand-in, not Windows: this proves the lab and the driver's logic, it does "
-                "not qualify a driver."
-            )
-            console.line(checks(preparation.guest, options.concurrent))
-        if (folder / "report.html").exists():
-            console.line(f"Report: {folder / 'report.html'}")
-        console.tell_server(results, folder)
+    told(options, folder, results, preparation.guest, console)
+    if options.record:
+        record.keep(folder, preparation, driver, results, console)
     return ended(results)
 
 
@@ -244,41 +193,6 @@ def _load() -> None:
     report.load()
 
 
-def checks(guest: Guest, concurrent: bool = False) -> str:
-    """Return the sentence that says which of the stand-in's checks were on."""
-    from wsklab.orchestrator.guest.guest import STRICT_CHECKS
-
-    if guest.strict is None:
-        return "Strict checks: off (--strict)."
-    on = [*STRICT_CHECKS, *(["concurrency"] if concurrent else [])]
-    return f"Strict checks: {', '.join(on)}, simulated; drawn from the seed {guest.strict}."
-
-
-def _document(folder: Path, results: Results) -> str:
-    """results.json; of a run whose folder is gone or full, what is known without it."""
-    try:
-        text = (folder / "results.json").read_text(encoding="utf-8")
-        if json.loads(text)["state"] == results.state:
-            return text
-    except (OSError, ValueError):
-        pass
-    from wsklab.orchestrator.results.results import as_text
-
-    return as_text(results.document)
-
-
-def ended(results: Results) -> int:
-    """Return the exit code of a run.
-
-    One that was cut short ends as any command does: raises KeyboardInterrupt, LabError.
-    """
-    if results.state == "interrupted":
-        raise KeyboardInterrupt
-    if results.state == "aborted":
-        raise LabError(str(results.why))
-    return results.exit_code
-
-
 @click.command("run", cls=Alone)
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag (may be repeated).")
@@ -295,7 +209,8 @@ def ended(results: Results) -> int:
 @click.option(
     "--provoke",
     metavar="peer:PORT|start:PORT",
-    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started.",
+    help="For --driver FILE.sys: it listens on a port, or connects to the peer's when it is started, "
+    "N times at once with PORT:N.",
 )
 @click.option(
     "--driver-file",
@@ -381,6 +296,7 @@ def ended(results: Results) -> int:
     help="Where the run is recorded (docs/history.md); WSKLAB_HISTORY says it for all commands.",
 )
 @view_option
+@record_option
 @hold_option("after a verdict that is not pass (--hold=always: after every one), or when it does not boot")
 @click.option(
     "--debugger",
@@ -398,12 +314,16 @@ def command(**asked: Any) -> None:
     Writes results.json, junit.xml, report.html and evidence/ into the run's folder.
     """
     options = Options(**asked)
+    if options.record:
+        from wsklab.orchestrator.commands import record
+
+        options = record.asked(options)
     if options.resume:
         from wsklab.orchestrator.commands import resume
 
         sys.exit(resume.again(options))
     if options.twins:
-        _only_twins(options)
+        require_only_twins(options)
         from wsklab.orchestrator.commands import twins as twin_runs
 
         sys.exit(twin_runs.run(options))
@@ -411,48 +331,9 @@ def command(**asked: Any) -> None:
         from wsklab.orchestrator.commands import scarcity
 
         sys.exit(scarcity.asked(options))
-    if options.variants and options.variant_names:
-        raise UsageError("--variants all has every variant in it; leave out --variant.")
-    if options.as_json and (options.view or options.hold != "never"):
-        raise UsageError("--view and --hold say where to look on standard output, which --json has for itself.")
-    if options.debugger is not None and options.jobs != 1:
-        raise UsageError("--debugger is one port for one lab: leave out --jobs.")
-    if options.quick:
-        raise UsageError("--quick goes with --twins.")
-    if len(options.twin_names) > 1:
-        raise UsageError("a run has one driver; several twins, one after another, are `wsklab run --twins`.")
-    if options.vary is not None and not options.until_fail:
-        raise UsageError("--vary goes with --until-fail N.")
-    if options.lean and options.fleet is None:
-        raise UsageError("--lean goes with --fleet.")
-    if options.fleet is not None and options.until_fail:
-        raise UsageError("--until-fail N, with a number, is a search on one host: leave out --fleet.")
+    require_consistent(options)
     if options.until_fail:
         from wsklab.orchestrator.commands import search
 
         sys.exit(search.asked(options))
     sys.exit(run(options))
-
-
-def _only_twins(options: Options) -> None:
-    """Refuse what the matrix of twins does not take. Raises UsageError."""
-    if options.fleet is not None:
-        raise UsageError("--twins is played on one host, as each twin ends when it is caught: leave out --fleet.")
-    if options.variants or options.variant_names:
-        raise UsageError("--twins goes without variants of the machine.")
-    taken = Options(
-        scenarios=options.scenarios,
-        tags=options.tags,
-        exclude=options.exclude,
-        twin_names=options.twin_names,
-        twins=True,
-        quick=options.quick,
-        jobs=options.jobs,
-        seed=options.seed,
-        out=options.out,
-        as_json=options.as_json,
-    )
-    if options != taken:
-        raise UsageError(
-            "--twins goes with scenarios, --tag, --exclude, --twin, --quick, --jobs, --seed, --out and --json only."
-        )

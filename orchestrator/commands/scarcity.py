@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from wsklab.orchestrator.commands.run import Options, checks, ended
+from wsklab.orchestrator.commands.run_end import checks, ended
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.liveness.watchdog_link import phase
@@ -86,9 +87,9 @@ def asked(options: Options) -> int:
     with console.step("drivers", makes=True):
         made = selected.build(console.progress, options.toolchain)
     preparation = Preparation.prepare(folder, console, options.cold, foreign=selected.foreign, strict=options.seed)
-    started = selected.foreign is not None and selected.foreign.provoke.by == "start"
+    foreign = selected.foreign is not None  # it is loaded in every scenario, where `driver: connect` stands
     scenarios = [s for s in selected.scenarios if not s.self_check and not s.socket.survival]
-    trials = Shortages(scenarios, lambda scenario: started or loads_itself(scenario))
+    trials = Shortages(scenarios, lambda scenario: foreign or loads_itself(scenario))
     driver = preparation.guest.prepare(made)
     results = preparation.results(driver, options.seed)
     current = Scarce(folder, results, console, preparation.stop, preparation.damage, trials=trials)

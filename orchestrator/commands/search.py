@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import yaml
 
-from wsklab.orchestrator.commands.run import Options, ended
+from wsklab.orchestrator.commands.run_end import ended
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
 from wsklab.orchestrator.field.search import Search, Try

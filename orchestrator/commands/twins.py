@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import click
 
 from wsklab import images
-from wsklab.drivers.build import build_driver
-from wsklab.drivers.twins import twins
-from wsklab.orchestrator.commands.run import Options
+from wsklab.drivers.build import BuiltDriver, build_driver, twin_builder
+from wsklab.drivers.twins import Twin, twins
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.run import runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
+from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import tables, twin_matrix
-from wsklab.orchestrator.trials.twin_runs import TwinRun
+from wsklab.orchestrator.trials.twin_runs import Build, TwinRun
 
 
 def run(options: Options) -> int:
-    """Run the correct driver and the named twins (default: all); returns the exit code: 0 when all are caught.
+    """Run the correct driver and the named twins (default: all), which are built meanwhile.
+
+    Returns the exit code: 0 when all are caught.
 
     Without scenarios named, the fast ones are used, and a twin that some of them have caught meets no more.
     """
@@ -39,11 +45,31 @@ def run(options: Options) -> int:
     with console.step("drivers", makes=True):
         cache, progress = images.cache_folder(), console.progress
         correct = build_driver(None, cache, progress)
-        builds = {
-            twin: None if twin.only_windows else build_driver(twin.name, cache, progress)
+        asked = [
+            twin
             for twin in twins().values()
             if twin.name in options.twin_names or not (options.twin_names or twin.seldom)
+        ]
+    with twin_builder(cache) as build, ThreadPoolExecutor(1) as ahead:  # of the labs, in the order in which they run
+        builds: dict[Twin, Build | None] = {
+            twin: None if twin.only_windows else ahead.submit(build, twin.name).result
+            for twin in sorted(asked, key=lambda twin: twin.strict)
         }
+        try:
+            return _run(options, folder, console, correct, builds, scenarios, whole)
+        finally:
+            ahead.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(
+    options: Options,
+    folder: Path,
+    console: Console,
+    correct: BuiltDriver,
+    builds: dict[Twin, Build | None],
+    scenarios: list[Scenario],
+    whole: bool,
+) -> int:
     preparation = Preparation.prepare(folder, console)
     strict = preparation.strictly(options.seed)
 
@@ -55,6 +81,7 @@ def run(options: Options) -> int:
             lambda driver: preparation.results(driver, options.seed),
             strict.supply(correct) if any(twin.strict for twin in builds) else None,
             options.quick,
+            preparation.stop,
         )
 
     lanes = [lane() for _ in range(preparation.admitted(options.jobs))]

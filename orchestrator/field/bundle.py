@@ -11,21 +11,28 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsklab.common import files
 from wsklab.common.text import quoted
 from wsklab.orchestrator.errors import UsageError
+from wsklab.orchestrator.field import recorded
 from wsklab.orchestrator.field.minimising import plain
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.qemu.recording import FILE
 
 ABOUT, SCENARIO, MINIMAL = "bundle.json", "scenario.yaml", "minimal.yaml"
 
 EVIDENCE = ("verdict.json", "observations.jsonl", "debug.txt", "wire.pcapng")
 """What of an evidence folder goes along, where it is there: what the verdict rests on, and nothing of the machines."""
+
+RECORDING = tuple(
+    f"{recorded.FOLDER}/{name}" for name in (recorded.MANIFEST, FILE, *(f"{line}.log" for line in recorded.LINES))
+)
+"""What `wsklab replay` plays, of a run with --record."""
 
 Words = dict[str, str]
 
@@ -109,12 +116,13 @@ class Bundle:
     about: About
     scenario: Scenario
     minimised: bool
+    recorded: bool = False
 
 
 def write(path: Path, about: About, evidence: Path, minimal: Path | None) -> list[str]:
     """Write a bundle; returns the names of what is in it. Raises UsageError."""
     wanted: dict[str, Path] = {SCENARIO: evidence / SCENARIO}
-    wanted |= {name: evidence / name for name in EVIDENCE if (evidence / name).exists()}
+    wanted |= {name: evidence / name for name in (*EVIDENCE, *RECORDING) if (evidence / name).exists()}
     if minimal is not None:
         wanted[MINIMAL] = minimal
     members: dict[str, bytes] = {ABOUT: (about.model_dump_json(indent=1, by_alias=True) + "\n").encode()}
@@ -153,7 +161,32 @@ def read(path: Path) -> Bundle:
         raise UsageError(f"{path}: is no bundle that can be read ({quoted(str(error))}).") from None
     except (zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path}: is damaged ({quoted(str(error))}).") from None
-    return Bundle(about, yaml_source.parse(text, Scenario, f"{path}: {name}"), name == MINIMAL)
+    return Bundle(
+        about, yaml_source.parse(text, Scenario, f"{path}: {name}"), name == MINIMAL, names.issuperset(RECORDING)
+    )
+
+
+def unpack_recording(path: Path, to: Path) -> None:
+    """Write the recording of a bundle into a folder, as it was in the evidence. Raises UsageError."""
+    try:
+        with files.open_file(path, files.RESULT) as file, zipfile.ZipFile(file) as opened:
+            if not set(opened.namelist()).issuperset(RECORDING):
+                raise UsageError(f"{path}: holds no recording; one is made by `wsklab run SCENARIO --record`.")
+            (to / recorded.FOLDER).mkdir()
+            for name in RECORDING:
+                with opened.open(name) as source, (to / name).open("wb") as made:
+                    _copy(source, made, name)
+    except (OSError, ValueError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(f"{path}: is damaged ({quoted(str(error))}).") from None
+
+
+def _copy(source: IO[bytes], made: IO[bytes], name: str) -> None:
+    left = files.RESULT
+    while piece := source.read(1 << 20):
+        left -= len(piece)
+        if left < 0:
+            raise ValueError(f"{name} is larger than {files.size(files.RESULT)}")
+        made.write(piece)
 
 
 def _member(opened: zipfile.ZipFile, name: str) -> bytes:

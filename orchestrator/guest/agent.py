@@ -166,7 +166,7 @@ class Agent:
         The agent serves in order. So in the middle of the time something else is asked: when that is answered and the
         request is not, the request was lost; when neither is, the agent, or the driver that it calls, hangs.
         """
-        deadline, damaged = time.monotonic() + timeout, self._damaged
+        deadline, damaged = time.monotonic() + timeout + 2 * self._line.pace * len(request), self._damaged
         *pieces, last = self._lines(request)
         sent = 0
         for piece in pieces:

@@ -47,7 +47,7 @@ class Guest(ABC):
     kind: ClassVar[Literal["standin", "windows"]]
     boot: ClassVar[float]
     """Seconds that it may take to boot with KVM."""
-    slow: ClassVar[dict[Accelerator, float]]
+    slow: Mapping[Accelerator, float]
     """How many times KVM's time everything may take."""
     user: str = "root"
     """Who logs in by SSH."""
@@ -140,7 +140,7 @@ class StandinGuest(Guest):
 
     kind = "standin"
     boot = 90.0
-    slow: ClassVar[dict[Accelerator, float]] = {"kvm": 1.0, "tcg": 3.0}
+    slow: Mapping[Accelerator, float] = {"kvm": 1.0, "tcg": 3.0}
     LINUX_FOLDER = "/wine/drive_c/wsklab"  # FOLDER, in Linux's words
 
     def ingredients(self) -> dict[str, str]:
@@ -188,7 +188,7 @@ class WindowsGuest(Guest):
 
     kind = "windows"
     boot = 600.0
-    slow: ClassVar[dict[Accelerator, float]] = {"kvm": 1.0, "tcg": 12.0}
+    slow: Mapping[Accelerator, float] = {"kvm": 1.0, "tcg": 12.0}
     restarts = True
 
     def __init__(self, image: Image, profile: Profile, version: str, verify: verifier.Choice | None = None) -> None:

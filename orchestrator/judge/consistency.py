@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
-from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, OtherLine
-from wsklab.orchestrator.observe.lab_notes import Answer, Answered
+from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, OtherLine, ReceiveEvent
+from wsklab.orchestrator.observe.lab_notes import Answer, Answered, MalformedSent
 from wsklab.qemu.network import MACHINES
 
 HEX_ADDRESSES = {
@@ -87,6 +87,30 @@ def accepts(facts: Facts) -> Iterator[Statement]:
                 "fail",
                 f"the driver tells that WskAcceptEvent took {'a' if told.took else 'no'} connection, "
                 f"and {'number ' + str(told.new) if told.new else 'none'} as the new one",
+            )
+
+
+def takes(facts: Facts) -> Iterator[Statement]:
+    """Whether WskReceiveEvent is told to have taken no more than was indicated, and nothing without a list (R51)."""
+    for told in facts.everywhere(ReceiveEvent):
+        if told.took > (0 if told.null else told.length):
+            yield (
+                "fail",
+                f"the driver tells that WskReceiveEvent took {told.took} bytes of "
+                f"{'a list that is NULL' if told.null else told.length}",
+            )
+
+
+def malformed(facts: Facts) -> Iterator[Statement]:
+    """Whether the driver has answered malformed requests as its protocol has it, and carried none out."""
+    for sent in facts.of(MalformedSent):
+        if sent.answered != sent.wanted:
+            yield "fail", f"the driver answers {sent.what} with {sent.answered}, and must with {sent.wanted}"
+        elif sent.printed != sent.wanted_lines:
+            yield (
+                "fail",
+                f"at {sent.what} the driver's lines refuse {sent.printed} (command, operation, status, connection), "
+                f"and must refuse {sent.wanted_lines}",
             )
 
 

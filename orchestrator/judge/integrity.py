@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from wsklab.orchestrator.judge.observed import Verdict
 from wsklab.orchestrator.judge.reading import Facts
+from wsklab.orchestrator.judge.wording import broken_rule
 from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import (
     Again,
@@ -18,6 +20,7 @@ from wsklab.orchestrator.observe.driver_lines import (
     OfProvider,
     Unload,
     Unsupported,
+    Waiting,
 )
 from wsklab.orchestrator.observe.lab_notes import (
     AgentGone,
@@ -141,7 +144,7 @@ def crashes(facts: Facts) -> Iterator[Statement]:
     for failure in (*facts.everywhere(Failure), *facts.everywhere(Unplayed)):
         yield "infra", f"the lab failed: {failure.detail}"
     for rule in facts.everywhere(BrokenRule):
-        yield "fail", f"the driver breaks {rule.rule}: {rule.text}"
+        yield "fail", broken_rule(facts, rule)
     for late in facts.everywhere(LateCallback):
         callback = CALLBACKS.get(late.cb, "a callback")
         yield (
@@ -221,6 +224,10 @@ def _loads(observations: Sequence[Observation]) -> list[list[Observation]]:
     return loads
 
 
+MANY = 3
+"""Lines of one number, which damage on the way would not have made alike."""
+
+
 def _compared(taken: RingTaken, lines: list[DriverLine]) -> Iterator[Statement]:
     """Compare the lines of one load with what was taken from the ring.
 
@@ -228,6 +235,9 @@ def _compared(taken: RingTaken, lines: list[DriverLine]) -> Iterator[Statement]:
     """
     ring = {record.seq: record.text for record in taken.records}
     numbered = [(o.seq, o) for o in lines if o.seq is not None]
+    for number, count in Counter(seq for seq, _ in numbered).most_common(1):
+        if count >= MANY:
+            yield "fail", f"the driver gives {count} of its lines the number {number}"
     # Read after the driver has cleaned up, a ring that ends before that line is no witness of anything.
     cleaned = (o.seq for o in lines if isinstance(o, Clean) and o.t <= taken.t)
     first, last = taken.first, max([taken.last, *cleaned])
@@ -250,11 +260,23 @@ def _lines(numbers: list[int]) -> str:
     return f"line {shown} is" if len(numbers) == 1 else f"lines {shown} are"
 
 
+TOO_SOON = 5_000_000_000
+"""Nanoseconds; an unload tells what it waits for after ten seconds."""
+
+
 def leftovers(facts: Facts) -> Iterator[Statement]:
     """After cleaning up nothing of the scenario may be left in the driver (R69, R73, BF21, BF71)."""
     for unload in facts.everywhere(Unload):
         if left := counts(unload):
             yield "fail", f"the driver leaks at unload: {left}"
+    began = max((step.began for step in facts.steps() if step.verb in ("unload", "reload")), default=None)
+    for waits in facts.everywhere(Waiting):
+        if began is not None and 0 <= waits.t - began < TOO_SOON:
+            yield (
+                "fail",
+                f"the driver says {(waits.t - began) / 1e9:.1f} s after it was unloaded that it waits for long",
+            )
+            break
     cleaned = facts.everywhere(Clean)
     if not cleaned:
         noted = facts.everywhere(Left)

@@ -50,6 +50,8 @@ CHECKS = (
     consistency.addresses,
     consistency.accepts,
     consistency.lines,
+    consistency.malformed,
+    consistency.takes,
     event_checks.disconnects,
     step_checks.waits,
     event_checks.late_disconnects,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import ABORTIVE, PENDING, Facts
-from wsklab.orchestrator.judge.wording import conn_of
+from wsklab.orchestrator.judge.wording import conn_of, connection_of
 from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
 from wsklab.orchestrator.observe.machine_events import MachineGone
@@ -61,7 +61,8 @@ def contexts(facts: Facts) -> Iterator[Statement]:
             case WskEvent() if given.get(o.socket, o.context) != o.context:
                 yield (
                     "fail",
-                    f"{o.function} got the context {o.context:x}, socket {o.socket} was given {given[o.socket]:x} (R4)",
+                    f"{connection_of(facts, o.socket)}{o.function} got the context {o.context:x}, "
+                    f"socket {o.socket} was given {given[o.socket]:x} (R4)",
                 )
 
 
@@ -83,9 +84,14 @@ def left_behind(facts: Facts) -> Iterator[Statement]:
                     open_.pop(o.socket, None)
             case WskEventReturned() if o.made and o.returned == 0:
                 open_[o.made] = o
-    yield from _listed([f"this IRP was never completed: {words(o)}" for o in outstanding.values()])
     yield from _listed(
-        [f"socket {number} of {o.driver}, made by {o.function}, was never closed" for number, o in open_.items()]
+        [f"{connection_of(facts, o.socket)}this IRP was never completed: {words(o)}" for o in outstanding.values()]
+    )
+    yield from _listed(
+        [
+            f"{connection_of(facts, number)}socket {number} of {o.driver}, made by {o.function}, was never closed"
+            for number, o in open_.items()
+        ]
     )
 
 

@@ -6,6 +6,7 @@ Long because whatever boots, restores, restarts or stops it knows all three of i
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -32,6 +33,7 @@ from wsklab.qemu.errors import DeadlinePassed
 from wsklab.qemu.machine import Machine
 from wsklab.qemu.machine_events import MachineEvent
 from wsklab.qemu.profile import Accelerator
+from wsklab.qemu.recording import Counter
 from wsklab.qemu.wire.control import Wire
 
 if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
@@ -49,6 +51,9 @@ FIRST_PORT, PORTS = 10000, 10000
 
 COARSE = 20
 """Milliseconds by which a clock that was just set may lag: Windows rounds to its ticks."""
+
+COUNTS = "counts.json"
+"""In the folder of a recorded target: which count of instructions was seen when its debug line had said how much."""
 
 _RESET_FIRST = ("shutdown", "internal-error")
 """States in which QEMU lets a machine run again only after a reset."""
@@ -71,6 +76,7 @@ class Lab:
         self.doubt: str | None = None
         self.judged_to = 0  # the mark in the journal up to which a scenario has been judged by what the target told
         self.foreign: InstalledForeign | None = None
+        self.recorded = False  # the target is, from its first instruction to its end
         self.debugger_port: int | None = None  # on 127.0.0.1, where another debugger may have the target's line
         self.failed: Callable[[Lab, BaseException], None] = lambda _lab, _error: None
         """Called when it does not boot, before it is stopped."""
@@ -85,6 +91,7 @@ class Lab:
         self._driver: BuiltDriver | None = None
         self._static_events = False
         self._told_irql: str | None = None  # what the target's file says
+        self._counter: Counter | None = None
         self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
         self.journal.on_loss(self._wake)
 
@@ -201,6 +208,11 @@ class Lab:
             savevm(self.target.machine)
             self._ready = self._driver
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is a state of the target that `restore` goes back to."""
+        return self._ready is not None
+
     def restore(self) -> None:
         """Take the target back to its snapshot, whatever state it is in, and see that it is well.
 
@@ -236,20 +248,32 @@ class Lab:
         return self.doubt is None and self.journal.lost is None
 
     def stop(self) -> None:
-        """Stop everything, whatever state it is in, for good; takes less than two seconds.
+        """Stop everything, whatever state it is in, for good; takes less than two seconds, and longer with a recording.
 
         Another thread may be about to start it: it meets an error.
         """
         self._machines.forbid()
+        self._end_recording()
         self.journal.expect_loss(True)
         self.journal.close()
         if self._target is not None:
             self._target.agent.wake()
         self._machines.stop(before=self.peer.hang_up, after=self.wire.stop)
 
-    def prepare(self, scenario: Scenario) -> None:
-        """Load the driver anew where static event callbacks begin or end, as they are for ever (R36)."""
-        self._tell_irql(scenario)
+    def _end_recording(self) -> None:
+        """Write beside the recording what a replay needs to know of it."""
+        counter, self._counter = self._counter, None
+        if counter is not None:
+            folder = counter.machine.folder
+            with suppress(OSError):
+                (folder / COUNTS).write_text(json.dumps(counter.finish()) + "\n", encoding="utf-8")
+
+    def prepare(self, scenario: Scenario, seed: str = "1") -> None:
+        """Tell what is to be simulated, as drawn from `seed`.
+
+        The driver is loaded anew where static event callbacks begin or end, as they are for ever (R36).
+        """
+        self._tell_irql(scenario, seed)
         wanted = scenario.socket.events == "static"
         if wanted == self._static_events:
             return
@@ -260,11 +284,11 @@ class Lab:
             self.target.set_static_events()
         self._static_events = wanted
 
-    def _tell_irql(self, scenario: Scenario) -> None:
+    def _tell_irql(self, scenario: Scenario, seed: str) -> None:
         """Set what the stand-in's strict mode does in this scenario. Raises LabError."""
         if self.guest.strict is not None:
             of = self.foreign.foreign.file_name if self.foreign else self._driver.path.name if self._driver else ""
-            self._tell_strict(strict_settings.words(scenario, self.guest.strict, of))
+            self._tell_strict(strict_settings.words(scenario, f"{self.guest.strict} {seed}", of))
 
     def ask_nothing(self) -> None:
         """From now on the strict mode does nothing that only this scenario wanted. Raises LabError."""
@@ -365,7 +389,10 @@ class Lab:
 
     def _start_target(self, driver: BuiltDriver, snapshot: str | None = None) -> Machine:
         files = self.guest.files(driver, self.folder / "target")
-        machine = self._machines.start("target", self.guest.profile, files, self.wire.target_end, snapshot)
+        machine = self._machines.start("target", self.guest.profile, files, self.wire.target_end, snapshot,
+                                       "record" if self.recorded else None)  # fmt: skip
+        if self.recorded:
+            self._counter = Counter(machine)
         if self.debugger_port is not None:
             machine.lend_debugger(self.debugger_port)
         return machine

@@ -15,6 +15,7 @@ from wsklab.qemu.errors import MachineError
 from wsklab.qemu.machine import Machine
 from wsklab.qemu.machine_events import MachineEvent
 from wsklab.qemu.profile import Accelerator, ImageFiles, Profile
+from wsklab.qemu.recording import Mode
 
 
 class Machines:
@@ -32,13 +33,19 @@ class Machines:
         return self._machines[name]
 
     def start(
-        self, name: str, profile: Profile, files: ImageFiles, wire_end: socket.socket, snapshot: str | None
+        self,
+        name: str,
+        profile: Profile,
+        files: ImageFiles,
+        wire_end: socket.socket,
+        snapshot: str | None,
+        rr: Mode | None = None,
     ) -> Machine:
         """Start one machine; what happens to it is heard from its first instruction on.
 
         Raises LabError, MachineError.
         """
-        machine = Machine(name, profile, files, self._folder / name, self._accelerator, wire_end)
+        machine = Machine(name, profile, files, self._folder / name, self._accelerator, wire_end, rr)
         machine.on_event(lambda event: self._on_event(name, event))
         self._machines[name] = machine
         self.power_on(machine, snapshot)

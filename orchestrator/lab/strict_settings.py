@@ -12,8 +12,8 @@ WITNESSED = 8
 NOTHING = "irql=passive\n"
 
 
-def words(scenario: Scenario, seed: int, driver: str) -> str:
-    """Return the settings; `driver` is the image under test, and each scenario has draws of its own from `seed`."""
+def words(scenario: Scenario, seed: str, driver: str) -> str:
+    """Return the settings; `driver` is the image under test, `seed` is of one repetition of one scenario."""
     drawn = zlib.crc32(f"{seed} {scenario.name}".encode())  # restored, all would draw the same
     asked, said = scenario.socket, [f"irql={scenario.socket.irql or 'mixed'}", f"seed={drawn}"]
     if scenario.connections > WITNESSED:

@@ -72,6 +72,7 @@ class Target:
         self._symbols: Symbols | Pdb = Symbols(0, (), ())
         self._functions: dict[str, Symbols | Pdb] = {}
         self._image = ""
+        self._build = ""  # what the loaded driver's first line has called itself, if that was heard
         self._base = 0
         machine.debug.on_line(self._on_line, reads=lambda text: protocol.parse_line(text) is not None)
 
@@ -124,7 +125,8 @@ class Target:
             told = deploy.why_blocked(self.agent, error.code)
             raise LabError(f"the driver could not be loaded: {error}{told}") from None
         try:
-            self.journal.wait_for(Load, time.monotonic() + timeout, mark)
+            loaded, _ = self.journal.wait_for(Load, time.monotonic() + timeout, mark)
+            self._build = loaded.build
         except NotYet:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
 
@@ -132,7 +134,7 @@ class Target:
         """Note the driver that is loaded, whose functions can be named then in a crash."""
         from wsklab.drivers import pdb
 
-        self._image, self._base = driver.path.name, 0
+        self._image, self._base, self._build = driver.path.name, 0, ""
         self._symbols = pdb.functions_of(driver.symbols)
         self._functions[self._image] = self._symbols
 
@@ -206,9 +208,12 @@ class Target:
         return statuses
 
     def state(self) -> protocol.State:
-        """Return the driver's counters."""
+        """Return the driver's counters. Raises Misanswer."""
         data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_STATE, b"", protocol.STATE_BYTES)
-        return _understood(protocol.unpack_state, data)
+        state = _understood(protocol.unpack_state, data)
+        if self._build and not (state.build and self._build.startswith(state.build)):  # there is room for 31 characters
+            raise Misanswer(f"the driver says that it is build '{state.build}', and was '{self._build}' when loaded")
+        return state
 
     def ring(self, first: int) -> tuple[list[RingRecord], int]:
         """Return the driver's own record of the lines from `first` on, and the number of the last of them.

@@ -23,7 +23,7 @@ class Explanation(BaseModel):
     `file` may be a pattern.
 
     `equivalent`: no run can tell it from the correct build. `unreachable`: it is a fault, in code that this lab cannot
-    make run (memory is never short here).
+    make run. `strict_reaches`: the strict stand-in can, which has memory be short.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +35,7 @@ class Explanation(BaseModel):
     function: str | None = None
     operator: str | None = None
     change: str = ""
+    strict_reaches: bool = False
     why: str = Field(min_length=20)
 
     def explains(self, mutant: Mutant) -> bool:

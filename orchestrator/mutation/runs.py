@@ -17,8 +17,9 @@ from wsklab.orchestrator.mutation.mutants import Mutant
 from wsklab.orchestrator.mutation.results import ODD, Order, Outcome, Row, outcome
 from wsklab.orchestrator.observe.journal import MachineLost
 from wsklab.orchestrator.play.player import unload
-from wsklab.orchestrator.results.results import UNLOAD
+from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import LabSupply, unfit
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import MachineError
@@ -31,6 +32,8 @@ NOTICED = 3
 
 LIMIT = 600.0
 """Seconds for one mutant, after which no further scenario is begun; a survivor has met every one of them."""
+
+Tell = Callable[[ScenarioResult], object]
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,35 @@ class Subject(Protocol):
         ...
 
 
+class Course(Protocol):
+    """Scenarios of which each depends on what came of those before."""
+
+    def next(self) -> Scenario | None:
+        """Return the next; None when there are no more."""
+        ...
+
+    def tell(self, row: ScenarioResult) -> bool:
+        """Hear of one that was run."""
+        ...
+
+
 class Trial:
     """Mutants one after another, each on the target as it was at first."""
 
-    def __init__(self, supply: LabSupply, subject: Subject, order: Order, run: Callable[[str], Run]) -> None:
+    def __init__(
+        self,
+        supply: LabSupply,
+        subject: Subject,
+        order: Order,
+        run: Callable[[str], Run],
+        shortages: Callable[[Mutant], Course] | None = None,
+    ) -> None:
+        """`shortages` begins what a mutant meets at last, when no scenario has caught it: memory that is short."""
         self._supply = supply
         self._subject = subject
         self._order = order
         self._run = run
+        self._shortages = shortages
 
     def one(self, built: Built) -> Outcome:
         """Run one mutant until it is caught. Raises LabError, MachineError when no lab boots."""
@@ -71,6 +95,8 @@ class Trial:
             attempt = _Attempt(self._supply, self._subject, built, self._run(built.mutant.id), rows, began + LIMIT)
             for stage in self._order.stages(built.mutant):
                 attempt.stage(stage)
+            if self._shortages is not None and not attempt.over():
+                attempt.follow(self._shortages(built.mutant))
             attempt.end()
         done = outcome(built.mutant, built.source, rows, time.monotonic() - began)
         self._order.learn(done)
@@ -94,21 +120,29 @@ class _Attempt:
     def stage(self, scenarios: Sequence[Scenario]) -> None:
         """Load afresh, run the scenarios until it is over, and unload; a lab that is lost is replaced."""
         waiting = list(scenarios)
-        while not self._over():
+        while not self.over():
             lab = self._load()
-            while lab is not None and waiting and not self._over():
+            while lab is not None and waiting and not self.over():
                 lab = self._scenario(lab, waiting.pop(0))
-            if lab is not None and not self._over():
+            if lab is not None and not self.over():
                 self._rows.append(unloaded(lab))
             if not waiting:
                 return
+
+    def follow(self, course: Course) -> None:
+        """Run what the course asks for, until it is over."""
+        lab: Lab | None = None
+        while not self.over() and (scenario := course.next()) is not None:
+            if (lab := lab or self._load()) is None:
+                return
+            lab = self._scenario(lab, scenario, course.tell)
 
     def end(self) -> None:
         """Say so if there was no time for everything."""
         if time.monotonic() > self._deadline:
             self._rows.append(Row("limit", "inconclusive", f"not done within {LIMIT:.0f} s"))
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
         """Tell whether it is over: a fail catches; a few other verdicts are enough, and so is a long time."""
         odd = sum(row.verdict in ODD for row in self._rows)
         caught = any(row.verdict == "fail" for row in self._rows)
@@ -125,9 +159,9 @@ class _Attempt:
             self._rows.append(Row(LOADING, "fail" if blamed else "infra", str(error) or "it does not load in time"))
             return None
 
-    def _scenario(self, lab: Lab, scenario: Scenario) -> Lab | None:
+    def _scenario(self, lab: Lab, scenario: Scenario, tell: Tell = lambda result: True) -> Lab | None:
         """Run one; what is not a pass is run again. Returns the lab if the mutant is still loaded and well."""
-        row = self._judged(lab, scenario)
+        row = self._judged(lab, scenario, tell)
         if row.verdict == "pass":
             self._rows.append(row)
             return lab
@@ -148,7 +182,7 @@ class _Attempt:
         self._rows.append(second if same else replace(row, verdict="flaky"))
         return lab if not same or unfit(lab) is None else None
 
-    def _judged(self, lab: Lab, scenario: Scenario) -> Row:
+    def _judged(self, lab: Lab, scenario: Scenario, tell: Tell = lambda result: True) -> Row:
         """One scenario; of a pass no evidence is kept."""
         self._runs[scenario.name] += 1
         try:
@@ -159,6 +193,7 @@ class _Attempt:
         except Exception as error:  # what a mutant does to the lab's own code must not end the run of the others
             lab.doubt = f"this is a mistake in wsklab ({type(error).__name__}: {error})"
             return Row(scenario.name, "infra", lab.doubt)
+        tell(result)
         if result.verdict == "pass":
             shutil.rmtree(self._run.folder / result.evidence, ignore_errors=True)
         return Row(scenario.name, result.verdict, result.reasons[0] if result.reasons else "")
@@ -176,9 +211,11 @@ def unloaded(lab: Lab) -> Row:
 class Workers:
     """Several trials side by side, which take from one stream of builds."""
 
-    def __init__(self, builds: Iterator[Built], done: Callable[[Outcome], None]) -> None:
+    def __init__(self, builds: Iterator[Built], done: Callable[[Outcome], None], stop: Stop) -> None:
+        """`stop` is that of their labs: when one thing ends them all, none is to boot another."""
         self._builds = builds
         self._done = done
+        self._stop = stop
         self._lock = threading.Lock()
         self._failure: Exception | None = None
         self._closed = False
@@ -191,6 +228,10 @@ class Workers:
                 thread.start()
             for thread in threads:
                 thread.join()
+        except BaseException as error:
+            self._closed = True  # before labs are stopped under mutants that are not to blame for it
+            self._stop.end(error)
+            raise
         finally:
             self._closed = True
             for supply, _ in trials:

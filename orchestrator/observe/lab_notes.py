@@ -122,6 +122,19 @@ class StepNote(LabNote):
     synchronous: bool
 
 
+@observed
+class MalformedSent(LabNote):
+    """A malformed request to the lab's own driver: its answer and its refusals, and what they had to be, in words."""
+
+    kind: ClassVar[str] = "malformed"
+
+    what: str
+    answered: str
+    wanted: str
+    printed: str
+    wanted_lines: str
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the driver answered to the command that starts with operation `id`; `count` operations came of it.
@@ -317,6 +330,7 @@ NOTES: tuple[type[LabNote], ...] = (
     PortsKnown,
     Drawn,
     CanaryNote,
+    MalformedSent,
     Barrier,
     StepNote,
     Answered,

@@ -68,13 +68,28 @@ class WskEventReturned(WskSeen):
     made: int = 0
 
 
-WSK_SEEN: tuple[type[WskSeen], ...] = (WskCalled, WskCompleted, WskEvent, WskEventReturned)
+@observed
+class WskConnected(WskSeen):
+    """A socket has a connection, by which it can be told on the wire; `function` made it."""
+
+    kind: ClassVar[str] = "wsk-open"
+
+    local_port: int
+    remote_port: int
+
+
+WSK_SEEN: tuple[type[WskSeen], ...] = (WskCalled, WskCompleted, WskEvent, WskEventReturned, WskConnected)
 
 
 def seen_line(t: int, seen: SeenRecord) -> WskSeen:
     """Return the observation that a line of the provider's is."""
     number, function, driver = seen.number, seen.function, seen.driver
     irql, thread, socket = seen.irql, seen.thread, seen.socket
+    if seen.event == "open":
+        return WskConnected(
+            t=t, number=number, function=function, driver=driver, irql=irql, thread=thread, socket=socket,
+            local_port=seen.information >> 16 & 0xFFFF, remote_port=seen.information & 0xFFFF,
+        )  # fmt: skip
     if seen.event == "call":
         return WskCalled(
             t=t, number=number, function=function, driver=driver, irql=irql, thread=thread, socket=socket,
@@ -110,4 +125,6 @@ def words(o: WskSeen) -> str:
             return f"{o.driver}: {where} called, flags {o.flags:08x}, context {o.context:x} ({level})"
         case WskEventReturned():
             return f"{o.driver}: {where} returned {o.returned:08x} ({level})"
+        case WskConnected():
+            return f"{o.driver}: {where}, connection of port {o.local_port} with port {o.remote_port} ({level})"
     return where

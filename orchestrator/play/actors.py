@@ -38,6 +38,7 @@ class SteeredDriver(AnyDriver, Protocol):
     def silent(self, step: DriverStep, args: verbs.Nothing) -> None: ...
     def unload(self, step: DriverStep, args: verbs.Nothing) -> None: ...
     def reload(self, step: DriverStep, args: verbs.Nothing) -> None: ...
+    def malformed(self, step: DriverStep, args: verbs.Nothing) -> None: ...
 
 
 class PeerActor(Protocol):
@@ -167,6 +168,8 @@ def _steered(driver: SteeredDriver, step: DriverStep) -> Sequence[int]:
         driver.unload(step, step.unload)
     elif step.reload is not None:
         driver.reload(step, step.reload)
+    elif step.malformed is not None:
+        driver.malformed(step, step.malformed)
     return ()
 
 

@@ -11,7 +11,7 @@ from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, PENDING, tells_of
 from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
 from wsklab.orchestrator.observe.peer_replies import PeerReply
-from wsklab.orchestrator.play import unloading
+from wsklab.orchestrator.play import malformed, unloading
 from wsklab.orchestrator.play.context import Connection
 from wsklab.orchestrator.play.listening import ANY, Listening
 from wsklab.orchestrator.scenario import steps, verbs
@@ -233,6 +233,10 @@ class DriverSteps(Listening):
         """Give retained indications back (R54)."""
         numbers = self._start(Op.RELEASE, self._context.chosen(step.conn), "release")
         return self._finish(numbers, "the release", step, kind=Call)
+
+    def malformed(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
+        """Send the lab's own driver requests that no right program sends; none may be carried out."""
+        malformed.send_all(self._context, self._context.chosen(step.conn)[0])
 
     # --- options --------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.judge.reading import TOLD_OF_END, tells_of
 from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
+from wsklab.orchestrator.lab.wsk_words import LOCAL_PORT, REMOTE_PORT
 from wsklab.orchestrator.observe.foreign_lines import ForeignLoad, ForeignOpen
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
 from wsklab.orchestrator.play.context import Connection, PlayContext, port_of
@@ -25,43 +26,77 @@ class ForeignSteps:
         self._context = context
         self._foreign = foreign
         self._profile = foreign.foreign.profile
+        self._started = False
 
     def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
-        """Start the driver and have a connection made, as its profile says; over when it says that it has it."""
+        """Start the driver and have connections made, as its profile says; over when it says that it has them."""
         context, provoke = self._context, self._foreign.foreign.provoke
-        connection, deadline = context.connection(0), context.deadline(step.within)
+        connections, deadline = context.chosen(step.conn), context.deadline(step.within)
         if provoke.by == "peer":
             self._start()
             if self._foreign.foreign.tells("load"):
                 context.await_line(
                     "the driver did not say that it listens", lambda o: isinstance(o, ForeignLoad), deadline
                 )
-            self._peer("connect", connection, deadline, host=TARGET[context.scenario.socket.family], port=provoke.port)
-        else:
-            context.listen(deadline, provoke.port)
-            self._start()
+            for connection in connections:  # one after the other, as the driver numbers them
+                host = TARGET[context.scenario.socket.family]
+                self._peer("connect", connection, deadline, host=host, port=provoke.port)
+                self._await_open(connection, deadline)
+            return ()
+        context.listen(deadline, provoke.port)
+        self._start()
+        for connection in connections:
             if provoke.by == "command":
                 self._try("the command that makes it connect failed", lambda: self._foreign.run(provoke.command))
             self._peer("accept", connection, deadline, **{"from": "listener"})
+        for connection in connections:
+            self._await_open(connection, deadline)
+        self._pair(connections)
+        return ()
+
+    def _await_open(self, connection: Connection, deadline: float) -> None:
+        """Wait until the driver says that it has the connection, where it can be known."""
         if self._foreign.foreign.tells("open"):
-            context.await_line(
-                "the driver did not say that it is connected",
+            where = "" if self._context.scenario.connections == 1 else f" (connection {connection.number})"
+            self._context.await_line(
+                f"the driver did not say that it is connected{where}",
                 lambda o: isinstance(o, ForeignOpen) and o.conn == connection.number,
                 deadline,
             )
-        return ()
+
+    def _pair(self, connections: Sequence[Connection]) -> None:
+        """Give each connection the end that the driver has of it, as the provider tells its ports.
+
+        A driver that opens several at once may have them in another order than the peer.
+        """
+        context = self._context
+        told = {
+            o.conn: (int(o.more[LOCAL_PORT]), int(o.more[REMOTE_PORT]))
+            for o in context.lab.journal.since(context.began)
+            if isinstance(o, ForeignOpen) and REMOTE_PORT in o.more
+        }
+        socks = {(c.target_port, c.peer_port): c.sock for c in connections}
+        mine = [told[c.number] for c in connections if c.number in told]
+        if set(mine) != set(socks):  # of some it is not told
+            return
+        for connection, ports in zip(connections, mine, strict=True):
+            connection.sock, (connection.target_port, connection.peer_port) = socks[ports], ports
+            context.flow_known(connection)
 
     def await_(self, step: steps.DriverStep, args: verbs.DriverAwait) -> None:
         """Wait for what the driver reports: its event, or that it has closed the socket, after which none can come."""
         self._context.await_next(
             args.what,
             lambda o: isinstance(o, TOLD_OF_END) if args.what == "disconnect" else tells_of(o, args.what),
-            [self._context.connection(0)],
+            self._context.chosen(step.conn),
             args.count,
             self._context.deadline(step.within),
         )
 
     def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
         self._try("the driver does not load", self._foreign.start)
         self._context.note(ForeignStarted(t=time.time_ns(), name=self._profile.name))  # from now on it must be heard
 

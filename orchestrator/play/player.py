@@ -96,7 +96,7 @@ class Playing:
         """Make the lab ready and have the wire recorded. Raises one of the FAILURES: nothing has been played then."""
         self._lab = lab
         self._recording = recording
-        lab.prepare(scenario)
+        lab.prepare(scenario, seed)
         self._early = lab.complaints()
         lab.journal.forget()
         self._began = lab.journal.mark

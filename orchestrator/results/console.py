@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from rich.console import Console as RichConsole
-from rich.table import Table
 from rich.text import Text
 
 from wsklab.common.text import visible
@@ -270,6 +269,8 @@ class Console:
         """Show the run at a glance: what ended how on the wire, and what the driver was told."""
         if self._terse:
             return
+        from rich.table import Table  # while the lab boots nobody sees one
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("scenario", "wire: peer", "driver", "WskDisconnectEvent", "receives", "verdict"):
             table.add_column(heading, overflow="fold")

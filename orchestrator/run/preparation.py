@@ -38,6 +38,7 @@ from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.qemu import accel, profile
 from wsklab.qemu.errors import MachineError
 from wsklab.qemu.profile import Accelerator, load_profile
+from wsklab.qemu.recording import SLOWER
 
 if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
     from wsklab.orchestrator.lab.foreign_driver import Foreign
@@ -89,6 +90,7 @@ class Preparation:
     debugger_port: int | None = None
     elsewhere: Callable[[Snapshots, str], None] = lambda _snapshots, _key: None
     """Fetches the kept snapshot of a key that is not here, if somebody else has it."""
+    recorded: bool = False
 
     @classmethod
     def prepare(
@@ -156,6 +158,12 @@ class Preparation:
         guest = copy(self.guest)
         guest.strict = seed
         return replace(self, guest=guest)
+
+    def recording(self) -> Preparation:
+        """Return the same preparation, whose labs boot, under TCG, and have their target recorded."""
+        guest = copy(self.guest)
+        guest.slow = {name: SLOWER * slow for name, slow in guest.slow.items()}
+        return replace(self, guest=guest, accelerator="tcg", cold=True, recorded=True)
 
     def quietly(self) -> Preparation:
         """Return the same preparation, of whose labs the user is shown nothing."""
@@ -234,7 +242,7 @@ class Preparation:
     def _lab(self, guest: Guest) -> Lab:
         """Return a lab to be booted. Raises Stopped when none is to be any more."""
         lab = Lab(self.folder / f"lab-{next(self.labs)}", self.accelerator, guest, self.peer)
-        lab.debugger_port = self.debugger_port
+        lab.debugger_port, lab.recorded = self.debugger_port, self.recorded
         if self.hold is not None:
             lab.failed = self.hold.failed
         self.stop.watch(lab)

@@ -54,6 +54,12 @@ class Stop:
                 raise Stopped(f"no lab is started any more: {self.why}")
             self._running.add(lab)
 
+    def end(self, error: BaseException) -> None:
+        """Have nothing more started because of `error`, and stop every lab there is."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self.request("interrupted" if interrupted else "aborted", "interrupted" if interrupted else str(error))
+        self.stop_labs()
+
     def stop_labs(self) -> None:
         """Stop every lab there is, after a `request`: no other can come. One that resists keeps none of the others."""
         if labs := list(self._running):

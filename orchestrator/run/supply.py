@@ -74,6 +74,7 @@ class LabSupply:
         self._tell = tell
         self._booted = booted
         self.lab: Lab | None = None
+        self._spoilt = False
 
     def next(self, suspect: bool = False) -> Lab:
         """Return the lab made fit for its next scenario, or another; `suspect` after anything but a pass.
@@ -83,7 +84,8 @@ class LabSupply:
         lab = self.lab
         with phase("making a lab ready", limits.LAB * (lab.slowness if lab else SLOWEST), self._folder):
             if lab is not None:
-                reason = self._restored(lab) if self._isolate else unfit(lab, suspect)
+                reason = self._restored(lab) if self._isolate or self._spoilt else unfit(lab, suspect)
+                self._spoilt = False
                 if reason is None:
                     return lab
                 if not self._stop.requested:
@@ -96,7 +98,7 @@ class LabSupply:
 
         Raises LabError, MachineError, TimeoutError.
         """
-        if self.lab is not None and not self._isolate:
+        if self.lab is not None and not self._isolate and not self._spoilt:
             return self.lab
         for _ in range(2):
             lab = self.next()
@@ -108,15 +110,22 @@ class LabSupply:
         raise LabError("the correct driver does not unload in a lab that has just booted.")
 
     def fit(self) -> bool:
-        """Return whether the lab can go on with the driver that is loaded; if not, it is retired."""
+        """Return whether the lab can go on with the driver that is loaded; if not, it is spoilt."""
         if self.lab is not None and unfit(self.lab) is None:
             return True
-        self.retire()
+        self.spoil()
         return False
+
+    def spoil(self) -> None:
+        """Have the lab go back to its snapshot before it is used again; one that has none is retired."""
+        if self.lab is not None and self.lab.saved:
+            self._spoilt = True
+        else:
+            self.retire()
 
     def retire(self) -> None:
         """Stop the lab, if there is one; the next is another."""
-        lab, self.lab = self.lab, None
+        lab, self.lab, self._spoilt = self.lab, None, False
         if lab is not None:
             lab.stop()
 

@@ -67,8 +67,12 @@ def misfits(scenario: Scenario, profile: DriverProfile, witnessed: bool = False)
             yield f"it expects something under `{name}`, which only the lab's own driver reports; {HELP}"
     if scenario.socket != Socket():
         yield f"its `socket` is for the lab's own driver, any other makes its sockets as it likes; {HELP}"
-    if scenario.connections > 1:
-        yield f"it has {scenario.connections} connections, and a driver that is not steered is given one; {HELP}"
+    most = 1 if profile.provoke is None else profile.provoke.connections
+    if scenario.connections > most:
+        yield (
+            f"it has {scenario.connections} connections, and the profile says that its driver has {most} at a time; "
+            "if it has more, give `connections` under `provoke`, or --provoke KIND:PORT:CONNECTIONS"
+        )
 
 
 def _open_to_all(arguments: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -81,6 +80,8 @@ def _resolve(word: str, suite: Callable[[], Sequence[Scenario]]) -> list[Scenari
     if tagged:
         return tagged
     names = [s.name for s in suite()] + sorted(tags_of(suite()))
+    import difflib  # for a mistake alone
+
     close = difflib.get_close_matches(word[:LONGEST_NAME], names, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`wsklab scenario list` shows names and tags."
     raise UsageError(f"no scenario, tag or file '{quoted(word)}'; {hint}")

@@ -104,6 +104,7 @@ class DriverStep(Step):
     silent: verbs.Nothing | None = None
     unload: verbs.Nothing | None = None
     reload: verbs.Nothing | None = None
+    malformed: verbs.Nothing | None = None
     await_: verbs.DriverAwait | None = Field(None, alias="await")
 
 

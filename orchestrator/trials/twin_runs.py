@@ -19,6 +19,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, State, write_atomically
 from wsklab.orchestrator.run.runner import Run
+from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import pages, tables, twin_matrix
@@ -27,6 +28,9 @@ from wsklab.qemu.errors import MachineError
 
 LOADING = "driver-load"
 """The row of a driver that is not even seen to load."""
+
+Build = Callable[[], BuiltDriver]
+"""Waits until a twin is built. Raises DriverError."""
 
 ENOUGH = 3
 """A twin that so many scenarios have caught is not run further, unless the user has chosen the scenarios."""
@@ -53,11 +57,13 @@ class TwinRun:
         results: Callable[[BuiltDriver], Results],
         strict: LabSupply | None = None,
         quick: bool = False,
+        stop: Stop | None = None,
     ) -> None:
         """`supply` gives shared labs with the correct driver: one that does not load is no lab that does not boot.
 
         `strict` does so for the twins that take the stand-in's strict mode. `quick`: a twin is run until it is first
-        caught, and the correct driver only where one was.
+        caught, and the correct driver only where one was. `stop` is that of the labs: no lane boots another when one
+        has ended all.
         """
         self._folder = folder
         self._console = console
@@ -67,13 +73,13 @@ class TwinRun:
         self._quick = quick
         self._correct: dict[str, Row] = {}
         self._outcomes: dict[str, Rows] = {}
+        self._stop = stop or Stop()
         self._lock = threading.Lock()
-        self._over = False
 
     def run(
         self,
         correct: BuiltDriver,
-        builds: Mapping[Twin, BuiltDriver | None],
+        builds: Mapping[Twin, Build | None],
         scenarios: Sequence[Scenario],
         whole: bool,
         beside: Sequence[TwinRun] = (),
@@ -85,7 +91,7 @@ class TwinRun:
         A twin first meets the scenarios that should catch it, and the others only if these do not; a twin without a
         build is only listed. `whole`: every twin meets every scenario. Raises LabError when no lab boots.
         """
-        asked = sum(driver is not None for driver in builds.values())
+        asked = sum(build is not None for build in builds.values())
         self._keep(builds, asked, "running")
         try:
             plain = [s for s in scenarios if not s.socket.needs_strict]
@@ -96,15 +102,16 @@ class TwinRun:
 
             def work(lane: TwinRun) -> None:
                 while (item := self._next(todo)) is not None:
-                    twin, driver = item
+                    twin, build = item
                     if twin.strict and lane._strict:
                         lane._go_strict(correct, scenarios, lane is self and not self._quick)
-                    if driver is not None:
-                        lane._twin(twin, driver, scenarios if twin.strict else plain, whole)
+                    if build is not None:
+                        lane._twin(twin, build(), scenarios if twin.strict else plain, whole)
                     self._keep(builds, asked, "running")
 
             for lane in beside:
                 lane._correct, lane._outcomes, lane._lock = self._correct, self._outcomes, self._lock
+                lane._stop = self._stop
             if beside:
                 self._at_once(work, (self, *beside))
             else:
@@ -125,17 +132,15 @@ class TwinRun:
         try:
             for done in as_completed([pool.submit(work, lane) for lane in lanes]):
                 done.result()
-        except BaseException:
-            self._over = True
-            for lane in lanes:
-                lane._supply.retire()
+        except BaseException as error:
+            self._stop.end(error)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _next(self, todo: Iterator[tuple[Twin, BuiltDriver | None]]) -> tuple[Twin, BuiltDriver | None] | None:
+    def _next(self, todo: Iterator[tuple[Twin, Build | None]]) -> tuple[Twin, Build | None] | None:
         with self._lock:
-            return None if self._over else next(todo, None)
+            return None if self._stop.requested else next(todo, None)
 
     def _correct_where_caught(self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario]) -> None:
         """Run what caught a twin with the correct driver, which it must not catch.
@@ -202,10 +207,16 @@ class TwinRun:
             few = self._quick or time.monotonic() - began > LONG
             return not whole and catches() >= (1 if few else ENOUGH)
 
-        with self._begin(driver) as run:
-            self._stage(run, driver, first, rows, enough)
-            if not twin.scarcity and (whole or not catches()):
-                self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
+        try:
+            with self._begin(driver) as run:
+                self._stage(run, driver, first, rows, enough)
+                if not twin.scarcity and (whole or not catches()):
+                    self._stage(run, driver, [s for s in scenarios if s not in first], rows, enough)
+        except BaseException:
+            if not catches():  # nobody knows whether it would have been
+                with self._lock:
+                    del self._outcomes[twin.name]
+            raise
         tables.show_twin(self._console, twin_matrix.entry(twin, rows, self._correct), time.monotonic() - began)
 
     def _stage(
@@ -226,7 +237,10 @@ class TwinRun:
                 return
             lost = False
             while waiting and not lost and not enough(False):
-                _add(rows, self._one(run, lab, waiting.pop(0)))
+                row = self._one(run, lab, waiting.pop(0))
+                if self._stop.requested:
+                    raise Stopped(f"the run is over: {self._stop.why}")
+                _add(rows, row)
                 lost = not self._supply.fit()
             if not lost:
                 break
@@ -237,7 +251,7 @@ class TwinRun:
         result = run.unload(lab)
         _add(rows, _row(result))
         if result.verdict != "pass":
-            self._supply.retire()  # what it left behind would be blamed on the next
+            self._supply.spoil()  # what it left behind would be blamed on the next
 
     def _loaded(self, driver: BuiltDriver) -> Lab:
         """Return a lab with a fresh load of `driver`.
@@ -250,7 +264,7 @@ class TwinRun:
         try:
             lab.load(driver)
         except LabError as error:
-            self._supply.retire()
+            self._supply.spoil()
             raise NotLoaded(str(error)) from None
         return lab
 
@@ -258,7 +272,7 @@ class TwinRun:
         try:
             return _row(run.one(lab, scenario))
         except (LabError, MachineError, TimeoutError) as error:
-            self._supply.retire()
+            self._supply.spoil()
             return Row(scenario.name, "infra", (str(error) or "something did not happen in time",))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.command import pids_of, run, wsklab
@@ -22,7 +23,7 @@ def peers(cache: Path) -> set[str]:
 
 
 def test_two_workers_play_a_run_and_a_third_takes_their_place(tmp_path: Path) -> None:
-    store = {"WSKLAB_FLEET_STORE": str(tmp_path / "store"), "WSKLAB_ACCEL": "tcg"}
+    store: dict[str, Any] = {"WSKLAB_FLEET_STORE": str(tmp_path / "store"), "WSKLAB_ACCEL": "tcg"}
     with fleet(tmp_path, labs=1) as made:
         done = run(tmp_path / "run", *NAMES, "--repeat", "2", "--fleet", made.address, **store)
         rows = [f"{row['name']} {row['repeat']}" for row in done.results["scenarios"] if row["name"] != "driver-unload"]
@@ -35,8 +36,8 @@ def test_two_workers_play_a_run_and_a_third_takes_their_place(tmp_path: Path) ->
             assert list((tmp_path / worker / "fleet" / "work").glob("*")) == []
         published = wsklab("fleet", "publish", "--snapshots", WSKLAB_CACHE=str(tmp_path / "worker-0"), **store)
         assert "publishing the kept snapshot" in published.stdout, published.stderr
-        for worker in made.workers:
-            worker.signal(signal.SIGKILL)
+        for process in made.workers:
+            process.signal(signal.SIGKILL)
         made.add(1).said("worker ")
         again = run(tmp_path / "again", "linger-zero", "--fleet", made.address, **store)
         assert (again.code, again.verdicts) == (0, {"linger-zero": "pass", "driver-unload": "pass"})

@@ -11,6 +11,7 @@ static void a_connection_is_told_call_by_call(void)
     pair_open(&p, WSK_EVENT_DISCONNECT);
     CHECK_EQ(witness_seen("ev=call fn=WskSocketConnect", "st=00000103"), 1);
     CHECK_EQ(witness_seen("ev=done fn=WskSocketConnect", "st=00000000"), 1);
+    CHECK_EQ(witness_seen("ev=open fn=WskSocketConnect", "st=00000000"), 1);
     CHECK_EQ(witness_seen("ev=call fn=WskControlSocket", "flags=00000080 st=00000000"), 1);
     peer_reset(p.peer);
     CHECK(wait_until(&p.client, &p.client.abortive, 1));

@@ -137,6 +137,49 @@ static void event_set_with_wait(void)
     STOPS(set_event_check(&here, &here, TRUE), 0xC4, 0x80, "with Wait");
 }
 
+static void event_set_with_wait_and_a_wait(void)
+{
+    const LARGE_INTEGER second = {.QuadPart = -10000000};
+
+    strict_turn_on(STRICT_IRQL);
+    set_event_check(&here, &here, TRUE);
+    wait_check(&here, &here, &second);
+    assert(irql_now() == PASSIVE_LEVEL);
+    irql_set(APC_LEVEL);
+    set_event_check(&here, &here, TRUE);
+    assert(irql_now() == DISPATCH_LEVEL); /* where a callback must not return */
+    wait_check(&here, &here, NULL);
+    assert(irql_now() == APC_LEVEL);
+    irql_rule_check(irql_rule_find("KeSetTimer"), NULL);
+}
+
+static void event_set_with_wait_and_no_wait(void)
+{
+    strict_turn_on(STRICT_IRQL);
+    set_event_check(&here, &here, TRUE);
+    STOPS(irql_rule_check(irql_rule_find("KeSetTimer"), NULL), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16, "call=KeSetTimer");
+    STOPS(set_event_check(&here, &here, FALSE), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16, "only a wait may come next");
+    STOPS(spin_acquire(&here, &first, SPIN_ORDINARY, true), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16, "only a wait");
+}
+
+static void handles_of_a_driver(void)
+{
+    const struct site mine = {"ZwOpenKey", (const void *)0x1010}, others = {"ZwOpenKey", (const void *)0x3010};
+    struct site opened;
+
+    handle_opened(&mine, (HANDLE)4);
+    assert(!handles_left((const void *)0x1000, 0x100, &opened)); /* not looked at: memory is not checked */
+    strict_turn_on(STRICT_MEMORY);
+    handle_opened(&mine, (HANDLE)4);
+    handle_opened(&mine, (HANDLE)8);
+    handle_opened(&others, (HANDLE)12);
+    handle_closed((HANDLE)4);
+    handle_closed((HANDLE)16);
+    assert(handles_left((const void *)0x1000, 0x100, &opened) == 1 && opened.caller == mine.caller);
+    assert(handles_left((const void *)0x1000, 0x100, &opened) == 0);
+    assert(handles_left((const void *)0x3000, 0x100, &opened) == 1 && opened.caller == others.caller);
+}
+
 static void routines_by_irql(void)
 {
     const struct irql_rule *rule = irql_rule_find("ZwClose");
@@ -618,6 +661,9 @@ static const struct {
     CASE(waits),
     CASE(object_in_paged_pool),
     CASE(event_set_with_wait),
+    CASE(event_set_with_wait_and_a_wait),
+    CASE(event_set_with_wait_and_no_wait),
+    CASE(handles_of_a_driver),
     CASE(routines_by_irql),
     CASE(pool_is_filled_and_ends_at_its_page),
     CASE(pool_written_beyond_its_end),

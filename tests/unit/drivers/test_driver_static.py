@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wsklab import images
 from wsklab.drivers import build
 
 OBJDUMP = "x86_64-w64-mingw32-objdump"
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.skipif(shutil.which(OBJDUMP) is None, reason="needs min
 
 
 @pytest.fixture(scope="module")
-def symbols(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build.build_driver(None, tmp_path_factory.mktemp("cache")).symbols
+def symbols() -> Path:
+    return build.build_driver(None, images.cache_folder()).symbols
 
 
 def calls(symbols: Path) -> dict[str, set[str]]:

@@ -13,6 +13,7 @@ import pefile
 import pytest
 from support.damage import flip
 
+from wsklab import images
 from wsklab.drivers import build
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
@@ -22,8 +23,9 @@ needs_mingw = pytest.mark.skipif(shutil.which(build.COMPILER) is None, reason="n
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache() -> Path:
+    """Provide the usual cache, in which most is built already."""
+    return images.cache_folder()
 
 
 @needs_mingw
@@ -53,6 +55,16 @@ BUILDS: dict[str, Callable[[Path, build.Progress | None], build.BuiltDriver]] = 
 }
 
 
+@pytest.fixture(scope="module")
+def own(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide a cache that may be damaged, with the builds of the usual one."""
+    folder = tmp_path_factory.mktemp("cache")
+    for make in BUILDS.values():
+        kept = make(cache, None).path.parent
+        shutil.copytree(kept, folder / "drivers" / kept.name)
+    return folder
+
+
 @needs_mingw
 @pytest.mark.parametrize(
     ("what", "wrong", "spoil"),
@@ -61,31 +73,31 @@ BUILDS: dict[str, Callable[[Path, build.Progress | None], build.BuiltDriver]] = 
         ("a sample", "", flip),
         ("the provider", "", flip),
         ("the agent", "", flip),
-        ("the agent", "symbols/", flip),
-        ("the agent", "", Path.unlink),
+        ("a sample", "symbols/", flip),
+        ("a sample", "", Path.unlink),
     ],
 )
 def test_a_damaged_build_is_made_again_with_a_sentence(
-    cache: Path, what: str, wrong: str, spoil: Callable[[Path], None]
+    own: Path, what: str, wrong: str, spoil: Callable[[Path], None]
 ) -> None:
-    made = BUILDS[what](cache, None)
+    made = BUILDS[what](own, None)
     content, symbols = made.path.read_bytes(), made.symbols.read_bytes()
     spoil(made.path.parent / f"{wrong}{made.path.name}")
     said: list[str] = []
-    again = BUILDS[what](cache, said.append)
+    again = BUILDS[what](own, said.append)
     assert again == made
     assert (again.path.read_bytes(), again.symbols.read_bytes()) == (content, symbols)
     assert again.content() == content
     assert said[0].endswith(f"{wrong}{made.path.name} is not as it was built (SHA-256 differs), so it is built again")
-    assert not list((cache / "drivers").glob(".*")), "nothing of the damaged one is left"
+    assert not list((own / "drivers").glob(".*")), "nothing of the damaged one is left"
 
 
 @needs_mingw
-def test_a_build_without_its_hashes_is_made_again(cache: Path) -> None:
-    made = build.build_agent(cache)
+def test_a_build_without_its_hashes_is_made_again(own: Path) -> None:
+    made = build.build_sample("echo", own)
     (made.path.parent / "hashes.json").write_text("[]")
     said: list[str] = []
-    assert build.build_agent(cache, said.append) == made
+    assert build.build_sample("echo", own, said.append) == made
     assert "is not as it was built" in said[0]
 
 
@@ -117,6 +129,15 @@ def test_the_driver_would_load(cache: Path) -> None:
     modules = {module.lower(): names for module, names in report.imports.items()}
     assert set(modules) == {"ntoskrnl.exe", "hal.dll", "netio.sys"}
     assert [finding.sentence for finding in report.findings if "signed" not in finding.sentence] == []
+
+
+@needs_mingw
+def test_twins_that_share_objects_are_the_same_bytes(tmp_path: Path) -> None:
+    names = ("ignores-flag", "digs-deep")
+    with build.twin_builder(tmp_path / "shared") as builder:
+        shared = [builder(name).sha256 for name in names]
+    assert shared == [build.build_driver(name, tmp_path / "alone").sha256 for name in names]
+    assert [path.name for path in (tmp_path / "shared" / "drivers").iterdir() if path.name.startswith(".")] == []
 
 
 @needs_mingw

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import struct
-from pathlib import Path
 
 import pefile
 import pytest
 
+from wsklab import images
 from wsklab.drivers.build import BuiltDriver, build_driver, build_sample
 from wsklab.drivers.check import check_file
 
@@ -22,8 +22,8 @@ DISCARDABLE = 0x02000000
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> BuiltDriver:
-    return build_driver(None, tmp_path_factory.mktemp("msvc"), toolchain="msvc")
+def made() -> BuiltDriver:
+    return build_driver(None, images.cache_folder(), toolchain="msvc")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,6 @@ def test_it_reads_the_irql_inline(made: BuiltDriver) -> None:
     assert READ_CR8 in made.path.read_bytes()
 
 
-def test_a_sample_can_be_built_so_as_well(tmp_path: Path) -> None:
-    sample = build_sample("pinger", tmp_path, toolchain="msvc")
+def test_a_sample_can_be_built_so_as_well() -> None:
+    sample = build_sample("pinger", images.cache_folder(), toolchain="msvc")
     assert hasattr(pefile.PE(str(sample.path)), "DIRECTORY_ENTRY_LOAD_CONFIG")

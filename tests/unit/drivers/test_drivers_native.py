@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import native
 
 from wsklab.common import JSON_IN_C
 from wsklab.drivers import dense
@@ -263,7 +264,7 @@ def test_what_is_wrong_with_a_request_is_said(reader: Path) -> None:
         assert says in str(answer["error"])
 
 
-def storm_program(folder: Path, sanitizer: str, *defines: str) -> Path:
+def storm_program(sanitizer: str, *defines: str) -> Path:
     """Build the driver, its storm and the stand-in's provider as one program."""
     driver = [path for path in (HOME / "wsklab").glob("*.c") if path.name != "driver.c"]  # the device is Windows' own
     sources = [*driver, *(HOME / "wsklab" / "tests").glob("*.c")]
@@ -277,16 +278,14 @@ def storm_program(folder: Path, sanitizer: str, *defines: str) -> Path:
         str(HOME / "wsklab" / "tests" / "native.h"),
     ]
     flags = [*SANITIZE, *defines, "-Wno-unused-value", "-DWSKLAB_NATIVE", "-D_GNU_SOURCE", "-fshort-wchar", "-pthread"]
-    program = folder / "storm"
-    shim = (HOME / "native").glob("*.c")
-    subprocess.run(["gcc", *flags, f"-fsanitize={sanitizer}", *includes, "-o", program, *sources, *shim], check=True)
-    return program
+    sources += (HOME / "native").glob("*.c")
+    return native.program("storm", sources, [*flags, f"-fsanitize={sanitizer}", *includes])
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
     """The driver on the stand-in provider: two threads, random endings, closes under everything, CLOSE_ALL midway."""
-    program = storm_program(tmp_path, sanitizer)
+    program = storm_program(sanitizer)
     # Irp->Cancel is set under the cancel lock and read without it by whoever queues the IRP, as drivers do on Windows.
     known = tmp_path / "known"
     known.write_text("race:IoCancelIrp\n")
@@ -306,7 +305,7 @@ def test_nothing_is_lost_in_a_storm(tmp_path: Path, sanitizer: str) -> None:
 
 def test_a_use_behind_the_call_is_found_when_wsk_completes_inside_it(tmp_path: Path) -> None:
     """The twin touches-after-call: the IRP's operation may be gone when the WSK function returns."""
-    program = storm_program(tmp_path, "address,undefined", "-DWSKLAB_TWIN=TOUCHES_AFTER_CALL")
+    program = storm_program("address,undefined", "-DWSKLAB_TWIN=TOUCHES_AFTER_CALL")
     concurrent = tmp_path / "strict.txt"
     concurrent.write_text("concurrent=on seed=4\n")
     done = subprocess.run([program, "120", str(concurrent)], capture_output=True, text=True, check=False, timeout=120)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsklab import images
 from wsklab.drivers import build, clang, pdb
 from wsklab.drivers.build import HOME, BuiltDriver, build_driver
 from wsklab.drivers.check import check_file
@@ -120,9 +121,9 @@ def test_a_real_pdb_is_read(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def crashing(tmp_path_factory: pytest.TempPathFactory) -> BuiltDriver:
+def crashing() -> BuiltDriver:
     """Provide a wrong build of our driver, with its PDB."""
-    return build_driver("crashes", tmp_path_factory.mktemp("cache"), toolchain="clang")
+    return build_driver("crashes", images.cache_folder(), toolchain="clang")
 
 
 @needs_llvm

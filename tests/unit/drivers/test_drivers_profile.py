@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsklab import images
 from wsklab.common.text import visible
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
@@ -78,7 +79,7 @@ def test_a_signed_driver_has_nothing_left_to_find(tmp_path: Path) -> None:
     pair = signing_key(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     assert stat.S_IMODE(pair.key.stat().st_mode) == 0o600
     assert signing_key(tmp_path, datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)) == pair
-    driver = load_profile("wsklab").resolve(tmp_path)
+    driver = load_profile("wsklab").resolve(images.cache_folder())
     sign(driver, tmp_path / "signed.sys", pair)
     report = check_file(tmp_path / "signed.sys")
     assert report.signed

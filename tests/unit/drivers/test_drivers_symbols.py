@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsklab import images
 from wsklab.drivers.build import COMPILER, build_driver
 from wsklab.drivers.symbols import Symbols, read_symbols
 from wsklab.orchestrator.lab.target import name_address
@@ -18,8 +18,8 @@ TABLE = Symbols(0x5000, (0x1000, 0x3500), ("allocate", "on_disconnect"))
 
 
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs mingw-w64")
-def test_the_functions_of_the_driver_are_found(tmp_path: Path) -> None:
-    built = build_driver(None, tmp_path)
+def test_the_functions_of_the_driver_are_found() -> None:
+    built = build_driver(None, images.cache_folder())
     symbols = read_symbols(built.symbols.read_bytes())
     assert {"DriverEntry", "on_disconnect", "connection_try_close"} <= {name.split(".")[0] for name in symbols.names}
     at = symbols.starts[symbols.names.index("on_disconnect")]

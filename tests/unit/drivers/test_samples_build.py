@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from wsklab import images
 from wsklab.drivers import build
 from wsklab.drivers.check import check_file
 from wsklab.drivers.errors import DriverError
@@ -23,9 +24,9 @@ needs_mingw = pytest.mark.skipif(shutil.which(build.COMPILER) is None, reason="n
 
 @needs_mingw
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_would_load_on_windows(name: str, tmp_path: Path) -> None:
-    built = build.build_sample(name, tmp_path)
-    assert built.path == load_profile(name).resolve(tmp_path)
+def test_a_sample_would_load_on_windows(name: str) -> None:
+    built = build.build_sample(name, images.cache_folder())
+    assert built.path == load_profile(name).resolve(images.cache_folder())
     report = check_file(built.path)
     assert report.loadable
     assert {module.lower() for module in report.imports} <= {"ntoskrnl.exe", "hal.dll", "netio.sys"}

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support import native
 from support.own_network import in_own_network
 from support.standin_cases import CASE, CASES, DRIVERS
 
@@ -27,12 +28,8 @@ FLAGS = [
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
 
-def build(folder: Path, sanitizers: str) -> Path:
-    program = folder / "provider_test"
-    command = ["gcc", *FLAGS, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", *map(str, sorted(SOURCES))]
-    done = subprocess.run([*command, "-o", str(program)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return program
+def build(name: str, sanitizers: str) -> Path:
+    return native.program(name, SOURCES, [*FLAGS, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"])
 
 
 def run(program: Path, *arguments: str, seconds: int = 60) -> str:
@@ -44,13 +41,13 @@ def run(program: Path, *arguments: str, seconds: int = 60) -> str:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("provider"), "address,undefined")
+def program() -> Path:
+    return build("provider", "address,undefined")
 
 
 @pytest.fixture(scope="module")
-def threaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = build(tmp_path_factory.mktemp("provider-threads"), "thread")
+def threaded() -> Path:
+    program = build("provider-threads", "thread")
     works = subprocess.run([program, "list"], capture_output=True, text=True, check=False)
     if "unexpected memory mapping" in works.stderr:
         pytest.skip("this kernel's address layout is not known to gcc's thread sanitizer")

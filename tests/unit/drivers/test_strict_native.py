@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support import native
 from support.standin_cases import STRICT as CASES
 
 DRIVERS = Path(__file__).parents[3] / "drivers"
@@ -25,12 +26,8 @@ pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("strict") / "strict_test"
-    command = ["gcc", *FLAGS, *map(str, sorted(SOURCES)), "-o", str(made)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return made
+def program() -> Path:
+    return native.program("strict", SOURCES, FLAGS)
 
 
 def test_every_case_is_known_here(program: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from support.simulated_run import scenario
+from support.stored_image import an_image
 
 from wsklab.drivers.build import BuiltDriver
 from wsklab.images.secure import sha256
-from wsklab.images.store import Image, Manifest
 from wsklab.images.store import Store as Images
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet import packing, shipping
@@ -26,29 +26,6 @@ from wsklab.orchestrator.fleet.store import Store
 from wsklab.orchestrator.results.results import UNLOAD, Verdict
 from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.run.runner import Done
-
-
-def an_image(cache: Path, name: str, letter: str) -> Image:
-    Images(cache)
-    folder = cache / "images" / (letter * 64)
-    folder.mkdir(mode=0o700)
-    for file in ("disk.qcow2", "vmlinuz", "initrd.img", "ssh_key", "known_hosts"):
-        (folder / file).write_text(f"{name} {file}")
-        (folder / file).chmod(0o600)
-    hashes = {file: sha256(folder / file) for file in ("disk.qcow2", "vmlinuz", "initrd.img")}
-    manifest = Manifest(
-        name=name,
-        kind="linux",
-        key=letter * 64,
-        recipe_sha256=letter,
-        packages={},
-        files=hashes,
-        size_bytes=1,
-        built="2026-01-01T00:00:00+00:00",
-        kernel_args="",
-    )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return Image(folder, manifest)
 
 
 class Lab:

@@ -17,8 +17,8 @@ from support.fleet import Client, Process
 from support.rows import result
 
 from wsklab.orchestrator.commands import fleet_run
-from wsklab.orchestrator.commands.run import Options
 from wsklab.orchestrator.commands.run import command as run_command
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.fleet import extra, machine
 from wsklab.orchestrator.fleet.job import Back, Job, back_as_json, back_of, fingerprint, job_as_json, job_of

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 from support.rows import result
+from support.stored_image import an_image
 
 from wsklab.images.secure import sha256
-from wsklab.images.store import Image, Manifest
-from wsklab.images.store import Store as Images
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.fleet import packing, shipping
 from wsklab.orchestrator.fleet.job import Evidence
@@ -103,29 +102,6 @@ def test_no_password_is_shown() -> None:
     assert hidden("/folder/a@b:c") == "/folder/a@b:c"
     with pytest.raises(UsageError, match="cannot be used"):
         Store("nosuch://x")
-
-
-def an_image(cache: Path) -> Image:
-    folder = cache / "images" / ("a" * 64)
-    Images(cache)
-    folder.mkdir(mode=0o700)
-    for name in ("disk.qcow2", "vmlinuz", "initrd.img", "ssh_key", "known_hosts"):
-        (folder / name).write_text(name)
-        (folder / name).chmod(0o600)
-    hashes = {name: sha256(folder / name) for name in ("disk.qcow2", "vmlinuz", "initrd.img")}
-    manifest = Manifest(
-        name="peer",
-        kind="linux",
-        key="a" * 64,
-        recipe_sha256="b",
-        packages={},
-        files=hashes,
-        size_bytes=1,
-        built="2026-01-01T00:00:00+00:00",
-        kernel_args="",
-    )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return Image(folder, manifest)
 
 
 def test_an_image_goes_through_the_store_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class Played:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,
             env={"PATH": str(self.bin), "TMPDIR": str(self.bin.parent), **self.settings},
         )
 
@@ -126,7 +128,8 @@ def test_what_is_missing_is_installed_and_told(played: Played) -> None:
     code, _, errors = played.lab("run")
     assert code == 0
     assert errors.startswith("Installing Debian packages: mmdebstrap e2fsprogs\n")
-    assert "s  Debian packages\nMaking the virtual environment\n" in errors
+    assert "s  Debian packages\n" in errors
+    assert errors.endswith("s  virtual environment, begun beside the packages\n")
     first, second, third = played.calls("dpkg", "apt-get")
     assert first == "dpkg --configure -a", "an interrupted installation is repaired"
     assert second == "apt-get update"
@@ -182,6 +185,51 @@ def test_what_shows_screens_is_installed_where_they_are_wanted(played: Played, w
     assert played.lab("run")[0] == 0 and played.calls("apt-get") == []
     assert played.lab("run", word, "linger-zero")[0] == 0
     assert played.calls("apt-get")[-1].endswith(" novnc")
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """Provide a named pipe: who reads it waits until somebody writes, and the other way round."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+INSTALLS = '*"-m pip install"*'
+"""What the python3 of these tests is called with by the installation of packages."""
+
+
+def test_the_virtual_environment_is_made_while_packages_are_installed(played: Played, pipe: Path) -> None:
+    played.lacks("gcc")
+    played.has("apt-get", f'[ "$1" != install ] || read -r _ <{pipe}')
+    played.has("python3", PYTHON.replace("esac", f"{INSTALLS}) echo >{pipe} ;;\nesac"))
+    with played.start("run") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert errors.startswith("Installing Debian packages: gcc\n")
+    assert errors.endswith("s  virtual environment, begun beside the packages\n")
+    assert sum("-m venv" in call for call in played.calls("python3")) == 1
+
+
+def test_one_that_cannot_be_made_without_the_packages_is_made_after_them(played: Played, tmp_path: Path) -> None:
+    played.lacks("gcc")
+    played.has("apt-get", f'[ "$1" != install ] || : >{tmp_path}/installed')
+    played.has("python3", PYTHON.replace("esac", f"{INSTALLS}) [ -e {tmp_path}/installed ] || exit 1 ;;\nesac"))
+    code, _, errors = played.lab("run")
+    assert code == 0
+    assert "lab:" not in errors
+    assert (played.checkout / ".venv/.ready").exists()
+
+
+def test_an_interruption_ends_what_is_made_beside_the_packages(played: Played, pipe: Path) -> None:
+    played.lacks("gcc")
+    played.has("apt-get", f'[ "$1" != install ] || exec cat {pipe}.other')  # waits for ever
+    played.has("python3", PYTHON.replace("esac", f"{INSTALLS}) exec cat {pipe}.other >{pipe} ;;\nesac"))
+    os.mkfifo(f"{pipe}.other")
+    process = played.start("run")
+    with pipe.open("rb") as installs:  # pip has begun
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        assert installs.read() == b"", "pip is gone, which held the other end"
 
 
 def test_anybody_but_root_goes_through_sudo(played: Played) -> None:
@@ -241,5 +289,7 @@ def test_two_first_runs_wait_for_each_other(played: Played) -> None:
 def test_what_the_unit_tests_reach_is_printed_on_request(played: Played) -> None:
     code, _, errors = played.lab("test", "--coverage", "-k", "judge")
     assert code == 0, errors
-    words = "tests/unit -n 2 --dist loadfile --cov=wsklab --cov-report=term:skip-covered -k judge"
+    words = (
+        "tests/unit -n 2 --dist loadfile --no-loadscope-reorder --cov=wsklab --cov-report=term:skip-covered -k judge"
+    )
     assert any(call.endswith(f"-m pytest {words}") for call in played.calls("python3"))

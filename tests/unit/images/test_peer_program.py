@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import native
 from support.own_network import in_own_network
 
 from wsklab.images.builder import compile_program
@@ -21,14 +22,12 @@ SOURCES = HERE / "guest/peer"
 
 @pytest.fixture(scope="session", params=["static", "sanitized"])
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("peer") / "peer"
     if request.param == "static":
+        path = tmp_path_factory.mktemp("peer") / "peer"
         compile_program(SOURCES, path)
-    else:
-        flags = ["-std=c11", "-D_GNU_SOURCE", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        flags.append(f"-I{SHARED_C}")
-        subprocess.run(["gcc", *flags, "-o", path, *SOURCES.glob("*.c"), *SHARED_C.glob("*.c")], check=True)
-    return path
+        return path
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    return native.program("peer", [*SOURCES.glob("*.c"), *SHARED_C.glob("*.c")], [*flags, f"-I{SHARED_C}"])
 
 
 class Peer:

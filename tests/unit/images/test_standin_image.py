@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wsklab import images
 from wsklab.drivers import build
 
 DRIVERS = Path(build.__file__).parent
@@ -24,8 +25,8 @@ pytestmark = pytest.mark.skipif(shutil.which(build.COMPILER) is None, reason="ne
 
 
 @pytest.fixture(scope="module")
-def listing(tmp_path_factory: pytest.TempPathFactory) -> str:
-    image = build.build_standin(tmp_path_factory.mktemp("build")).netio.path
+def listing() -> str:
+    image = build.build_standin(images.cache_folder()).netio.path
     return subprocess.run(
         ["x86_64-w64-mingw32-objdump", "-p", image], capture_output=True, text=True, check=True
     ).stdout

@@ -56,6 +56,32 @@ def test_accounts_that_agree_pass() -> None:
     assert verdict(told(returned=0, answered=0)) == ("pass", "")
 
 
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ({"length": 10, "took": 10, "null": 0}, ""),
+        ({"length": 10, "took": 11, "null": 0}, "took 11 bytes of 10"),
+        ({"length": 0, "took": 1, "null": 1}, "took 1 bytes of a list that is NULL"),
+    ],
+)
+def test_no_more_is_taken_than_was_indicated(line: dict[str, int], wrong: str) -> None:
+    got = verdict(told().line("recv", **line))[1]
+    assert wrong in got if wrong else "took" not in got
+
+
+def test_malformed_requests_are_refused_as_the_protocol_has_it() -> None:
+    def sent(answered: str = "A", wanted_lines: str = "none") -> tuple[str, str]:
+        words = {"answered": answered, "wanted": "A", "printed": "none", "wanted_lines": wanted_lines}
+        return verdict(told().add("lab", "malformed", None, what="a batch", **words))
+
+    assert sent() == ("pass", "")
+    assert sent(answered="B") == ("fail", "the driver answers a batch with B, and must with A")
+    lines = (
+        "at a batch the driver's lines refuse none (command, operation, status, connection), and must refuse close 0"
+    )
+    assert lines in sent(wanted_lines="close 0")[1]
+
+
 def test_an_answer_other_than_the_line_of_the_call_fails() -> None:
     assert verdict(told(answered=0)) == (
         "fail",

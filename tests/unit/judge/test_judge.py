@@ -11,6 +11,7 @@ from support.recorded import RESET, Recording, observed
 
 from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
+from wsklab.orchestrator.observe.driver_lines import DriverLine
 from wsklab.orchestrator.observe.lab_notes import CanaryNote, RingTaken
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.scenario.yaml_source import parse
@@ -183,6 +184,27 @@ def test_a_lost_line_is_told_from_a_number_the_driver_never_used() -> None:
     got, why = verdict(judge(scenario(), never))
     assert got == "inconclusive"
     assert "line 103 is not on the debug line nor in the driver's ring" in why
+
+
+def test_a_driver_that_gives_its_lines_one_number_is_to_blame() -> None:
+    recording = reset_by_peer().ended()
+    same = [replace(o, seq=24) if isinstance(o, DriverLine) and o.seq is not None else o for o in recording]
+    got, why = verdict(judge(scenario(), same))
+    assert got == "fail"
+    assert "of its lines the number 24" in why
+    damaged = [replace(o, seq=101) if isinstance(o, DriverLine) and o.seq == 102 else o for o in recording]
+    assert verdict(judge(scenario(), damaged))[0] == "inconclusive", "two may be damage on the way"
+
+
+def test_an_unload_does_not_wait_for_long_at_once() -> None:
+    def waits_after(seconds: float) -> str:
+        recording = Recording().opened().step("driver", "connect")
+        began = recording.observations[-1].t - round(seconds * 1e9)
+        recording.step("driver", "unload", began=began).line("waiting", None, sockets=1)
+        return verdict(judge(scenario(), recording.ended()))[1]
+
+    assert "0.3 s after it was unloaded that it waits for long" in waits_after(0.3)
+    assert "waits for long" not in waits_after(10)
 
 
 def test_a_ring_that_ends_too_early_is_no_witness() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.recorded import Recording
 
-from wsklab.orchestrator.judge import witness
+from wsklab.orchestrator.judge import integrity, witness
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -85,6 +85,52 @@ def test_a_socket_that_is_never_closed_is_found() -> None:
     assert found == "fail: socket 3 of my.sys, made by WskSocketConnect, was never closed"
     accepted = Seen().see("back", "WskAcceptEvent", socket=1, returned=0, made=4)
     assert accepted.found() == ["fail: socket 4 of my.sys, made by WskAcceptEvent, was never closed"]
+
+
+THREE = RESET.model_copy(update={"connections": 3})
+PORTS = {0: (50001, 7007), 1: (50002, 7007), 2: (50003, 7007)}
+
+
+class Several(Seen):
+    """Three connections of one driver; the sockets of the provider count from 5, in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for conn, (target_port, peer_port) in PORTS.items():
+            self.add("lab", "flow", conn, target_port=target_port, peer_port=peer_port)
+        for socket, conn in ((5, 2), (6, 0), (7, 1)):
+            local, remote = PORTS[conn]
+            self.see("open", "WskSocketConnect", socket=socket, local_port=local, remote_port=remote)
+            self.see("call", "WskSocketConnect", irp=MADE + socket, context=0x1000 * socket, returned=PENDING)
+            self.see("done", "WskSocketConnect", irp=MADE + socket, socket=socket, status=0)
+
+    def closed_all(self, *left: int) -> Several:
+        for socket in {5, 6, 7}.difference(left):
+            self.see("done", "WskCloseSocket", irp=CLOSED, socket=socket, status=0)
+        return self
+
+    def found(self) -> list[str]:
+        facts = Facts(THREE, self.observations)
+        checks = (integrity.crashes, witness.contexts, witness.left_behind)
+        return [text for check in checks for _, text in check(facts)]
+
+
+def test_several_connections_are_told_apart_by_their_ports() -> None:
+    several = Several().closed_all(7)
+    several.see("event", "WskDisconnectEvent", socket=5, flags=1, context=0x6000)
+    several.add("driver", "rule", None, rule="R10", text="WskDisconnectEvent returned c0000001 (socket 6)")
+    assert several.found() == [
+        "connection 0: the driver breaks R10: WskDisconnectEvent returned c0000001",
+        "connection 2: WskDisconnectEvent got the context 6000, socket 5 was given 5000 (R4)",
+        "connection 1: socket 7 of my.sys, made by WskSocketConnect, was never closed",
+    ]
+
+
+def test_a_rule_is_told_without_the_providers_number_where_there_is_one_connection() -> None:
+    seen = Seen().add("driver", "rule", None, rule="R72", text="WskSend on a socket that is closed (socket 3)")
+    assert [text for _, text in integrity.crashes(Facts(RESET, seen.observations))] == [
+        "the driver breaks R72: WskSend on a socket that is closed"
+    ]
 
 
 def test_a_call_that_failed_leaves_nothing() -> None:

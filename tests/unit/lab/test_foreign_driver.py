@@ -55,9 +55,18 @@ def changed(profile: DriverProfile, **changes: Any) -> DriverProfile:
 # --- which scenarios ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", [ECHO, PINGER], ids=lambda profile: profile.name)
-def test_every_scenario_for_any_driver_fits_the_samples(profile: DriverProfile) -> None:
-    assert any_driver.playable(catalogue.any_driver(), profile, ()) == (list(catalogue.any_driver()), [])
+SEVERAL = "any-three-endings"
+ONE_BY_ONE = [name for name in NAMES if name != SEVERAL]
+
+
+def test_every_scenario_for_any_driver_fits_the_samples() -> None:
+    assert any_driver.playable(catalogue.any_driver(), ECHO, ()) == (list(catalogue.any_driver()), [])
+    kept, left_out = any_driver.playable(catalogue.any_driver(), PINGER, ())
+    assert [s.name for s in kept] == ONE_BY_ONE
+    (sentence,) = left_out
+    assert sentence.startswith(
+        f"{SEVERAL} is left out: it has 3 connections, and the profile says that its driver has 1"
+    )
 
 
 def test_their_suite_is_named_after_its_files_and_stands_beside_our_own() -> None:
@@ -93,7 +102,7 @@ def test_a_scenario_that_steers_is_refused_by_name(mine: Scenario) -> None:
         (scenario(expect="{order: [disconnect, close]}"), "it expects something under `order`"),
         (scenario(expect="{characterise: true}"), "it expects something under `characterise`"),
         (scenario(socket="{family: ipv6}"), "its `socket` is for the lab's own driver"),
-        (scenario(connections="2"), "it has 2 connections"),
+        (scenario(connections="9"), "it has 9 connections"),
     ],
 )
 def test_what_does_not_fit_is_said_with_its_step(mine: Scenario, says: str) -> None:
@@ -104,8 +113,8 @@ def test_what_does_not_fit_is_said_with_its_step(mine: Scenario, says: str) -> N
 def test_a_driver_that_says_nothing_is_spared_what_needs_its_words() -> None:
     mute = changed(PINGER, provoke={"by": "start", "port": 7008})
     kept, left_out = any_driver.playable(catalogue.any_driver(), mute, ())
-    assert [s.name for s in kept] == [name for name in NAMES if name != "any-unread"]
-    assert [text.split(":")[0] for text in left_out] == ["any-unread is left out"]
+    assert [s.name for s in kept] == [name for name in ONE_BY_ONE if name != "any-unread"]
+    assert [text.split(":")[0] for text in left_out] == [f"{SEVERAL} is left out", "any-unread is left out"]
     only_disc = changed(ECHO, patterns=[p for p in ECHO.patterns if p.kind == "disc"])
     assert [s.name for s in any_driver.playable(catalogue.any_driver(), only_disc, ())[0]] == [
         name for name in NAMES if name != "any-still-open"
@@ -169,10 +178,17 @@ def test_a_driver_needs_no_profile_where_the_provider_tells_of_it(tmp_path: Path
     assert "any-still-open" in [s.name for s in kept], "silence is told of, too"
 
 
-@pytest.mark.parametrize("provoke", [None, "", "start", "start:", "start:0", "start:70000", "command:7007", "peer:x"])
+@pytest.mark.parametrize(
+    "provoke", [None, "", "start", "start:", "start:0", "start:70000", "command:7007", "peer:x", "peer:1:9"]
+)
 def test_how_a_driver_without_a_profile_connects_has_to_be_said(provoke: str | None) -> None:
     with pytest.raises(UsageError, match=r"--provoke peer:PORT if it listens there, --provoke start:PORT"):
         foreign_driver.profile_of("my.sys", provoke)
+
+
+def test_how_many_connections_it_has_is_said_behind_the_port() -> None:
+    provoked = foreign_driver.profile_of("my.sys", "peer:7007:3").provoke
+    assert provoked is not None and (provoked.by, provoked.port, provoked.connections) == ("peer", 7007, 3)
 
 
 def test_a_profile_says_itself_how_its_driver_connects() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated.windows import Faults, Windows, get_data, put_data
+from simulated.agent import Agent
+from simulated.windows import get_data, put_data
 from support import driver_package
 
 from wsklab.drivers import package
@@ -17,29 +18,6 @@ from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.lab import foreign_driver, installation
 from wsklab.orchestrator.lab.installation import Installation, Payload
 from wsklab.orchestrator.lab.packages import beyond_standin
-
-
-class Agent:
-    """The agent's requests, answered at once by a played Windows."""
-
-    def __init__(self, build: int = 20348, **faults: Any) -> None:
-        self.windows = Windows(lambda: None, lambda: None, lambda: None, Faults(**faults))  # type: ignore[arg-type,return-value]
-        self.hello = {"system": f"windows 10.0.{build}"}
-        self.commands: list[str] = []
-
-    def ask(self, op: str, timeout: float, **words: Any) -> dict[str, Any]:
-        self.commands += [words["command"]] if op == "run" else []
-        answer = self.windows.answer({"id": 1, "op": op, **words})
-        if not answer["ok"]:
-            raise AgentError(answer["error"], answer["code"])
-        return answer
-
-    def put(self, path: str, content: bytes) -> None:
-        self.ask("put", 1, path=path, offset=0, data=put_data(content))
-
-    def service(self, action: str, name: str, path: str = "", timeout: float = 1) -> dict[str, Any]:
-        self.commands.append(f"{action} {name}")
-        return self.ask("service", timeout, action=action, name=name, path=path)
 
 
 def payload(folder: Path, version: str = "1.4.0.0", **more: Any) -> Payload:

@@ -10,7 +10,7 @@ import pytest
 
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
-from wsklab.orchestrator.commands.run import checks
+from wsklab.orchestrator.commands.run_end import checks
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.guest.guest import StandinGuest
@@ -138,9 +138,9 @@ class Told:
     def put(self, path: str, content: bytes) -> None:
         self.files.append((path, content))
 
-    def tell(self, scenario: Scenario) -> None:
+    def tell(self, scenario: Scenario, seed: str = "1") -> None:
         lab: Any = self
-        Lab._tell_irql(lab, scenario)
+        Lab._tell_irql(lab, scenario, seed)
 
 
 def test_the_target_is_told_once_what_a_scenario_asks_for() -> None:
@@ -152,6 +152,15 @@ def test_the_target_is_told_once_what_a_scenario_asks_for() -> None:
     assert {path for path, _ in told.files} == {r"C:\wsklab\strict.txt"}
     assert all(b"witness" not in content for _, content in told.files)
     assert told.files[0][1].split()[1] != told.files[1][1].split()[1], "each scenario has its own draws"
+
+
+def test_a_repetition_draws_anew_and_the_same_again() -> None:
+    first, again = Told(1), Told(1)
+    for told in (first, again):
+        told.tell(LINGER_ZERO, "1 linger-zero 1")
+        told.tell(LINGER_ZERO, "1 linger-zero 2")
+    assert first.files == again.files
+    assert first.files[0] != first.files[1]
 
 
 def test_a_crowd_is_not_told_call_by_call() -> None:

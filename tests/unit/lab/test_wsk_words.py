@@ -8,15 +8,22 @@ from hypothesis import strategies as st
 
 from wsklab.drivers.witness import SEEN_MARK, SeenRecord, parse_seen_line
 from wsklab.orchestrator.lab.wsk_words import WskWords
-from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect
-from wsklab.orchestrator.observe.wsk_lines import WskCalled, WskCompleted, WskEvent, WskEventReturned, seen_line
+from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect, ForeignOpen
+from wsklab.orchestrator.observe.wsk_lines import (
+    WskCalled,
+    WskCompleted,
+    WskConnected,
+    WskEvent,
+    WskEventReturned,
+    seen_line,
+)
 
 WORD = st.integers(0, 2**32 - 1)
 POINTER = st.integers(0, 2**64 - 1)
 RECORDS = st.builds(
     SeenRecord,
     number=WORD,
-    event=st.sampled_from(["call", "done", "event", "back"]),
+    event=st.sampled_from(["open", "call", "done", "event", "back"]),
     function=st.sampled_from(["WskSend", "WskDisconnectEvent", "WskCaptureProviderNPI"]),
     driver=st.sampled_from(["my.sys", "my-driver_2.sys", ""]),
     irql=st.integers(0, 15),
@@ -59,7 +66,14 @@ def test_no_text_harms_the_reader(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "kind"), [("call", WskCalled), ("done", WskCompleted), ("event", WskEvent), ("back", WskEventReturned)]
+    ("event", "kind"),
+    [
+        ("call", WskCalled),
+        ("done", WskCompleted),
+        ("event", WskEvent),
+        ("back", WskEventReturned),
+        ("open", WskConnected),
+    ],
 )
 def test_each_is_an_observation_of_its_own(event: str, kind: type) -> None:
     seen = seen_line(5, record(event, "WskSend", socket=3, status=0x103))
@@ -97,6 +111,14 @@ def test_a_server_without_words_is_known_by_its_calls() -> None:
         words.line(5, record("done", "WskCloseSocket", 1)),
     ]
     assert [(o.kind, o.conn) for o in told if o] == [("load", None), ("open", 0), ("disc", 0)]
+
+
+def test_a_connection_is_told_by_its_ports() -> None:
+    words = WskWords(lambda kind: False)
+    assert words.line(1, record("open", "WskSocketConnect", 4, made=0xC001_1B5F)) is None
+    opened = words.line(2, record("done", "WskSocketConnect", 4))
+    assert isinstance(opened, ForeignOpen)
+    assert (opened.conn, dict(opened.more)) == (0, {"local_port": 0xC001, "remote_port": 7007})
 
 
 def test_what_failed_is_no_connection() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +15,13 @@ import pytest
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.mutation import runs as mutant_runs
-from wsklab.orchestrator.mutation.mutants import generate
+from wsklab.orchestrator.mutation.mutants import Mutant, generate
 from wsklab.orchestrator.mutation.results import Order, Outcome, Row, outcome
 from wsklab.orchestrator.mutation.runs import NOTICED, Built, Trial, Workers
+from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
+from wsklab.orchestrator.trials.scarcity import short_of
 
 SOURCE = "static int f(void)\n{\n    g();\n    h();\n}\n"
 SCENARIOS = catalogue.select(["linger-zero", "kill", "send-pending", "half-close"])
@@ -80,7 +84,22 @@ class PlayedRun:
     def one(self, lab: PlayedLab, scenario: Scenario, number: int) -> Any:
         assert (scenario.name, number) not in self.seen, "each run of a scenario has evidence of its own"
         self.seen.add((scenario.name, number))
-        return SimpleNamespace(verdict=lab.judge(scenario), reasons=["why"], evidence="none")
+        return SimpleNamespace(name=scenario.name, verdict=lab.judge(scenario), reasons=["why"], evidence="none")
+
+
+class PlayedCourse:
+    """Three trials of a scenario, as one allocation after the other fails."""
+
+    def __init__(self) -> None:
+        self.left = [short_of(SCENARIOS[0], number) for number in (1, 2, 3)]
+        self.heard: list[str] = []
+
+    def next(self) -> Scenario | None:
+        return self.left.pop(0) if self.left else None
+
+    def tell(self, row: Any) -> bool:
+        self.heard.append(row.name)
+        return True
 
 
 def built() -> Built:
@@ -94,11 +113,13 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, Play
         verdicts: dict[str, list[str]] | None = None,
         correct: dict[str, str] | None = None,
         unload: tuple[str, list[str]] = ("pass", []),
+        shortages: Callable[[Mutant], PlayedCourse] | None = None,
         **subject: Any,
     ) -> tuple[Outcome, PlayedLane]:
         monkeypatch.setattr(mutant_runs, "unload", lambda lab: unload)
         worker = PlayedLane(PlayedLab(verdicts or {}, correct or {}))
-        trial = Trial(worker, PlayedSubject(**subject), Order(SCENARIOS), lambda name: PlayedRun())  # type: ignore[arg-type, return-value]
+        played, order = PlayedSubject(**subject), Order(SCENARIOS)
+        trial = Trial(worker, played, order, lambda name: PlayedRun(), shortages)  # type: ignore[arg-type, return-value]
         return trial.one(built()), worker
 
     return play
@@ -109,6 +130,15 @@ def test_nothing_unusual_is_a_survivor_that_has_met_everything(played: Any) -> N
     assert (done.result, done.by, done.rows) == ("survived", None, ())
     assert set(worker.lab.ran) == {s.name for s in SCENARIOS}
     assert done.runs == len(SCENARIOS) + 2  # and the unload after each stage
+
+
+def test_what_no_scenario_catches_meets_memory_that_is_short(played: Any) -> None:
+    course = PlayedCourse()
+    done, _ = played({"linger-zero-fails-2": ["fail"]}, shortages=lambda mutant: course)
+    assert (done.result, done.by) == ("caught", Row("linger-zero-fails-2", "fail", "why"))
+    assert set(course.heard) == {"linger-zero-fails-1", "linger-zero-fails-2"}
+    caught, _ = played({"kill": ["fail"]}, shortages=lambda mutant: pytest.fail("it was caught before"))
+    assert caught.by.scenario == "kill"
 
 
 def test_a_fail_that_repeats_catches_and_ends_it(played: Any) -> None:
@@ -188,14 +218,41 @@ def builds(count: int) -> Iterator[Built]:
 
 def test_each_build_is_taken_once_and_the_labs_are_stopped() -> None:
     done, workers = list[Outcome](), [StoppedLane(), StoppedLane()]
-    Workers(builds(20), done.append).play([(worker, PlayedTrial()) for worker in workers])  # type: ignore[misc]
+    Workers(builds(20), done.append, Stop()).play([(worker, PlayedTrial()) for worker in workers])  # type: ignore[misc]
     assert len(done) == 20
     assert [worker.stopped for worker in workers] == [1, 1]
 
 
 def test_a_lab_that_does_not_boot_ends_the_run_in_words() -> None:
     with pytest.raises(LabError, match="no lab boots"):
-        Workers(builds(3), lambda done: None).play([(StoppedLane(), PlayedTrial(fails=True))])  # type: ignore[list-item]
+        Workers(builds(3), lambda done: None, Stop()).play([(StoppedLane(), PlayedTrial(fails=True))])  # type: ignore[list-item]
+
+
+class StoppedTrial:
+    """Finds its lab stopped in the middle of a mutant, which then looks as if it did not load."""
+
+    def __init__(self, stop: Stop, interrupt: Callable[[], None]) -> None:
+        self._stop, self._interrupt, self._stopped = stop, interrupt, threading.Event()
+        self._thread = threading.current_thread()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(60)  # so that whatever it has to say is said before the run ends
+
+    def one(self, one: Built) -> Outcome:
+        self._thread = threading.current_thread()
+        self._stop.watch(self)
+        self._interrupt()
+        assert self._stopped.wait(60)
+        return outcome(one.mutant, one.source, [Row("driver-load", "fail", "the lab was stopped")], 0.0)
+
+
+def test_an_interruption_catches_no_mutant() -> None:
+    stop, done = Stop(), list[Outcome]()
+    trial = StoppedTrial(stop, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        Workers(builds(3), done.append, stop).play([(StoppedLane(), trial)])  # type: ignore[list-item]
+    assert done == []
 
 
 def test_a_disk_that_is_full_ends_the_run_too() -> None:
@@ -203,4 +260,4 @@ def test_a_disk_that_is_full_ends_the_run_too() -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        Workers(builds(3), keep).play([(StoppedLane(), PlayedTrial())])  # type: ignore[list-item]
+        Workers(builds(3), keep, Stop()).play([(StoppedLane(), PlayedTrial())])  # type: ignore[list-item]

@@ -75,6 +75,16 @@ def test_subscribers_hear_lines_until_they_leave(pair: Pair) -> None:
     assert heard == ["one", "two"]
 
 
+def test_a_slow_line_writes_byte_by_byte_and_nothing_else_than_it_was_given(pair: Pair) -> None:
+    line, guest = pair
+    line.pace = 1e-6
+    line.write(bytes(range(256)))
+    received = b""
+    while len(received) < 256:
+        received += guest.recv(1024)
+    assert received == bytes(range(256))
+
+
 def test_a_watch_keeps_what_came_before_it_was_asked(pair: Pair) -> None:
     line, guest = pair
     with line.watch() as watch:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wsklab.orchestrator.commands.run import Options, command
+from wsklab.orchestrator.commands.run import command
+from wsklab.orchestrator.commands.run_options import Options
 
 
 def test_the_command_and_its_options_have_the_same_names_and_defaults() -> None:

@@ -16,7 +16,7 @@ from support.rows import result
 from support.simulated_run import NAMES, REPEAT, VARIANTS, results, scenario
 
 from wsklab.orchestrator.commands import resume
-from wsklab.orchestrator.commands.run import Options
+from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.results import UNLOAD, Plan
@@ -99,6 +99,13 @@ def test_the_options_are_those_of_the_first_time(tmp_path: Path) -> None:
     assert resume.read(json.loads(json.dumps(resume.written(first)))) == first
     with pytest.raises(UsageError, match="as the run was asked for the first time"):
         resume.again(Options(resume=tmp_path, repeat=5))
+
+
+def test_a_recorded_run_is_not_resumed(tmp_path: Path) -> None:
+    written = resume.written(Options(scenarios=("linger-zero",), record=True))
+    resuming.remember(tmp_path, resuming.memo(written, [scenario("linger-zero")]))
+    with pytest.raises(UsageError, match="record another run"):
+        resume.again(Options(resume=tmp_path))
 
 
 def test_a_complete_run_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

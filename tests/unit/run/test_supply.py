@@ -34,6 +34,8 @@ class FakeLab:
         if what in self.fails:
             raise self.fails[what]
 
+    saved = False
+
     def save(self) -> None:
         self._do("save")
 
@@ -114,6 +116,22 @@ def test_one_that_is_not_fit_is_stopped_at_once(tmp_path: Path) -> None:
     assert not made.supply.fit() and made.supply.lab is None
     assert lab.did == ["state", "stop"]
     assert not made.supply.fit(), "there is none now"
+
+
+def test_one_that_is_spoilt_goes_back_to_its_snapshot_where_it_has_one(tmp_path: Path) -> None:
+    lab, new = FakeLab(restore=MachineError("loadvm failed")), FakeLab()
+    lab.saved = True
+    made = Supplied(tmp_path, lab, new)
+    made.supply.next()
+    lab.doubt = "the driver broke a rule"
+    assert not made.supply.fit()
+    lab.doubt = None
+    assert made.supply.bare() is new  # type: ignore[comparison-overlap]
+    assert (lab.did, new.did) == (["restore", "stop"], ["unload"])
+    new.saved = True
+    made.supply.spoil()
+    assert made.supply.bare() is made.supply.bare() is new  # type: ignore[comparison-overlap]
+    assert new.did == ["unload", "restore", "unload"], "and is as good as any then"
 
 
 def test_in_a_run_that_is_stopped_nobody_is_told_of_another_lab(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from simulated.windows import Faults, Windows, put_data
+from simulated.agent import Agent
 from support import driver_package
 from support.certificates import publisher
 
@@ -20,7 +20,6 @@ from wsklab.drivers.profile import load_profile
 from wsklab.drivers.sign import sign
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.guest.agent import AgentError
 from wsklab.orchestrator.lab.foreign_driver import Foreign
 from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 from wsklab.orchestrator.observe.journal import Journal
@@ -33,27 +32,6 @@ signs = pytest.mark.skipif(
     shutil.which("osslsigncode") is None or shutil.which("x86_64-w64-mingw32-gcc") is None,
     reason="needs osslsigncode and mingw-w64",
 )
-
-
-class Agent:
-    """The agent's requests, answered at once by a played Windows."""
-
-    def __init__(self, **faults: Any) -> None:
-        driver = SimpleNamespace(unload=lambda: None)
-        self.windows = Windows(lambda: driver, lambda: None, lambda: None, Faults(**faults))  # type: ignore[arg-type,return-value]
-        self.hello = {"system": "windows 10.0.20348"}
-
-    def ask(self, op: str, timeout: float, **words: Any) -> dict[str, Any]:
-        answer = self.windows.answer({"id": 1, "op": op, **words})
-        if not answer["ok"]:
-            raise AgentError(answer["error"], answer["code"])
-        return answer
-
-    def put(self, path: str, content: bytes) -> None:
-        self.ask("put", 1, path=path, offset=0, data=put_data(content))
-
-    def service(self, action: str, name: str, path: str = "", timeout: float = 1) -> dict[str, Any]:
-        return self.ask("service", timeout, action=action, name=name, path=path)
 
 
 def installed(foreign: Foreign, agent: Agent) -> InstalledForeign:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +20,12 @@ from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import LabError, UsageError
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import UNLOAD, Results, ScenarioResult, Verdict, observed
+from wsklab.orchestrator.run.stopping import Stop, Stopped
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import tables, twin_matrix, twin_runs
 from wsklab.orchestrator.trials.twin_matrix import Row
+from wsklab.qemu.errors import MachineError
 
 TWIN = Twin(
     name="ignores-flag",
@@ -184,6 +188,9 @@ class FakeSupply:
     def retire(self) -> None:
         self.last = ""
 
+    def spoil(self) -> None:
+        self.retire()
+
 
 def run_twins(
     folder: Path,
@@ -239,7 +246,7 @@ def run_twins(
     scenarios = twin_matrix.panel(catalogue.built_in())
     if strict is not None:
         scenarios += [s for s in catalogue.built_in() if s.name == "dispatch-level"]
-    found = run.run(built(None), {twin: built(TWIN.name)}, scenarios, whole)
+    found = run.run(built(None), {twin: lambda: built(TWIN.name)}, scenarios, whole)
     assert json.loads((folder / "twins.json").read_text()) == found
     assert (found["state"], found["asked"]) == ("complete", 1)
     return found, met
@@ -345,9 +352,16 @@ def test_what_needs_the_strict_mode_is_not_run_without_it(tmp_path: Path, monkey
     assert set(met) == {UNLOAD}
 
 
-def several(folder: Path, monkeypatch: pytest.MonkeyPatch, lanes: int, quick: bool) -> tuple[Any, list[FakeSupply]]:
+def several(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lanes: int,
+    quick: bool,
+    supplies: Sequence[FakeSupply] = (),
+    stop: Stop | None = None,
+) -> tuple[Any, Sequence[FakeSupply]]:
     """Three twins that each scenario catches, run in so many lanes."""
-    supplies = [FakeSupply() for _ in range(lanes)]
+    supplies = supplies or [FakeSupply() for _ in range(lanes)]
     run_twins(folder / "ignored", monkeypatch, FakeSupply(), lambda name: True)  # which puts the fake run in place
     made = [
         twin_runs.TwinRun(
@@ -356,11 +370,12 @@ def several(folder: Path, monkeypatch: pytest.MonkeyPatch, lanes: int, quick: bo
             supply,  # type: ignore[arg-type]
             lambda driver: Results({}, driver={"twin": driver.twin}),
             quick=quick,
+            stop=stop,
         )
         for supply in supplies
     ]
     twins = {TWIN.model_copy(update={"name": f"twin-{letter}"}): letter for letter in "abc"}
-    builds = {twin: BuiltDriver(folder, "", "wsklab", twin.name, folder) for twin in twins}
+    builds = {twin: partial(BuiltDriver, folder, "", "wsklab", twin.name, folder) for twin in twins}
     correct = BuiltDriver(folder, "", "wsklab", None, folder)
     return made[0].run(correct, builds, twin_matrix.panel(catalogue.built_in()), False, made[1:]), supplies
 
@@ -379,3 +394,44 @@ def test_lanes_share_the_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(twin["name"] for twin in found["twins"]) == ["twin-a", "twin-b", "twin-c"]
     loaded = [name for supply in supplies for name in supply.loaded if name]
     assert sorted(loaded) == ["twin-a", "twin-b", "twin-c"]
+
+
+class Awaiting(FakeSupply):
+    """Its lab is busy until it is stopped, and no other boots then."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self.began, self._stop, self._stopped = threading.Event(), stop, threading.Event()
+
+    def bare(self) -> Any:
+        self._stop.watch(self)
+        self.began.set()
+        assert self._stopped.wait(60)
+        raise MachineError("the machine has ended")
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class Failing(FakeSupply):
+    """Fails as soon as the other lane is at work."""
+
+    def __init__(self, other: Awaiting) -> None:
+        super().__init__()
+        self._other = other
+
+    def bare(self) -> Any:
+        assert self._other.began.wait(60)
+        raise OSError(28, "No space left on device")
+
+
+def test_what_ends_one_lane_stops_the_labs_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ignored").mkdir()
+    stop = Stop()
+    waiting = Awaiting(stop)
+    with pytest.raises(OSError, match="No space"):
+        several(tmp_path, monkeypatch, 2, True, [Failing(waiting), waiting], stop)
+    matrix = json.loads((tmp_path / "twins.json").read_text())
+    assert (matrix["state"], matrix["missed"]) == ("aborted", []), "nobody knows whether they would have been caught"
+    with pytest.raises(Stopped):
+        stop.watch(waiting)

@@ -1,0 +1,61 @@
+"""The driver's counters are those of the driver that was loaded: what it calls itself is compared."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from wsklab.drivers import protocol
+from wsklab.drivers.build import BuiltDriver
+from wsklab.orchestrator.guest import deploy
+from wsklab.orchestrator.lab.target import Misanswer, Target
+from wsklab.orchestrator.observe.journal import Journal
+
+
+class PlayedLine:
+    """A serial line on which only the test speaks."""
+
+    def __init__(self) -> None:
+        self.hear: Callable[[int, str], None] = lambda t, text: None
+
+    def on_line(self, hear: Callable[[int, str], None], **words: Any) -> None:
+        self.hear = hear
+
+
+class PlayedAgent:
+    def __init__(self, build: bytes) -> None:
+        self._build = build
+
+    def ioctl(self, device: str, code: int, data: bytes, out: int) -> bytes:
+        counters = (0,) * 8
+        return struct.pack("<I I Q 8I 32s", protocol.STATE_BYTES, protocol.VERSION, 1, *counters, self._build)
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, says: str, answers: bytes) -> Target:
+    """Return a target in which a driver was loaded that called itself `says`, and answers `answers` now."""
+    debug = PlayedLine()
+    machine = SimpleNamespace(agent=PlayedLine(), debug=debug)
+    target = Target(cast(Any, machine), Journal())
+    target.agent = cast(Any, PlayedAgent(answers))
+    line = f"WSKLAB1 seq=00000001 t=0000000000000001 conn=0 ev=load ver=1 build={says}"
+    monkeypatch.setattr(deploy, "load", lambda *words: debug.hear(1, line))
+    monkeypatch.setattr(Target, "know", lambda self, driver: None)
+    target.load(BuiltDriver(Path("x.sys"), "0" * 64, "wsklab", None, Path("x.sys")), "C:", 60.0)
+    return target
+
+
+def test_a_driver_goes_on_calling_itself_what_it_did_when_it_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch, "correct", b"correct").state().build == "correct"
+    long = "a-name-of-more-than-thirty-one-characters"
+    assert loaded(monkeypatch, long, long[:31].encode()).state().build == long[:31]
+
+
+@pytest.mark.parametrize("answers", [b"\0orrect", b"", b"other"])
+def test_another_name_than_then_is_an_answer_that_cannot_be(monkeypatch: pytest.MonkeyPatch, answers: bytes) -> None:
+    with pytest.raises(Misanswer, match="was 'correct' when loaded"):
+        loaded(monkeypatch, "correct", answers).state()
