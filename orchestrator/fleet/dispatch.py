@@ -72,6 +72,8 @@ class Dispatch:
     def __post_init__(self) -> None:
         self._job = job_as_json(self.job)
         self._size = (-1, -1)
+        self._told: dict[str, Any] = {}
+        self._known: dict[str, Offer] = {}
         self._in_a_row = 0
         self._why = ""
         for row in self.run.results.scenarios:
@@ -108,7 +110,7 @@ class Dispatch:
 
     def _all(self, ledger: Ledger) -> None:
         """Until every row is there, or the run is stopped. Raises LabError when nobody can play them."""
-        alone_since = time.monotonic()
+        alone_since, looked = time.monotonic(), float("-inf")
         while not ledger.finished and not self.run.stop.requested:
             assert self._link is not None
             now = time.monotonic()
@@ -124,7 +126,9 @@ class Dispatch:
             elif now - alone_since > self.wait:
                 raise LabError(f"{self.needs.nobody(self._offers().values())}; it was waited {self.wait:.0f} s for one")
             self._fill(ledger, slots, workers)
-            self._watch(ledger, slots, now)
+            if now - looked >= TICK:  # it goes through all batches, and a message may come every millisecond
+                looked = now
+                self._watch(ledger, slots, now)
             for message in self._messages():
                 self._handle(ledger, message)
             self.run.watch()
@@ -142,7 +146,10 @@ class Dispatch:
     def _offers(self) -> dict[str, Offer]:
         """Return what each worker offers, by its address."""
         assert self._link is not None
-        return {address: offer_of(about) for address, about in self._link.workers().items()}
+        if (told := self._link.workers()) is not self._told:
+            self._told = told
+            self._known = {address: offer_of(about) for address, about in told.items()}
+        return self._known
 
     def _usable(self) -> dict[str, Offer]:
         """Return the workers that fit and do not fail all the time. Raises LabError when all that fit do."""
@@ -158,7 +165,7 @@ class Dispatch:
         window = slots + (slots + 1) // 2 if (ledger.seconds or 1.0) < 1.0 else slots
         slotted = [address for address, offer in self._offers().items() if self.needs.slot in offer.slots]
         allowed = list(workers) if len(slotted) > len(workers) else None
-        while len([b for b in ledger.batches.values() if not b.silent]) < window:
+        for _ in range(window - sum(not batch.silent for batch in ledger.batches.values())):
             batch = ledger.take(slots, time.monotonic())
             if batch is None:
                 return
