@@ -19,7 +19,7 @@ from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.field import bundle, recorded
 from wsklab.orchestrator.field.replaying import Outcome, Replay
 from wsklab.orchestrator.results.console import Console
-from wsklab.qemu import recording
+from wsklab.qemu import accel, recording
 
 TELL = 10.0
 """Seconds between two lines on how far it is."""
@@ -128,6 +128,10 @@ def _debug(replay: Replay, port: int, console: Console) -> None:
     replay.machine.qmp.hmp(f"gdbserver tcp:127.0.0.1:{port}")
     words = ["gdb", "-q", "-ex", "set architecture i386:x86-64", "-ex", f"target remote 127.0.0.1:{port}"]
     console.line(shlex.join(words))
+    if accel.qemu_version().startswith("7."):
+        console.line(
+            "With this QEMU going back (reverse-stepi, reverse-continue) hangs; going forward works.", "yellow"
+        )
     if shutil.which("gdb") and sys.stdin.isatty():
         before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for gdb then
         try:
