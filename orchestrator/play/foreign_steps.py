@@ -31,9 +31,12 @@ class ForeignSteps:
     def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
         """Start the driver and have connections made, as its profile says; over when it says that it has them."""
         context, provoke = self._context, self._foreign.foreign.provoke
-        connections, deadline = context.chosen(step.conn), context.deadline(step.within)
+        connections = context.chosen(step.conn)
+        if provoke.by != "peer":
+            context.listen(context.deadline(step.within), provoke.port)
+        self._start()
+        deadline = context.deadline(step.within)  # the start had a limit of its own
         if provoke.by == "peer":
-            self._start()
             if self._foreign.foreign.tells("load"):
                 context.await_line(
                     "the driver did not say that it listens", lambda o: isinstance(o, ForeignLoad), deadline
@@ -43,8 +46,6 @@ class ForeignSteps:
                 self._peer("connect", connection, deadline, host=host, port=provoke.port)
                 self._await_open(connection, deadline)
             return ()
-        context.listen(deadline, provoke.port)
-        self._start()
         for connection in connections:
             if provoke.by == "command":
                 self._try("the command that makes it connect failed", lambda: self._foreign.run(provoke.command))
