@@ -106,8 +106,9 @@ static NTSTATUS NTAPI create_file(PHANDLE handle, ACCESS_MASK access, POBJECT_AT
     const struct site site = SITE("ZwCreateFile");
 
     irql_rule_of(&site);
-    return kept(&site, handle,
-                ZwCreateFile(handle, access, attributes, result, size, kind, sharing, disposition, options, ea, ea_size));
+    return kept(
+        &site, handle,
+        ZwCreateFile(handle, access, attributes, result, size, kind, sharing, disposition, options, ea, ea_size));
 }
 
 static NTSTATUS NTAPI open_key(PHANDLE handle, ACCESS_MASK access, POBJECT_ATTRIBUTES attributes)

@@ -100,10 +100,9 @@ static const void *thunk_for(const struct irql_rule *rule, const void *routine)
 
 const void *strict_replacement(const char *name)
 {
-    static const struct replacement *const tables[] = {spin_replacements,  wait_replacements, pool_replacements,
-                                                       mdl_replacements,   irp_replacements,  scarcity_replacements,
-                                                       mutex_replacements, dpc_replacements,  lookaside_replacements,
-                                                       handle_replacements};
+    static const struct replacement *const tables[] = {
+        spin_replacements,     wait_replacements,  pool_replacements, mdl_replacements,       irp_replacements,
+        scarcity_replacements, mutex_replacements, dpc_replacements,  lookaside_replacements, handle_replacements};
 
     for (ULONG i = 0; i < RTL_NUMBER_OF(tables); i++)
         for (const struct replacement *entry = tables[i]; entry->name; entry++)

@@ -105,14 +105,20 @@ class Agent:
     def ask(self, op: str, timeout: float = PATIENCE, **words: Any) -> dict[str, Any]:
         """Send one request and wait for its answer.
 
-        Raises AgentError (refused), AgentSilent (no answer), and LineLost (the request did not arrive, twice).
+        A line that is written to slowly is written to more slowly when it loses something. Raises AgentError (refused),
+        AgentSilent (no answer), and LineLost (the request did not arrive, twice; four times on a slow line).
         """
         number, request = self._compose(op, words)
         with self._waiting():
-            if not self._exchange(number, request, op, timeout) and not self._exchange(number, request, op, timeout):
+            attempts = 4 if self._line.pace else 2
+            for _ in range(attempts):
+                if self._exchange(number, request, op, timeout):
+                    break
+                self._line.pace *= 2
+            else:
                 raise LineLost(
-                    f"the agent lives, but its line lost '{op}' twice: see agent.log; the host may be too "
-                    "busy, or the port of the guest has too small a buffer"
+                    f"the agent lives, but its line lost '{op}' {'twice' if attempts == 2 else 'four times'}: see "
+                    "agent.log; the host may be too busy, or the port of the guest has too small a buffer"
                 )
             with self._changed:
                 answer = self._answers.pop(number)

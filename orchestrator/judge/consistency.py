@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
-from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, Completion, OtherLine, ReceiveEvent
+from wsklab.orchestrator.observe.driver_lines import (
+    AcceptEvent,
+    Addresses,
+    Call,
+    Completion,
+    DisconnectEvent,
+    OtherLine,
+    ReceiveEvent,
+)
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered, MalformedSent
 from wsklab.qemu.network import MACHINES
 
@@ -39,8 +47,14 @@ def accounts(facts: Facts) -> Iterator[Statement]:
     returns = dict(told)
     told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
+    heard = {number for _, number in told}
     for answered in facts.of(Answered):
         for answer in answered.answers:
+            if not succeeded(answer.status) and answer.id not in heard and facts.scenario.connections <= FEW:
+                yield (
+                    "fail",
+                    f"the driver answers {_words(answer)} with {status_words(answer.status)}, and no line says so",
+                )
             yield from _answer(answer, told.get((answer.op, answer.id + answer.count - 1)))
             yield from _arguments(answer, calls)
     for done in facts.of(Completion):
@@ -88,6 +102,14 @@ def accepts(facts: Facts) -> Iterator[Statement]:
                 f"the driver tells that WskAcceptEvent took {'a' if told.took else 'no'} connection, "
                 f"and {'number ' + str(told.new) if told.new else 'none'} as the new one",
             )
+
+
+def depths(facts: Facts) -> Iterator[Statement]:
+    """Whether the driver's lines of callbacks count the callback that they are of."""
+    for told in (*facts.everywhere(ReceiveEvent), *facts.everywhere(DisconnectEvent)):
+        if told.depth is not None and told.depth < 1:
+            yield "fail", f"the driver's line of a callback ({told.kind}) counts {told.depth} of that kind as running"
+            return
 
 
 def takes(facts: Facts) -> Iterator[Statement]:

@@ -52,6 +52,7 @@ CHECKS = (
     consistency.lines,
     consistency.malformed,
     consistency.takes,
+    consistency.depths,
     event_checks.disconnects,
     step_checks.waits,
     event_checks.late_disconnects,

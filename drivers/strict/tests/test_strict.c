@@ -157,7 +157,8 @@ static void event_set_with_wait_and_no_wait(void)
 {
     strict_turn_on(STRICT_IRQL);
     set_event_check(&here, &here, TRUE);
-    STOPS(irql_rule_check(irql_rule_find("KeSetTimer"), NULL), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16, "call=KeSetTimer");
+    STOPS(irql_rule_check(irql_rule_find("KeSetTimer"), NULL), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16,
+          "call=KeSetTimer");
     STOPS(set_event_check(&here, &here, FALSE), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16, "only a wait may come next");
     STOPS(spin_acquire(&here, &first, SPIN_ORDINARY, true), 0xC8, (ULONG_PTR)DISPATCH_LEVEL << 16, "only a wait");
 }

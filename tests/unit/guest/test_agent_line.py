@@ -110,6 +110,15 @@ def test_a_line_that_loses_a_request_twice_is_no_driver_that_hangs(guest: Callab
     assert name_of(lost.value) == "failure", "of the lab, so that the verdict is infra"
 
 
+def test_a_slow_line_becomes_slower_until_it_loses_nothing() -> None:
+    guest = Guest(lost=[1, 2, 3], drops=[])
+    with agent_of(guest) as agent:
+        agent._line.pace = 1e-6
+        agent.ask("close_device", TIMEOUT)
+        assert agent._line.pace == 8e-6
+    assert [one["op"] for one in guest.done] == ["close_device"]
+
+
 def test_a_driver_that_does_not_come_back_is_not_the_line() -> None:
     with agent_of(Guest(lost=[], drops=[], stuck="ioctl")) as agent, pytest.raises(AgentSilent, match="answer 'ioctl'"):
         agent.ask("ioctl", SHORT)

@@ -56,6 +56,19 @@ def test_accounts_that_agree_pass() -> None:
     assert verdict(told(returned=0, answered=0)) == ("pass", "")
 
 
+def test_a_failure_that_no_line_tells_is_one_of_the_drivers() -> None:
+    answers = [{"op": "enable", "id": 77, "count": 1, "status": UNSUCCESSFUL}]
+    silent = told().add("lab", "answered", answers=answers)
+    assert "the command enable (operation 77) with failure (c0000001), and no line says so" in verdict(silent)[1]
+    refused = told().add("lab", "answered", answers=answers).line("refused", op="enable", id=77, status=UNSUCCESSFUL)
+    assert "no line says so" not in verdict(refused)[1]
+
+
+def test_a_callback_counts_itself() -> None:
+    assert "counts 0 of that kind as running" in verdict(told().line("recv", length=1, took=1, depth=0))[1]
+    assert "counts" not in verdict(told().line("recv", length=1, took=1, depth=1))[1]
+
+
 @pytest.mark.parametrize(
     ("line", "wrong"),
     [

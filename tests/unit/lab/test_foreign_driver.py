@@ -28,7 +28,7 @@ from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.lab import foreign_driver, installed_foreign
 from wsklab.orchestrator.lab.foreign_driver import Foreign
 from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
-from wsklab.orchestrator.observe.foreign_lines import ForeignClose, ForeignDisconnect
+from wsklab.orchestrator.observe.foreign_lines import ForeignClose, ForeignDisconnect, ForeignLoad, ForeignOpen
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
 from wsklab.orchestrator.play.context import PlayContext
@@ -399,6 +399,63 @@ def test_an_awaited_event_is_given_up_when_the_driver_says_that_it_has_closed() 
         actor.await_(step, step.await_)
     journal.add(ForeignClose(t=1, conn=0, more={"status": 0}))
     actor.await_(step, step.await_)
+
+
+class Several:
+    """A lab, its peer, and a driver that opens three connections in another order than the peer takes them."""
+
+    PEERS = (50002, 50003, 50001)
+    slowness = 1.0
+
+    def __init__(self, provoke: dict[str, Any], tells_ports: bool = True) -> None:
+        self.journal = Journal()
+        self.target = SimpleNamespace(connection=lambda number: number)
+        self.taken, self.started = iter(self.PEERS), 0
+        self.profile = changed(ECHO, provoke=provoke)
+        assert self.profile.provoke is not None
+        self.provoke, self.tells_ports = self.profile.provoke, tells_ports
+        self.foreign = cast(Any, SimpleNamespace(foreign=self, start=self.start))
+
+    def tells(self, kind: str) -> bool:
+        return True
+
+    def start(self) -> None:
+        self.started += 1
+        self.journal.add(ForeignLoad(t=1))
+        for conn, local in enumerate(sorted(self.PEERS)):
+            more = {"local_port": local, "remote_port": 7007} if self.tells_ports else {}
+            self.journal.add(ForeignOpen(t=1, conn=conn, more=more))
+
+    def ask(self, do: str, *_: object, **words: object) -> object:
+        return SimpleNamespace(port=7007 if do == "listen" else next(self.taken), do=do)
+
+
+def connected(lab: Several, conn: object) -> list[tuple[int | None, int | None, str]]:
+    """Return the ports and the peer's end of each connection once a step has made them."""
+    three = scenario("[driver: {connect: peer, conn: all}]", connections="3")
+    context = PlayContext(cast(Any, lab), three, cast(Any, lab), random.Random(1))
+    actor = ForeignSteps(context, lab.foreign)
+    for one in conn if isinstance(conn, list) else [conn]:
+        step = DriverStep.model_validate({"connect": "peer", "conn": one, "within": 0})
+        assert step.connect is not None
+        actor.connect(step, step.connect)
+    return [(c.target_port, c.peer_port, c.sock) for c in context.connections.values()]
+
+
+def test_a_connection_is_the_one_that_the_driver_counts_whatever_the_peer_took_first() -> None:
+    start = {"by": "start", "port": 7007, "connections": 3}
+    assert connected(Several(start), "all") == [(50001, 7007, "2"), (50002, 7007, "0"), (50003, 7007, "1")]
+    assert connected(Several(start, tells_ports=False), "all") == [
+        (50002, 7007, "0"),
+        (50003, 7007, "1"),
+        (50001, 7007, "2"),
+    ]
+
+
+def test_a_driver_is_started_once_for_all_its_connections() -> None:
+    lab = Several({"by": "peer", "port": 7007, "connections": 3})
+    assert connected(lab, [0, 1, 2]) == [(7007, 50002, "0"), (7007, 50003, "1"), (7007, 50001, "2")]
+    assert lab.started == 1
 
 
 def test_an_event_between_the_end_of_the_story_and_the_unload_is_judged() -> None:
