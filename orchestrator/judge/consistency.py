@@ -106,7 +106,11 @@ def accepts(facts: Facts) -> Iterator[Statement]:
 
 def depths(facts: Facts) -> Iterator[Statement]:
     """Whether the driver's lines of callbacks count the callback that they are of."""
-    for told in (*facts.everywhere(ReceiveEvent), *facts.everywhere(DisconnectEvent)):
+    calls: list[ReceiveEvent | DisconnectEvent] = [
+        *facts.everywhere(ReceiveEvent),
+        *facts.everywhere(DisconnectEvent),
+    ]
+    for told in calls:
         if told.depth is not None and told.depth < 1:
             yield "fail", f"the driver's line of a callback ({told.kind}) counts {told.depth} of that kind as running"
             return
