@@ -5,6 +5,8 @@ What a program does to get an ending's segments is the ending table's; its own s
 
 from __future__ import annotations
 
+from typing import Literal
+
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.field.connections import Connection
 from wsklab.orchestrator.field.course import PAUSE, Turn, turns
@@ -221,7 +223,7 @@ class Maker:
         plan.add("wire: release")
         plan.driver.append(turn.kind)
         plan.peer.append(word)
-        plan.calls.append(f"{{abortive: {'set' if word == 'rst' else 'clear'}, optional: true}}")
+        self._expect("set" if word == "rst" else "clear", optional=True)
         self.peer_ended = self.crossed = True
 
     def _peer_end(self, turn: Turn, rest: list[Turn]) -> None:
@@ -243,13 +245,18 @@ class Maker:
             self._peer_rst(end, why)
         self.peer_ended = True
 
+    def _expect(self, abortive: Literal["set", "clear"], optional: bool = False) -> None:
+        """Expect a call; behind one that need not come none has to, as the language has it."""
+        optional = optional or any("optional" in call for call in self.plan_.calls)
+        self.plan_.calls.append(f"{{abortive: {abortive}{', optional: true' if optional else ''}}}")
+
     def _forge(self, end: End, why: str) -> None:
         word = "fin" if end.word == "fin" else "rst" if end.bare else "rst-ack"
         offset = f", offset: {end.offset}" if end.offset else ""
         self.plan_.add(f"wire: {{forge: {{segment: {word}, from: peer{offset}}}}}", f"{why}, not the peer's own")
         if not end.offset:
             self.plan_.peer.append(end.word)
-            self.plan_.calls.append(f"{{abortive: {'set' if end.word == 'rst' else 'clear'}}}")
+            self._expect("set" if end.word == "rst" else "clear", optional=bool(self.plan_.driver))
             self.peer_ended = True
         else:
             self.plan_.add("lab: settle")
@@ -286,17 +293,16 @@ class Maker:
         if number == "C46":
             plan.add("lab: {wait: 1}", f"sent {end.copies + 1} times, not answered")
             return
-        optional = ", optional: true" if plan.driver else ""
-        plan.calls.append(f"{{abortive: clear{optional}}}")
+        self._expect("clear", optional=bool(plan.driver))
 
     def _peer_rst(self, end: End, why: str) -> None:
         plan, number = self.plan_, self.number
         if self.peer_ended and number != "C16":  # it answers the driver, as the peer's stack will
             if plan.faulty and not plan.calls:  # the first one did not arrive
-                plan.calls.append("{abortive: set}")
+                self._expect("set")
             if "rst" not in plan.peer:
                 plan.peer.append("rst")
-                plan.calls.append("{abortive: set, optional: true}")
+                self._expect("set", optional=True)
             return
         if end.damaged or (not end.arrived and not end.copies):
             fault = "corrupt" if end.damaged else "drop"
@@ -318,9 +324,8 @@ class Maker:
         else:
             plan.add("peer: {close: {linger: 0}}", why)
         plan.peer.append("rst")
-        optional = ", optional: true" if plan.driver or (number == "C16" and plan.calls) else ""
         if not end.damaged and (end.arrived or end.copies):
-            plan.calls.append(f"{{abortive: set{optional}}}")
+            self._expect("set", optional=bool(plan.driver or (number == "C16" and plan.calls)))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

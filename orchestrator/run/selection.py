@@ -43,11 +43,13 @@ class Selection:
 
 
 def concurrently(selection: Selection) -> Selection:
-    """Return the selection with WSK calling from several threads; not where an order is expected of it."""
+    """Return the selection with WSK calling from several threads; not where an order is expected, or on record."""
     return replace(
         selection,
         scenarios=[
-            s if s.expect.order else s.model_copy(update={"socket": s.socket.model_copy(update={"concurrent": True})})
+            s
+            if s.expect.order or s.expect.characterise
+            else s.model_copy(update={"socket": s.socket.model_copy(update={"concurrent": True})})
             for s in selection.scenarios
         ],
     )

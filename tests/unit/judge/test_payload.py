@@ -69,6 +69,19 @@ def test_what_the_peer_sent_came_in_pieces() -> None:
     assert why(received(recording, 5, b"")) == ()
 
 
+def test_threads_may_print_their_lines_in_another_order_than_the_bytes_have() -> None:
+    def overtaken(pieces: tuple[bytes, bytes]) -> Recording:
+        recording = peer_sends(opened(), 10)
+        indicated(recording, pieces[0], 4)
+        received(recording, 3, pieces[1])
+        return received(recording, 4, b"")
+
+    threads = talk(TALK.replace("steps:", "socket: {concurrent: true}\nsteps:"))
+    assert why(overtaken((pattern(6, 4), pattern(0, 6))), threads) == ()
+    assert "other bytes than the peer sent" in why(overtaken((pattern(6, 4), pattern(0, 6))))[0]
+    assert "other bytes than the peer sent" in why(overtaken((pattern(6, 4), pattern(1, 6))), threads)[0]
+
+
 def test_a_byte_that_changed_on_its_way_in_fails() -> None:
     recording = peer_sends(opened(), 10)
     received(recording, 3, pattern(0, 6))
