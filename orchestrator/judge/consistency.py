@@ -36,6 +36,9 @@ PROGRAMS = frozenset({"accept_events", "callback"})
 AWAITED = frozenset({"socket", "bind"})
 """Calls whose IRP the driver waits for before it answers: it answers with the IRP's status."""
 
+PARTS = {"open": ("socket", "bind", "local", "connect", "enable"), "addresses": ("local", "remote")}
+"""Commands that make several calls, whose lines name these."""
+
 MADE = frozenset({"connect", "socket_connect", "accept"})
 """Operations whose completion tells the ports of a connection."""
 
@@ -47,10 +50,10 @@ def accounts(facts: Facts) -> Iterator[Statement]:
     returns = dict(told)
     told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
-    heard = {number for _, number in told}
     for answered in facts.of(Answered):
         for answer in answered.answers:
-            if not succeeded(answer.status) and answer.id not in heard and facts.scenario.connections <= FEW:
+            heard = any((op, answer.id) in told for op in (answer.op, *PARTS.get(answer.op, ())))
+            if not (succeeded(answer.status) or heard or answer.op in PROGRAMS or facts.scenario.connections > FEW):
                 yield (
                     "fail",
                     f"the driver answers {_words(answer)} with {status_words(answer.status)}, and no line says so",

@@ -147,7 +147,7 @@ class ExpectedEnds(Strict):
             lists = {
                 key: value[key] if isinstance(value[key], list) else [value[key]]
                 for key in ("peer", "driver")
-                if key in value
+                if value.get(key) is not None
             }
             return value | {key: [end for end in item if end != "none"] for key, item in lists.items()}
         return value

@@ -62,6 +62,8 @@ def test_a_failure_that_no_line_tells_is_one_of_the_drivers() -> None:
     assert "the command enable (operation 77) with failure (c0000001), and no line says so" in verdict(silent)[1]
     refused = told().add("lab", "answered", answers=answers).line("refused", op="enable", id=77, status=UNSUCCESSFUL)
     assert "no line says so" not in verdict(refused)[1]
+    wrong = told().add("lab", "answered", answers=answers).line("refused", op="unknown", id=77, status=UNSUCCESSFUL)
+    assert "no line says so" in verdict(wrong)[1], "that is a line of another command"
 
 
 def test_a_callback_counts_itself() -> None:

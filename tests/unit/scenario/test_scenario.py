@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.scenario import catalogue, yaml_source
-from wsklab.orchestrator.scenario.scenario import Action, Scenario, load
+from wsklab.orchestrator.scenario.scenario import Action, ExpectedWire, Scenario, load
 
 RIGHT = """\
 name: linger-zero
@@ -227,3 +227,9 @@ def test_the_manual_has_a_true_example_of_every_verb(actor: str) -> None:
     wanted = set(type(Action.model_validate(examples[0]).step).verbs())
     assert verbs == wanted, "a row for every verb, and no other"
     assert shown <= wanted and len(shown) == len(rows), "each row's example is of one of its own verbs"
+
+
+def test_what_is_not_said_of_one_connection_is_not_said_of_any() -> None:
+    ends = ExpectedWire.model_validate({"peer": "rst", "each": [{"conn": 1, "peer": "fin"}]})
+    assert (ends.of(0).peer, ends.of(0).driver) == (["rst"], None)
+    assert (ends.of(1).peer, ends.of(1).driver) == (["fin"], None)
