@@ -11,6 +11,7 @@ from wsklab.orchestrator.judge.wording import broken_rule
 from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import (
     Again,
+    AllocationFailed,
     BrokenRule,
     Clean,
     Counted,
@@ -186,8 +187,11 @@ def silence(facts: Facts) -> Iterator[Statement]:
 def _text(facts: Facts) -> Iterator[Statement]:
     """Look for the canary, which is the lab's own driver's.
 
-    Another driver's lines may be filtered, or match no pattern.
+    Another driver's lines may be filtered, or match no pattern. One whose allocation has failed may say nothing; that
+    failure was seen then.
     """
+    if facts.scenario.socket.survival and facts.everywhere(AllocationFailed):
+        return
     heard = any(o.seq is None and not isinstance(o, OfProvider) for o in facts.everywhere(DriverLine))
     for foreign in facts.everywhere(ForeignStarted):
         if not heard:

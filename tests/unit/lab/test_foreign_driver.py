@@ -38,6 +38,7 @@ from wsklab.orchestrator.scenario import any_driver, catalogue
 from wsklab.orchestrator.scenario.scenario import ANY_DRIVER, Scenario
 from wsklab.orchestrator.scenario.steps import DriverStep
 from wsklab.orchestrator.scenario.yaml_source import parse
+from wsklab.orchestrator.trials.scarcity import short_of
 
 ECHO, PINGER = load_profile("echo"), load_profile("pinger")
 NAMES = [s.name for s in catalogue.any_driver()]
@@ -478,3 +479,12 @@ def test_a_driver_that_is_not_heard_proves_nothing() -> None:
     assert judgement.verdict == "inconclusive"
     assert judgement.reasons[0].startswith("nothing of the debug text of echo was read: ")
     assert judge(GONE, reset({"abortive": True}).ended(canary=False)).verdict == "inconclusive"
+
+
+def test_a_driver_that_was_short_of_memory_may_say_nothing() -> None:
+    short = short_of(GONE, 3)
+    recording = Recording().opened().add("lab", "foreign", name="echo")
+    recording.add("driver", "scarce", None, number=3, routine="IoAllocateIrp", at="echo.sys+0x10")
+    assert not any("nothing of the debug text" in text for _, text in silence(Facts(short, recording.ended())))
+    silent = Recording().opened().add("lab", "foreign", name="echo").ended()
+    assert any("nothing of the debug text" in text for _, text in silence(Facts(short, silent)))
