@@ -240,7 +240,7 @@ static void handles_check(const struct image_notice *image)
     if (!left)
         return;
     strict_place(opened.caller, at, sizeof at);
-    REPORT("handles",
+    REPORT("ZwClose",
            "the driver was unloaded with %u handles open, which nobody can close any more; one is of %s at %s",
            (unsigned)left, opened.routine, at);
 }

@@ -661,6 +661,27 @@ BREACH(event_in_paged_pool, "initializes an object of the kernel's in paged pool
     KeInitializeEvent(Block(PagedPool, sizeof(KEVENT)), NotificationEvent, FALSE);
 }
 
+BREACH(waits_not_at_once, "is called at DISPATCH_LEVEL, where KeSetEvent with Wait has left the thread")
+{
+    KIRQL irql;
+
+    (void)KeSetEvent(&Things.go, 0, TRUE);
+    KeAcquireSpinLock(&link->lock, &irql);
+}
+
+/* ---- Handles ---- */
+
+BREACH(leaves_handle, "ZwClose.*the driver was unloaded with \\d+ handles open, which nobody can close any more")
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Registry\\Machine\\Software");
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE key;
+
+    UNUSED;
+    InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, NULL, NULL);
+    (void)ZwOpenKey(&key, KEY_READ, &attributes);
+}
+
 /* ---- Kernel stacks ---- */
 
 static ULONG Dig(ULONG depth)
@@ -1158,6 +1179,8 @@ static void (*const breaches[])(LINK *) = {
     reuses_pending_irp,
     frees_irp_as_pool,
     lets_irp_go,
+    waits_not_at_once,
+    leaves_handle,
 };
 
 /* ---- A connection ------------------------------------------------------------------------------------------------------------------ */

@@ -11,7 +11,7 @@ from wsklab.drivers import build, strict_rules
 
 STOP = re.compile(r"\bSTOP\(.*?\);", re.DOTALL)
 TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
-REPORT = re.compile(r'\bREPORT\("(R\d+)", "((?:[^"\\]|\\.)*)"')
+REPORT = re.compile(r'\bREPORT\("(\w+)", "((?:[^"\\]|\\.)*)"')
 CONVERSION = re.compile(r"%[0-9]*[a-z]")
 
 UNBROKEN = {
