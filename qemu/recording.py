@@ -29,6 +29,7 @@ from wsklab.qemu.errors import MachineError
 if TYPE_CHECKING:
     from wsklab.qemu.machine import Machine
     from wsklab.qemu.profile import Accelerator, Profile
+    from wsklab.qemu.serial import SerialLine
 
 Mode = Literal["record", "replay"]
 
@@ -72,6 +73,9 @@ def refusal(profile: Profile, accelerator: Accelerator) -> str | None:
     if profile.debug == "kd":
         return "a Windows target is not recorded: its kernel debugger's line talks both ways, which was never tried."
     return None
+
+
+UNAVAILABLE = "this QEMU can neither record nor replay; `apt-get install qemu-system-x86` brings one that can."
 
 
 @functools.cache
@@ -158,11 +162,16 @@ class Counter:
 
     def _look(self) -> None:
         count = int(self.machine.qmp.look("query-replay")["icount"])
-        while not self.machine.debug.all_dealt_with():  # what was said before the count was taken
-            time.sleep(0.001)
+        deal_with_all(self.machine.debug)  # what was said before the count was taken
         self.stops = later(self.stops, self.machine.log("debug.log").position, count)
         with suppress(OSError):
             self.cpu_s = cpu_seconds(self.machine.pid)
+
+
+def deal_with_all(line: SerialLine) -> None:
+    """Wait until nothing is left of what a machine has said on a line: a moment, as the line's reader is at it."""
+    while not line.all_dealt_with():
+        time.sleep(0.001)
 
 
 def later(stops: list[tuple[int, int]], at: int, count: int) -> list[tuple[int, int]]:

@@ -39,11 +39,8 @@ from wsklab.orchestrator.trials.scarcity import Shortages, loads_itself
 
 OUTCOMES = "mutants.jsonl"
 
-SHORT = "linger-zero"
-"""What a mutant that no scenario has caught is run through with one allocation after the other failing."""
-
 LOAD = "driver-load"
-"""The same for what the driver does when it loads, which takes long. Its functions are called ..._start, ..._stop."""
+"""The scenario of the driver's load, which takes long. What runs then is called ..._start, ..._stop."""
 
 
 def run(
@@ -134,8 +131,9 @@ def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str,
 
 
 def _shortages(mutant: Mutant) -> Shortages:
+    """Begin what a mutant that no scenario has caught is run through, with one allocation after the other failing."""
     loads = mutant.file.endswith("driver.c") or mutant.function.endswith(("_start", "_stop"))
-    return Shortages(catalogue.select([SHORT, LOAD] if loads else [SHORT]), loads_itself)
+    return Shortages(catalogue.select([twin_matrix.SHORTEST, *([LOAD] if loads else [])]), loads_itself)
 
 
 def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None], strict: bool) -> Iterator[Built]:

@@ -51,7 +51,7 @@ def check(options: Options, selected: Selection, machine: Profile) -> None:
         )
     why = recording.refusal(machine, accel.wanted() or "tcg")
     if why is None and not recording.available():
-        why = "this QEMU can neither record nor replay; `apt-get install qemu-system-x86` brings one that can."
+        why = recording.UNAVAILABLE
     if why is not None:
         raise UsageError(f"--record: {why}")
 

@@ -148,9 +148,7 @@ def check(folder: Path, manifest: Manifest) -> Image:
     except OSError as error:
         raise UsageError(f"{path}: {files.why(error)}; without it there is nothing to play.") from None
     if not recording.available():
-        raise UsageError(
-            "this QEMU can neither record nor replay; `apt-get install qemu-system-x86` brings one that can."
-        )
+        raise UsageError(recording.UNAVAILABLE)
     if (here := accel.qemu_version()) != manifest.qemu or manifest.shift != recording.SHIFT:
         raise UsageError(
             f"{folder}: was recorded with QEMU {manifest.qemu}, and here is {here}: no other plays it, as the file's "

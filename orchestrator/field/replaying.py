@@ -111,8 +111,7 @@ class Replay:
     def _compared(self, count: int, ended: bool) -> Outcome | None:
         """Compare what a machine has said that stands still, or has ended."""
         for line in self._recorded:
-            while not getattr(self.machine, line).all_dealt_with():
-                time.sleep(0.001)
+            recording.deal_with_all(getattr(self.machine, line))
         return self._parted(count, ended)
 
     def _parted(self, count: int, ended: bool) -> Outcome | None:

@@ -21,6 +21,11 @@ class Stoppable(Protocol):
         """Stop it, in whatever state it is."""
 
 
+def ending(error: BaseException) -> Literal["interrupted", "aborted"]:
+    """Return the state of what an exception has ended."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
+
+
 class Stop:
     """The request to stop a run. The first one counts."""
 
@@ -56,8 +61,8 @@ class Stop:
 
     def end(self, error: BaseException) -> None:
         """Have nothing more started because of `error`, and stop every lab there is."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        self.request("interrupted" if interrupted else "aborted", "interrupted" if interrupted else str(error))
+        state = ending(error)
+        self.request(state, str(error) if state == "aborted" else state)
         self.stop_labs()
 
     def stop_labs(self) -> None:

@@ -19,7 +19,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, State, write_atomically
 from wsklab.orchestrator.run.runner import Run
-from wsklab.orchestrator.run.stopping import Stop, Stopped
+from wsklab.orchestrator.run.stopping import Stop, Stopped, ending
 from wsklab.orchestrator.run.supply import LabSupply
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.orchestrator.trials import pages, tables, twin_matrix
@@ -120,7 +120,7 @@ class TwinRun:
                 self._correct_where_caught(correct, builds, scenarios)
             return self._keep(builds, asked, "complete")
         except BaseException as error:
-            self._keep(builds, asked, _ended(error))
+            self._keep(builds, asked, ending(error))
             raise
         finally:
             for lane in (self, *beside):
@@ -184,7 +184,7 @@ class TwinRun:
         try:
             yield run
         except BaseException as error:
-            run.finish(_ended(error), unexpected.sentence(error, self._folder))
+            run.finish(ending(error), unexpected.sentence(error, self._folder))
             raise
         run.finish()
 
@@ -284,7 +284,3 @@ def _add(rows: dict[str, Row], row: Row) -> None:
     """Add the unload, which is judged once for each load; what was wrong once stays wrong."""
     if row.scenario not in rows or rows[row.scenario].verdict == "pass":
         rows[row.scenario] = row
-
-
-def _ended(error: BaseException) -> State:
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
