@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 ACK, RESEND, RESET = 4, 5, 6
@@ -434,15 +435,19 @@ class Target:
 def serve(
     target: Target, line: socket.socket, script: Iterable[Run], runs: Callable[[], object] = lambda: None
 ) -> None:
-    """Run the target in real time on its end of the socket; `runs` returns when the machine does not stand still."""
-    for act in script:
-        for wait in act:
-            runs()
-            if select.select([line], [], [], wait.seconds)[0]:
-                try:
-                    data = line.recv(65536, socket.MSG_DONTWAIT)
-                except BlockingIOError:  # a restore has thrown it away
-                    continue
-                if not data:
-                    return
-                target.fifo += data
+    """Run the target in real time on its end of the socket, until the other end is closed.
+
+    `runs` returns when the machine does not stand still.
+    """
+    with suppress(BrokenPipeError, ConnectionResetError):
+        for act in script:
+            for wait in act:
+                runs()
+                if select.select([line], [], [], wait.seconds)[0]:
+                    try:
+                        data = line.recv(65536, socket.MSG_DONTWAIT)
+                    except BlockingIOError:  # a restore has thrown it away
+                        continue
+                    if not data:
+                        return
+                    target.fifo += data

@@ -29,7 +29,8 @@ def test_a_sample_is_judged_as_the_other_compilers_build_is(name: str, tmp_path:
         done = run(tmp_path / toolchain, "--driver", name, *file, "--strict", *SCENARIOS)
         assert done.code == 0, done.stdout + done.stderr
         rows = [done.scenario(scenario)["observed"] for scenario in SCENARIOS]
-        observed = [[d["abortive"] for d in row["disconnects"]] + row["wire"]["driver"] for row in rows]
+        # Its own FIN is not compared: a scenario may be over before the sample has closed its socket.
+        observed = [[d["abortive"] for d in row["disconnects"]] + ["rst" in row["wire"]["driver"]] for row in rows]
         return done.results["driver"]["sha256"], done.verdicts, observed
 
     gcc, *of_gcc = told("mingw")
