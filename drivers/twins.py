@@ -27,6 +27,7 @@ class Twin(BaseModel):
     shows: str
     says: str = ""
     only_windows: str = ""
+    scenario: str = ""
     seldom: str = ""
     strict: bool = False
     scarcity: bool = False

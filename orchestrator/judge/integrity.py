@@ -130,7 +130,12 @@ def crashes(facts: Facts) -> Iterator[Statement]:
     for loss in facts.everywhere(MachineGone):
         yield blame(loss), describe_loss(loss)
     yield from complaints(facts.all)
-    for hang in facts.everywhere(Hang):
+    rules, hangs = facts.everywhere(BrokenRule), facts.everywhere(Hang)
+    hung = hangs[0].t if hangs else 0
+    for rule in rules:
+        if rule.t < hung:  # why it hangs: a socket that was left open, or code that is gone
+            yield "fail", broken_rule(facts, rule)
+    for hang in hangs:
         yield "fail", f"the driver hangs: {hang.detail}"
     for refusal in facts.everywhere(Refusal):
         yield "fail", f"the driver refuses a call: {refusal.detail}"
@@ -144,8 +149,9 @@ def crashes(facts: Facts) -> Iterator[Statement]:
         yield "infra", f"the peer is gone: {peer.detail}"
     for failure in (*facts.everywhere(Failure), *facts.everywhere(Unplayed)):
         yield "infra", f"the lab failed: {failure.detail}"
-    for rule in facts.everywhere(BrokenRule):
-        yield "fail", broken_rule(facts, rule)
+    for rule in rules:
+        if rule.t >= hung:
+            yield "fail", broken_rule(facts, rule)
     for late in facts.everywhere(LateCallback):
         callback = CALLBACKS.get(late.cb, "a callback")
         yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -38,6 +39,10 @@ HANG_UP = 1.0
 
 NEWS = 0.3
 """Seconds in which the news of its machine's end follows that of the connection's."""
+
+
+class NotInTime(StepError):
+    """The peer program has waited in vain."""
 
 
 class PeerProcess:
@@ -134,10 +139,10 @@ class PeerProcess:
         return number
 
     @property
-    def unanswered(self) -> bool:
-        """Whether the program still works on a request."""
+    def unanswered(self) -> int:
+        """The number of requests that the program still works on."""
         with self._changed:
-            return not self.gone and len(self._asked) > len(self._answers)
+            return 0 if self.gone else len(self._asked) - len(self._answers)
 
     def answer(self, number: int, deadline: float) -> PeerReply:
         """Wait for the answer to request `number`. Raises TimedOut, StepError when it failed, MachineLost."""
@@ -153,12 +158,22 @@ class PeerProcess:
                 self._changed.wait(left)
             reply = self._answers[number]
         if not reply.ok:
-            raise StepError(f"the peer could not {self._asked[number][0]}: {reply.error or 'refused'}")
+            failure = NotInTime if reply.errno == errno.ETIMEDOUT else StepError
+            raise failure(f"the peer could not {self._asked[number][0]}: {reply.error or 'refused'}")
         return reply
 
     def ask(self, do: str, deadline: float, conn: int | None = None, **words: JsonValue) -> PeerReply:
         """`tell`, then `answer`."""
         return self.answer(self.tell(do, conn, **words), deadline)
+
+    def hurry(self, number: int, deadline: float) -> PeerReply:
+        """Have request `number` end its wait, which nothing can end any more, and return its answer.
+
+        What is there already is still taken. Raises as `answer`.
+        """
+        if self.pid is not None:
+            self._ssh.run(f"kill -USR1 {self.pid} || true")
+        return self.answer(number, deadline)
 
     def await_gone(self, deadline: float) -> None:
         """Wait until the program has ended. Raises TimedOut, MachineLost."""

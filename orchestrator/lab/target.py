@@ -54,6 +54,9 @@ _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
 RING_BYTES = 48 * 1024
 """Room for one answer of the driver's ring."""
 
+ARRIVAL = 6
+"""What a service's time is divided by for the line that it has printed, which only has to arrive."""
+
 
 class Misanswer(LabError):
     """The driver answered a request of the lab's with what cannot be: its answer is cut off, or contradicts itself."""
@@ -116,7 +119,10 @@ class Target:
     # --- the driver under test ------------------------------------------------------------------------------------
 
     def load(self, driver: BuiltDriver, folder: str, timeout: float) -> None:
-        """Create and start the driver's service; its first line must be seen on the debug line. Raises LabError."""
+        """Create and start the driver's service; its first line must be seen on the debug line. Raises LabError.
+
+        `timeout`, in seconds, is for the service; the line was printed before that has started, and only has to arrive.
+        """
         mark = self.journal.mark
         self.know(driver)
         try:
@@ -125,7 +131,7 @@ class Target:
             told = deploy.why_blocked(self.agent, error.code)
             raise LabError(f"the driver could not be loaded: {error}{told}") from None
         try:
-            loaded, _ = self.journal.wait_for(Load, time.monotonic() + timeout, mark)
+            loaded, _ = self.journal.wait_for(Load, time.monotonic() + timeout / ARRIVAL, mark)
             self._build = loaded.build
         except NotYet:
             raise LabError("the driver was started, but its first line never came on the debug line.") from None
@@ -150,7 +156,7 @@ class Target:
         mark = self.journal.mark
         self.agent.service("stop", SERVICE, timeout=timeout)
         last, _ = self.journal.wait_for(
-            Unload, time.monotonic() + timeout, mark, what="the driver's last line at its unload"
+            Unload, time.monotonic() + timeout / ARRIVAL, mark, what="the driver's last line at its unload"
         )
         self.agent.service("delete", SERVICE, timeout=timeout)
         return last

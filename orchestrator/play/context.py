@@ -6,19 +6,19 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.errors import StepError, TimedOut
 from wsklab.orchestrator.lab.lab import Lab
-from wsklab.orchestrator.lab.peer import PeerProcess
+from wsklab.orchestrator.lab.peer import NotInTime, PeerProcess
 from wsklab.orchestrator.liveness.quiescence import Quiescence
 from wsklab.orchestrator.observe.base import Observation
 from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
 from wsklab.orchestrator.observe.journal import Matches, NotYet
 from wsklab.orchestrator.observe.lab_notes import Barrier, CanaryNote, LabNote, Opened, PortsKnown
 from wsklab.orchestrator.observe.peer_replies import PeerReply
+from wsklab.orchestrator.play.connection import Connection
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.errors import DeadlinePassed
 
@@ -41,6 +41,8 @@ FIRST_COOKIE = 0xC0010000
 GREETING = 4
 """Bytes of the lab's own driver, where it does unasked what any driver may do."""
 
+NO_CALL = "; the driver made no such call"
+
 IN_TIME = "within the time allowed"
 
 EndOfOperation = TypeVar("EndOfOperation", bound=Call | Completion | Addresses)
@@ -52,23 +54,6 @@ LISTENER = -1
 
 class NothingComes(TimedOut):
     """What is waited for cannot come any more; the message says why."""
-
-
-@dataclass
-class Connection:
-    """One connection of the scenario.
-
-    `raw` is the driver's number for it, `cookie` its context, `sock` the peer program's name for its end; the ports
-    are known once it is open. `operations` lists what was started on it, by WSK function.
-    """
-
-    number: int
-    raw: int
-    cookie: int
-    sock: str
-    target_port: int | None = None
-    peer_port: int | None = None
-    operations: dict[str, list[int]] = field(default_factory=dict)
 
 
 def port_of(answer: PeerReply) -> int:
@@ -93,7 +78,7 @@ class PlayContext:
         self.first_line = 1  # number of the driver's first line in this scenario
         self._listener: Connection | None = None
         self._peer_listener: int | None = None
-        self._quiescence = Quiescence(lab, peer, self._await_provider)
+        self._quiescence = Quiescence(lab, peer, self._await_provider, scenario.socket.pend is not None)
         self._used: Counter[tuple[str, int]] = Counter()
 
     # --- connections ----------------------------------------------------------------------------------------------
@@ -259,6 +244,30 @@ class PlayContext:
                     raise NothingComes(why) from None
             lull = min(2 * lull, LONGEST_LULL)
 
+    def answer(self, number: int, deadline: float) -> PeerReply:
+        """Return the peer program's answer to a request that waits for something.
+
+        The program is told once nothing is under way any more that could end its wait. Raises StepError; TimeoutError
+        at the deadline.
+        """
+        lull = LULL
+        while True:
+            until = min(deadline, time.monotonic() + lull * self.lab.slowness)
+            try:
+                return self.peer.answer(number, until)
+            except TimedOut:
+                if until == deadline:
+                    raise
+            if why := self._quiescence.reached(waiting=1):
+                return self._hurried(number, deadline, why)
+            lull = min(2 * lull, LONGEST_LULL)
+
+    def _hurried(self, number: int, deadline: float, why: str) -> PeerReply:
+        try:
+            return self.peer.hurry(number, deadline)
+        except NotInTime as error:
+            raise StepError(f"{error}, {why}") from None
+
     def await_operations(
         self, numbers: Iterable[int], what: str, deadline: float, kind: type[EndOfOperation]
     ) -> dict[int, EndOfOperation | CommandRefused]:
@@ -277,8 +286,16 @@ class PlayContext:
 
         if pending:
             verb = {"done": "complete", "call": "return"}.get(kind.kind, "end")
-            self.await_line(f"{what} did not {verb}", matches, deadline)
+            try:
+                self.await_line(f"{what} did not {verb}", matches, deadline)
+            except StepError as error:
+                raise StepError(f"{error}{'' if self._called(pending) else NO_CALL}") from None
         return done
+
+    def _called(self, operations: Iterable[int]) -> bool:
+        """Whether any of these operations was seen to be begun."""
+        wanted = set(operations)
+        return any(isinstance(o, (Call, Completion)) and o.id in wanted for o in self.lab.journal.since(self.began))
 
     def await_next(
         self,

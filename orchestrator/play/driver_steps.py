@@ -12,7 +12,7 @@ from wsklab.orchestrator.judge.reading import FEW, PENDING, tells_of
 from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
 from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play import malformed, unloading
-from wsklab.orchestrator.play.context import Connection
+from wsklab.orchestrator.play.connection import Connection
 from wsklab.orchestrator.play.listening import ANY, Listening
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu import network

@@ -14,7 +14,8 @@ from wsklab.orchestrator.lab.installed_foreign import InstalledForeign
 from wsklab.orchestrator.lab.wsk_words import LOCAL_PORT, REMOTE_PORT
 from wsklab.orchestrator.observe.foreign_lines import ForeignLoad, ForeignOpen
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
-from wsklab.orchestrator.play.context import Connection, PlayContext, port_of
+from wsklab.orchestrator.play.connection import Connection
+from wsklab.orchestrator.play.context import PlayContext, port_of
 from wsklab.orchestrator.play.peer_steps import ANSWER, TARGET
 from wsklab.orchestrator.scenario import steps, verbs
 

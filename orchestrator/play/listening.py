@@ -9,7 +9,8 @@ from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, outcome_matches, succeeded
 from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, CommandRefused, Completion
-from wsklab.orchestrator.play.context import PATIENCE, Connection, PlayContext
+from wsklab.orchestrator.play.connection import Connection
+from wsklab.orchestrator.play.context import PATIENCE, PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 
 ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}

@@ -10,7 +10,8 @@ from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.guest.agent import AgentError, AgentSilent
 from wsklab.orchestrator.observe.driver_lines import CommandRefused
 from wsklab.orchestrator.observe.lab_notes import MalformedSent
-from wsklab.orchestrator.play.context import IN_TIME, Connection, PlayContext
+from wsklab.orchestrator.play.connection import Connection
+from wsklab.orchestrator.play.context import IN_TIME, PlayContext
 
 OPERATIONS = 8
 """More than one request asks for."""

@@ -41,8 +41,11 @@ class PeerSteps:
         conn = None if step.conn == "all" else step.conn
         if conn is not None:
             words["sock"] = self._sock(step)
+        peer = self._context.peer
         try:
-            return self._context.peer.ask(do, deadline + ANSWER, conn, **words)
+            if do in WAITS:
+                return self._context.answer(peer.tell(do, conn, **words), deadline + ANSWER)
+            return peer.ask(do, deadline + ANSWER, conn, **words)
         except TimeoutError:
             raise StepError(f"the peer's {do} did not finish within the time allowed") from None
 

@@ -43,6 +43,8 @@ def strict_panel(scenarios: Iterable[Scenario]) -> list[Scenario]:
 def likely(twin: Twin, scenarios: Sequence[Scenario]) -> list[Scenario]:
     """Those that should catch it, best first: what covers the rules it breaks, then the smallest set of endings.
 
+    Before all of them comes the scenario that the catalogue names.
+
     A twin that is wrong only when memory is short meets one of them as often as it has allocations.
     """
     if twin.scarcity:
@@ -53,7 +55,9 @@ def likely(twin: Twin, scenarios: Sequence[Scenario]) -> list[Scenario]:
         return len(rules & set(scenario.covers))
 
     covering = sorted((s for s in scenarios if shared(s)), key=lambda s: -shared(s))
-    return covering + [s for s in scenarios if "smallest" in s.tags and not shared(s)]
+    some = [*covering, *(s for s in scenarios if "smallest" in s.tags and not shared(s))]
+    best = [s for s in scenarios if s.name == twin.scenario]
+    return [*best, *(s for s in some if s not in best)]
 
 
 def catches(twin: Twin, rows: Rows, correct: Rows) -> list[Row]:

@@ -85,6 +85,20 @@ def test_a_timer_of_a_kernel_is_waited_for(lab: Lab, tmp_path: Path) -> None:
     assert judgement.verdict == "pass", judgement.reasons
 
 
+def test_bytes_that_were_never_sent_are_not_waited_for(lab: Lab, tmp_path: Path) -> None:
+    """The peer waits by itself: its program is told that nothing can come, and answers with what it has."""
+    lab.target.unload(LOAD * lab.slowness)
+    lab.load(driver("sends-short"))
+    judgement = judged(lab, load(BUILT_IN / "half-close.yaml"), tmp_path)
+    assert judgement.verdict == "fail"
+    assert any(
+        reason.endswith(f"the peer could not receive: not all the data came in time, {NOTHING}")
+        for reason in judgement.reasons
+    )
+    assert "the peer received 3999 bytes, expected 4000" in judgement.reasons
+    assert lab.trusted
+
+
 def test_an_event_that_is_lost_is_not_waited_for(lab: Lab, tmp_path: Path) -> None:
     lab.target.unload(LOAD * lab.slowness)
     lab.load(driver("never-enables"))

@@ -9,6 +9,7 @@
  *
  * t is CLOCK_REALTIME in ns. Lines may be sent ahead: "accept" and "close" in one write close the connection
  * the moment it is there. Waiting requests take "timeout_ms" (5000); when it is over they fail with errno 110 (ETIMEDOUT).
+ * SIGUSR1 ends the wait of the request that is under way as if its time were over; what is there already is still taken.
  * At the end of input the program exits; its sockets then close as the kernel closes them.
  *
  * Sockets have names: "sock" (a string or an integer) is "0" unless given, a listener's is "listener".
@@ -161,12 +162,51 @@ int64_t deadline(void)
     return now_ms() + number("timeout_ms", 5000, 0, 3600000);
 }
 
+static volatile sig_atomic_t hurried;
+
+static void hurry(int signal)
+{
+    hurried = signal;
+}
+
+/* Blocked but while poll(2) waits, so that it cannot come between a look at `hurried` and the wait. */
+static sigset_t only_hurry(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    return set;
+}
+
+static void expect_hurry(void)
+{
+    sigset_t set = only_hurry();
+    struct sigaction action = {.sa_handler = hurry};
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+/* A signal that was meant for the request before must not cut this one short. */
+static void forget_hurry(void)
+{
+    static const struct timespec at_once;
+    sigset_t set = only_hurry();
+    while (sigtimedwait(&set, NULL, &at_once) > 0)
+        ;
+    hurried = 0;
+}
+
 int wait_for(int fd, int events, int64_t until)
 {
+    sigset_t none;
+    sigemptyset(&none);
     for (;;) {
         struct pollfd poller = {.fd = fd, .events = (short)events};
-        int64_t left = until - now_ms();
-        int ready = poll(&poller, 1, left > 0 ? (int)left : 0);
+        int64_t left = hurried ? 0 : until - now_ms();
+        struct timespec most = {0};
+        if (left > 0)
+            most = (struct timespec){.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+        int ready = ppoll(&poller, 1, &most, &none);
         if (ready > 0)
             return poller.revents;
         if (ready == 0 && left <= 0)
@@ -243,6 +283,7 @@ static const struct verb *answer(char *line)
     struct timespec now;
     const struct verb *verb = NULL;
     memset(&trouble, 0, sizeof trouble);
+    forget_hurry();
     const char *wrong = json_read(line, &request);
     if (wrong)
         request.count = 0;
@@ -286,6 +327,7 @@ int main(void)
     static char line[LINE_SIZE];
     struct rlimit files;
     signal(SIGPIPE, SIG_IGN);
+    expect_hurry();
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);

@@ -28,7 +28,7 @@ void put_true(const char *name);
 void put_array(const char *name, const int *values, size_t count);
 
 /* The time (ms, monotonic), the moment at which this request's `timeout_ms` is over, and waiting for poll(2) events
- * until then. wait_for returns the events, or 0 after the time. */
+ * until then. wait_for returns the events, or 0 after the time, or when a signal says that nothing will come. */
 int64_t now_ms(void);
 int64_t deadline(void);
 int wait_for(int fd, int events, int64_t until);

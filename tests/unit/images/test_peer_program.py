@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +252,27 @@ def test_timeout_is_an_error_of_its_own(peer: Peer) -> None:
     client = connected(peer)
     assert peer.ask("receive", bytes=1, timeout_ms=10)["errno"] == 110
     assert peer.ask("await", timeout_ms=10, **{"for": "eof"})["errno"] == 110
+    client.close()
+
+
+def test_a_wait_in_vain_can_be_ended_from_outside_and_takes_what_is_there(peer: Peer) -> None:
+    client = connected(peer)
+    client.send(b"abc")
+    peer.write(b'{"id":7,"do":"receive","bytes":4,"timeout_ms":600000}\n')
+    ask_until_answered = threading.Event()
+
+    def hurry() -> None:  # whenever it comes: before the request is read it is forgotten, so it is said again
+        while not ask_until_answered.wait(0.02):
+            peer.process.send_signal(signal.SIGUSR1)
+
+    hurrying = threading.Thread(target=hurry)
+    hurrying.start()
+    answer = peer.read()
+    ask_until_answered.set()
+    hurrying.join()
+    assert (answer["ok"], answer["bytes"], answer["errno"]) == (False, 3, 110)
+    client.send(b"defg")
+    assert peer.ask("receive", bytes=4, timeout_ms=600000)["ok"], "the signal was of the request before"
     client.close()
 
 

@@ -146,6 +146,18 @@ def test_a_driver_that_failed_first_is_to_blame_for_an_ending_that_never_came() 
     assert "the IRP did not complete" in why
 
 
+def test_a_rule_that_was_broken_before_the_driver_hung_is_why_it_hangs() -> None:
+    left = reset_by_peer().add("driver", "rule", text="WskDeregister waits: sockets=1", rule="R80")
+    left.add("lab", "hang", machine="target", detail="it does not unload")
+    left.add("driver", "rule", text="it went on nevertheless", rule="R82")
+    judged = judge(scenario(), left.ended())
+    assert judged.reasons[:3] == (
+        "the driver breaks R80: WskDeregister waits: sockets=1",
+        "the driver hangs: it does not unload",
+        "the driver breaks R82: it went on nevertheless",
+    )
+
+
 def test_the_driver_ending_otherwise_fails_the_driver() -> None:
     rude = reset_by_peer().frame("target", "RA").ended()
     assert verdict(judge(scenario(), rude)) == (

@@ -23,9 +23,9 @@ from wsklab.qemu.wire.control import Traffic
 HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
 
-def row(port: int = 0x4E20, timer: int = 0, unacknowledged: int = 0, state: int = 1) -> str:
+def row(port: int = 0x4E20, timer: int = 0, unacknowledged: int = 0, state: int = 1, unread: int = 0) -> str:
     return (
-        f"   1: 0A4D000A:{port:04X} 144D000A:2710 {state:02X} {unacknowledged:08X}:00000000 {timer:02X}:000AFC40 "
+        f"   1: 0A4D000A:{port:04X} 144D000A:2710 {state:02X} {unacknowledged:08X}:{unread:08X} {timer:02X}:000AFC40 "
         "00000000     0        0 10349 3 00000000caf6c1bd 20 5 13 10 -1\n"
     )
 
@@ -55,10 +55,13 @@ def test_a_table_that_could_not_be_read_counts_as_active() -> None:
     assert active("")
 
 
-@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.integers(0, 4), st.integers(0, 0xFFFFFFFF))))
-def test_every_row_is_read(rows: list[tuple[int, int, int]]) -> None:
-    table = HEADING + "".join(row(*each) for each in rows)
-    assert [(s.port, s.timer, s.unacknowledged) for s in sockets(table)] == rows
+WORD = st.integers(0, 0xFFFFFFFF)
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.integers(0, 4), WORD, WORD)))
+def test_every_row_is_read(rows: list[tuple[int, int, int, int]]) -> None:
+    table = HEADING + "".join(row(port, timer, unacked, unread=unread) for port, timer, unacked, unread in rows)
+    assert [(s.port, s.timer, s.unacknowledged, s.unread) for s in sockets(table)] == rows
 
 
 @given(st.text())
@@ -79,12 +82,13 @@ class Fake:
     waiting: int = 0
     table: str = HEADING + row()
     peer_table: str | Exception = HEADING
-    unanswered: bool = False
+    unanswered: int = 0
     excused: bool = False
+    pending: bool = False
     barrier: Exception | None = None
     state: Exception | None = None
 
-    def reached(self) -> str | None:
+    def reached(self, waiting: int = 0) -> str | None:
         journal = Journal()
         target = SimpleNamespace(
             state=lambda: (
@@ -111,7 +115,7 @@ class Fake:
             excused=lambda _party: self.excused,
         )
         program: Any = SimpleNamespace(unanswered=self.unanswered)
-        return Quiescence(lab, program, lambda: None).reached()
+        return Quiescence(lab, program, lambda: None, self.pending).reached(waiting)
 
     @staticmethod
     def _say(answer: Any) -> Any:
@@ -128,8 +132,21 @@ def test_nothing_can_come_when_nobody_has_anything_to_do() -> None:
     assert Fake().reached() == NOTHING
 
 
+def test_a_request_of_the_peer_that_waits_itself_keeps_nobody_waiting() -> None:
+    assert Fake(unanswered=1).reached(waiting=1) == NOTHING
+    assert Fake(unanswered=2).reached(waiting=1) is None, "one before it is still at work"
+
+
+def test_an_irp_is_quiet_while_nothing_has_come_that_could_complete_it() -> None:
+    assert Fake(irps=[2]).reached() == NOTHING
+    assert Fake(irps=[2], pending=True).reached() is None, "the provider lets it wait"
+    assert Fake(irps=[1], table=HEADING + row(unread=1)).reached() is None, "its FIN is there"
+    assert Fake(peer_table=HEADING + row(unread=9)).reached() == NOTHING, "the peer need not read"
+    assert Fake(table=HEADING + row(unread=9)).reached() == NOTHING, "nobody has asked for it"
+
+
 def test_a_callback_that_does_not_return_keeps_everything_else_from_coming() -> None:
-    assert Fake(callbacks=1, irps=[2]).reached() == CALLBACK
+    assert Fake(callbacks=1, irps=[2], table=HEADING + row(unread=1)).reached() == CALLBACK
     assert Fake(callbacks=1, lines=[7, 8]).reached() is None, "it was at work"
     assert Fake(callbacks=1, table=HEADING + row(timer=1)).reached() is None
 
@@ -139,11 +156,9 @@ def test_a_callback_that_does_not_return_keeps_everything_else_from_coming() -> 
     [
         Fake(kind="windows"),
         Fake(foreign=object()),  # they cannot be asked all of it
-        Fake(irps=[1]),
         Fake(waiting=1),
-        Fake(unanswered=True),
+        Fake(unanswered=1),
         Fake(excused=True),
-        Fake(irps=[0, 0, 1]),  # at the second look only
         Fake(lines=[7, 7, 8]),  # the driver has said something between two looks
         Fake(segments=[30, 30, 31]),  # a segment has passed
         Fake(table=HEADING + row(timer=1)),

@@ -50,6 +50,16 @@ def matrix(found: dict[str, Row], twin: Twin = TWIN, correct: dict[str, Row] = R
     return twin_matrix.document({twin.name: found}, [twin], correct)
 
 
+def test_a_twin_first_meets_the_scenario_that_the_catalogue_names() -> None:
+    panel = twin_matrix.panel(catalogue.built_in())
+    best = {twin.name: twin.scenario for twin in twins().values() if twin.scenario}
+    assert set(best.values()) <= {s.name for s in panel}
+    for name, scenario in best.items():
+        met = [s.name for s in twin_matrix.likely(twins()[name], panel)]
+        assert met[0] == scenario
+        assert len(met) == len(set(met))
+
+
 def test_a_twin_is_caught_by_the_verdict_that_the_catalogue_expects() -> None:
     found = matrix(rows(linger_zero="fail", kill="pass"))
     assert found["missed"] == found["false_alarms"] == []
