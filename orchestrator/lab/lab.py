@@ -23,7 +23,7 @@ from wsklab.orchestrator.guest.guest import FOLDER, Guest, content_of, linux_add
 from wsklab.orchestrator.lab import strict_settings
 from wsklab.orchestrator.lab.machines import Machines, savevm
 from wsklab.orchestrator.lab.peer import BOOT, Peer
-from wsklab.orchestrator.lab.snapshots import TAG, Kept
+from wsklab.orchestrator.lab.snapshots import BARE, TAG, Kept
 from wsklab.orchestrator.lab.target import Target
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.observe.machine_events import Complaint, Died, of_machine
@@ -93,6 +93,7 @@ class Lab:
         self._told_irql: str | None = None  # what the target's file says
         self._counter: Counter | None = None
         self._ready: BuiltDriver | None = None  # the driver in the target's snapshot, once there is one
+        self.emptied = False  # there is a snapshot without a driver, too
         self.journal.on_loss(self._wake)
 
     @property
@@ -213,10 +214,24 @@ class Lab:
         """Whether there is a state of the target that `restore` goes back to."""
         return self._ready is not None
 
-    def restore(self) -> None:
+    @property
+    def loaded(self) -> bool:
+        """Whether the target has the lab's driver in it."""
+        return self._driver is not None
+
+    def empty(self) -> None:
+        """Unload the driver; where there are snapshots, the target as it is then is one. Raises as `restore`."""
+        self.target.unload(LOAD * self.slowness)
+        self._driver = None
+        if self.saved:
+            savevm(self.target.machine, BARE)
+            self.emptied = True
+
+    def restore(self, empty: bool = False) -> None:
         """Take the target back to its snapshot, whatever state it is in, and see that it is well.
 
-        Raises LabError, MachineError or TimeoutError: the lab is of no use then.
+        With `empty` to the one without a driver, which `empty` has made. Raises LabError, MachineError or
+        TimeoutError: the lab is of no use then.
         """
         began, machine = time.monotonic(), self.target.machine
         if self._going is not None or (self.journal.lost and self.journal.lost.machine != machine.name):
@@ -229,7 +244,7 @@ class Lab:
             status = machine.qmp.execute("query-status")
             if status["status"] in _RESET_FIRST:
                 machine.reset()
-            machine.restore(TAG)
+            machine.restore(BARE if empty else TAG)
             self.judged_to = self.journal.mark
             machine.set_link(up=True)
             if not status["running"]:
@@ -237,7 +252,7 @@ class Lab:
         finally:
             self._going = None
         self.journal.forgive()
-        self._driver, self._static_events, self.doubt = self._ready, False, None
+        self._driver, self._static_events, self.doubt = None if empty else self._ready, False, None
         self._told_irql = None
         self._check()
         self.last_restore_s = time.monotonic() - began
@@ -406,7 +421,7 @@ class Lab:
         told = self.target.agent.ask("set_time", patience, unix_ms=set_to)["time_ms"]
         if not is_right(told, set_to, patience):
             raise LabError(f"the target's clock was set to {set_to} ms and says {told}")
-        if self.target.canary(time.monotonic() + patience) is None:
+        if self.loaded and self.target.canary(time.monotonic() + patience) is None:
             raise LabError("the canary does not come through on the debug line")
         self.wire.barrier(time.monotonic() + patience)
 

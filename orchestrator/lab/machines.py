@@ -105,10 +105,10 @@ class Machines:
             raise LabError("the lab was stopped")
 
 
-def savevm(machine: Machine) -> None:
+def savevm(machine: Machine, tag: str = TAG) -> None:
     """Save a machine. Raises LabError, which names the way to do without, or MachineError for one that is gone."""
     try:
-        machine.save(TAG)
+        machine.save(tag)
     except MachineError as error:
         if not machine.running:
             raise

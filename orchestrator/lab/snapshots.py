@@ -29,6 +29,9 @@ FORMAT = 2
 TAG = "ready"
 """The name of the snapshot inside a machine's overlay."""
 
+BARE = "bare"
+"""The same for a target with no driver loaded; a lab makes it for itself."""
+
 MACHINES = ("target", "peer")
 DISKS = OVERLAY, VARIABLES
 """The files that a machine writes to, in its folder."""

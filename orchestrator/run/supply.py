@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.lab.lab import LOAD, Lab
+from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.liveness import limits
 from wsklab.orchestrator.liveness.watchdog_link import phase
 from wsklab.orchestrator.observe.observation import describe_loss
@@ -81,10 +81,13 @@ class LabSupply:
 
         Raises LabError, MachineError, TimeoutError; there is no lab then.
         """
+        return self._next(suspect)
+
+    def _next(self, suspect: bool = False, empty: bool = False) -> Lab:
         lab = self.lab
         with phase("making a lab ready", limits.LAB * (lab.slowness if lab else SLOWEST), self._folder):
             if lab is not None:
-                reason = self._restored(lab) if self._isolate or self._spoilt else unfit(lab, suspect)
+                reason = self._restored(lab, empty) if self._isolate or self._spoilt else unfit(lab, suspect)
                 self._spoilt = False
                 if reason is None:
                     return lab
@@ -101,9 +104,10 @@ class LabSupply:
         if self.lab is not None and not self._isolate and not self._spoilt:
             return self.lab
         for _ in range(2):
-            lab = self.next()
+            lab = self._next(empty=True)
             try:
-                lab.target.unload(LOAD * lab.slowness)
+                if lab.loaded:
+                    lab.empty()
                 return lab
             except GONE:
                 self.retire()
@@ -129,10 +133,10 @@ class LabSupply:
         if lab is not None:
             lab.stop()
 
-    def _restored(self, lab: Lab) -> str | None:
-        """Take a lab back to its snapshot; returns why that cannot be."""
+    def _restored(self, lab: Lab, empty: bool) -> str | None:
+        """Take a lab back to its snapshot, to one with no driver if it may be `empty`; returns why that cannot be."""
         try:
-            lab.restore()
+            lab.restore(empty and lab.emptied)
         except GONE as error:
             return f"the lab could not be restored ({error})"
         return None

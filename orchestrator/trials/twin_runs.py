@@ -112,12 +112,10 @@ class TwinRun:
             for lane in beside:
                 lane._correct, lane._outcomes, lane._lock = self._correct, self._outcomes, self._lock
                 lane._stop = self._stop
-            if beside:
-                self._at_once(work, (self, *beside))
-            else:
-                work(self)
+            lanes = (self, *beside)
+            self._at_once(work, lanes)
             if self._quick:
-                self._correct_where_caught(correct, builds, scenarios)
+                self._correct_where_caught(correct, builds, scenarios, lanes)
             return self._keep(builds, asked, "complete")
         except BaseException as error:
             self._keep(builds, asked, ending(error))
@@ -127,7 +125,9 @@ class TwinRun:
                 lane._supply.retire()
 
     def _at_once(self, work: Callable[[TwinRun], None], lanes: Sequence[TwinRun]) -> None:
-        """Each lane in a thread of its own; what ends one ends all."""
+        """Each lane in a thread of its own, where there are several; what ends one ends all."""
+        if len(lanes) == 1:
+            return work(lanes[0])
         pool = ThreadPoolExecutor(len(lanes))
         try:
             for done in as_completed([pool.submit(work, lane) for lane in lanes]):
@@ -142,17 +142,28 @@ class TwinRun:
         with self._lock:
             return None if self._stop.requested else next(todo, None)
 
-    def _correct_where_caught(self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario]) -> None:
-        """Run what caught a twin with the correct driver, which it must not catch.
+    def _correct_where_caught(
+        self, correct: BuiltDriver, twins: Iterable[Twin], scenarios: Sequence[Scenario], lanes: Sequence[TwinRun]
+    ) -> None:
+        """Run what caught a twin with the correct driver, which it must not catch; the lanes share it.
 
         The rest tells nothing that the suite does not.
         """
         caught = {
             row.scenario for twin in twins for row in twin_matrix.catches(twin, self._outcomes.get(twin.name, {}), {})
         }
-        with self._console.step("the correct driver"), self._begin(correct) as run:
-            chosen = [s for s in scenarios if s.name in caught]
-            self._stage(run, correct, chosen, self._correct, lambda lost: False)
+        chosen = [s for s in scenarios if s.name in caught]
+        shares = {lane: chosen[number :: len(lanes)] for number, lane in enumerate(lanes)}
+
+        def work(lane: TwinRun) -> None:
+            if lane._strict and any(s.socket.needs_strict for s in shares[lane]):
+                lane._go_strict(correct, scenarios, judged=False)
+            name = None if lane is self else f"correct-{lanes.index(lane) + 1}"
+            with lane._begin(correct, name) as run:
+                lane._stage(run, correct, shares[lane], self._correct, lambda lost: False)
+
+        with self._console.step("the correct driver"):
+            self._at_once(work, [lane for lane in lanes if shares[lane] or lane is self])
 
     def _go_strict(self, correct: BuiltDriver, scenarios: Sequence[Scenario], judged: bool) -> None:
         """From now on the labs are strict; there, too, the correct driver must be right."""

@@ -27,7 +27,7 @@ class FakeLab:
         self.fails = fails
         self.doubt: str | None = None
         self.journal: Any = SimpleNamespace(lost=None)
-        self.target = SimpleNamespace(state=lambda: self._do("state"), unload=lambda timeout: self._do("unload"))
+        self.target = SimpleNamespace(state=lambda: self._do("state"))
 
     def _do(self, what: str) -> None:
         self.did.append(what)
@@ -35,12 +35,20 @@ class FakeLab:
             raise self.fails[what]
 
     saved = False
+    loaded = True
+    emptied = False
 
     def save(self) -> None:
         self._do("save")
+        self.saved = True
 
-    def restore(self) -> None:
-        self._do("restore")
+    def empty(self) -> None:
+        self._do("empty")
+        self.loaded, self.emptied = False, self.saved
+
+    def restore(self, empty: bool = False) -> None:
+        self._do("restore empty" if empty else "restore")
+        self.loaded = not empty
 
     def stop(self) -> None:
         self._do("stop")
@@ -127,11 +135,14 @@ def test_one_that_is_spoilt_goes_back_to_its_snapshot_where_it_has_one(tmp_path:
     assert not made.supply.fit()
     lab.doubt = None
     assert made.supply.bare() is new  # type: ignore[comparison-overlap]
-    assert (lab.did, new.did) == (["restore", "stop"], ["unload"])
+    assert (lab.did, new.did) == (["restore", "stop"], ["empty"])
     new.saved = True
     made.supply.spoil()
     assert made.supply.bare() is made.supply.bare() is new  # type: ignore[comparison-overlap]
-    assert new.did == ["unload", "restore", "unload"], "and is as good as any then"
+    assert new.did == ["empty", "restore", "empty"], "and is as good as any then"
+    made.supply.spoil()
+    assert made.supply.bare() is new  # type: ignore[comparison-overlap]
+    assert new.did[3:] == ["restore empty"], "nothing is unloaded twice"
 
 
 def test_in_a_run_that_is_stopped_nobody_is_told_of_another_lab(tmp_path: Path) -> None:
@@ -153,17 +164,17 @@ def test_a_lab_that_cannot_be_saved_is_not_left_running(tmp_path: Path) -> None:
 def test_a_bare_lab_is_a_fresh_one_unloaded_or_the_shared_one_as_it_is(tmp_path: Path) -> None:
     isolated, shared = FakeLab(), FakeLab()
     assert Supplied(tmp_path, isolated, isolate=True).supply.bare() is isolated  # type: ignore[comparison-overlap]
-    assert isolated.did == ["save", "unload"]
+    assert isolated.did == ["save", "empty"]
     made = Supplied(tmp_path, shared)
     made.supply.bare()
     made.supply.bare()
-    assert shared.did == ["unload"], "whoever had it has unloaded his driver"
+    assert shared.did == ["empty"], "whoever had it has unloaded his driver"
 
 
 def test_a_lab_whose_correct_driver_does_not_unload_is_replaced_once(tmp_path: Path) -> None:
-    bad, good = FakeLab(unload=TimeoutError()), FakeLab()
+    bad, good = FakeLab(empty=TimeoutError()), FakeLab()
     assert Supplied(tmp_path, bad, good, isolate=True).supply.bare() is good  # type: ignore[comparison-overlap]
-    worse = Supplied(tmp_path, FakeLab(unload=TimeoutError()), FakeLab(unload=TimeoutError()))
+    worse = Supplied(tmp_path, FakeLab(empty=TimeoutError()), FakeLab(empty=TimeoutError()))
     with pytest.raises(LabError, match="does not unload in a lab that has just booted"):
         worse.supply.bare()
     assert worse.supply.lab is None

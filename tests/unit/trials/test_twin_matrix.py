@@ -369,8 +369,9 @@ def several(
     quick: bool,
     supplies: Sequence[FakeSupply] = (),
     stop: Stop | None = None,
+    best: Sequence[str] = ("", "", ""),
 ) -> tuple[Any, Sequence[FakeSupply]]:
-    """Three twins that each scenario catches, run in so many lanes."""
+    """Three twins that each scenario catches, run in so many lanes; `best` is what each meets first."""
     supplies = supplies or [FakeSupply() for _ in range(lanes)]
     run_twins(folder / "ignored", monkeypatch, FakeSupply(), lambda name: True)  # which puts the fake run in place
     made = [
@@ -384,7 +385,7 @@ def several(
         )
         for supply in supplies
     ]
-    twins = {TWIN.model_copy(update={"name": f"twin-{letter}"}): letter for letter in "abc"}
+    twins = [TWIN.model_copy(update={"name": f"twin-{x}", "scenario": y}) for x, y in zip("abc", best, strict=True)]
     builds = {twin: partial(BuiltDriver, folder, "", "wsklab", twin.name, folder) for twin in twins}
     correct = BuiltDriver(folder, "", "wsklab", None, folder)
     return made[0].run(correct, builds, twin_matrix.panel(catalogue.built_in()), False, made[1:]), supplies
@@ -404,6 +405,15 @@ def test_lanes_share_the_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(twin["name"] for twin in found["twins"]) == ["twin-a", "twin-b", "twin-c"]
     loaded = [name for supply in supplies for name in supply.loaded if name]
     assert sorted(loaded) == ["twin-a", "twin-b", "twin-c"]
+
+
+def test_lanes_share_what_the_correct_driver_is_run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ignored").mkdir()
+    best = ("kill", "linger-zero", "half-close")
+    found, supplies = several(tmp_path, monkeypatch, 2, quick=True, best=best)
+    assert set(found["correct"]["verdicts"]) == {*best, UNLOAD}
+    assert [supply.loaded.count(None) for supply in supplies] == [1, 1]
+    assert sorted(p.name for p in tmp_path.glob("correct*")) == ["correct", "correct-2"]
 
 
 class Awaiting(FakeSupply):
