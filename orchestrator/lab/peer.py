@@ -255,9 +255,10 @@ class Peer:
 
     def reset(self) -> None:
         """Press the reset button: it boots anew and knows of no connection. Raises LabError, MachineError."""
-        self.ssh.close()
+        self.ssh.hung_up = True  # the connection ends with the machine; before it, peer programs would end in order
         with self.machine.console.watch() as console:
             self.machine.reset()
+            self.ssh.close()
             console.expect(READY, time.monotonic() + BOOT * self._slowness)
         self._connect()
         check_pace(self.ssh.run, time.monotonic)
