@@ -188,7 +188,7 @@ def fleet_command(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def captures_command(packets: int, as_json: bool) -> None:
     """How long `wsklab repro list` takes for a capture of N packets, and how much memory."""
-    from wsklab.orchestrator.field import speed
+    from wsklab.orchestrator.field.endings import speed
 
     with tempfile.TemporaryDirectory(prefix="wsklab-bench-") as folder:
         path = Path(folder) / "made.pcap"

@@ -19,9 +19,10 @@ from wsklab.orchestrator.commands.minimise import rate_of
 from wsklab.orchestrator.commands.run_end import ended
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
-from wsklab.orchestrator.field import bundle, chances
-from wsklab.orchestrator.field.bundle import About, Bundle, Rate
-from wsklab.orchestrator.field.trying import Pace
+from wsklab.orchestrator.field.replay import bundle
+from wsklab.orchestrator.field.replay.bundle import About, Bundle, Rate
+from wsklab.orchestrator.field.search import chances
+from wsklab.orchestrator.field.search.trying import Pace
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, write_atomically

@@ -16,11 +16,11 @@ from wsklab.common import files
 from wsklab.orchestrator.commands.run_end import ended
 from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, UsageError
-from wsklab.orchestrator.field import chances
-from wsklab.orchestrator.field.bundle import Rate
-from wsklab.orchestrator.field.minimising import Minimiser, Trial, heading, plain
-from wsklab.orchestrator.field.smaller import key
-from wsklab.orchestrator.field.trying import Pace
+from wsklab.orchestrator.field.replay.bundle import Rate
+from wsklab.orchestrator.field.search import chances
+from wsklab.orchestrator.field.search.minimising import Minimiser, Trial, heading, plain
+from wsklab.orchestrator.field.search.smaller import key
+from wsklab.orchestrator.field.search.trying import Pace
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence, runner

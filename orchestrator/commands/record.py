@@ -58,7 +58,7 @@ def check(options: Options, selected: Selection, machine: Profile) -> None:
 
 def keep(folder: Path, preparation: Preparation, driver: BuiltDriver, results: Results, console: Console) -> None:
     """Put the recording into the scenario's evidence folder. Raises LabError where there is none."""
-    from wsklab.orchestrator.field import recorded
+    from wsklab.orchestrator.field.replay import recorded
 
     if not results.scenarios:
         return

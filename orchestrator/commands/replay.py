@@ -16,8 +16,8 @@ import click
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
-from wsklab.orchestrator.field import bundle, recorded
-from wsklab.orchestrator.field.replaying import Outcome, Replay
+from wsklab.orchestrator.field.replay import bundle, recorded
+from wsklab.orchestrator.field.replay.replaying import Outcome, Replay
 from wsklab.orchestrator.results.console import Console
 from wsklab.qemu import accel, recording
 

@@ -16,22 +16,14 @@ from wsklab.common.text import visible
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.commands.trying import Lab, lab_options
 from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
-from wsklab.orchestrator.field import (
-    again,
-    beside,
-    contradictions,
-    debugtext,
-    exact,
-    fidelity,
-    headers,
-    pairing,
-    stripping,
-    table,
-)
-from wsklab.orchestrator.field.bundle import is_bundle
-from wsklab.orchestrator.field.captures import Notes, packets
-from wsklab.orchestrator.field.connections import Capture, Connection, read
-from wsklab.orchestrator.field.story import MS
+from wsklab.orchestrator.field.debug_text import contradictions, debugtext
+from wsklab.orchestrator.field.endings import headers, pairing, table
+from wsklab.orchestrator.field.endings.connections import Capture, Connection, read
+from wsklab.orchestrator.field.endings.story import MS
+from wsklab.orchestrator.field.packets import stripping
+from wsklab.orchestrator.field.packets.captures import Notes, packets
+from wsklab.orchestrator.field.replay.bundle import is_bundle
+from wsklab.orchestrator.field.scenarios import again, beside, exact, fidelity
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 

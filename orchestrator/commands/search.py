@@ -14,8 +14,8 @@ from wsklab.orchestrator.commands.run_end import ended
 from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.commands.trying import Lab, folder_of
 from wsklab.orchestrator.errors import ALL_PASS, NOT_PROVEN, SOME_FAIL, UsageError
-from wsklab.orchestrator.field.search import Search, Try
-from wsklab.orchestrator.field.trying import Pace
+from wsklab.orchestrator.field.search.search import Search, Try
+from wsklab.orchestrator.field.search.trying import Pace
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult, write_atomically
 from wsklab.orchestrator.run import evidence

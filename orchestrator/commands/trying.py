@@ -11,8 +11,8 @@ import click
 
 from wsklab.drivers.build import Toolchain
 from wsklab.orchestrator.commands.options import jobs_of, toolchain_option
-from wsklab.orchestrator.field import trying
-from wsklab.orchestrator.field.trying import Asker, Trials
+from wsklab.orchestrator.field.search import trying
+from wsklab.orchestrator.field.search.trying import Asker, Trials
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results

@@ -6,9 +6,10 @@ import io
 import struct
 from dataclasses import dataclass, field, replace
 
-from wsklab.orchestrator.field import captures, connections, flows
-from wsklab.orchestrator.field.captures import Notes
-from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.endings import connections
+from wsklab.orchestrator.field.endings.connections import Connection
+from wsklab.orchestrator.field.packets import captures, flows
+from wsklab.orchestrator.field.packets.captures import Notes
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN, checksum
 
 DRIVER, PEER = "10.1.0.10", "10.1.0.20"

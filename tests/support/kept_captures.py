@@ -19,8 +19,8 @@ from pathlib import Path
 import yaml
 
 from wsklab.drivers.protocol import MARK
-from wsklab.orchestrator.field.captures import Notes, packets
-from wsklab.orchestrator.field.stripping import stripped
+from wsklab.orchestrator.field.packets.captures import Notes, packets
+from wsklab.orchestrator.field.packets.stripping import stripped
 
 FOLDER = Path(__file__).parents[1] / "captures"
 RIGHT, TWINS, ENDINGS = FOLDER / "right", FOLDER / "twins", FOLDER / "endings.yaml"

@@ -17,8 +17,8 @@ from support.command import wsklab
 from support.kept_captures import RIGHT, endings
 
 from wsklab.orchestrator.commands.repro import command
-from wsklab.orchestrator.field import fidelity
-from wsklab.orchestrator.field.connections import read
+from wsklab.orchestrator.field.endings.connections import read
+from wsklab.orchestrator.field.scenarios import fidelity
 
 
 @dataclass(frozen=True)

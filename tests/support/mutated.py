@@ -16,8 +16,10 @@ import time
 from support.captured import Talk, enhanced, ethernet, interface, pcap, section
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, captures, connections, fidelity, flows, pairing, stripping, table
-from wsklab.orchestrator.field.captures import Notes
+from wsklab.orchestrator.field.endings import connections, pairing, table
+from wsklab.orchestrator.field.packets import captures, flows, stripping
+from wsklab.orchestrator.field.packets.captures import Notes
+from wsklab.orchestrator.field.scenarios import again, fidelity
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN

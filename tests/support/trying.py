@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsklab.orchestrator.commands import trying
-from wsklab.orchestrator.field.trying import Asker, Trials
+from wsklab.orchestrator.field.search.trying import Asker, Trials
 from wsklab.orchestrator.judge.observed import Verdict, observed
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult

@@ -18,8 +18,8 @@ from support.kept_captures import WRONG_ON_PURPOSE
 from support.made_again import made_again
 
 from wsklab.drivers.profile import load_profile
-from wsklab.orchestrator.field import contradictions, debugtext
-from wsklab.orchestrator.field.connections import read
+from wsklab.orchestrator.field.debug_text import contradictions, debugtext
+from wsklab.orchestrator.field.endings.connections import read
 from wsklab.orchestrator.judge.judge import judge
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.scenario.catalogue import BUILT_IN

@@ -16,7 +16,7 @@ from support.trying import play_with
 from wsklab.orchestrator.commands import bundle as commands
 from wsklab.orchestrator.commands import minimise, repro, run
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import bundle
+from wsklab.orchestrator.field.replay import bundle
 
 REASON = "WskDisconnectEvent (R5): WSK_FLAG_ABORTIVE is clear, expected set (frame 12)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.captured import Talk, captured_as, ethernet, pcap, read
 from support.conversations import aborted, asked, closed
 
-from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.endings.connections import Connection
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN
 
 

@@ -16,10 +16,11 @@ from support.captured import SECOND, Talk, block, enhanced, ethernet, interface,
 from support.mutated import mutated, outcome
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import captures, connections, flows
-from wsklab.orchestrator.field.captures import Notes
-from wsklab.orchestrator.field.flows import Flows
-from wsklab.orchestrator.field.headers import headers
+from wsklab.orchestrator.field.endings import connections
+from wsklab.orchestrator.field.endings.headers import headers
+from wsklab.orchestrator.field.packets import captures, flows
+from wsklab.orchestrator.field.packets.captures import Notes
+from wsklab.orchestrator.field.packets.flows import Flows
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
 
 Packets = list[tuple[int, bytes]]

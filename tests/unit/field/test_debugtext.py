@@ -9,8 +9,8 @@ from support.captured import Talk, captured_as
 
 from wsklab.drivers.profile import load_profile
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import contradictions, debugtext
-from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.debug_text import contradictions, debugtext
+from wsklab.orchestrator.field.endings.connections import Connection
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
 
 

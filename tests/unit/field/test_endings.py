@@ -22,10 +22,11 @@ from support.conversations import (
     vanished_sending,
 )
 
-from wsklab.orchestrator.field import captures, connections, flows
-from wsklab.orchestrator.field.captures import Notes
-from wsklab.orchestrator.field.connections import Connection
-from wsklab.orchestrator.field.words import TABLE
+from wsklab.orchestrator.field.endings import connections
+from wsklab.orchestrator.field.endings.connections import Connection
+from wsklab.orchestrator.field.endings.words import TABLE
+from wsklab.orchestrator.field.packets import captures, flows
+from wsklab.orchestrator.field.packets.captures import Notes
 from wsklab.orchestrator.scenario.scenario import KNOWN
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN, checksum
 

@@ -10,9 +10,9 @@ from support.captured import Talk, ethernet, pcap
 
 from wsklab.orchestrator.commands.repro import command
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import exact
-from wsklab.orchestrator.field.connections import Connection, read
-from wsklab.orchestrator.field.headers import headers
+from wsklab.orchestrator.field.endings.connections import Connection, read
+from wsklab.orchestrator.field.endings.headers import headers
+from wsklab.orchestrator.field.scenarios import exact
 from wsklab.orchestrator.scenario.scenario import load
 from wsklab.qemu.wire.exact import Exact
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST

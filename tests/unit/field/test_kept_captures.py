@@ -6,8 +6,9 @@ import pytest
 from support.kept_captures import WRONG_ON_PURPOSE, Kept, endings, right, twins
 
 from wsklab.drivers.profile import load_profile
-from wsklab.orchestrator.field import again, contradictions, debugtext
-from wsklab.orchestrator.field.connections import read
+from wsklab.orchestrator.field.debug_text import contradictions, debugtext
+from wsklab.orchestrator.field.endings.connections import read
+from wsklab.orchestrator.field.scenarios import again
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 

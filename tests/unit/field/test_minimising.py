@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsklab.orchestrator.field import chances, smaller
-from wsklab.orchestrator.field.minimising import Minimiser, Trial, heading, plain
+from wsklab.orchestrator.field.search import chances, smaller
+from wsklab.orchestrator.field.search.minimising import Minimiser, Trial, heading, plain
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 REASON = "WskDisconnectEvent: ABORTIVE is clear, expected set (frame 12)"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from support.captured import SECOND, Talk, ethernet, pcap, read
 
-from wsklab.orchestrator.field import pairing
-from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.endings import pairing
+from wsklab.orchestrator.field.endings.connections import Connection
 from wsklab.qemu.wire.frames import ACK, FIN, RST
 
 MS = 1_000_000

@@ -15,7 +15,7 @@ from wsklab import images
 from wsklab.images.store import Image, Manifest, Store
 from wsklab.orchestrator.commands import replay, run
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.field import bundle, recorded
+from wsklab.orchestrator.field.replay import bundle, recorded
 from wsklab.orchestrator.lab.lab import COUNTS
 from wsklab.qemu import accel, recording
 from wsklab.qemu.logfile import left_out

@@ -11,7 +11,7 @@ from support.captured import Talk, ethernet, pcap
 
 from wsklab.orchestrator.commands.repro import command
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import speed
+from wsklab.orchestrator.field.endings import speed
 from wsklab.orchestrator.scenario.scenario import load
 from wsklab.qemu.wire.frames import ACK, FIN, RST
 

@@ -9,8 +9,8 @@ from support.captured import Talk, captured_as
 from support.conversations import asked, closed, crossing, sent_after_close
 
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field import again, fidelity
-from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.endings.connections import Connection
+from wsklab.orchestrator.field.scenarios import again, fidelity
 from wsklab.orchestrator.scenario import yaml_source
 from wsklab.orchestrator.scenario.scenario import Scenario
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST, SYN

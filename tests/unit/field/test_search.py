@@ -13,9 +13,9 @@ from support.trying import Played, play_with
 
 from wsklab.orchestrator.commands.run import command
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.field.search import SPOILT, Search
-from wsklab.orchestrator.field.smaller import Document, valid
-from wsklab.orchestrator.field.vary import varied
+from wsklab.orchestrator.field.search.search import SPOILT, Search
+from wsklab.orchestrator.field.search.smaller import Document, valid
+from wsklab.orchestrator.field.search.vary import varied
 from wsklab.orchestrator.run.evidence import as_document
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario, load

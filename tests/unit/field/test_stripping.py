@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from support.captured import Talk, ethernet, pcap, read
 
 from wsklab.orchestrator.commands.cli import main
-from wsklab.orchestrator.field import stripping, table
-from wsklab.orchestrator.field.captures import Notes, Packet
+from wsklab.orchestrator.field.endings import table
+from wsklab.orchestrator.field.packets import stripping
+from wsklab.orchestrator.field.packets.captures import Notes, Packet
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
 
 

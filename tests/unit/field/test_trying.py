@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.trying import row
 
-from wsklab.orchestrator.field.trying import Pace, Trials
+from wsklab.orchestrator.field.search.trying import Pace, Trials
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import Results, ScenarioResult
 from wsklab.orchestrator.run.order import Item

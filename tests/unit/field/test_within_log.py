@@ -9,8 +9,8 @@ import pytest
 from support.captured import Talk, captured_as
 
 from wsklab.drivers.profile import load_profile
-from wsklab.orchestrator.field import contradictions, debugtext
-from wsklab.orchestrator.field.connections import Connection
+from wsklab.orchestrator.field.debug_text import contradictions, debugtext
+from wsklab.orchestrator.field.endings.connections import Connection
 from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
 
 OPEN = "conn=5 ev=done op=connect id=1 st=00000000 len=0 lport=40000 rport=7000 cookie=c0010001"

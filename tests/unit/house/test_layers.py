@@ -45,6 +45,9 @@ ROOMS = (
 )
 """The rooms of the orchestrator; each imports only from itself and from those before it."""
 
+PARTS_OF_FIELD = ("packets", "endings", "debug_text", "scenarios", "search", "replay", "__init__")
+"""The same for `orchestrator/field`."""
+
 PARTS_OF_WINDOWS = ("media", "disk", "answers", "install", "__init__")
 """The same for `images/windows`."""
 
@@ -77,7 +80,10 @@ def test_layers_import_downwards(layer: str) -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize(("package", "order"), [("orchestrator", ROOMS), ("images/windows", PARTS_OF_WINDOWS)])
+@pytest.mark.parametrize(
+    ("package", "order"),
+    [("orchestrator", ROOMS), ("orchestrator/field", PARTS_OF_FIELD), ("images/windows", PARTS_OF_WINDOWS)],
+)
 def test_rooms_import_downwards(package: str, order: tuple[str, ...]) -> None:
     prefix = f"wsklab.{package.replace('/', '.')}."
     wrong = []

@@ -1,0 +1,1 @@
+"""A driver's debug text beside the wire, and where the two contradict each other."""

@@ -1,0 +1,1 @@
+"""Connections of a capture: their stories, and how they ended."""

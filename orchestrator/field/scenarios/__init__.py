@@ -1,0 +1,1 @@
+"""Scenarios made from captured connections, and how near their runs come."""

@@ -1,0 +1,1 @@
+"""Trials around a failure: near scenarios, smaller ones, and what trials prove."""
