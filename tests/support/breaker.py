@@ -17,7 +17,7 @@ from support.command import command
 
 from wsklab.drivers import build
 
-SOURCE = Path(__file__).with_suffix(".c")
+SOURCES = Path(__file__).with_suffix("")
 SAMPLES = build.HOME / "samples"
 
 _BREACH = re.compile(r'^(?:BREACH\(|AT\(\w+, )(\w+),\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
@@ -38,12 +38,10 @@ class Breach:
 
 
 def breaches() -> dict[str, Breach]:
-    """Return all by name, as the source has them."""
-    text = SOURCE.read_text()
+    """Return all by name, as the sources have them."""
+    text = "".join(path.read_text() for path in sorted(SOURCES.glob("*.c")))
     says = {name: pattern.replace("\\\\", "\\") for name, pattern in _BREACH.findall(text)}
-    table = re.search(r"breaches\[\]\)\(LINK \*\) = \{([^}]*)\}", text)
-    assert table is not None
-    names = re.findall(r"\w+", table[1])
+    names = re.findall(r"\bX\((\w+)\)", (SOURCES / "breaker.h").read_text())
     assert sorted(names) == sorted(says), set(names) ^ set(says)
     return {name: Breach(name, number, says[name]) for number, name in enumerate(names, 1)}
 
@@ -52,8 +50,7 @@ def compiled(folder: Path, *defines: str, connections: int = 1) -> Path:
     """Return the driver, compiled as its author would."""
     if shutil.which("make") is None or shutil.which(build.COMPILER) is None:
         pytest.skip("needs make and mingw-w64")
-    (folder / "source").mkdir()
-    shutil.copy(SOURCE, folder / "source")
+    shutil.copytree(SOURCES, folder / "source")
     flags = f"CFLAGS=-std=c11 -O2 -Wall -Wextra -Werror -DCONNECTIONS={connections} " + " ".join(
         f"-D{name}" for name in defines
     )
