@@ -21,6 +21,7 @@ from wsklab.orchestrator.commands.options import jobs_of
 from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.mutation import results as mutant_results
 from wsklab.orchestrator.mutation import sample as mutant_sample
+from wsklab.orchestrator.mutation import shortage
 from wsklab.orchestrator.mutation import table as mutant_table
 from wsklab.orchestrator.mutation.explanations import explained, is_equivalent
 from wsklab.orchestrator.mutation.mutants import Mutant
@@ -133,7 +134,8 @@ def _run(folder: Path, preparation: Preparation, driver: BuiltDriver, name: str,
 def _shortages(mutant: Mutant) -> Shortages:
     """Begin what a mutant that no scenario has caught is run through, with one allocation after the other failing."""
     loads = mutant.file.endswith("driver.c") or mutant.function.endswith(("_start", "_stop"))
-    return Shortages(catalogue.select([twin_matrix.SHORTEST, *([LOAD] if loads else [])]), loads_itself)
+    chosen = catalogue.select([twin_matrix.SHORTEST, *([LOAD] if loads else [])])
+    return Shortages([*chosen, *shortage.scenarios(mutant, catalogue.built_in())], loads_itself)
 
 
 def _reachable(builds: Iterator[Built], keep: Callable[[Outcome], None], strict: bool) -> Iterator[Built]:

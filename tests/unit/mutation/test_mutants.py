@@ -15,6 +15,7 @@ from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.mutation import results as mutant_results
 from wsklab.orchestrator.mutation import sample as mutant_sample
+from wsklab.orchestrator.mutation import shortage
 from wsklab.orchestrator.mutation.explanations import explanations
 from wsklab.orchestrator.mutation.mutants import OPERATORS, Mutant, generate
 from wsklab.orchestrator.mutation.results import Order, Outcome, Row
@@ -344,3 +345,20 @@ def test_what_has_caught_before_comes_first_for_the_same_function() -> None:
     first, then = order.stages(MUTANT)
     assert [s.name for s in first] == ["send-pending", "linger-zero", "kill", "half-close"]
     assert then == []
+
+
+@pytest.mark.parametrize(
+    ("function", "text", "expected"),
+    [
+        ("do_control", "refuse(id, WSKLAB_OP_CONTROL, s)", ["silent-mode"]),
+        ("start_disconnect", "return x;", ["disconnect"]),
+        ("connection_close", "refuse(id, WSKLAB_OP_CLOSE, s)", []),
+    ],
+)
+def test_a_mutant_meets_short_memory_in_the_operation_it_is_in(function: str, text: str, expected: list[str]) -> None:
+    """The shortest scenario of all has no use of most of them."""
+    mutant = Mutant("0", "wsklab/commands.c", 1, function, "swap-arguments", 0, 1, text, text)
+    chosen = shortage.scenarios(mutant, catalogue.built_in())
+    assert len(chosen) == len(expected)
+    for scenario, words in zip(chosen, expected, strict=True):
+        assert words in scenario.name or any(a.driver is not None and a.driver.verb == words for a in scenario.steps)

@@ -1,0 +1,47 @@
+"""Which scenarios a mutant meets with memory short: the shortest, and one that has the operation it is in. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from wsklab.orchestrator.mutation.mutants import Mutant
+from wsklab.orchestrator.scenario.scenario import Scenario
+
+VERBS = {
+    "accept": ("accept", "listen"),
+    "accept_events": ("listen",),
+    "addresses": ("listen",),
+    "callback": ("callback",),
+    "cancel": ("cancel",),
+    "control": ("silent", "max_retransmit", "keepalive"),
+    "disable": ("disable",),
+    "disconnect": ("disconnect",),
+    "release": ("release",),
+    "send": ("send",),
+}
+"""The driver's steps that begin an operation, the soonest over first; what every scenario does is left out."""
+
+_OPERATION = re.compile(r"WSKLAB_OP_([A-Z_]+)")
+
+
+def operations(mutant: Mutant) -> set[str]:
+    """Return the operations that the mutated text and its function are about, as VERBS calls them."""
+    named = {name.lower() for name in _OPERATION.findall(f"{mutant.before} {mutant.after}")}
+    parts = mutant.function.partition("_")[2]
+    return (named | {parts, parts.removesuffix("s")}) & VERBS.keys()
+
+
+def scenarios(mutant: Mutant, suite: Iterable[Scenario]) -> list[Scenario]:
+    """Return the shortest fast scenario for each operation that the mutant is about."""
+    fast = sorted((s for s in suite if "fast" in s.tags and not s.socket.needs_strict), key=lambda s: len(s.steps))
+    found = list[Scenario]()
+    for operation in sorted(operations(mutant)):
+        users = (s for verb in VERBS[operation] for s in fast if _uses(s, verb))
+        if (best := next(users, None)) is not None and best not in found:
+            found.append(best)
+    return found
+
+
+def _uses(scenario: Scenario, verb: str) -> bool:
+    return any(action.driver is not None and action.driver.verb == verb for action in scenario.steps)
