@@ -128,15 +128,15 @@ class Snapshots:
     @contextmanager
     def saving(self, key: str) -> Iterator[Path | None]:
         """Be the only one who saves this key: yields an empty folder, or None while another process saves it."""
-        with (self.folder / f"{key}.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        partial = self.folder / f"{key}.partial"
+        with suppress(FileExistsError):
+            partial.mkdir(mode=0o700)
+        with held_folder(partial) as held:
+            if not held:
                 yield None
                 return
-            partial = self.folder / f"{key}.partial"
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            partial.mkdir(mode=0o700)
+            for left in partial.iterdir():  # by a process that was killed
+                left.unlink()
             try:
                 yield partial
             finally:
@@ -159,15 +159,39 @@ class Snapshots:
         What a process left that was killed while it saved goes, too.
         """
         for partial in self.folder.glob("*.partial"):
-            with (self.folder / f"{partial.stem}.lock").open("a") as lock, suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(partial, ignore_errors=True)
+            with held_folder(partial) as held:
+                if held:
+                    shutil.rmtree(partial, ignore_errors=True)
+        for lock in self.folder.glob("*.lock"):  # 0.1.0 had one for each key, and kept it
+            lock.unlink(missing_ok=True)
         used = 0
         for place, kept in enumerate(self.listing()):
             with suppress(OSError):
                 used += kept.size
             if place and (place >= self._newest or used > self._room):
                 self.remove(kept.folder.name)
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[bool]:
+    """Lock a folder that is being made, with no file beside it that would stay.
+
+    Yields False if another process has it, or has moved it.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(os.fstat(handle), folder.stat())
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        yield held
+    finally:
+        os.close(handle)
 
 
 def kept_name(machine: str, disk: str) -> str:

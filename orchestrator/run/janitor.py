@@ -20,7 +20,7 @@ from typing import IO
 
 from wsklab.drivers import kept
 from wsklab.orchestrator.errors import UsageError
-from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, Snapshots
+from wsklab.orchestrator.lab.snapshots import DISKS, MACHINES, Snapshots, held_folder
 
 LOCK = ".lock"
 """In a run's folder: held by the process that works there."""
@@ -149,7 +149,7 @@ def _snapshots(cache: Path) -> int:
     snapshots = Snapshots(cache)
     freed = 0
     for folder in [path for path in snapshots.folder.glob("*") if path.is_dir()]:
-        with suppress(OSError), _locked(snapshots.folder / f"{folder.name.removesuffix('.partial')}.lock") as ours:
+        with suppress(OSError), held_folder(folder) as ours:
             if ours and (folder.suffix == ".partial" or not (folder / "manifest.json").exists()):
                 freed += _remove(folder)
     return freed
