@@ -57,6 +57,7 @@ def run(
     resume: Path | None,
     as_json: bool,
     strict: bool = False,
+    again: bool = False,
 ) -> int:
     """Run a sample of mutants until first caught; returns the exit code: 0 when none survived."""
     found = mutant_sample.candidates(code)
@@ -71,7 +72,10 @@ def run(
         )
     if resume and out:
         raise UsageError("--resume goes on in the folder that it names; --out cannot name another.")
+    if again and not resume:
+        raise UsageError("--again runs once more what an earlier run has not caught; name its folder with --resume.")
     outcomes = mutant_results.read(resume / OUTCOMES) if resume else []
+    outcomes = [done for done in outcomes if done.result == "caught" or not again]
     folder = resume or runner.new_folder(out)
     console = Console(quiet=as_json)
     with console.step("drivers", makes=True):
@@ -211,6 +215,7 @@ def listing(code: Code, files: Sequence[str], operators: Sequence[str], seed: in
     metavar="DIR",
     help="Go on in this folder of a run that was cut short, or add to it with a greater --sample.",
 )
+@click.option("--again", is_flag=True, help="With --resume: once more those that were not caught, and then the others.")
 @click.option("--json", "as_json", is_flag=True, help="Print mutants.json on standard output, and nothing else.")
 def command(
     scenarios: tuple[str, ...],
@@ -224,6 +229,7 @@ def command(
     only_list: bool,
     out: Path | None,
     resume: Path | None,
+    again: bool,
     as_json: bool,
 ) -> None:
     """Put small faults into the lab's own driver, one at a time, and see whether the scenarios catch them.
@@ -246,5 +252,6 @@ def command(
             resume=resume,
             as_json=as_json,
             strict=strict,
+            again=again,
         )
     )

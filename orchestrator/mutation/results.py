@@ -147,10 +147,10 @@ def append(path: Path, done: Outcome) -> None:
 
 
 def read(path: Path) -> list[Outcome]:
-    """All that the file holds; a last line that was cut off is not one. Raises UsageError."""
+    """All that the file holds, the last of each mutant; a last line that was cut off is not one. Raises UsageError."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
-        return [_outcome(json.loads(line)) for line in lines[:-1]]
+        return list({done.id: done for done in (_outcome(json.loads(line)) for line in lines[:-1])}.values())
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{path}: is not the file of outcomes of a `wsklab mutate`; name the folder of one.") from None
 

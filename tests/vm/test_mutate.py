@@ -29,3 +29,7 @@ def test_the_flag_read_wrongly_is_caught_and_a_run_goes_on_where_it_was(tmp_path
     caught = [m for m in two["mutants"] if m["result"] == "caught"]
     assert caught, "linger-zero sees the abortive flag"
     assert all((folder / "mutants" / m["id"] / "evidence").is_dir() for m in caught)
+    outcomes = folder / "mutants.jsonl"
+    outcomes.write_text(outcomes.read_text().replace('"result": "caught"', '"result": "survived"'))
+    again = mutate(folder, "--sample", "2", "--resume", str(folder), "--again")
+    assert [(m["id"], m["result"]) for m in again["mutants"]] == [(m["id"], m["result"]) for m in two["mutants"]]
