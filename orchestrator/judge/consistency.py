@@ -71,7 +71,10 @@ def accounts(facts: Facts) -> Iterator[Statement]:
 
 
 def addresses(facts: Facts) -> Iterator[Statement]:
-    """Whether a socket's addresses are its machine's and the peer's, and told with the statuses of their questions."""
+    """Whether a socket's addresses are its machine's and the peer's, and told with the statuses of their questions.
+
+    Its ports are those of its connection on the wire.
+    """
     ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
     for line in facts.everywhere(Addresses):
         for op, who, said, text in (
@@ -89,6 +92,13 @@ def addresses(facts: Facts) -> Iterator[Statement]:
                     "fail",
                     f"the driver tells {_hex(text)} as the {op} address of its socket, no address of the {who}",
                 )
+        ports = facts.ports(line.conn) if line.conn is not None and (line.lst, line.rst) == (0, 0) else None
+        for op, told, port in (
+            ("local", line.lport, ports and ports.target_port),
+            ("remote", line.rport, ports and ports.peer_port),
+        ):
+            if port and told != port:
+                yield "fail", f"the driver tells {told} as the {op} port of its socket, whose connection has {port}"
 
 
 def _hex(address: str | int) -> str:

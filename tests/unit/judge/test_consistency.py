@@ -218,6 +218,23 @@ def test_an_accept_event_takes_the_connection_that_it_tells_of(new: int, took: i
     ],
 )
 def test_addresses_of_a_connection_are_the_machines(local: str, remote: str | int, said: str) -> None:
-    recording = told().line("addr", 0, id=1, lport=1, rport=2, local=local, remote=remote, lst=0, rst=0)
+    recording = told().line(
+        "addr", 0, id=1, lport=TARGET_PORT, rport=PEER_PORT, local=local, remote=remote, lst=0, rst=0
+    )
     assert said in verdict(recording)[1]
     assert ("as the" in verdict(recording)[1]) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("lport", "rport", "said"),
+    [
+        (TARGET_PORT, PEER_PORT, None),
+        (7, PEER_PORT, f"tells 7 as the local port of its socket, whose connection has {TARGET_PORT}"),
+        (TARGET_PORT, 0, f"tells 0 as the remote port of its socket, whose connection has {PEER_PORT}"),
+    ],
+)
+@pytest.mark.parametrize("status", [0, RESET])
+def test_ports_of_a_connection_are_those_on_the_wire(lport: int, rport: int, said: str | None, status: int) -> None:
+    """Where the question failed, what is told as its answer is nothing."""
+    recording = told().line("addr", 0, id=1, lport=lport, rport=rport, lst=status, rst=status)
+    assert (said is not None and said in verdict(recording)[1]) == (said is not None and status == 0)
