@@ -39,6 +39,9 @@ AWAITED = frozenset({"socket", "bind"})
 PARTS = {"open": ("socket", "bind", "local", "connect", "enable"), "addresses": ("local", "remote")}
 """Commands that make several calls, whose lines name these."""
 
+BRIEFLY = frozenset({"socket", "bind", "local"})
+"""Calls of an open that are not told where many are opened at once, and succeed."""
+
 MADE = frozenset({"connect", "socket_connect", "accept"})
 """Operations whose completion tells the ports of a connection."""
 
@@ -154,10 +157,18 @@ def malformed(facts: Facts) -> Iterator[Statement]:
 
 
 def lines(facts: Facts) -> Iterator[Statement]:
-    """Whether each line has a word of the protocol and what that word promises."""
+    """Whether each line has a word of the protocol, and none is of what was not to be told.
+
+    With many connections the success of an open is told by its result alone.
+    """
     for line in facts.everywhere(OtherLine):
         yield "fail", f"the driver prints a line that the protocol does not have: {line.text}"
         return
+    briefly = {op for step in facts.steps() if step.actor == "driver" and len(step.ops) > FEW for op in step.ops}
+    for done in facts.everywhere(Completion):
+        if done.id in briefly and done.op in BRIEFLY and succeeded(done.status):
+            yield "fail", f"the driver tells of {done.op} (operation {done.id}), whose success was not to be told"
+            return
 
 
 def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:

@@ -194,6 +194,13 @@ def test_a_line_that_the_protocol_does_not_have_fails() -> None:
     assert "the driver prints a line that the protocol does not have: WSKLAB1 seq=" in why
 
 
+@pytest.mark.parametrize(("many", "status", "said"), [(9, 0, True), (9, UNSUCCESSFUL, False), (1, 0, False)])
+def test_with_many_connections_the_parts_of_an_open_are_not_told(many: int, status: int, said: bool) -> None:
+    recording = told().done("bind", 21, status)
+    recording.step("driver", "connect", ops=[*range(21, 21 + many)])
+    assert ("the driver tells of bind (operation 21), whose success was not to" in verdict(recording)[1]) == said
+
+
 @pytest.mark.parametrize("status", [0, UNSUCCESSFUL])
 def test_addresses_are_told_with_the_status_of_their_question(status: int) -> None:
     recording = told()

@@ -233,3 +233,15 @@ def test_what_is_not_said_of_one_connection_is_not_said_of_any() -> None:
     ends = ExpectedWire.model_validate({"peer": "rst", "each": [{"conn": 1, "peer": "fin"}]})
     assert (ends.of(0).peer, ends.of(0).driver) == (["rst"], None)
     assert (ends.of(1).peer, ends.of(1).driver) == (["fin"], None)
+
+
+def test_what_tcp_sends_again_is_held_every_time() -> None:
+    """On a busy host a peer sends its FIN again before the next step has begun, and that one would get through."""
+    held = [
+        (scenario.name, action.wire.hold)
+        for scenario in (*catalogue.built_in(), *catalogue.any_driver())
+        for action in scenario.steps
+        if action.wire is not None and action.wire.hold is not None
+    ]
+    assert {name for name, hold in held if hold.segment != "rst" and hold.count != "every"} == set()
+    assert len(held) >= 5
