@@ -8,7 +8,7 @@
 #include "account.h"
 
 #define BUCKETS 1024u
-#define GRAVES 128u /* closed contexts kept in memory, so that a callback that comes too late is seen (R73) */
+#define GRAVES 64u /* closed contexts kept in memory, so that a callback that comes too late is seen (R73) */
 
 static LIST_ENTRY table[BUCKETS];
 static LIST_ENTRY graves;

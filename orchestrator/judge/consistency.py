@@ -16,6 +16,7 @@ from wsklab.orchestrator.observe.driver_lines import (
     AcceptEvent,
     Addresses,
     Call,
+    CommandRefused,
     Completion,
     DisconnectEvent,
     OtherLine,
@@ -154,6 +155,18 @@ def malformed(facts: Facts) -> Iterator[Statement]:
                 f"at {sent.what} the driver's lines refuse {sent.printed} (command, operation, status, connection), "
                 f"and must refuse {sent.wanted_lines}",
             )
+
+
+def refusals(facts: Facts) -> Iterator[Statement]:
+    """Whether what the driver refuses was asked for; what malformed requests ask for is nobody's operation."""
+    if facts.everywhere(MalformedSent):
+        return
+    answers = [answer for answered in facts.everywhere(Answered) for answer in answered.answers]
+    asked = {answer.id + n for answer in answers for n in range(max(1, answer.count))}
+    for refused in facts.everywhere(CommandRefused):
+        if asked and refused.id not in asked:
+            yield "fail", f"the driver refuses operation {refused.id} ({refused.op}), which nobody has asked for"
+            return
 
 
 def lines(facts: Facts) -> Iterator[Statement]:

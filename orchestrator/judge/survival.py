@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsklab.orchestrator.judge import integrity, witness
+from wsklab.orchestrator.judge import consistency, integrity, witness
 from wsklab.orchestrator.judge.integrity import Statement
 from wsklab.orchestrator.judge.reading import Facts
 from wsklab.orchestrator.observe.driver_lines import AllocationFailed
@@ -25,6 +25,7 @@ CHECKS = (
     witness.complete,
     witness.contexts,
     witness.contradictions,
+    consistency.refusals,
     integrity.leftovers,
     witness.left_behind,
     failure,

@@ -194,6 +194,13 @@ def test_a_line_that_the_protocol_does_not_have_fails() -> None:
     assert "the driver prints a line that the protocol does not have: WSKLAB1 seq=" in why
 
 
+@pytest.mark.parametrize(("number", "asked"), [(2, True), (7, True), (8, False), (19, False)])
+def test_what_is_refused_was_asked_for(number: int, asked: bool) -> None:
+    answers = [{"op": "send", "id": 5, "count": 3, "status": RESET}]
+    recording = told().add("lab", "answered", answers=answers).line("refused", op="send", id=number, status=RESET)
+    assert (f"operation {number} (send), which nobody has asked for" in verdict(recording)[1]) != asked
+
+
 @pytest.mark.parametrize(("many", "status", "said"), [(9, 0, True), (9, UNSUCCESSFUL, False), (1, 0, False)])
 def test_with_many_connections_the_parts_of_an_open_are_not_told(many: int, status: int, said: bool) -> None:
     recording = told().done("bind", 21, status)
