@@ -40,6 +40,9 @@ from wsklab.orchestrator.trials.scarcity import Shortages, loads_itself
 
 OUTCOMES = "mutants.jsonl"
 
+MANY = "hundred-mixed-endings"
+"""The scenario with more connections than the driver keeps contexts of closed ones; no fast one has so many."""
+
 LOAD = "driver-load"
 """The scenario of the driver's load, which takes long. What runs then is called ..._start, ..._stop."""
 
@@ -64,7 +67,8 @@ def run(
     chosen = [m for m in mutant_sample.choose(found, files, operators, seed) if not is_equivalent(m)]
     scenarios = [s for s in catalogue.select(words) if not s.self_check]
     if not words:
-        scenarios = [*twin_matrix.panel(scenarios), *(twin_matrix.strict_panel(scenarios) if strict else ())]
+        many = [s for s in scenarios if s.name == MANY]
+        scenarios = [*twin_matrix.panel(scenarios), *(twin_matrix.strict_panel(scenarios) if strict else ()), *many]
     scenarios = [s for s in scenarios if strict or not s.socket.needs_strict]
     if not scenarios:
         raise UsageError(
