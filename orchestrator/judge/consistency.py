@@ -40,6 +40,9 @@ AWAITED = frozenset({"socket", "bind"})
 PARTS = {"open": ("socket", "bind", "local", "connect", "enable"), "addresses": ("local", "remote")}
 """Commands that make several calls, whose lines name these."""
 
+UNNAMED = "unknown"
+"""What the driver calls an operation that it has no name for."""
+
 BRIEFLY = frozenset({"socket", "bind", "local"})
 """Calls of an open that are not told where many are opened at once, and succeed."""
 
@@ -164,7 +167,7 @@ def refusals(facts: Facts) -> Iterator[Statement]:
     answers = [answer for answered in facts.everywhere(Answered) for answer in answered.answers]
     asked = {answer.id + n for answer in answers for n in range(max(1, answer.count))}
     for refused in facts.everywhere(CommandRefused):
-        if asked and refused.id not in asked:
+        if asked and (refused.id not in asked or refused.op == UNNAMED):
             yield "fail", f"the driver refuses operation {refused.id} ({refused.op}), which nobody has asked for"
             return
 

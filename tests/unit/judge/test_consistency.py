@@ -194,11 +194,14 @@ def test_a_line_that_the_protocol_does_not_have_fails() -> None:
     assert "the driver prints a line that the protocol does not have: WSKLAB1 seq=" in why
 
 
-@pytest.mark.parametrize(("number", "asked"), [(2, True), (7, True), (8, False), (19, False)])
-def test_what_is_refused_was_asked_for(number: int, asked: bool) -> None:
+@pytest.mark.parametrize(
+    ("number", "op", "asked"),
+    [(2, "send", True), (7, "send", True), (8, "send", False), (19, "send", False), (7, "unknown", False)],
+)
+def test_what_is_refused_was_asked_for(number: int, op: str, asked: bool) -> None:
     answers = [{"op": "send", "id": 5, "count": 3, "status": RESET}]
-    recording = told().add("lab", "answered", answers=answers).line("refused", op="send", id=number, status=RESET)
-    assert (f"operation {number} (send), which nobody has asked for" in verdict(recording)[1]) != asked
+    recording = told().add("lab", "answered", answers=answers).line("refused", op=op, id=number, status=RESET)
+    assert (f"operation {number} ({op}), which nobody has asked for" in verdict(recording)[1]) != asked
 
 
 @pytest.mark.parametrize(("many", "status", "said"), [(9, 0, True), (9, UNSUCCESSFUL, False), (1, 0, False)])
