@@ -13,7 +13,7 @@ from wsklab.drivers.twins import Twin, twins
 from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import ALL_PASS, SOME_FAIL, UsageError
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.run import runner
+from wsklab.orchestrator.run import capacity, runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import Scenario
@@ -84,7 +84,7 @@ def _run(
             preparation.stop,
         )
 
-    lanes = [lane() for _ in range(preparation.admitted(options.jobs))]
+    lanes = [lane() for _ in range(preparation.admitted(options.jobs, capacity.WRONG_CORES))]
     matrix = lanes[0].run(correct, builds, scenarios, whole, lanes[1:])
     if options.as_json:
         click.echo((folder / "twins.json").read_text(encoding="utf-8"))

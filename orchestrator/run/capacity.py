@@ -9,6 +9,10 @@ from pathlib import Path
 LAB_CORES = 1.0
 """Cores that a lab keeps busy on average: its target computes, its peer and we mostly wait."""
 
+WRONG_CORES = 0.66
+"""The same of a lab that runs one wrong build after the other: it often waits for a driver that hangs. Two of them
+kept 1.46 of two cores busy; a third fills the rest."""
+
 OVERHEAD_MIB = 200
 """Memory of a QEMU process beside its guest's, and of our part of it: 60 measured, and 128 of translated code."""
 
@@ -24,18 +28,19 @@ class Host:
     memory_mib: float
 
 
-def admit(wanted: int | None, guests_mib: float, host: Host) -> tuple[int, str]:
+def admit(wanted: int | None, guests_mib: float, host: Host, lab_cores: float = LAB_CORES) -> tuple[int, str]:
     """Return (number of labs, why it is not more).
 
-    `wanted` None: as many as the host carries; at least one in any case.
+    `wanted` None: as many as the host carries; at least one in any case. `lab_cores`: what one of them keeps busy.
     """
-    by_memory, by_cores = int((host.memory_mib - SPARE_MIB) / need(guests_mib)), int(host.cores / LAB_CORES)
+    by_memory, by_cores = int((host.memory_mib - SPARE_MIB) / need(guests_mib)), int(host.cores / lab_cores)
     most = max(1, min(by_memory, by_cores))
     if wanted is not None and wanted <= most:
         return wanted, ""
     if by_memory < by_cores:
         return most, f"a lab needs {need(guests_mib):.0f} MiB of memory, {max(0, host.memory_mib):.0f} are free"
-    return most, f"a lab keeps a core busy, and there are {host.cores:g}"
+    busy = "a core" if lab_cores == LAB_CORES else f"{lab_cores:g} of a core"
+    return most, f"a lab keeps {busy} busy, and there are {host.cores:g}"
 
 
 def room(guests_mib: float, host: Host) -> str | None:

@@ -181,11 +181,11 @@ class Preparation:
             plan=plan or Plan(),
         )
 
-    def admitted(self, wanted: int | None) -> int:
+    def admitted(self, wanted: int | None, lab_cores: float = capacity.LAB_CORES) -> int:
         """How many labs this host carries of those that are wanted (None: as many as it can)."""
         if wanted == 1:
             return 1
-        count, why = capacity.admit(wanted, self.guests_mib, capacity.host())
+        count, why = capacity.admit(wanted, self.guests_mib, capacity.host(), lab_cores)
         if why:
             self.console.line(f"          labs side by side: {count}, as {why}")
         return count

@@ -500,6 +500,12 @@ def test_labs_are_admitted_by_cores_and_memory(
     assert (capacity.room(1200, Host(cores, memory)) is None) == (memory >= 1200 + 400 + 512)
 
 
+def test_labs_of_wrong_builds_wait_a_third_of_their_time() -> None:
+    assert capacity.admit(3, 1200, Host(2, 20_000), capacity.WRONG_CORES) == (3, "")
+    count, why = capacity.admit(4, 1200, Host(2, 20_000), capacity.WRONG_CORES)
+    assert (count, why) == (3, "a lab keeps 0.66 of a core busy, and there are 2")
+
+
 def test_this_host_has_cores_and_memory() -> None:
     here = capacity.host()
     assert here.cores > 0 and here.memory_mib > 0
