@@ -129,8 +129,7 @@ class Snapshots:
     def saving(self, key: str) -> Iterator[Path | None]:
         """Be the only one who saves this key: yields an empty folder, or None while another process saves it."""
         partial = self.folder / f"{key}.partial"
-        with suppress(FileExistsError):
-            partial.mkdir(mode=0o700)
+        partial.mkdir(mode=0o700, exist_ok=True)
         with held_folder(partial) as held:
             if not held:
                 yield None

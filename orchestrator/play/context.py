@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from wsklab.drivers.protocol import Command, Op
@@ -228,9 +228,9 @@ class PlayContext:
 
         Raises NothingComes once nothing is under way any more that could bring it, TimeoutError at the deadline.
         """
-        lull = LULL
+        lulls = self._lulls(deadline)
         while True:
-            until = min(deadline, time.monotonic() + lull * self.lab.slowness)
+            until = next(lulls)
             try:
                 return self.lab.journal.wait(matches, until, after)[0]
             except NotYet as not_yet:
@@ -242,7 +242,6 @@ class PlayContext:
                     return self.lab.journal.wait(matches, 0, after)[0]  # it may have come while everybody was asked
                 except NotYet:
                     raise NothingComes(why) from None
-            lull = min(2 * lull, LONGEST_LULL)
 
     def answer(self, number: int, deadline: float) -> PeerReply:
         """Return the peer program's answer to a request that waits for something.
@@ -250,9 +249,9 @@ class PlayContext:
         The program is told once nothing is under way any more that could end its wait. Raises StepError; TimeoutError
         at the deadline.
         """
-        lull = LULL
+        lulls = self._lulls(deadline)
         while True:
-            until = min(deadline, time.monotonic() + lull * self.lab.slowness)
+            until = next(lulls)
             try:
                 return self.peer.answer(number, until)
             except TimedOut:
@@ -260,6 +259,12 @@ class PlayContext:
                     raise
             if why := self._quiescence.reached(waiting=1):
                 return self._hurried(number, deadline, why)
+
+    def _lulls(self, deadline: float) -> Iterator[float]:
+        """Yield until when to wait before it is asked whether anything can still come, the deadline at the latest."""
+        lull = LULL
+        while True:
+            yield min(deadline, time.monotonic() + lull * self.lab.slowness)
             lull = min(2 * lull, LONGEST_LULL)
 
     def _hurried(self, number: int, deadline: float, why: str) -> PeerReply:

@@ -156,7 +156,7 @@ class TwinRun:
         shares = {lane: chosen[number :: len(lanes)] for number, lane in enumerate(lanes)}
 
         def work(lane: TwinRun) -> None:
-            if lane._strict and any(s.socket.needs_strict for s in shares[lane]):
+            if lane._strict:  # what has caught a strict twin must not catch the correct driver there either
                 lane._go_strict(correct, scenarios, judged=False)
             name = None if lane is self else f"correct-{lanes.index(lane) + 1}"
             with lane._begin(correct, name) as run:

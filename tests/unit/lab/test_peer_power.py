@@ -18,15 +18,15 @@ class Rig:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.did: list[str] = []
         self.ssh = SimpleNamespace(hung_up=False, close=lambda: self.did.append("hang up"), run=None)
-        console = SimpleNamespace(watch=self.watch, expect=lambda *_: self.did.append("booted"))
-        machine: Any = SimpleNamespace(
-            console=console,
+        machine = SimpleNamespace(
+            console=SimpleNamespace(watch=self.watch),
             reset=lambda: self.did.append(f"reset, expected: {self.ssh.hung_up}"),
             cut_power=lambda: self.did.append(f"cut, expected: {self.ssh.hung_up}"),
         )
         machines: Any = {"peer": machine}
-        self.peer = Peer(machines, SimpleNamespace(), SimpleNamespace(), 1.0)  # type: ignore[arg-type]
-        self.peer._ssh = self.ssh  # type: ignore[assignment]
+        unused: Any = None
+        self.peer = Peer(machines, unused, unused, 1.0)
+        monkeypatch.setattr(self.peer, "_ssh", self.ssh)
         monkeypatch.setattr(self.peer, "_connect", lambda: self.did.append("connect"))
         monkeypatch.setattr(module, "check_pace", lambda *_: None)
 
