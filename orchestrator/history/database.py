@@ -6,6 +6,8 @@ starts a run: a run writes when it is over.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +114,10 @@ def _engine(url: URL) -> Engine:
         # Python's module would begin transactions when it likes, also before a SELECT, and never for DDL
         # (docs.sqlalchemy.org, "Serializable isolation / Savepoints / Transactional DDL" of the SQLite dialect).
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        # Whoever changes the journal's mode while another does is told BUSY at once, whatever its timeout.
+        with _one_at_a_time(url):
+            connection.execute("PRAGMA journal_mode=WAL")
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
@@ -124,11 +129,34 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
+@contextmanager
+def _one_at_a_time(url: URL) -> Iterator[None]:
+    """Hold the folder of an SQLite file (flock(2)); the file has SQLite's own locks, which a close would drop."""
+    file = _file(url)
+    if file is None:
+        yield
+        return
+    try:
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise LabError(f"{file.parent}: cannot be read: {error.strerror}; name another file.") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _file(url: URL) -> Path | None:
+    """Return an SQLite database's file, None of one in memory."""
+    return None if url.database in (None, "", ":memory:") else Path(str(url.database)).absolute()
+
+
 def _see(url: URL) -> None:
     """Make the folder of an SQLite file. Raises UsageError for one on another host, and for one that cannot be."""
-    if url.database in (None, "", ":memory:"):
+    file = _file(url)
+    if file is None:
         return
-    file = Path(str(url.database)).absolute()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -53,15 +53,16 @@ SIZE_T Receive(LINK *link)
 static NTSTATUS WSKAPI OnDisconnect(PVOID context, ULONG flags)
 {
     LINK *link = context == Us.freed_ticket ? Us.freed_of : ((TICKET *)context)->link;
+    LONG breach = link->breach; /* NO_CLOSE frees the link as soon as the event is set */
     KIRQL irql;
 
     UNREFERENCED_PARAMETER(flags);
     KeSetEvent(&link->left, IO_NO_INCREMENT, FALSE);
-    if (link->breach == IN_EVENT_IRQL)
+    if (breach == IN_EVENT_IRQL)
         (void)KfRaiseIrql(DISPATCH_LEVEL + 1);
-    if (link->breach == IN_EVENT_LOCK)
+    if (breach == IN_EVENT_LOCK)
         KeAcquireSpinLock(&link->lock, &irql);
-    return link->breach == IN_EVENT_FAIL ? STATUS_UNSUCCESSFUL : STATUS_SUCCESS;
+    return breach == IN_EVENT_FAIL ? STATUS_UNSUCCESSFUL : STATUS_SUCCESS;
 }
 
 const WSK_CLIENT_CONNECTION_DISPATCH Events = {.WskDisconnectEvent = OnDisconnect};
