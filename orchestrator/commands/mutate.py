@@ -31,7 +31,7 @@ from wsklab.orchestrator.mutation.sample import OUTPUTS, Builder, Code
 from wsklab.orchestrator.mutation.subjects import Client, Provider
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.results import write_atomically
-from wsklab.orchestrator.run import runner
+from wsklab.orchestrator.run import capacity, runner
 from wsklab.orchestrator.run.preparation import Preparation
 from wsklab.orchestrator.run.runner import Run
 from wsklab.orchestrator.scenario import catalogue
@@ -88,7 +88,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="wsklab-mutants-") as work:
         with console.step("the correct build, which mutants share"):
             builder = Builder(Rebuild(OUTPUTS[code], Path(work)), found.sources)
-        supplies = [preparation.quietly().supply(correct, isolate=True) for _ in range(preparation.admitted(jobs))]
+        labs = preparation.admitted(jobs, capacity.WRONG_CORES)
+        supplies = [preparation.quietly().supply(correct, isolate=True) for _ in range(labs)]
         try:
             order = Order(scenarios, outcomes)
             shortages = _shortages if strict else None
