@@ -22,7 +22,6 @@ from wsklab.qemu.profile import Accelerator
 if TYPE_CHECKING:  # dask is imported by who has a fleet
     from wsklab.orchestrator.commands.run_options import Options
     from wsklab.orchestrator.fleet.needs import Needs
-    from wsklab.orchestrator.lab.foreign_driver import Foreign
     from wsklab.orchestrator.run.order import Item
     from wsklab.orchestrator.run.preparation import Preparation
     from wsklab.orchestrator.run.runner import Run
@@ -65,15 +64,6 @@ def check(options: Options) -> None:
             "reach (a folder, s3://…, gs://…, abfs://…, https://…; docs/fleet.md)."
         )
     store.Store(os.environ[STORE])
-
-
-def check_driver(foreign: Foreign) -> None:
-    """See that a driver can be sent to workers, before anything is booted. Raises UsageError."""
-    if foreign.packages:
-        raise UsageError(
-            f"the profile {foreign.profile.name} names a driver's package (INF), which does not go through a fleet "
-            "yet: leave out --fleet."
-        )
 
 
 @dataclass

@@ -79,8 +79,6 @@ def run(options: Options) -> int:
         witnessed=options.strict,
         provoke=options.provoke,
     )
-    if options.fleet is not None and selected.foreign is not None:
-        fleet_run.check_driver(selected.foreign)
     if options.concurrent:
         if not options.strict:
             raise UsageError("--concurrent is a part of the strict mode: give --strict, too.")

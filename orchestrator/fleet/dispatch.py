@@ -68,6 +68,7 @@ class Dispatch:
     _unloads: dict[str, int] = field(default_factory=dict)
     _seen: dict[str, None] = field(default_factory=dict)
     _played: set[str] = field(default_factory=set)
+    _told_lost: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._job = job_as_json(self.job)
@@ -175,7 +176,9 @@ class Dispatch:
 
     def _watch(self, ledger: Ledger, slots: int, now: float) -> None:
         for batch in ledger.silent(now, self.silence):
-            self._note(batch, "silent", f"nothing was heard of {batch.worker} for {self.silence:.0f} s")
+            why = f"nothing was heard of {batch.worker} for {self.silence:.0f} s"
+            self._note(batch, "silent", why)
+            self._tell_lost(batch.worker, why)
         if len(ledger.batches) < slots and not ledger.waits:
             for batch in ledger.slow(now):
                 self._note(batch, "slow", "it takes far longer than others; somebody else plays it, too")
@@ -192,6 +195,7 @@ class Dispatch:
             case Begun(number, worker):
                 ledger.begun(number, worker, now)
                 self._played.add(worker)
+                self._told_lost.discard(worker)
             case Alive(number):
                 ledger.heard(number, now)
             case Rows():
@@ -200,6 +204,7 @@ class Dispatch:
             case Lost(number, why, worker, blame):
                 if number in ledger.batches:
                     self._note(ledger.batches[number], "lost", why)
+                    self._tell_lost(worker, why)
                 self._played.discard(worker)
                 self._give_up(ledger.lost(number, why, blame))
 
@@ -229,7 +234,7 @@ class Dispatch:
         if self._in_a_row > MOST_FAILURES:
             raise LabError(f"nothing can be played any more: {why}")
         self._note(ledger.batches[message.number], "failed", why)
-        self.run.console.line(f"          {why}: what it had is played elsewhere", "yellow")
+        self._tell_elsewhere(why)
         ledger.lost(message.number, why, blame=False)
 
     # --- rows ---
@@ -355,6 +360,15 @@ class Dispatch:
             said += f", {fetch} of them without the images yet"
         self._log.note("fleet", workers=count, slots=slots)
         self.run.console.line(f"          fleet: {said}", "" if slots else "yellow")
+
+    def _tell_lost(self, worker: str | None, why: str) -> None:
+        """Say once of a worker that it is lost, however many batches it had."""
+        if worker and worker not in self._told_lost:
+            self._told_lost.add(worker)
+            self._tell_elsewhere(why)
+
+    def _tell_elsewhere(self, why: str) -> None:
+        self.run.console.line(f"          {why}: what it had is played elsewhere", "yellow")
 
     def _note(self, batch: Batch, what: str, why: str) -> None:
         rows = [[e.item.scenario.name, e.item.variant, e.item.number] for e in batch.entries]

@@ -42,6 +42,14 @@ class DriverRef:
 
 
 @dataclass(frozen=True)
+class PackageRef:
+    """A driver's package as it goes into the target: its INF, and every file by its SHA-256."""
+
+    inf: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class ForeignRef:
     """A driver that is not the lab's own: its profile, with every file that it names by its SHA-256."""
 
@@ -53,6 +61,7 @@ class ForeignRef:
     loaded_sha256: str
     witnessed: bool
     files: Mapping[str, str]
+    packages: tuple[PackageRef, ...] = ()
 
 
 @dataclass(frozen=True)

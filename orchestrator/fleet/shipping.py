@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -18,11 +20,12 @@ from wsklab.drivers.build import BuiltDriver
 from wsklab.drivers.profile import DriverProfile
 from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest
-from wsklab.orchestrator.fleet.job import DriverRef, ForeignRef, ImageRef
+from wsklab.orchestrator.fleet.job import DriverRef, ForeignRef, ImageRef, PackageRef
 from wsklab.orchestrator.fleet.store import Cache, Store, StoreError, locked
 
 if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
     from wsklab.orchestrator.lab.foreign_driver import Foreign
+    from wsklab.orchestrator.lab.installation import Payload
 
 PEER = "peer"
 """The name under which the store says which image of the peer is newest: a fresh worker tries KVM with its kernel."""
@@ -144,8 +147,9 @@ def driver_of(ref: DriverRef, cache: Cache, store: Store | None) -> BuiltDriver:
 
 
 def ship_foreign(foreign: Foreign, ship: Callable[[Path], str]) -> ForeignRef:
-    """Somebody else's driver as it travels; no package, which `check_driver` has refused."""
-    profile = foreign.profile.model_dump(mode="json", exclude={"path", "files", "build", "twin", "inf", "upgrade_from"})
+    """Somebody else's driver as it travels, its packages with the catalogs that the target wants."""
+    of_this_host = {"path", "files", "build", "twin", "inf", "upgrade_from"}
+    profile = foreign.profile.model_dump(mode="json", exclude=of_this_host, exclude_defaults=True)
     files = {name: ship(path) for name, path in foreign.profile.files.items()}
     return ForeignRef(
         foreign.name,
@@ -156,18 +160,55 @@ def ship_foreign(foreign: Foreign, ship: Callable[[Path], str]) -> ForeignRef:
         foreign.loaded_sha256,
         foreign.witnessed,
         files,
+        tuple(_ship_package(payload, ship) for payload in foreign.payloads),
     )
+
+
+def _ship_package(payload: Payload, ship: Callable[[Path], str]) -> PackageRef:
+    with tempfile.TemporaryDirectory(prefix="wsklab-package-") as work:
+        files = {}
+        for number, (name, content) in enumerate(payload.contents.items()):
+            file = Path(work) / str(number)
+            file.write_bytes(content)
+            files[name] = ship(file)
+    return PackageRef(payload.package.inf.name, files)
 
 
 def foreign_of(ref: ForeignRef, cache: Cache, store: Store | None) -> Foreign:
     """Return the same on this host. Raises StoreError, OSError."""
+    from wsklab.drivers import package
     from wsklab.orchestrator.lab.foreign_driver import Foreign
+    from wsklab.orchestrator.lab.installation import Payload
 
-    folder = cache.folder.parent / "drivers" / ref.file_sha256
-    file = _named(cache.file(ref.file_sha256, store), folder / ref.file_name)
-    files: Mapping[str, Any] = {name: str(cache.file(digest, store)) for name, digest in ref.files.items()}
-    profile = DriverProfile.model_validate({**ref.profile, "path": str(file), "files": files})
-    return Foreign(profile, file, ref.sha256, ref.name, ref.loaded_sha256, witnessed=ref.witnessed)
+    drivers = cache.folder.parent / "drivers"
+    profile = {**ref.profile, "files": {name: str(cache.file(digest, store)) for name, digest in ref.files.items()}}
+    if ref.packages:
+        infs = [_package(one, cache, store, drivers) for one in ref.packages]
+        older = {"upgrade_from": str(infs[0])} if len(infs) > 1 else {}
+        whole = DriverProfile.model_validate({**profile, **older, "inf": str(infs[-1])})
+        packages = tuple(package.find(inf, whole.service) for inf in infs)
+        payloads = tuple(Payload(one, one.contents()) for one in packages)
+        return Foreign(
+            whole, packages[-1].driver, ref.sha256, ref.name, ref.loaded_sha256, packages, payloads, ref.witnessed
+        )
+    file = _named(cache.file(ref.file_sha256, store), drivers / ref.file_sha256 / ref.file_name)
+    whole = DriverProfile.model_validate({**profile, "path": str(file)})
+    return Foreign(whole, file, ref.sha256, ref.name, ref.loaded_sha256, witnessed=ref.witnessed)
+
+
+def _package(ref: PackageRef, cache: Cache, store: Store | None, drivers: Path) -> Path:
+    """Return the INF of a package that lies in a folder of its own. Raises StoreError, OSError."""
+    folder = drivers / hashlib.sha256(repr(sorted(ref.files.items())).encode()).hexdigest()
+    for name, digest in ref.files.items():
+        _named(cache.file(digest, store), _inside(folder, name))
+    return _inside(folder, ref.inf)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise StoreError(f"a driver's package has a file called {name!r}, which no package has.")
+    return path
 
 
 def _named(copy: Path, path: Path) -> Path:

@@ -93,6 +93,12 @@ class Fleet:
         self.address = self.scheduler.said("scheduler: ")
         self.workers: list[Process] = []
 
+    def restart_scheduler(self) -> None:
+        """Kill the scheduler, and start another one at the same address."""
+        self.scheduler.end()
+        self.scheduler = Process("scheduler", self.address)
+        self.scheduler.said("scheduler: ")
+
     def add(self, labs: int, *more: str) -> Process:
         """Another worker."""
         own = str(self.cache / f"worker-{len(self.workers)}")

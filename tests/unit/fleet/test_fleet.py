@@ -241,14 +241,12 @@ def test_a_row_under_which_every_worker_is_lost_is_given_up(tmp_path: Path) -> N
 
 def test_the_scheduler_is_started_again(tmp_path: Path) -> None:
     with fleet(tmp_path, workers=1) as made:
-        made.scheduler._words = ("scheduler", made.address)
         client = Client(tmp_path / "run", made.address, repeat=20, seconds=0.2)
         some = client.after(8)
         playing = threading.Thread(target=client.play)
         playing.start()
         some.wait()
-        made.scheduler.end()
-        made.scheduler.start()
+        made.restart_scheduler()
         playing.join()
         whole(client)
         assert {line["why"] for line in log(client) if line["what"] == "lost"} == {"the scheduler was lost"}

@@ -12,17 +12,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support import driver_package
 from support.simulated_run import scenario
 from support.stored_image import an_image
 
 from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.profile import load_profile
 from wsklab.images.secure import sha256
 from wsklab.images.store import Store as Images
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet import packing, shipping
-from wsklab.orchestrator.fleet.job import Job, fingerprint, row_of, unload_of
+from wsklab.orchestrator.fleet.job import Job, PackageRef, fingerprint, row_of, unload_of
 from wsklab.orchestrator.fleet.lab_process import Place
-from wsklab.orchestrator.fleet.store import Store
+from wsklab.orchestrator.fleet.store import Cache, Store, StoreError
+from wsklab.orchestrator.lab.foreign_driver import Foreign
+from wsklab.orchestrator.lab.packages import of_profile
 from wsklab.orchestrator.results.results import UNLOAD, Verdict
 from wsklab.orchestrator.run.order import Item
 from wsklab.orchestrator.run.runner import Done
@@ -159,3 +163,23 @@ def test_the_store_may_have_another_name_on_a_worker(place: Played, tmp_path: Pa
         Played(place._job, tmp_path / "work")
     monkeypatch.setenv("WSKLAB_FLEET_STORE", str(tmp_path / "elsewhere"))
     Played(replace(place._job, seed=2), tmp_path / "work")
+
+
+def test_a_package_comes_out_of_the_store_as_it_would_go_into_the_target(tmp_path: Path) -> None:
+    driver_package.make(tmp_path / "old", "1.3.0.0", driver=b"MZ old")
+    driver_package.make(tmp_path, "1.4.0.0", driver=b"MZ new")
+    profile = load_profile(str(driver_package.profile(tmp_path, "upgrade_from: old/echo.inf")))
+    packages = of_profile(profile, standin=False)
+    sent = Foreign(profile, packages[-1].driver, sha256(packages[-1].driver), "echo", packages=packages)
+    sent = sent.prepared(lambda driver: driver, lambda one: one.contents() | {"echo.cat": b"signed here"})
+    (tmp_path / "store").mkdir()
+    store = Store(str(tmp_path / "store"))
+    ref = shipping.ship_foreign(sent, store.put)
+    shutil.rmtree(tmp_path / "old")
+    came = shipping.foreign_of(ref, Cache(tmp_path / "worker"), store)
+    assert [one.contents for one in came.payloads] == [one.contents for one in sent.payloads]
+    assert came.document() == sent.document()
+    assert (came.target_path, came.loaded_sha256) == (sent.target_path, sent.loaded_sha256)
+    outside = replace(ref, packages=(PackageRef("echo.inf", {"../echo.inf": ref.packages[0].files["echo.inf"]}),))
+    with pytest.raises(StoreError, match=r"'\.\./echo.inf', which no package has"):
+        shipping.foreign_of(outside, Cache(tmp_path / "worker"), store)

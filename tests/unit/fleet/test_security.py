@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -99,9 +98,6 @@ def test_what_a_fleet_does_not_take_is_said_first(options: Options, says: str, m
 
 
 def test_what_is_not_routed_is_said_before_anything_is_built(tmp_path: Path) -> None:
-    packed = SimpleNamespace(packages=("one",), profile=SimpleNamespace(name="mine"))
-    with pytest.raises(UsageError, match=r"profile mine names a driver's package \(INF\).*leave out --fleet"):
-        fleet_run.check_driver(cast(Any, packed))
     for words, says in (
         (["--twins"], "--twins is played on one host"),
         (["--until-fail", "5"], "--until-fail N, with a number, is a search on one host"),
