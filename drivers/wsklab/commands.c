@@ -140,12 +140,12 @@ static NTSTATUS do_addresses(CONNECTION *connection, const WSKLAB_COMMAND *comma
     return status[0];
 }
 
-static NTSTATUS do_release(CONNECTION *connection)
+static NTSTATUS do_release(CONNECTION *connection, const WSKLAB_COMMAND *command)
 {
     PWSK_SOCKET socket;
     PWSK_DATA_INDICATION list;
     if (!connection_enter(connection, &socket))
-        return STATUS_INVALID_DEVICE_STATE;
+        return refuse(connection->id, command->op, command->id, STATUS_INVALID_DEVICE_STATE);
     while ((list = connection_take_retained(connection)) != NULL)
         call_release(socket, list);
     connection_leave(connection);
@@ -201,7 +201,7 @@ static NTSTATUS execute_on(CONNECTION *connection, const WSKLAB_COMMAND *command
     case WSKLAB_OP_CANCEL:
         return operation_cancel(connection, command->target) ? STATUS_SUCCESS : STATUS_NOT_FOUND;
     case WSKLAB_OP_RELEASE:
-        return do_release(connection);
+        return do_release(connection, command);
     case WSKLAB_OP_CONTROL:
         return do_control(connection, command);
     case WSKLAB_OP_ADDRESSES:

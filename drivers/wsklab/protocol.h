@@ -64,7 +64,8 @@ enum wsklab_op {
     WSKLAB_OP_CONNECT = 4,        /* conn remote mask count length flags: see OPEN for what follows the connect */
     WSKLAB_OP_SOCKET_CONNECT = 5, /* conn local remote cookie options, mask count length flags as in OPEN */
     WSKLAB_OP_OPEN = 6,           /* SOCKET + BIND + local address, then
-                                     connection: CONNECT, when connected: enable mask (0 = none), count receives of length, flags
+                                     connection: CONNECT, when connected: enable mask (0 = none), count receives of length, flags,
+                                     whose ids are id + 1, ...
                                      listener: enable mask */
     WSKLAB_OP_ACCEPT = 7, /* conn = listener, target = new conn, cookie options, mask count length flags as in OPEN */
     WSKLAB_OP_ACCEPT_EVENTS = 8, /* conn = listener: what WskAcceptEvent gives out. target = first new conn,

@@ -77,7 +77,9 @@ NTSTATUS start_disconnect(CONNECTION *connection, const WSKLAB_COMMAND *command)
 /* In the worker, once there is a connection: the events and receives that the command asked for. */
 void follow_connect(CONNECTION *connection, const WSKLAB_COMMAND *command)
 {
+    WSKLAB_COMMAND receives = *command;
     if (command->mask)
         (void)start_events(connection, command, WSKLAB_OP_ENABLE);
-    (void)start_receives(connection, command);
+    receives.id++;
+    (void)start_receives(connection, &receives);
 }

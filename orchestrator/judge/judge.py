@@ -54,6 +54,8 @@ CHECKS = (
     consistency.malformed,
     consistency.takes,
     consistency.depths,
+    witness.returns,
+    witness.running,
     event_checks.disconnects,
     step_checks.waits,
     event_checks.late_disconnects,

@@ -5,12 +5,13 @@ Nothing here takes a pattern of the driver's text, but for the one check that co
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from wsklab.orchestrator.judge.integrity import Statement
-from wsklab.orchestrator.judge.reading import ABORTIVE, PENDING, Facts
-from wsklab.orchestrator.judge.wording import conn_of, connection_of
+from wsklab.orchestrator.judge.integrity import Statement, function
+from wsklab.orchestrator.judge.reading import ABORTIVE, PENDING, Facts, succeeded
+from wsklab.orchestrator.judge.wording import conn_of, connection_of, status_words
+from wsklab.orchestrator.observe.driver_lines import Call, DisconnectEvent, ReceiveEvent
 from wsklab.orchestrator.observe.foreign_lines import ForeignDisconnect
 from wsklab.orchestrator.observe.lab_notes import ForeignStarted
 from wsklab.orchestrator.observe.machine_events import MachineGone
@@ -30,6 +31,9 @@ CONNECTS = frozenset({"WskSocketConnect", "WskConnect", "WskAccept"})
 
 OWN = "wsklab.sys"
 """The lab's own driver, which is loaded beside any other."""
+
+TOLD = frozenset({"WskConnect", "WskControlSocket", "WskDisconnect", "WskReceive", "WskSend"})
+"""Functions of whose calls the lab's own driver tells each that fails."""
 
 SHOWN = 3
 
@@ -120,6 +124,42 @@ def contradictions(facts: Facts) -> Iterator[Statement]:
                     f"{conn_of(facts, conn)}WSK told the driver {_word(abortive)}, the driver says {_word(claims)}: "
                     f"'{words(seen)}', then '{says.text}'",
                 )
+
+
+def returns(facts: Facts) -> Iterator[Statement]:
+    """Whether the lab's own driver tells of every call that WSK refused at once; only what fails is told of many."""
+    refused = Counter(
+        (o.function, o.returned)
+        for o in facts.everywhere(WskCalled)
+        if o.driver == OWN and not succeeded(o.returned) and o.function in TOLD
+    )
+    refused.subtract((function(o.op), o.ret) for o in facts.everywhere(Call))
+    for (name, status), untold in refused.items():
+        if untold > 0:
+            yield "fail", f"{name} returned {status_words(status)} to the driver, which does not tell of such a call"
+
+
+def running(facts: Facts) -> Iterator[Statement]:
+    """Whether the lab's own driver counts no more callbacks as running than WSK had called at any one time."""
+    seen = facts.everywhere(WskSeen)
+    if not seen or next(complete(facts), None):
+        return
+    now, most = Counter[str](), Counter[str]()
+    for o in seen:
+        if o.driver == OWN and isinstance(o, WskEvent):
+            now[o.function] += 1
+            most[o.function] = max(most[o.function], now[o.function])
+        elif o.driver == OWN and isinstance(o, WskEventReturned):
+            now[o.function] -= 1
+    received = [(o.depth, o.ddepth) for o in facts.everywhere(ReceiveEvent)]
+    received += [(o.rdepth, o.depth) for o in facts.everywhere(DisconnectEvent)]
+    for name, counted in (
+        ("WskReceiveEvent", [receives for receives, _ in received]),
+        ("WskDisconnectEvent", [disconnects for _, disconnects in received]),
+    ):
+        highest = max((count for count in counted if count is not None), default=0)
+        if highest > most[name]:
+            yield "fail", f"the driver counts {highest} calls of {name} as running, WSK had {most[name]} at the most"
 
 
 def _word(abortive: bool) -> str:

@@ -13,11 +13,10 @@ from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRef
 from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play import malformed, unloading
 from wsklab.orchestrator.play.connection import Connection
-from wsklab.orchestrator.play.listening import ANY, Listening
+from wsklab.orchestrator.play.listening import ANY, EVENTS, Listening
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu import network
 
-EVENTS = {"disconnect": Event.DISCONNECT, "receive": Event.RECEIVE, "accept": Event.ACCEPT}
 FLAGS = {"waitall": Flag.WAITALL, "drain": Flag.DRAIN}
 CLOSED_PORT = 9  # discard: nothing listens there in the peer image
 PEER, NOBODY = network.MACHINES["peer"].addresses, network.NOBODY.addresses
@@ -71,10 +70,11 @@ class DriverSteps(Listening):
         op = Op.SOCKET_CONNECT if context.scenario.socket.create == "socket-connect" else Op.OPEN
         if all("socket" in connection.operations for connection in connections):
             op = Op.CONNECT
-        numbers = self._start(
+        numbers = self._connected_by(
             op,
             connections,
             "connect",
+            args,
             kind=Kind.CONNECTION,
             local=NO_FAMILY if args.to == "no-family" else sockaddr(ANY[family], local),
             remote=sockaddr(host, port),
@@ -84,7 +84,7 @@ class DriverSteps(Listening):
             context.flow_known(connection)
         self._not_refused(numbers, "the connect", step)
         if not args.wait:
-            return numbers
+            return [*numbers, *self._following(numbers, args)]
         deadline = context.deadline(step.within)
         connected = self._connected(numbers, connections, deadline)
         failed = [o for o in connected if o.status != 0]
@@ -92,7 +92,10 @@ class DriverSteps(Listening):
             raise StepError(f"the connect completed with {failed[0].status:08x}")
         if accepting is not None and not failed:
             self._match_ends(connections, context.peer.answer(accepting, deadline))
-        return numbers
+        if failed:
+            return numbers
+        self._await_followed(numbers, args, deadline)
+        return [*numbers, *self._following(numbers, args)]
 
     def _peer_accepts(self, connections: Sequence[Connection], step: steps.DriverStep) -> int:
         """Have the peer program take the connections as they come; returns the request's number."""

@@ -8,12 +8,23 @@ from typing import Any
 from wsklab.drivers.protocol import Command, Event, Kind, Op, Option, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, outcome_matches, succeeded
-from wsklab.orchestrator.observe.driver_lines import AcceptEvent, Addresses, Call, CommandRefused, Completion
+from wsklab.orchestrator.observe.driver_lines import (
+    AcceptEvent,
+    Addresses,
+    Call,
+    CommandRefused,
+    Completion,
+    DriverLine,
+)
 from wsklab.orchestrator.play.connection import Connection
 from wsklab.orchestrator.play.context import PATIENCE, PlayContext
 from wsklab.orchestrator.scenario import steps, verbs
 
 ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}
+EVENTS = {"disconnect": Event.DISCONNECT, "receive": Event.RECEIVE, "accept": Event.ACCEPT}
+
+LENGTH = 2048
+"""Bytes of the buffer of a receive that follows a connection."""
 
 
 class Listening:
@@ -26,20 +37,66 @@ class Listening:
 
     def _start(self, op: Op, connections: Sequence[Connection], name: str, **words: Any) -> list[int]:
         """One command for each connection, all in one call, of `count` operations each. Returns all their numbers."""
-        numbers: list[int] = []
-        commands: list[Command] = []
+        rows = [self._target.operations(words.get("count") or 1) for _ in connections]
+        for connection, mine in zip(connections, rows, strict=True):
+            connection.operations.setdefault(name, []).extend(mine)
+        self._command(op, connections, rows, **words)
+        return [number for mine in rows for number in mine]
+
+    def _command(
+        self,
+        op: Op,
+        connections: Sequence[Connection],
+        rows: Sequence[Sequence[int]],
+        listener: Connection | None = None,
+        **words: Any,
+    ) -> None:
+        """Hand the commands over; `rows` has the numbers of each. With `listener` they are his, for the connections."""
         if len(connections) > FEW:
             # Hundreds of lines take seconds under emulation; a success is then told by its result alone.
             words["options"] = words.get("options", Option.NONE) | Option.BRIEF
-        for connection in connections:
-            mine = self._target.operations(words.get("count") or 1)
-            connection.operations.setdefault(name, []).extend(mine)
-            numbers += mine
-            commands.append(Command(op, id=mine[0], conn=connection.raw, cookie=connection.cookie, **words))
-        for command, status in zip(commands, self._target.command(*commands), strict=True):
+        commands = []
+        for mine, connection in zip(rows, connections, strict=True):
+            place = {"conn": listener.raw, "target": connection.raw} if listener else {"conn": connection.raw}
+            commands.append(Command(op, id=mine[0], cookie=connection.cookie, **place, **words))
+        for mine, status in zip(rows, self._target.command(*commands), strict=True):
             if not succeeded(status):
-                self._refused(range(command.id, command.id + (command.count or 1)))
-        return numbers
+                self._refused(mine)
+
+    def _connected_by(
+        self, op: Op, connections: Sequence[Connection], name: str, args: verbs.AtOnce, **words: Any
+    ) -> list[int]:
+        """Start what makes connections, and what is to follow it in the driver's worker; returns the former's numbers.
+
+        The receives that follow have the numbers behind.
+        """
+        rows = [self._target.operations(1 + args.receive) for _ in connections]
+        for connection, mine in zip(connections, rows, strict=True):
+            connection.operations.setdefault(name, []).append(mine[0])
+            if args.receive:
+                connection.operations.setdefault("receive", []).extend(mine[1:])
+        words |= {"mask": sum({EVENTS[event] for event in args.enable}), "count": args.receive}
+        words["length"] = LENGTH if args.receive else 0
+        self._command(op, connections, [mine[:1] for mine in rows], **words)
+        return [mine[0] for mine in rows]
+
+    @staticmethod
+    def _following(numbers: Sequence[int], args: verbs.AtOnce) -> list[int]:
+        """Return the numbers of the receives that follow."""
+        return [number + nth for number in numbers for nth in range(1, 1 + args.receive)]
+
+    def _await_followed(self, numbers: Sequence[int], args: verbs.AtOnce, deadline: float) -> None:
+        """Wait until the driver has started what was to follow."""
+        wanted = {("receive", number) for number in self._following(numbers, args)}
+        wanted |= {("enable", number) for number in (numbers if args.enable else ())}
+
+        def matches(o: DriverLine) -> bool:
+            if isinstance(o, (Call, CommandRefused)):
+                wanted.discard((o.op, o.id))
+            return not wanted
+
+        if wanted:
+            self._context.await_line("the driver did not start what was to follow the connection", matches, deadline)
 
     def _refused(self, numbers: Sequence[int]) -> None:
         """Note which operations of a command that was answered by an error were refused before any WSK call.
@@ -94,23 +151,14 @@ class Listening:
     def accept(self, step: steps.DriverStep, args: verbs.Accept) -> list[int]:
         """WskAccept: take the next connections from the listener."""
         connections, listener = self._context.chosen(step.conn), self._context.open_listener()
-        numbers = list(self._target.operations(len(connections)))
-        for number, connection in zip(numbers, connections, strict=True):
-            connection.operations.setdefault("accept", []).append(number)
-        statuses = self._target.command(
-            *(
-                Command(Op.ACCEPT, id=number, conn=listener.raw, target=connection.raw, cookie=connection.cookie)
-                for number, connection in zip(numbers, connections, strict=True)
-            )
-        )
-        for number, status in zip(numbers, statuses, strict=True):
-            if not succeeded(status):
-                self._refused([number])
+        numbers = self._connected_by(Op.ACCEPT, connections, "accept", args, listener=listener)
         self._not_refused(numbers, "WskAccept", step)
         if args.wait:
-            self._context.await_operations(numbers, "WskAccept", self._context.deadline(step.within), Completion)
+            deadline = self._context.deadline(step.within)
+            self._context.await_operations(numbers, "WskAccept", deadline, Completion)
+            self._await_followed(numbers, args, deadline)
             self._pair()
-        return numbers
+        return [*numbers, *self._following(numbers, args)]
 
     def _pair(self) -> None:
         """Learn which of the peer's ends the driver was given as which connection: they are accepted in any order."""

@@ -54,7 +54,14 @@ class Nothing(Strict):
 # --- driver -------------------------------------------------------------------------------------------------------
 
 
-class Connect(Strict):
+class AtOnce(Strict):
+    """What the driver starts by itself as soon as the connection is made, in its worker and not in a later command."""
+
+    enable: list[Event] = []
+    receive: Annotated[int, Field(ge=0, le=2000)] = 0  # WskReceive, so many outstanding
+
+
+class Connect(AtOnce):
     """WskSocket, WskBind, WskConnect (or WskSocketConnect, as `socket.create` says)."""
 
     shorthand: ClassVar[str | None] = "to"
@@ -70,7 +77,7 @@ class Listen(Strict):
     reject_every: int = Field(0, ge=0, alias="reject-every")  # STATUS_REQUEST_NOT_ACCEPTED for each nth (R40)
 
 
-class Accept(Strict):
+class Accept(AtOnce):
     """WskAccept: take the next connection from the listener."""
 
     wait: bool = True

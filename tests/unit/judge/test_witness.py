@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,8 +51,17 @@ class Seen(Recording):
 
     def found(self) -> list[str]:
         facts = Facts(RESET, self.observations)
-        checks = (witness.complete, witness.contexts, witness.contradictions, witness.left_behind)
+        checks = (
+            *(witness.complete, witness.contexts, witness.contradictions, witness.left_behind),
+            *(witness.returns, witness.running),
+        )
         return [f"{verdict}: {text}" for check in checks for verdict, text in check(facts)]
+
+    def own(self, kind: str, function: str, **data: Any) -> Seen:
+        """See the lab's own driver instead."""
+        self.see(kind, function, socket=SOCKET, **data)
+        self.observations[-1] = replace(self.observations[-1], driver="wsklab.sys")
+        return self
 
     def foreign(self) -> Seen:
         self.add("lab", "foreign", name="my")
@@ -136,6 +146,41 @@ def test_a_rule_is_told_without_the_providers_number_where_there_is_one_connecti
 def test_a_call_that_failed_leaves_nothing() -> None:
     seen = Seen().see("call", "WskSocket", irp=MADE, returned=PENDING)
     assert seen.see("done", "WskSocket", irp=MADE, status=0xC000009A).found() == []
+
+
+REFUSED = 0xC000000D
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ([("control", REFUSED)], 0),
+        ([("enable", REFUSED), ("send", 0)], 0),
+        ([("control", 0)], 1),
+        ([("send", REFUSED)], 1),
+    ],
+)
+def test_a_call_that_wsk_refused_is_told_as_that(told: list[tuple[str, int]], found: int) -> None:
+    seen = Seen().own("call", "WskControlSocket", returned=REFUSED).own("call", "WskSend", returned=0)
+    for number, (op, ret) in enumerate(told):
+        seen.line("call", op=op, id=number, ret=ret)
+    says = "fail: WskControlSocket returned failure (c000000d) to the driver, which does not tell of such a call"
+    assert seen.found() == [says] * found
+
+
+@pytest.mark.parametrize(("overlaps", "receives", "found"), [(False, 1, 0), (False, 2, 1), (True, 2, 0), (True, 3, 1)])
+def test_no_more_callbacks_are_counted_as_running_than_wsk_had_called(
+    overlaps: bool, receives: int, found: int
+) -> None:
+    seen = Seen()
+    for _ in range(2):
+        seen.own("event", "WskReceiveEvent")
+        if not overlaps:
+            seen.own("back", "WskReceiveEvent", returned=0)
+    seen.line("recv", length=1, took=1, depth=1, ddepth=0)
+    seen.line("disc", flags=1, abortive=True, irql=0, cookie=1, depth=0, rdepth=receives)
+    says = f"fail: the driver counts {receives} calls of WskReceiveEvent as running, WSK had {1 + overlaps} at the most"
+    assert seen.found() == [says] * found
 
 
 def test_many_of_a_kind_are_counted() -> None:
