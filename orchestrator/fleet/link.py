@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
+from distributed.comm.core import CommClosedError
 from distributed.security import Security
 
 from wsklab.orchestrator.errors import LabError
@@ -204,7 +205,7 @@ class Link:
             address = str(getattr(error.last_worker, "address", ""))
             name = getattr(error.last_worker, "name", "") or address
             self.inbox.put(Lost(number, f"worker {name} was lost", address))
-        except CancelledError:  # nobody here has cancelled it
+        except (CancelledError, CommClosedError):  # nobody here has cancelled it
             self.inbox.put(Lost(number, "the scheduler was lost", blame=False))
         except BaseException as error:
             self.inbox.put(Lost(number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))

@@ -21,6 +21,7 @@ from wsklab.orchestrator.observe.driver_lines import (
     DisconnectEvent,
     OtherLine,
     ReceiveEvent,
+    as_hex,
 )
 from wsklab.orchestrator.observe.lab_notes import Answer, Answered, MalformedSent
 from wsklab.qemu.network import MACHINES
@@ -94,10 +95,10 @@ def addresses(facts: Facts) -> Iterator[Statement]:
                     f"the driver tells the {op} address of its socket with {status_words(said)}, and that the IRP of "
                     f"the question (operation {line.id}) completed with {status_words(was)}",
                 )
-            elif text is not None and (line.lst, line.rst) == (0, 0) and _hex(text) not in HEX_ADDRESSES[who]:
+            elif text is not None and (line.lst, line.rst) == (0, 0) and as_hex(text) not in HEX_ADDRESSES[who]:
                 yield (
                     "fail",
-                    f"the driver tells {_hex(text)} as the {op} address of its socket, no address of the {who}",
+                    f"the driver tells {as_hex(text)} as the {op} address of its socket, no address of the {who}",
                 )
         ports = facts.ports(line.conn) if line.conn is not None and (line.lst, line.rst) == (0, 0) else None
         for op, told, port in (
@@ -106,11 +107,6 @@ def addresses(facts: Facts) -> Iterator[Statement]:
         ):
             if port and told != port:
                 yield "fail", f"the driver tells {told} as the {op} port of its socket, whose connection has {port}"
-
-
-def _hex(address: str | int) -> str:
-    """Return an address as the driver prints it: one without a letter was read as a number."""
-    return address if isinstance(address, str) else f"{address:08d}"
 
 
 def accepts(facts: Facts) -> Iterator[Statement]:

@@ -328,3 +328,8 @@ def own_line(word: str, t: int, conn: int | None, seq: int, text: str, data: Map
         except ValueError:
             pass
     return OtherLine(t=t, conn=conn, seq=seq, text=text)
+
+
+def as_hex(told: str | int) -> str:
+    """Return four bytes as the driver prints them: hex without a letter was read as a number."""
+    return told if isinstance(told, str) else f"{told:08d}"

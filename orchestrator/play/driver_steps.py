@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from wsklab.drivers.protocol import Action, Control, Event, Flag, Kind, Op, Option, Take, sockaddr
 from wsklab.orchestrator.errors import StepError
 from wsklab.orchestrator.judge.reading import FEW, PENDING, tells_of
-from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine
+from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRefused, Completion, DriverLine, as_hex
 from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play import malformed, unloading
 from wsklab.orchestrator.play.connection import Connection
@@ -47,14 +47,16 @@ class DriverSteps(Listening):
 
     # --- opening --------------------------------------------------------------------------------------------------
 
-    def socket(self, step: steps.DriverStep, args: verbs.Nothing) -> Sequence[int]:
+    def socket(self, step: steps.DriverStep, args: verbs.MakeSocket) -> Sequence[int]:
         """WskSocket and WskBind, and no connection yet."""
         connections, family = self._context.chosen(step.conn), self._context.scenario.socket.family
+        port = 0 if args.port_of is None else self._context.connection(args.port_of).target_port or 0
         made = self._start(Op.SOCKET, connections, "socket", kind=Kind.CONNECTION, local=sockaddr(ANY[family], 0))
-        self._finish(made, "WskSocket", step)
-        bound = self._start(Op.BIND, connections, "bind", local=sockaddr(ANY[family], 0))
-        self._finish(bound, "WskBind", step)
-        return [*made, *bound]
+        ended = self._context.await_operations(made, "WskSocket", self._context.deadline(step.within), Completion)
+        if failed := [done for done in ended.values() if done.status != 0]:
+            raise StepError(f"WskSocket ended with {failed[0].status:08x}")
+        bound = self._start(Op.BIND, connections, "bind", local=sockaddr(ANY[family], port))
+        return self._finish(bound, "WskBind", step)
 
     def connect(self, step: steps.DriverStep, args: verbs.Connect) -> Sequence[int]:
         """Open sockets and connect them to the peer, whose accepts run meanwhile."""
@@ -251,20 +253,29 @@ class DriverSteps(Listening):
             (TCP_KEEPCNT, args.count),
             (SO_KEEPALIVE, 1),
         ):
-            self._set(step, option, value)
+            self._set(step, option, value, args.read_back)
 
     def max_retransmit(self, step: steps.DriverStep, args: verbs.MaxRetransmit) -> None:
         """TCP_MAXRT."""
-        self._set(step, TCP_MAXRT, args.seconds)
+        self._set(step, TCP_MAXRT, args.seconds, args.read_back)
 
-    def _set(self, step: steps.DriverStep, option: tuple[int, int], value: int) -> None:
+    def _set(self, step: steps.DriverStep, option: tuple[int, int], value: int, read_back: bool) -> None:
         self._control(step, Control.SET_OPTION, option, value.to_bytes(4, "little"))
+        for number in self._control(step, Control.GET_OPTION, option, count=4) if read_back else ():
+            deadline = self._context.deadline(step.within)
+            done = self._context.await_operations([number], "WskControlSocket", deadline, Completion)[number]
+            said = as_hex(done.out or "") if isinstance(done, Completion) else "refused"
+            if said != value.to_bytes(4, "little").hex():
+                raise StepError(f"option {option[1]:#x} of level {option[0]:#x} was set to {value}, and is {said}")
 
     def silent(self, step: steps.DriverStep, args: verbs.Nothing) -> None:
         """SIO_WSK_SET_TCP_SILENT_MODE (R87)."""
-        self._control(step, Control.IOCTL, SIO_WSK_SET_TCP_SILENT_MODE, b"")
+        self._control(step, Control.IOCTL, SIO_WSK_SET_TCP_SILENT_MODE)
 
-    def _control(self, step: steps.DriverStep, kind: Control, code: tuple[int, int], data: bytes) -> None:
+    def _control(
+        self, step: steps.DriverStep, kind: Control, code: tuple[int, int], data: bytes = b"", count: int = 0
+    ) -> list[int]:
+        """Have WskControlSocket called with `data`, to give `count` bytes at the most. Raises StepError if it fails."""
         numbers = self._start(
             Op.CONTROL,
             self._context.chosen(step.conn),
@@ -274,6 +285,7 @@ class DriverSteps(Listening):
             code=code[1],
             data=data,
             length=len(data),
+            count=count,
         )
         deadline = self._context.deadline(step.within)
         self._not_refused(numbers, "WskControlSocket", step)
@@ -287,6 +299,7 @@ class DriverSteps(Listening):
                 ].status
             if status != 0:
                 raise StepError(f"WskControlSocket ended with {status:08x}")
+        return numbers
 
     # --- waiting --------------------------------------------------------------------------------------------------
 

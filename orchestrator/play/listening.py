@@ -37,7 +37,8 @@ class Listening:
 
     def _start(self, op: Op, connections: Sequence[Connection], name: str, **words: Any) -> list[int]:
         """One command for each connection, all in one call, of `count` operations each. Returns all their numbers."""
-        rows = [self._target.operations(words.get("count") or 1) for _ in connections]
+        many = 1 if op == Op.CONTROL else words.get("count") or 1  # a control's is of bytes
+        rows = [self._target.operations(many) for _ in connections]
         for connection, mine in zip(connections, rows, strict=True):
             connection.operations.setdefault(name, []).extend(mine)
         self._command(op, connections, rows, **words)
@@ -57,7 +58,9 @@ class Listening:
             words["options"] = words.get("options", Option.NONE) | Option.BRIEF
         commands = []
         for mine, connection in zip(rows, connections, strict=True):
-            place = {"conn": listener.raw, "target": connection.raw} if listener else {"conn": connection.raw}
+            place: dict[str, Any] = (
+                {"conn": listener.raw, "target": connection.raw} if listener else {"conn": connection.raw}
+            )
             commands.append(Command(op, id=mine[0], cookie=connection.cookie, **place, **words))
         for mine, status in zip(rows, self._target.command(*commands), strict=True):
             if not succeeded(status):

@@ -86,7 +86,7 @@ class DriverStep(Step):
         waits = self.verb in AWAITED and getattr(self.arguments, "wait", True)
         return self.expect or ("success" if waits else None)
 
-    socket: verbs.Nothing | None = None
+    socket: verbs.MakeSocket | None = None
     connect: verbs.Connect | None = None
     listen: verbs.Listen | None = None
     accept: verbs.Accept | None = None

@@ -54,6 +54,12 @@ class Nothing(Strict):
 # --- driver -------------------------------------------------------------------------------------------------------
 
 
+class MakeSocket(Strict):
+    """WskSocket and WskBind."""
+
+    port_of: ConnectionNumber | None = Field(None, alias="port-of")  # bind to that connection's local port
+
+
 class AtOnce(Strict):
     """What the driver starts by itself as soon as the connection is made, in its worker and not in a later command."""
 
@@ -161,6 +167,7 @@ class Keepalive(Strict):
     idle: int = Field(1, ge=1, le=7200)
     interval: int = Field(1, ge=1, le=600)
     count: int = Field(2, ge=1, le=20)
+    read_back: bool = Field(False, alias="read-back")  # ask for each afterwards, and compare
 
 
 class MaxRetransmit(Strict):
@@ -168,6 +175,7 @@ class MaxRetransmit(Strict):
 
     shorthand: ClassVar[str | None] = "seconds"
     seconds: int = Field(ge=1, le=600)
+    read_back: bool = Field(False, alias="read-back")
 
 
 class DriverAwait(Strict):

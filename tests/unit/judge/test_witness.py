@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ class Seen(Recording):
     def see(self, kind: str, function: str, **data: Any) -> Seen:
         self.number += 1
         common = {"number": self.number, "function": function, "driver": "my.sys", "irql": 0, "thread": 7}
-        self.add("driver", f"wsk-{kind}", None, **common, **data)
+        self.add("driver", f"wsk-{kind}", None, **common | data)
         return self
 
     def connected(self, context: int = 0xC0DE) -> Seen:
@@ -59,9 +58,7 @@ class Seen(Recording):
 
     def own(self, kind: str, function: str, **data: Any) -> Seen:
         """See the lab's own driver instead."""
-        self.see(kind, function, socket=SOCKET, **data)
-        self.observations[-1] = replace(self.observations[-1], driver="wsklab.sys")
-        return self
+        return self.see(kind, function, socket=SOCKET, driver="wsklab.sys", **data)
 
     def foreign(self) -> Seen:
         self.add("lab", "foreign", name="my")
