@@ -165,6 +165,7 @@ def history_command(history: str | None, rows: int, as_json: bool) -> None:
 @command.command("fleet")
 @click.option("--slots", multiple=True, default=[10], show_default=True, type=click.IntRange(1, 5000), metavar="N")
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1), metavar="N")
+@click.option("--rows-a-slot", type=click.IntRange(1), metavar="N", help="So many for each slot, instead of --rows.")
 @click.option("--seconds", default=0.43, show_default=True, type=float, help="Mean of what a row takes; log-normal.")
 @click.option("--workers", default=5, show_default=True, type=click.IntRange(1, 200), help="That share the slots.")
 @click.option("--killed", default=0, show_default=True, type=click.IntRange(0), help="Workers killed half-way.")
@@ -173,14 +174,22 @@ def history_command(history: str | None, rows: int, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def fleet_command(
-    slots: tuple[int, ...], rows: int, seconds: float, workers: int, killed: int, plots: Path | None, as_json: bool
+    slots: tuple[int, ...],
+    rows: int,
+    rows_a_slot: int | None,
+    seconds: float,
+    workers: int,
+    killed: int,
+    plots: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure what a fleet costs beside its labs, which are simulated: real workers, a thread for each slot."""
     from wsklab.orchestrator.commands import bench_fleet
 
     if killed >= workers:
         raise UsageError("--killed leaves at least one of the --workers.")
-    bench_fleet.run(slots, rows, seconds, workers, killed, plots, as_json)
+    sizes = [(count, rows_a_slot * count if rows_a_slot else rows) for count in slots]
+    bench_fleet.run(sizes, seconds, workers, killed, plots, as_json)
 
 
 @command.command("captures")

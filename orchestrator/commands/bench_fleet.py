@@ -14,14 +14,19 @@ from wsklab.orchestrator.results.console import Console
 
 
 def run(
-    slots: Sequence[int], rows: int, seconds: float, workers: int, killed: int, plots: Path | None, as_json: bool
+    sizes: Sequence[tuple[int, int]],
+    seconds: float,
+    workers: int,
+    killed: int,
+    plots: Path | None,
+    as_json: bool,
 ) -> None:
-    """Measure for each number of slots, print, and draw. Raises UsageError, LabError, OSError."""
+    """Measure for each pair of slots and rows, print, and draw. Raises UsageError, LabError, OSError."""
     extra.needed()
     from wsklab.orchestrator.fleet import bench
 
     console, found = Console(quiet=as_json), []
-    for count in slots:
+    for count, rows in sizes:
         with console.step(f"{count} slots, {rows} rows of {seconds:g} s") as say:
             found.append(bench.measure(count, rows, seconds, workers, killed))
             say(f"{found[-1].wall_s:.1f} s")
