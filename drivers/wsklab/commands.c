@@ -165,7 +165,7 @@ static NTSTATUS give_program(CONNECTION *connection, const WSKLAB_COMMAND *comma
             continue;
         PROGRAM *program = allocate(sizeof *program);
         if (!program)
-            return STATUS_INSUFFICIENT_RESOURCES;
+            return refuse(connection->id, command->op, command->id, STATUS_INSUFFICIENT_RESOURCES);
         program->command = *command;
         program->older = InterlockedExchangePointer((PVOID volatile *)&connection->programs[i], program);
     }

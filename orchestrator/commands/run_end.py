@@ -52,9 +52,7 @@ def _document(folder: Path, results: Results) -> str:
             return text
     except (OSError, ValueError):
         pass
-    from wsklab.orchestrator.results.results import as_text
-
-    return as_text(results.document)
+    return results.as_text()
 
 
 def ended(results: Results) -> int:

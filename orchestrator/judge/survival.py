@@ -25,6 +25,7 @@ CHECKS = (
     witness.complete,
     witness.contexts,
     witness.contradictions,
+    consistency.accounts,
     consistency.refusals,
     integrity.leftovers,
     witness.left_behind,

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from wsklab.orchestrator.mutation.mutants import Mutant
 from wsklab.orchestrator.scenario.scenario import Scenario
 
+ACCEPT_EVENT = "accept-event"
+"""Instead of a verb: connections come by WskAcceptEvent."""
+
 VERBS = {
     "accept": ("accept", "listen"),
-    "accept_events": ("listen",),
-    "addresses": ("listen",),
+    "accept_events": (ACCEPT_EVENT,),
+    "addresses": ("accept", "listen"),
     "callback": ("callback",),
     "cancel": ("cancel",),
     "control": ("silent", "max_retransmit", "keepalive"),
@@ -22,14 +25,17 @@ VERBS = {
 }
 """The driver's steps that begin an operation, the soonest over first; what every scenario does is left out."""
 
-_OPERATION = re.compile(r"WSKLAB_OP_([A-Z_]+)")
+_OPERATION = re.compile(r"WSKLAB_OP_([A-Z_]+)|\b(?:do|call|start|give)_([a-z_]+)\(")
+
+_MORE = {"program": {"accept_events", "callback"}}
+"""Functions that several operations share."""
 
 
 def operations(mutant: Mutant) -> set[str]:
     """Return the operations that the mutated text and its function are about, as VERBS calls them."""
-    named = {name.lower() for name in _OPERATION.findall(f"{mutant.before} {mutant.after}")}
-    parts = mutant.function.partition("_")[2]
-    return (named | {parts, parts.removesuffix("s")}) & VERBS.keys()
+    named = {(op or part).lower() for op, part in _OPERATION.findall(f"{mutant.before} {mutant.after}")}
+    named.add(mutant.function.partition("_")[2])
+    return set().union(*({name, name.removesuffix("s"), *_MORE.get(name, ())} for name in named)) & VERBS.keys()
 
 
 def scenarios(mutant: Mutant, suite: Iterable[Scenario]) -> list[Scenario]:
@@ -45,4 +51,6 @@ def scenarios(mutant: Mutant, suite: Iterable[Scenario]) -> list[Scenario]:
 
 
 def _uses(scenario: Scenario, verb: str) -> bool:
+    if verb == ACCEPT_EVENT:
+        return scenario.socket.create == verb
     return any(action.driver is not None and action.driver.verb == verb for action in scenario.steps)

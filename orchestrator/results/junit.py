@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from wsklab.common.text import visible
 from wsklab.orchestrator.results.results import Results, ScenarioResult
@@ -15,9 +15,11 @@ from wsklab.orchestrator.results.results import Results, ScenarioResult
 # XML 1.0 section 2.2: characters that may not stand in a document at all, escaped or not.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+END = "</testsuite>"
 
-def junit(results: Results, attached: Mapping[str, str] | None = None) -> str:
-    """Return the document as text; `attached` has the file for a row's evidence, as the build server finds it."""
+
+def junit(results: Results, attached: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the document in pieces; `attached` has the file for a row's evidence, as the build server finds it."""
     totals, target = results.totals, str(results.target.get("name", ""))
     missing = _missing(results, target)
     suite = ET.Element(
@@ -43,8 +45,12 @@ def junit(results: Results, attached: Mapping[str, str] | None = None) -> str:
         ("accelerator", results.run.get("accelerator")),
     ):
         ET.SubElement(properties, "property", {"name": name, "value": _clean(str(value))})
-    suite.extend([_case(result, target, attached or {}) for result in results.scenarios] + missing)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+    yield '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode").removesuffix(END)
+    for result in results.scenarios:
+        yield ET.tostring(_case(result, target, attached or {}), encoding="unicode")
+    for case in missing:
+        yield ET.tostring(case, encoding="unicode")
+    yield f"{END}\n"
 
 
 def _case(result: ScenarioResult, target: str, attached: Mapping[str, str]) -> ET.Element:

@@ -11,28 +11,36 @@ from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import attachments, report, rows
 from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.report import StoryRow
-from wsklab.orchestrator.results.results import Results, ScenarioResult, as_text, write_atomically
+from wsklab.orchestrator.results.results import Results, ScenarioResult, as_pieces, write_atomically
 
 
 def head(folder: Path, results: Results) -> None:
     """results.json of a run that goes on: without rows, which are in results.jsonl. Raises OSError."""
-    write_atomically(folder / "results.json", as_text(results.document.model_copy(update={"scenarios": ()})))
+    write_atomically(folder / "results.json", as_pieces(results.head))
 
 
 def whole(folder: Path, results: Results) -> None:
-    """All three of a run whose rows are in `folder`. Raises OSError, ValueError."""
-    write(folder, replace(results, scenarios=results.plan.ordered(rows.read(folder))))
+    """All three of a run whose rows are in `folder`. Raises OSError, ValueError.
 
-
-def write(folder: Path, results: Results) -> None:
-    """All three, of the rows that `results` holds. Raises OSError."""
-    document = results.document
-    write_atomically(folder / "junit.xml", junit(results, attachments.pack(folder, document.scenarios)))
-    files = [report.files(folder, row.evidence) for row in document.scenarios]
-    drawings = [report.drawn(folder, row.evidence) for row in document.scenarios]
-    page = report.render(results.as_dict(), _stories(folder, document.scenarios), files, results.shortfall, drawings)
-    write_atomically(folder / "report.html", page)
-    write_atomically(folder / "results.json", as_text(document))
+    `results` need not remember all of a row: what is written of it is read again, so that a million take no memory.
+    """
+    with rows.Kept(folder) as kept:
+        if len(kept) != len(results.scenarios):
+            results = replace(results, scenarios=rows.read(folder))
+        order = results.plan.order(results.scenarios)
+        ordered = replace(results, scenarios=[results.scenarios[number] for number in order])
+        write_atomically(folder / "junit.xml", junit(ordered, attachments.pack(folder, ordered.scenarios)))
+        listed = [kept.row(order[place]) for place in report.listed(ordered.scenarios)]
+        page = report.render(
+            results.head | {"scenarios": [asdict(row) for row in listed]},
+            _stories(folder, listed),
+            [report.files(folder, row.evidence) for row in listed],
+            results.shortfall,
+            [report.drawn(folder, row.evidence) for row in listed],
+            len(order) - len(listed),
+        )
+        write_atomically(folder / "report.html", page)
+        write_atomically(folder / "results.json", as_pieces(results.head, map(kept.text, order)))
 
 
 def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[StoryRow]]:

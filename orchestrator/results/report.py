@@ -7,6 +7,7 @@ which only hides rows and opens them: without it the page says the same.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 
 from wsklab.orchestrator.results import beside, diagram, html
 from wsklab.orchestrator.results.ladder import MAX_ROWS, StoryRow, story
-from wsklab.orchestrator.results.results import call_words, labelled
+from wsklab.orchestrator.results.results import ScenarioResult, call_words, labelled
 
 __all__ = ["MAX_ROWS", "StoryRow", "story"]
+
+LISTED = 5000
+"""Rows on the page: a browser shows no more with ease, and nobody reads them."""
 
 OPEN = 3
 """Stories of scenarios that did not pass which are open from the start."""
@@ -44,6 +48,19 @@ def load() -> None:
     html.environment(HERE).get_template(TEMPLATE)
 
 
+def listed(rows: Sequence[ScenarioResult]) -> Sequence[int]:
+    """Return the places of the rows that the page lists: all, where they are not too many.
+
+    Else the first of each scenario and verdict, then what did not pass, and up to LISTED repetitions that did.
+    """
+    if len(rows) <= LISTED:
+        return range(len(rows))
+    first = {(row.label, row.verdict): number for number, row in reversed(list(enumerate(rows)))}
+    failed = [number for number, row in enumerate(rows) if row.verdict != "pass"]
+    order = itertools.chain(sorted(first.values()), failed, range(len(rows)))
+    return sorted(itertools.islice(dict.fromkeys(order), LISTED))
+
+
 def files(folder: Path, evidence: str) -> list[str]:
     """Return the files of one scenario's evidence that the page links to, relative to `folder / evidence`."""
     return [name for name in LINKED if (folder / evidence / name).exists()]
@@ -61,8 +78,9 @@ def render(
     evidence: Sequence[Sequence[str]] | None = None,
     shortfall: str | None = None,
     drawings: Sequence[str] | None = None,
+    left_out: int = 0,
 ) -> str:
-    """Return the page, from the document of `results.json`.
+    """Return the page, from the document of `results.json`, `left_out` of whose rows it does not list.
 
     One story, and one list of evidence files, for each scenario. A story is told once: repetitions with the same
     outcome refer to it, so that a long run stays a small page. `shortfall` says what of a run that is not complete was
@@ -75,6 +93,7 @@ def render(
     return environment.get_template(TEMPLATE).render(
         results=results,
         entries=_entries(results["scenarios"], stories, evidence, [Markup(text) for text in drawings or ()]),
+        left_out=left_out,
         verdicts=VERDICTS,
         headline=_headline(results["totals"], shortfall),
         places=diagram,

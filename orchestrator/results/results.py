@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -133,16 +133,20 @@ class Plan:
 
     def ordered(self, rows: Sequence[ScenarioResult]) -> list[ScenarioResult]:
         """Return the rows as they were asked for, whoever finished first; the unloads come last."""
+        return [rows[number] for number in self.order(rows)]
+
+    def order(self, rows: Sequence[ScenarioResult]) -> Sequence[int]:
+        """Return where each of the ordered rows is in `rows`."""
         places = {name: place for place, name in enumerate(self.scenarios)}
         if not places:
-            return list(rows)
+            return range(len(rows))
         of = {variant: place for place, variant in enumerate(self.variants)}
 
-        def place(row: ScenarioResult) -> tuple[object, ...]:
-            variant = of.get(row.variant, len(of))
-            return (row.name == UNLOAD, variant, row.repeat, places.get(row.name, len(places)))
+        def place(number: int) -> tuple[object, ...]:
+            row = rows[number]
+            return (row.name == UNLOAD, of.get(row.variant, len(of)), row.repeat, places.get(row.name, len(places)))
 
-        return sorted(rows, key=place)
+        return sorted(range(len(rows)), key=place)
 
 
 class Document(BaseModel):
@@ -251,6 +255,14 @@ class Results:
     @property
     def document(self) -> Document:
         """The document, its rows in the order in which they were asked for."""
+        return self._document(self.plan.ordered(self.scenarios))
+
+    @property
+    def head(self) -> dict[str, JsonValue]:
+        """The document without its rows."""
+        return self._document(()).model_dump(by_alias=True, exclude={"scenarios"})
+
+    def _document(self, rows: Sequence[ScenarioResult]) -> Document:
         return Document(
             schema=SCHEMA,
             state=self.state,
@@ -263,24 +275,25 @@ class Results:
             target=self.target,
             driver=self.driver,
             totals=self.totals,
-            scenarios=self.plan.ordered(self.scenarios),
+            scenarios=rows,
         )
 
     def as_dict(self) -> dict[str, JsonValue]:
         """Return the document as it is written."""
-        return _head(self.document) | {"scenarios": [asdict(row) for row in self.plan.ordered(self.scenarios)]}
+        return self.head | {"scenarios": [asdict(row) for row in self.plan.ordered(self.scenarios)]}
+
+    def as_text(self) -> str:
+        """Return the document as JSON."""
+        rows = self.plan.ordered(self.scenarios)
+        return "".join(as_pieces(self.head, (json.dumps(asdict(row)) for row in rows)))
 
 
-def _head(document: Document) -> dict[str, JsonValue]:
-    """All of the document but its rows."""
-    return document.model_dump(by_alias=True, exclude={"scenarios"})
-
-
-def as_text(document: Document) -> str:
-    """Return the document as JSON, a line for each row."""
-    head = _head(document)
-    rows = ",\n  ".join(json.dumps(asdict(row)) for row in document.scenarios)
-    return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "scenarios": [\n  {rows}\n ]\n}}\n'
+def as_pieces(head: Mapping[str, JsonValue], rows: Iterable[str] = ()) -> Iterator[str]:
+    """Yield a document as JSON, a line for each row, which is JSON already: there may be a million of them."""
+    yield json.dumps(head, indent=1).removesuffix("\n}") + ',\n "scenarios": ['
+    for number, row in enumerate(rows):
+        yield f"{',' if number else ''}\n  {row}"
+    yield "\n ]\n}\n"
 
 
 def call_words(call: Disconnect) -> str:
@@ -297,11 +310,12 @@ def read(path: Path) -> dict[str, JsonValue]:
     return document
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside `path` and rename over it; nothing is left beside it when that fails."""
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text, or its pieces, beside `path` and rename over it; nothing is left beside it when that fails."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
+        with beside.open("w", encoding="utf-8") as file:
+            file.writelines((text,) if isinstance(text, str) else text)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

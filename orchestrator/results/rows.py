@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 from pydantic import TypeAdapter
 
@@ -75,6 +78,44 @@ class Rows:
         self._file.close()
 
 
+class Kept:
+    """The rows of a run as they are on disk, in the order in which they came; none is in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        """Find where each begins; a last line that is cut off is no row. Raises OSError."""
+        self._path = folder / NAME
+        self._file = self._path.open("rb")
+        self._begins = array("Q", [0])
+        for line in self._file:
+            if line.endswith(b"\n"):
+                self._begins.append(self._begins[-1] + len(line))
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._begins) - 1
+
+    def text(self, number: int) -> str:
+        """Return a row as JSON. Raises ValueError for what is none."""
+        self._file.seek(self._begins[number])
+        line = self._file.readline()
+        self._row(number, line)
+        return line.decode().rstrip("\n")
+
+    def row(self, number: int) -> ScenarioResult:
+        """Return a row. Raises ValueError for what is none."""
+        self._file.seek(self._begins[number])
+        return self._row(number, self._file.readline())
+
+    def _row(self, number: int, line: bytes) -> ScenarioResult:
+        return _read(line, self._path, number + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 def read(folder: Path) -> list[ScenarioResult]:
     """Return the rows of a run, in the order in which they came.
 
@@ -82,10 +123,16 @@ def read(folder: Path) -> list[ScenarioResult]:
     that is not one.
     """
     *lines, _ = (folder / NAME).read_bytes().split(b"\n")
-    rows, row = [], TypeAdapter(ScenarioResult)
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(row.validate_json(line))
-        except ValueError:
-            raise ValueError(f"{folder / NAME}: line {number} is not a row") from None
-    return rows
+    return [_read(line, folder / NAME, number) for number, line in enumerate(lines, 1)]
+
+
+def _read(line: bytes, path: Path, number: int) -> ScenarioResult:
+    try:
+        return _reader().validate_json(line)
+    except ValueError:
+        raise ValueError(f"{path}: line {number} is not a row") from None
+
+
+@cache
+def _reader() -> TypeAdapter[ScenarioResult]:
+    return TypeAdapter(ScenarioResult)

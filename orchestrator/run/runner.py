@@ -94,7 +94,7 @@ class Run:
 
     def begin(self) -> None:
         """Have on disk that the run goes on, and how many rows are asked of it. Raises OSError."""
-        publish.write(self._home.wherever, self.results)
+        publish.whole(self._home.wherever, self.results)
 
     def learn(self, lab: Lab) -> None:
         """Add what a booted target tells of itself to the results."""
@@ -262,7 +262,7 @@ class Run:
             )
             if gone:
                 state, why = "aborted", f"evidence was removed while the run went on: {gone[0]} of {len(gone)}"
-            elif state == "complete" and len(rows.read(self._home.wherever)) != len(self.results.scenarios):
+            elif state == "complete" and not self._kept_whole():
                 state, why = "aborted", f"{rows.NAME} does not hold the rows that were reported"
             self.results.conclude(state, why)
             if self._behaviours:
@@ -275,6 +275,10 @@ class Run:
         janitor.clear(self._home.wherever)
         self._rows.close()
         self._home.close()
+
+    def _kept_whole(self) -> bool:
+        with rows.Kept(self._home.wherever) as kept:
+            return len(kept) == len(self.results.scenarios)
 
 
 def _failed(error: Exception, folder: Path) -> Judgement:

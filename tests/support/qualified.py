@@ -19,7 +19,7 @@ from wsklab.orchestrator.release import conduct, plan, release
 from wsklab.orchestrator.release.plan import Loaded
 from wsklab.orchestrator.release.release import Earlier, Released, Signer
 from wsklab.orchestrator.release.statement import Begun, Lab
-from wsklab.orchestrator.results.results import UNLOAD, UNLOAD_COVERS, Plan, Results, ScenarioResult, as_text
+from wsklab.orchestrator.results.results import UNLOAD, UNLOAD_COVERS, Plan, Results, ScenarioResult
 from wsklab.orchestrator.scenario import catalogue
 from wsklab.orchestrator.scenario.scenario import load
 
@@ -115,7 +115,7 @@ class Runs:
         finally:
             lines = [json.dumps(asdict(one)) + "\n" for one in results.scenarios]
             (folder / "results.jsonl").write_text("".join(lines))
-            (folder / "results.json").write_text(as_text(results.document))
+            (folder / "results.json").write_text(results.as_text())
             for one in results.scenarios:
                 (folder / one.evidence).mkdir(parents=True)
                 (folder / one.evidence / "verdict.json").write_text(one.verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wsklab.orchestrator.results import junit as junit_file
 from wsklab.orchestrator.results.results import Results, ScenarioResult, observed
 
 
@@ -40,3 +41,8 @@ def some(*scenarios: ScenarioResult) -> Results:
         scenarios=list(scenarios),
         state="complete",
     )
+
+
+def junit(*words: Any) -> str:
+    """Return junit.xml as one text."""
+    return "".join(junit_file.junit(*words))

@@ -122,9 +122,20 @@ def test_of_several_transfers_the_answer_is_that_of_the_last() -> None:
 def test_a_command_that_calls_nothing_does_not_fail(op: str) -> None:
     assert verdict(told(answered=UNSUCCESSFUL, op=op)) == (
         "fail",
-        f"the driver answers the command {op} (operation 2) with failure (c0000001)",
+        f"the driver answers the command {op} (operation 2) with failure (c0000001), and no line says so",
     )
     assert verdict(told(answered=0, op=op)) == ("pass", "")
+
+
+def test_the_answer_to_a_question_for_addresses_is_that_of_the_local_one() -> None:
+    def asked(answered: int) -> Recording:
+        recording = told().add(
+            "lab", "answered", answers=[{"op": "addresses", "id": 5, "count": 1, "status": answered}]
+        )
+        return recording.line("addr", id=5, local="", lport=0, lst=UNSUCCESSFUL, remote="", rport=0, rst=0)
+
+    assert "(operation 5) with success (00000000), its own line says failure (c0000001)" in verdict(asked(0))[1]
+    assert "operation 5" not in verdict(asked(UNSUCCESSFUL))[1]
 
 
 def test_a_return_other_than_the_completion_fails() -> None:

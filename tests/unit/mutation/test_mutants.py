@@ -354,6 +354,8 @@ def test_what_has_caught_before_comes_first_for_the_same_function() -> None:
         ("do_control", "refuse(id, WSKLAB_OP_CONTROL, s)", ["silent-mode"]),
         ("start_disconnect", "return x;", ["disconnect"]),
         ("connection_close", "refuse(id, WSKLAB_OP_CLOSE, s)", []),
+        ("execute_on", "return do_accept(connection, command);", ["accept"]),
+        ("execute_on", "return give_program(connection, command);", ["accept-event", "callback"]),
     ],
 )
 def test_a_mutant_meets_short_memory_in_the_operation_it_is_in(function: str, text: str, expected: list[str]) -> None:

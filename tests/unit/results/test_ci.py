@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.rows import result, some
+from support.rows import junit, result, some
 
 from wsklab.orchestrator.results import attachments, ci
 from wsklab.orchestrator.results.ci import Failure, Name, Server
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.ladder import StoryRow
 from wsklab.orchestrator.results.pace import Pace, span
 from wsklab.orchestrator.results.story import Proof, Story

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.rows import junit
 
 from wsklab.orchestrator.errors import UsageError
 from wsklab.orchestrator.results import known, report, rows
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.known import Erratum, Known
 from wsklab.orchestrator.results.results import Plan, Results, ScenarioResult, Verdict, observed
 from wsklab.orchestrator.results.rows import Rows

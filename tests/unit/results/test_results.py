@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from support.recorded import RESET, Recording
-from support.rows import result, some
+from support.rows import junit, result, some
 
 from wsklab.orchestrator.commands.cli import main
 from wsklab.orchestrator.errors import UsageError
@@ -27,7 +27,6 @@ from wsklab.orchestrator.judge.observed import Disconnect
 from wsklab.orchestrator.observe.journal import Journal
 from wsklab.orchestrator.results import beside, publish, report, results, rows
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, call_words, observed
 from wsklab.orchestrator.run import evidence
 from wsklab.orchestrator.run.runner import Done, Run, new_folder
@@ -56,7 +55,7 @@ def test_a_retry_never_hides_a_failure() -> None:
 def test_the_file_is_replaced_whole_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     for these in ([result()], [result(), result("half-close", "fail")]):
-        results.write_atomically(path, results.as_text(some(*these).document))
+        results.write_atomically(path, some(*these).as_text())
     document = results.read(path)
     assert document["totals"] == {
         "pass": 1,
@@ -143,6 +142,22 @@ def test_a_story_is_told_once_for_all_repetitions_with_the_same_outcome() -> Non
     assert page.count(">← #1 RST, ACK seq 1") == 2, "of the pass and of the fail"
     assert page.count('<a href="#linger-zero-1">') == 9
     assert page.count(">flaky<") == 11
+
+
+def test_of_very_many_rows_the_page_lists_the_first_of_each_kind_and_what_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(report, "LISTED", 6)
+    rows = [result(repeat=number) for number in range(1, 20)]
+    rows += [result("half-close", repeat=number, verdict="fail" if number > 18 else "pass") for number in range(1, 20)]
+    listed = [rows[place] for place in report.listed(rows)]
+    names = [(row.name, row.repeat) for row in listed]
+    assert names == [("linger-zero", number) for number in (1, 2, 3, 4)] + [("half-close", 1), ("half-close", 19)]
+    assert list(report.listed(rows[:6])) == list(range(6))
+    page = report.render(some(*listed).as_dict(), [[]] * 6, left_out=len(rows) - 6)
+    assert "32 further rows are not listed here: results.json has all." in page
+    assert page.count('class="row"') == 6
+    assert "not listed" not in report.render(some(*rows[:6]).as_dict(), [[]] * 6)
 
 
 @pytest.mark.parametrize(

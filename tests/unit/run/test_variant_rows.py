@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from support.rows import junit
+
 from wsklab.orchestrator.commands.results import problems
 from wsklab.orchestrator.results.console import Console
-from wsklab.orchestrator.results.junit import junit
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, observed
 from wsklab.orchestrator.run.order import Item, evidence_name, order, plan
 from wsklab.orchestrator.run.runner import Done, Run
