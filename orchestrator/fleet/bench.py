@@ -227,6 +227,18 @@ def drawings(found: Sequence[Figures]) -> dict[str, str]:
             "rows a second",
             {"measured": line(lambda f: f.rows_a_second), "labs alone": line(lambda f: f.rows / f.ideal_s)},
         ),
+        "fleet-tail": line_chart(
+            "From the first idle slot to the end",
+            "slots",
+            "seconds",
+            {"tail": line(lambda f: f.tail_s), "a row": line(lambda f: f.row_s)},
+        ),
+        "fleet-memory": line_chart(
+            "Memory",
+            "slots",
+            "MiB",
+            {"client, more": line(lambda f: f.client_mib), "scheduler": line(lambda f: f.scheduler_mib)},
+        ),
     }
 
 

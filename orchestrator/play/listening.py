@@ -52,7 +52,7 @@ class Listening:
         listener: Connection | None = None,
         **words: Any,
     ) -> None:
-        """Hand the commands over; `rows` has the numbers of each. With `listener` they are his, for the connections."""
+        """Hand the commands over; `rows` has the numbers of each. With `listener` they go to it, for the connections."""
         if len(connections) > FEW:
             # Hundreds of lines take seconds under emulation; a success is then told by its result alone.
             words["options"] = words.get("options", Option.NONE) | Option.BRIEF
@@ -89,7 +89,9 @@ class Listening:
         return [number + nth for number in numbers for nth in range(1, 1 + args.receive)]
 
     def _await_followed(self, numbers: Sequence[int], args: verbs.AtOnce, deadline: float) -> None:
-        """Wait until the driver has started what was to follow."""
+        """Wait until the driver has started what was to follow; of many it tells only what fails."""
+        if len(numbers) > FEW:
+            return
         wanted = {("receive", number) for number in self._following(numbers, args)}
         wanted |= {("enable", number) for number in (numbers if args.enable else ())}
 
