@@ -52,7 +52,7 @@ class Listening:
         listener: Connection | None = None,
         **words: Any,
     ) -> None:
-        """Hand the commands over; `rows` has the numbers of each. With `listener` they go to it, for the connections."""
+        """Hand the commands over; `rows` has the numbers of each. With `listener` they go to it, for these."""
         if len(connections) > FEW:
             # Hundreds of lines take seconds under emulation; a success is then told by its result alone.
             words["options"] = words.get("options", Option.NONE) | Option.BRIEF
