@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,23 +101,31 @@ class Qmp:
         """Run a QMP command and return its result. Raises QmpError, GuestDied or DeadlinePassed."""
         self._write_log({"execute": command, "arguments": arguments})
         try:
-            reply = self._run(self._client.execute(command, arguments), deadline or within(PATIENCE), command)
+            with self._broken(f"{command} was not done"):
+                reply = self._run(self._client.execute(command, arguments), deadline or within(PATIENCE), command)
         except ExecuteError as error:
             self._write_log({"error": str(error)})
             raise QmpError(f"{self._name}: {command}: {error}") from error
-        except (ExecInterruptedError, StateError, EOFError, OSError) as error:
-            raise GuestDied(f"{self._name}: QEMU is gone, {command} was not done") from error
         self._write_log({"return": reply})
         return reply
 
     def look(self, command: str) -> Any:
         """Run a QMP command that changes nothing, and write nothing of it into the log. Raises as `execute` does."""
         try:
-            return self._run(self._client.execute(command), within(PATIENCE), command)
+            with self._broken(f"{command} was not done"):
+                return self._run(self._client.execute(command), within(PATIENCE), command)
         except ExecuteError as error:
             raise QmpError(f"{self._name}: {command}: {error}") from error
+
+    @contextlib.contextmanager
+    def _broken(self, what: str) -> Iterator[None]:
+        """Say of a connection that broke that QEMU is gone, and nothing of one on which no answer comes."""
+        try:
+            yield
+        except DeadlinePassed:  # a TimeoutError and so an OSError, too; QEMU is there
+            raise
         except (ExecInterruptedError, StateError, EOFError, OSError) as error:
-            raise GuestDied(f"{self._name}: QEMU is gone, {command} was not done") from error
+            raise GuestDied(f"{self._name}: QEMU is gone, {what}") from error
 
     def hmp(self, command: str, deadline: float | None = None) -> str:
         """Run a command of the human monitor and return its text: errors come as text, too."""
@@ -126,10 +134,8 @@ class Qmp:
     def give(self, name: str, fd: int, then: str, **arguments: object) -> None:
         """Hand QEMU a file descriptor under `name`, and run a command that takes it. Raises as `execute` does."""
         with self._giving:  # the descriptor is that of the next `getfd`, whoever asks for it
-            try:
+            with self._broken(f"{then} was not done"):
                 self._run(self._send(fd), within(PATIENCE), "getfd")
-            except (StateError, OSError) as error:
-                raise GuestDied(f"{self._name}: QEMU is gone") from error
             self.execute("getfd", fdname=name)
         self.execute(then, None, **arguments)
 

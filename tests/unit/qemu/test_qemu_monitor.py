@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import stat
+import threading
 from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
 from qemu.qmp import QMPError
 
-from wsklab.qemu.monitor import MONITOR, _loop, _unretrieved, listening
+from wsklab.qemu.deadline import within
+from wsklab.qemu.errors import DeadlinePassed, GuestDied
+from wsklab.qemu.logfile import LogFile
+from wsklab.qemu.monitor import MONITOR, Qmp, _loop, _unretrieved, listening
 
 
 def test_the_socket_is_its_owners_alone_and_its_folders_name_may_be_long(tmp_path: Path) -> None:
@@ -31,6 +36,36 @@ def test_the_socket_is_its_owners_alone_and_its_folders_name_may_be_long(tmp_pat
 
 def test_a_machine_does_without_where_there_can_be_none(tmp_path: Path) -> None:
     assert listening(tmp_path / "not-there") is None
+
+
+GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\n'
+
+
+class Silent(threading.Thread):
+    """QEMU that greets, and then answers nothing more: it is stopped."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self.end = end
+
+    def run(self) -> None:
+        self.end.sendall(GREETING)
+        asked = json.loads(self.end.recv(1 << 16))
+        self.end.sendall(json.dumps({"return": {}, "id": asked.get("id")}).encode() + b"\n")
+
+
+def test_who_answers_nothing_is_not_gone(tmp_path: Path) -> None:
+    """A question to a QEMU that was stopped said "QEMU is gone", and each one after it was waited for."""
+    ours, theirs = socket.socketpair()
+    Silent(theirs).start()
+    qmp = Qmp("target", ours, LogFile(tmp_path / "qmp.log"), lambda _event: None)
+    qmp.connect(within(10))
+    with pytest.raises(DeadlinePassed, match="QEMU did not answer in time: query-status"):
+        qmp.execute("query-status", within(0.01))
+    theirs.close()
+    with pytest.raises(GuestDied, match="QEMU is gone, query-status was not done"):
+        qmp.execute("query-status", within(10))
+    qmp.close()
 
 
 def logged(context: dict[str, object]) -> bool:
