@@ -19,6 +19,7 @@ from wsklab.orchestrator.fleet.ledger import Batch, Entry, Key, Ledger
 from wsklab.orchestrator.fleet.link import Alive, Begun, Link, Lost, Message, Rows
 from wsklab.orchestrator.fleet.log import Log
 from wsklab.orchestrator.fleet.needs import Needs, Offer, offer_of
+from wsklab.orchestrator.fleet.seen import Seen
 from wsklab.orchestrator.fleet.store import Store
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.lab_notes import Behaviour
@@ -45,9 +46,6 @@ BAD = 2
 MOST_FAILURES = 100
 """Failures in a row, of whichever workers, after which a run ends: they come and go, and none can play."""
 
-REMEMBERED = 20_000
-"""Rows of which it is known that they have come, however often they are told."""
-
 
 @dataclass
 class Dispatch:
@@ -66,7 +64,7 @@ class Dispatch:
     """Rows that came again and were not counted."""
     _bad: Counter[str] = field(default_factory=Counter)
     _unloads: dict[str, int] = field(default_factory=dict)
-    _seen: dict[str, None] = field(default_factory=dict)
+    _seen: Seen = field(default_factory=Seen)
     _played: set[str] = field(default_factory=set)
     _told_lost: set[str] = field(default_factory=set)
 
@@ -206,11 +204,12 @@ class Dispatch:
                     self._note(ledger.batches[number], "lost", why)
                     self._tell_lost(worker, why)
                 self._played.discard(worker)
+                self._seen.over(number)
                 self._give_up(ledger.lost(number, why, blame))
 
     def _rows(self, ledger: Ledger, message: Rows) -> None:
         for document in message.rows:
-            self._row(ledger, back_of(document), message.worker)
+            self._row(ledger, back_of(document), message.worker, message.number)
             if self.run.stop.requested:
                 return
         if message.rows:
@@ -223,6 +222,8 @@ class Dispatch:
             self._fails(ledger, message, message.failed, 1)
         elif message.ended:
             ledger.end(message.number)
+        if message.ended:
+            self._seen.over(message.number)
 
     def _fails(self, ledger: Ledger, message: Rows, why: str, how_bad: int) -> None:
         """Give a batch back that a worker could not play to its end; it is no fault of the rows."""
@@ -239,17 +240,17 @@ class Dispatch:
 
     # --- rows ---
 
-    def _row(self, ledger: Ledger, back: Back, worker: str) -> None:
+    def _row(self, ledger: Ledger, back: Back, worker: str, batch: int) -> None:
         """Count a row, if it is the first of its kind."""
         row = back.row
         if row.name == UNLOAD:
-            if self._new(back):
+            if self._seen.new(batch, back.id):
                 ledger.row((UNLOAD, row.variant, 1))
                 self._unload(back)
             return
         key: Key = (row.name, row.variant, row.repeat)
         if not ledger.is_open(key):
-            if self._new(back):  # else it is the same one, told a second time
+            if self._seen.new(batch, back.id):  # else it is the same one, told a second time
                 self.late += 1
                 self._log.note("late", row=list(key), worker=worker, verdict=row.verdict)
             return
@@ -265,16 +266,8 @@ class Dispatch:
         again = packing.AGAIN if row.evidence.endswith(packing.AGAIN) else ""
         row = replace(row, evidence=f"evidence/{name}{again}", findings=(*row.findings, *_history(entry)))
         row = _shared(row, entry.item)
-        self._new(back)
+        self._seen.new(batch, back.id)
         self._add(ledger, row, cast(Behaviour | None, back.behaviour))
-
-    def _new(self, back: Back) -> bool:
-        """Whether it has not been seen; the last ones are remembered, as all are told twice at about the same time."""
-        new = back.id not in self._seen
-        self._seen[back.id] = None
-        if len(self._seen) > REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        return new
 
     def _add(self, ledger: Ledger, row: ScenarioResult, behaviour: Behaviour | None = None) -> None:
         result = self.run.add(Done(row, behaviour))
@@ -318,7 +311,7 @@ class Dispatch:
         there = [address for address in self._played if address in self._link.workers()]
         nothing = Ledger(iter(()), 0)
         for document in self._link.conclude(there, self.conclude_within):
-            self._row(nothing, back_of(document), "")
+            self._row(nothing, back_of(document), "", 0)
         owed = resuming.unloads_owed(self.run.results.plan, self.run.results.scenarios)
         if owed and not self.run.stop.requested:
             self._all(Ledger(iter([unload_of(variant) for variant in owed]), len(owed)))

@@ -54,7 +54,7 @@ def accounts(facts: Facts) -> Iterator[Statement]:
     told = {key: call.ret for key, call in calls.items()}
     returns = dict(told)
     told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
-    told |= {("addresses", line.id): line.lst for line in facts.everywhere(Addresses)}
+    told |= {("addresses", line.id): line.lst for line in facts.everywhere(Addresses) if line.lst is not None}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
     for answered in facts.of(Answered):
         for answer in answered.answers:
