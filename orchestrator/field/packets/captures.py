@@ -315,7 +315,7 @@ def _direction(options: bytes, order: str, lab: bool) -> tuple[int, bool, bool]:
         elif code == 1 and lab:
             if value.startswith(b"mark "):
                 return 0, False, True
-            kept = value.startswith(b"kept ")
+            kept = kept or value.startswith(b"kept ")  # of several comments: the driver's lines come behind
     return direction % 3, kept, False
 
 

@@ -21,7 +21,9 @@ from wsklab.orchestrator.field.endings.headers import headers
 from wsklab.orchestrator.field.packets import captures, flows
 from wsklab.orchestrator.field.packets.captures import Notes
 from wsklab.orchestrator.field.packets.flows import Flows
-from wsklab.qemu.wire.frames import ACK, FIN, PSH, RST
+from wsklab.qemu.wire import pcapng
+from wsklab.qemu.wire.annotate import annotated
+from wsklab.qemu.wire.frames import ACK, FIN, MACS, PSH, RST, Endpoint, decode, tcp_frame
 
 Packets = list[tuple[int, bytes]]
 
@@ -285,3 +287,14 @@ def test_the_headers_of_one_connection_can_be_read_again(tmp_path: Path) -> None
     assert set(found) == {segment.frame for segment in first.segments()}
     assert all(len(header) == (header[12] >> 4) * 4 for header in found.values())
     assert found[first.story.first_frame].startswith((40000).to_bytes(2, "big") + (7000).to_bytes(2, "big"))
+
+
+def test_a_frame_that_the_wire_kept_stays_so_under_what_the_driver_said(tmp_path: Path) -> None:
+    """orphan-expires: the peer's last FIN was taken to have arrived, as the driver's send stood beside it."""
+    fin = Endpoint(MACS["peer"], "10.77.0.20", 6000), Endpoint(MACS["target"], "10.77.0.10", 5000)
+    dropped = decode(tcp_frame(*fin, 1, 2, FIN | ACK, 3), 0, "peer", "", pcapng.KEPT + "by fault 1 (drop)")
+    arrived = decode(tcp_frame(*fin, 1, 2, FIN | ACK, 3), 1, "peer", "target")
+    recording = pcapng.header() + pcapng.packet(dropped) + pcapng.packet(arrived)
+    path = tmp_path / "wire.pcapng"
+    path.write_bytes(annotated(recording, {1: ["driver: +1.0 ms WskSend 2 B"], 2: ["driver: +1.0 ms"]}, {}))
+    assert [packet.kept for packet in captures.packets(path, Notes())] == [True, False]
