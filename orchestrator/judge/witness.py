@@ -151,11 +151,10 @@ def running(facts: Facts) -> Iterator[Statement]:
             most[o.function] = max(most[o.function], now[o.function])
         elif o.driver == OWN and isinstance(o, WskEventReturned):
             now[o.function] -= 1
-    received = [(o.depth, o.ddepth) for o in facts.everywhere(ReceiveEvent)]
-    received += [(o.rdepth, o.depth) for o in facts.everywhere(DisconnectEvent)]
+    receives, disconnects = facts.everywhere(ReceiveEvent), facts.everywhere(DisconnectEvent)
     for name, counted in (
-        ("WskReceiveEvent", [receives for receives, _ in received]),
-        ("WskDisconnectEvent", [disconnects for _, disconnects in received]),
+        ("WskReceiveEvent", [*(o.depth for o in receives), *(o.rdepth for o in disconnects)]),
+        ("WskDisconnectEvent", [*(o.ddepth for o in receives), *(o.depth for o in disconnects)]),
     ):
         highest = max((count for count in counted if count is not None), default=0)
         if highest > most[name]:

@@ -13,7 +13,7 @@ from wsklab.orchestrator.observe.driver_lines import Addresses, Call, CommandRef
 from wsklab.orchestrator.observe.peer_replies import PeerReply
 from wsklab.orchestrator.play import malformed, unloading
 from wsklab.orchestrator.play.connection import Connection
-from wsklab.orchestrator.play.listening import ANY, EVENTS, Listening
+from wsklab.orchestrator.play.listening import ANY, Listening, mask_of
 from wsklab.orchestrator.scenario import steps, verbs
 from wsklab.qemu import network
 
@@ -155,9 +155,8 @@ class DriverSteps(Listening):
         options = Option.IRP if args.irp else Option.NONE
         if args.guid == "wrong":
             options |= Option.WRONG_NPI
-        mask = sum({EVENTS[name] for name in args.events})
         connections = self._context.chosen(step.conn)
-        numbers = self._start(op, connections, "control", mask=mask, options=options)
+        numbers = self._start(op, connections, "control", mask=mask_of(args.events), options=options)
         if len(connections) > FEW:
             self._not_refused(numbers, "WskControlSocket", step)
             return ()  # only a failure is printed, and the driver has returned from all of them

@@ -27,6 +27,11 @@ LENGTH = 2048
 """Bytes of the buffer of a receive that follows a connection."""
 
 
+def mask_of(events: Sequence[verbs.Event]) -> int:
+    """Return WSK's mask of events."""
+    return sum({EVENTS[event] for event in events})
+
+
 class Listening:
     """`listen` and `accept`, and how any command is started; the rest of the driver's verbs build on it."""
 
@@ -78,8 +83,7 @@ class Listening:
             connection.operations.setdefault(name, []).append(mine[0])
             if args.receive:
                 connection.operations.setdefault("receive", []).extend(mine[1:])
-        words |= {"mask": sum({EVENTS[event] for event in args.enable}), "count": args.receive}
-        words["length"] = LENGTH if args.receive else 0
+        words |= {"mask": mask_of(args.enable), "count": args.receive, "length": LENGTH if args.receive else 0}
         self._command(op, connections, [mine[:1] for mine in rows], **words)
         return [mine[0] for mine in rows]
 

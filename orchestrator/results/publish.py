@@ -31,8 +31,9 @@ def whole(folder: Path, results: Results) -> None:
         ordered = replace(results, scenarios=[results.scenarios[number] for number in order])
         write_atomically(folder / "junit.xml", junit(ordered, attachments.pack(folder, ordered.scenarios)))
         listed = [kept.row(order[place]) for place in report.listed(ordered.scenarios)]
+        about = results.head
         page = report.render(
-            results.head | {"scenarios": [asdict(row) for row in listed]},
+            about | {"scenarios": [asdict(row) for row in listed]},
             _stories(folder, listed),
             [report.files(folder, row.evidence) for row in listed],
             results.shortfall,
@@ -40,7 +41,7 @@ def whole(folder: Path, results: Results) -> None:
             len(order) - len(listed),
         )
         write_atomically(folder / "report.html", page)
-        write_atomically(folder / "results.json", as_pieces(results.head, map(kept.text, order)))
+        write_atomically(folder / "results.json", as_pieces(about, map(kept.text, order)))
 
 
 def _stories(folder: Path, results: Sequence[ScenarioResult]) -> list[list[StoryRow]]:

@@ -55,10 +55,16 @@ def listed(rows: Sequence[ScenarioResult]) -> Sequence[int]:
     """
     if len(rows) <= LISTED:
         return range(len(rows))
-    first = {(row.label, row.verdict): number for number, row in reversed(list(enumerate(rows)))}
-    failed = [number for number, row in enumerate(rows) if row.verdict != "pass"]
-    order = itertools.chain(sorted(first.values()), failed, range(len(rows)))
-    return sorted(itertools.islice(dict.fromkeys(order), LISTED))
+    first: dict[tuple[str, str], int] = {}
+    for number, row in enumerate(rows):
+        first.setdefault((row.label, row.verdict), number)
+    failed = (number for number, row in enumerate(rows) if row.verdict != "pass")
+    chosen: set[int] = set()
+    for number in itertools.chain(first.values(), failed, range(len(rows))):
+        chosen.add(number)
+        if len(chosen) == LISTED:
+            break
+    return sorted(chosen)
 
 
 def files(folder: Path, evidence: str) -> list[str]:

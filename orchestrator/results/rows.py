@@ -96,18 +96,17 @@ class Kept:
 
     def text(self, number: int) -> str:
         """Return a row as JSON. Raises ValueError for what is none."""
-        self._file.seek(self._begins[number])
-        line = self._file.readline()
-        self._row(number, line)
+        line = self._line(number)
+        _read(line, self._path, number + 1)
         return line.decode().rstrip("\n")
 
     def row(self, number: int) -> ScenarioResult:
         """Return a row. Raises ValueError for what is none."""
-        self._file.seek(self._begins[number])
-        return self._row(number, self._file.readline())
+        return _read(self._line(number), self._path, number + 1)
 
-    def _row(self, number: int, line: bytes) -> ScenarioResult:
-        return _read(line, self._path, number + 1)
+    def _line(self, number: int) -> bytes:
+        self._file.seek(self._begins[number])
+        return self._file.readline()
 
     def __enter__(self) -> Self:
         return self

@@ -35,16 +35,11 @@ class Process:
     """One process of a fleet."""
 
     def __init__(self, *words: str, **environment: str) -> None:
-        self._words, self._environment = words, environment
-        self.start()
-
-    def start(self) -> None:
-        """Start it, the first time or again."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "wsklab.orchestrator", "fleet", *self._words],
+            [sys.executable, "-m", "wsklab.orchestrator", "fleet", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "WSKLAB_ACCEL": "tcg"} | self._environment,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "WSKLAB_ACCEL": "tcg"} | environment,
         )
 
     def said(self, text: str) -> str:
