@@ -185,7 +185,7 @@ NTSTATUS request_submit(struct request *request)
     struct socket *socket = request->socket;
     PIRP irp = request->irp;
     struct client *client = request->client;
-    struct request copy = *request; /* which is gone when the engine has finished it */
+    struct request copy; /* the request is gone when the engine has finished it */
     bool was_empty;
     struct inline_call *waiter = NULL;
     struct seen seen;
@@ -198,6 +198,7 @@ NTSTATUS request_submit(struct request *request)
     request->cancellable = request->operation != OP_CLOSE && request->operation != OP_EVENTS_OFF;
     /* All under one lock: the engine takes the request, and may complete the IRP, only when everything is in place. */
     lock_acquire(&provider.lock);
+    copy = *request; /* with its links, which other threads change when their requests come and go */
     if (request->cancellable) {
         IoSetCancelRoutine(irp, cancel_routine);
         if (irp->Cancel && IoSetCancelRoutine(irp, NULL))

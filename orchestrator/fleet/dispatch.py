@@ -383,4 +383,4 @@ def _shared(row: ScenarioResult, item: Item) -> ScenarioResult:
 
 def _history(entry: Entry) -> list[str]:
     """Return what became of a row's earlier attempts; no verdict depends on it."""
-    return [f"played again by another worker: {why}" for why in dict.fromkeys(entry.told)]
+    return [f"given to another worker: {why}" for why in dict.fromkeys(entry.told)]

@@ -126,7 +126,7 @@ def test_whatever_happens_to_real_workers_no_row_is_lost_and_none_counted_twice(
         assert document["state"] == "complete"
         assert [row["repeat"] for row in found] == list(range(1, ROWS + 1)), "each row, once, in order"
         assert {row["verdict"] for row in document["scenarios"]} == {"pass"}
-        assert [row for row in found if any("played again by another worker" in told for told in row["findings"])]
+        assert [row for row in found if any("given to another worker" in told for told in row["findings"])]
         told = {json.loads(line)["what"] for line in (folder / "fleet.jsonl").read_text().splitlines()}
         assert told >= {"lost", "silent", "failed"}
         assert wsklab("judge", str(folder)).code == 0
