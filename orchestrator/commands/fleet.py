@@ -82,7 +82,9 @@ def worker(
     Its cache is $WSKLAB_CACHE; the store is what the client says, or $WSKLAB_FLEET_STORE where it has another name.
     """
     _prepare(verbose)
-    from wsklab.orchestrator.fleet import machine, serving, shipping, store
+    from wsklab.orchestrator.fleet import serving
+    from wsklab.orchestrator.fleet.transport import shipping, store
+    from wsklab.orchestrator.fleet.worker import machine
 
     if images_gib is not None:
         os.environ[shipping.ROOM] = str(images_gib)  # for the processes that have the labs
@@ -112,7 +114,7 @@ def publish(names: tuple[str, ...], snapshots: bool) -> None:
     A run does that itself where it may write there. A worker takes a snapshot where it would have kept the same one.
     """
     _prepare(False)
-    from wsklab.orchestrator.fleet import kept_snapshots, shipping, store
+    from wsklab.orchestrator.fleet.transport import kept_snapshots, shipping, store
     from wsklab.orchestrator.lab.snapshots import Snapshots
 
     if not os.environ.get(STORE):

@@ -50,8 +50,9 @@ def check(options: Options) -> None:
     extra.needed()
     if options.fleet == LOCAL:
         return
-    from wsklab.orchestrator.fleet import serving, store
+    from wsklab.orchestrator.fleet import serving
     from wsklab.orchestrator.fleet.security import security
+    from wsklab.orchestrator.fleet.transport import store
 
     assert options.fleet is not None
     serving.split(options.fleet)
@@ -96,8 +97,8 @@ class Joined:
     def _play(
         self, run: Run, preparation: Preparation, driver: BuiltDriver, items: Iterator[Item], total: int | None
     ) -> None:
-        from wsklab.orchestrator.fleet.dispatch import Dispatch
-        from wsklab.orchestrator.fleet.link import Link
+        from wsklab.orchestrator.fleet.client.dispatch import Dispatch
+        from wsklab.orchestrator.fleet.client.link import Link
         from wsklab.orchestrator.fleet.security import security
 
         job, store = self._job(run, preparation, driver)
@@ -112,9 +113,9 @@ class Joined:
         ).play(items, total)
 
     def _job(self, run: Run, preparation: Preparation, driver: BuiltDriver) -> tuple[Any, Any]:
-        from wsklab.orchestrator.fleet import shipping
         from wsklab.orchestrator.fleet.job import Job, fingerprint
-        from wsklab.orchestrator.fleet.store import Cache, Store
+        from wsklab.orchestrator.fleet.transport import shipping
+        from wsklab.orchestrator.fleet.transport.store import Cache, Store
 
         url = self._store_url()
         store = Store(url)
@@ -186,7 +187,7 @@ def _said(child: Child, begins: str, logs: Path) -> str:
 
 def _accelerator(address: str, preparation: Preparation) -> Accelerator:
     """Return what the workers run guests on: KVM where any of them has it. Raises LabError when nobody is there."""
-    from wsklab.orchestrator.fleet.link import Link
+    from wsklab.orchestrator.fleet.client.link import Link
     from wsklab.orchestrator.fleet.needs import offer_of
     from wsklab.orchestrator.fleet.security import security
 
@@ -214,8 +215,8 @@ def _accelerator(address: str, preparation: Preparation) -> Accelerator:
 def _needs(preparation: Preparation, accelerator: Accelerator) -> Needs:
     """Return what a worker has to have for a lab of this run."""
     from wsklab.orchestrator.fleet.job import fingerprint
-    from wsklab.orchestrator.fleet.machine import resource
     from wsklab.orchestrator.fleet.needs import Needs
+    from wsklab.orchestrator.fleet.worker.machine import resource
 
     used = {image.key: image.manifest.size_bytes / 2**20 for image in (preparation.peer, preparation.guest.image)}
     slot = resource(preparation.guest.kind == "windows", accelerator)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet.dispatch import Dispatch
+from wsklab.orchestrator.fleet.client.dispatch import Dispatch
+from wsklab.orchestrator.fleet.client.link import Link
 from wsklab.orchestrator.fleet.job import Job, fingerprint
-from wsklab.orchestrator.fleet.link import Link
-from wsklab.orchestrator.fleet.machine import resource as slot
 from wsklab.orchestrator.fleet.needs import Needs
+from wsklab.orchestrator.fleet.worker.machine import resource as slot
 from wsklab.orchestrator.results.console import Console
 from wsklab.orchestrator.results.plot import line_chart
 from wsklab.orchestrator.results.results import UNLOAD, Plan, Results, ScenarioResult, State

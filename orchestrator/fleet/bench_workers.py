@@ -30,7 +30,7 @@ def main() -> None:
     extra.needed()
     from wsklab.orchestrator.fleet import serving
     from wsklab.orchestrator.fleet.job import fingerprint
-    from wsklab.orchestrator.fleet.machine import Slots
+    from wsklab.orchestrator.fleet.worker.machine import Slots
 
     fingerprint()  # once for all of them
     address, *slots = sys.argv[1:]

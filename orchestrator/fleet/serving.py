@@ -16,11 +16,11 @@ from distributed.worker import DEFAULT_METRICS
 
 from wsklab import images
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.fleet import crew
-from wsklab.orchestrator.fleet.machine import Slots
 from wsklab.orchestrator.fleet.needs import TOLD
-from wsklab.orchestrator.fleet.players import sweep
 from wsklab.orchestrator.fleet.security import security
+from wsklab.orchestrator.fleet.worker import crew
+from wsklab.orchestrator.fleet.worker.machine import Slots
+from wsklab.orchestrator.fleet.worker.players import sweep
 
 Say = Callable[[str], None]
 

@@ -25,9 +25,9 @@ from wsklab.orchestrator.scenario.scenario import Scenario
 
 extra.needed()
 
-from wsklab.orchestrator.fleet.dispatch import Dispatch  # noqa: E402  # dask is set up first
+from wsklab.orchestrator.fleet.client.dispatch import Dispatch  # noqa: E402  # dask is set up first
+from wsklab.orchestrator.fleet.client.link import Link  # noqa: E402
 from wsklab.orchestrator.fleet.job import Job, fingerprint  # noqa: E402
-from wsklab.orchestrator.fleet.link import Link  # noqa: E402
 from wsklab.orchestrator.fleet.needs import Needs  # noqa: E402
 
 

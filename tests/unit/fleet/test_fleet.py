@@ -19,9 +19,9 @@ from support.fleet import Client, Fleet, fleet
 
 from wsklab.orchestrator.commands import fleet_run
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import link, seen
+from wsklab.orchestrator.fleet.client import link, seen
+from wsklab.orchestrator.fleet.client.link import Begun, Link, Rows
 from wsklab.orchestrator.fleet.job import back_as_json, fingerprint
-from wsklab.orchestrator.fleet.link import Begun, Link, Rows
 from wsklab.orchestrator.fleet.needs import Needs
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.console import Console

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wsklab.orchestrator.fleet import kept_snapshots
-from wsklab.orchestrator.fleet.store import Store, StoreError
+from wsklab.orchestrator.fleet.transport import kept_snapshots
+from wsklab.orchestrator.fleet.transport.store import Store, StoreError
 from wsklab.orchestrator.lab.snapshots import Snapshots, key_of
 from wsklab.qemu.disks import create_overlay
 

@@ -21,10 +21,10 @@ from wsklab.drivers.profile import load_profile
 from wsklab.images.secure import sha256
 from wsklab.images.store import Store as Images
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import packing, shipping
 from wsklab.orchestrator.fleet.job import Job, PackageRef, fingerprint, row_of, unload_of
-from wsklab.orchestrator.fleet.lab_process import Place
-from wsklab.orchestrator.fleet.store import Cache, Store, StoreError
+from wsklab.orchestrator.fleet.transport import packing, shipping
+from wsklab.orchestrator.fleet.transport.store import Cache, Store, StoreError
+from wsklab.orchestrator.fleet.worker.lab_process import Place
 from wsklab.orchestrator.lab.foreign_driver import Foreign
 from wsklab.orchestrator.lab.packages import of_profile
 from wsklab.orchestrator.results.results import UNLOAD, Verdict

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.simulated_run import scenario
 
-from wsklab.orchestrator.fleet.ledger import FIRST, MOST_LOSSES, Key, Ledger, key_of
+from wsklab.orchestrator.fleet.client.ledger import FIRST, MOST_LOSSES, Key, Ledger, key_of
 from wsklab.orchestrator.run.order import Item, order
 
 NAMES = ("first", "second", "third")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import players
 from wsklab.orchestrator.fleet.job import DriverRef, ImageRef, Job, fingerprint
+from wsklab.orchestrator.fleet.worker import players
 from wsklab.orchestrator.run import janitor
 
 

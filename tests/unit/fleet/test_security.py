@@ -19,11 +19,12 @@ from wsklab.orchestrator.commands import fleet_run
 from wsklab.orchestrator.commands.run import command as run_command
 from wsklab.orchestrator.commands.run_options import Options
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.fleet import extra, machine
+from wsklab.orchestrator.fleet import extra
+from wsklab.orchestrator.fleet.client.link import Link
 from wsklab.orchestrator.fleet.job import Back, Job, back_as_json, back_of, fingerprint, job_as_json, job_of
-from wsklab.orchestrator.fleet.link import Link
 from wsklab.orchestrator.fleet.security import ROLES, VARIABLE, make, security
 from wsklab.orchestrator.fleet.serving import split
+from wsklab.orchestrator.fleet.worker import machine
 from wsklab.orchestrator.run import capacity
 
 

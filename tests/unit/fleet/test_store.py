@@ -19,9 +19,9 @@ from support.stored_image import an_image
 
 from wsklab.images.secure import sha256
 from wsklab.orchestrator.errors import LabError, UsageError
-from wsklab.orchestrator.fleet import packing, shipping
 from wsklab.orchestrator.fleet.job import Evidence
-from wsklab.orchestrator.fleet.store import Cache, Store, StoreError, hidden
+from wsklab.orchestrator.fleet.transport import packing, shipping
+from wsklab.orchestrator.fleet.transport.store import Cache, Store, StoreError, hidden
 
 
 @pytest.fixture(params=["folder", "memory"])

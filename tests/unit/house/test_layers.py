@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ ROOMS = (
 PARTS_OF_FIELD = ("packets", "endings", "debug_text", "scenarios", "search", "replay", "__init__")
 """The same for `orchestrator/field`."""
 
+PARTS_OF_FLEET = (
+    "extra",
+    "security",
+    "job",
+    "needs",
+    "transport",
+    "worker",
+    "serving",
+    "client",
+    "bench_workers",
+    "bench",
+    "__init__",
+)
+"""The same for `orchestrator/fleet`."""
+
 PARTS_OF_WINDOWS = ("media", "disk", "answers", "install", "__init__")
 """The same for `images/windows`."""
 
@@ -82,7 +98,12 @@ def test_layers_import_downwards(layer: str) -> None:
 
 @pytest.mark.parametrize(
     ("package", "order"),
-    [("orchestrator", ROOMS), ("orchestrator/field", PARTS_OF_FIELD), ("images/windows", PARTS_OF_WINDOWS)],
+    [
+        ("orchestrator", ROOMS),
+        ("orchestrator/field", PARTS_OF_FIELD),
+        ("orchestrator/fleet", PARTS_OF_FLEET),
+        ("images/windows", PARTS_OF_WINDOWS),
+    ],
 )
 def test_rooms_import_downwards(package: str, order: tuple[str, ...]) -> None:
     prefix = f"wsklab.{package.replace('/', '.')}."
@@ -131,3 +152,14 @@ def test_types_hold(tmp_path: Path) -> None:
         env={**os.environ, "MYPYPATH": f"{tmp_path}:{ROOT / 'tests'}"},
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_room_is_in_the_package() -> None:
+    """An editable installation finds rooms that a wheel would lack."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    with_code = {
+        ".".join(("wsklab", *init.parent.relative_to(ROOT).parts))
+        for layer in MAY_IMPORT
+        for init in (ROOT / layer).rglob("__init__.py")
+    }
+    assert set(listed) == with_code

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import packing
+from wsklab.orchestrator.fleet.client.ledger import Batch, Entry, Key, Ledger
+from wsklab.orchestrator.fleet.client.link import Alive, Begun, Link, Lost, Message, Rows
+from wsklab.orchestrator.fleet.client.log import Log
+from wsklab.orchestrator.fleet.client.seen import Seen
 from wsklab.orchestrator.fleet.job import Back, Job, back_of, batch_as_json, job_as_json, row_of, unload_of
-from wsklab.orchestrator.fleet.ledger import Batch, Entry, Key, Ledger
-from wsklab.orchestrator.fleet.link import Alive, Begun, Link, Lost, Message, Rows
-from wsklab.orchestrator.fleet.log import Log
 from wsklab.orchestrator.fleet.needs import Needs, Offer, offer_of
-from wsklab.orchestrator.fleet.seen import Seen
-from wsklab.orchestrator.fleet.store import Store
+from wsklab.orchestrator.fleet.transport import packing
+from wsklab.orchestrator.fleet.transport.store import Store
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.lab_notes import Behaviour
 from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult

@@ -23,9 +23,9 @@ from wsklab.common import json_line
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import kept_snapshots, packing, shipping
 from wsklab.orchestrator.fleet.job import Back, ImageRef, Job, back_as_json, job_of
-from wsklab.orchestrator.fleet.store import Cache, Store, StoreError, of
+from wsklab.orchestrator.fleet.transport import kept_snapshots, packing, shipping
+from wsklab.orchestrator.fleet.transport.store import Cache, Store, StoreError, of
 from wsklab.orchestrator.guest import find
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.lab.snapshots import Snapshots

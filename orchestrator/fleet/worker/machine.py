@@ -14,8 +14,8 @@ from typing import Any
 
 from wsklab import images
 from wsklab.orchestrator.fleet.job import fingerprint
-from wsklab.orchestrator.fleet.shipping import fetch_image, newest_peer
-from wsklab.orchestrator.fleet.store import Store
+from wsklab.orchestrator.fleet.transport.shipping import fetch_image, newest_peer
+from wsklab.orchestrator.fleet.transport.store import Store
 from wsklab.orchestrator.lab.peer import PEER_PROFILE
 from wsklab.orchestrator.run import capacity
 from wsklab.qemu import accel

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from wsklab.orchestrator.fleet.store import Store, StoreError, locked
+from wsklab.orchestrator.fleet.transport.store import Store, StoreError, locked
 from wsklab.orchestrator.lab.snapshots import DISKS, FORMAT, MACHINES, Snapshots, Unfit, kept_name, key_of
 from wsklab.qemu.disks import OVERLAY
 

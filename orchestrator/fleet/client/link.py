@@ -17,7 +17,7 @@ from distributed.comm.core import CommClosedError
 from distributed.security import Security
 
 from wsklab.orchestrator.errors import LabError
-from wsklab.orchestrator.fleet import crew
+from wsklab.orchestrator.fleet.worker import crew
 
 CONNECT = 10.0
 """Seconds to reach the scheduler."""

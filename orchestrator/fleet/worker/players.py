@@ -63,7 +63,7 @@ class LabPlayer:
         self._work.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._stderr = self._work.with_suffix(".stderr")
         command = ["env", f"WSKLAB_FLEET_WORK={self._work}", sys.executable, "-P", "-m"]
-        self._child = Child([*command, "wsklab.orchestrator.fleet.lab_process"], self._stderr, pipes=True)
+        self._child = Child([*command, "wsklab.orchestrator.fleet.worker.lab_process"], self._stderr, pipes=True)
         self._stopped = False
         try:
             self._ask(job=job_as_json(job))

@@ -17,7 +17,7 @@ from distributed import Worker, get_worker
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet.job import Job, back_as_json, fingerprint, items_of, job_of
-from wsklab.orchestrator.fleet.players import Player, player_of
+from wsklab.orchestrator.fleet.worker.players import Player, player_of
 
 BEAT = 0.5
 """Seconds between two looks at whether a batch is still wanted; rows are sent as often."""

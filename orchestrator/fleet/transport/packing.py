@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet.job import Evidence
-from wsklab.orchestrator.fleet.store import Store
+from wsklab.orchestrator.fleet.transport.store import Store
 from wsklab.orchestrator.results.results import ScenarioResult
 
 HEAVY = ("wire.pcapng", "debug.raw", "qmp.log")

@@ -21,7 +21,7 @@ from wsklab.drivers.profile import DriverProfile
 from wsklab.images.secure import sha256
 from wsklab.images.store import Image, Manifest
 from wsklab.orchestrator.fleet.job import DriverRef, ForeignRef, ImageRef, PackageRef
-from wsklab.orchestrator.fleet.store import Cache, Store, StoreError, locked
+from wsklab.orchestrator.fleet.transport.store import Cache, Store, StoreError, locked
 
 if TYPE_CHECKING:  # what other drivers need is loaded with the first of them
     from wsklab.orchestrator.lab.foreign_driver import Foreign

@@ -1,0 +1,1 @@
+"""What the client of a run does: it keeps the book of rows, gives batches out, and counts each row once."""
