@@ -17,6 +17,9 @@ INVALID_FUNCTION, INSUFFICIENT_BUFFER, INVALID_USER_BUFFER = 1, 122, 1784
 
 INVALID_PARAMETER, NAME_COLLISION, NOT_FOUND = 0xC000000D, 0xC0000035, 0xC0000225
 
+MAX_LENGTH = 16 << 20
+"""The longest transfer that the driver takes on, in bytes (drivers/wsklab/wsklab.h)."""
+
 NO_CONNECTION = 0xFFFFFFF0
 """A connection that no scenario comes to."""
 
@@ -95,6 +98,16 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
         statuses=(INVALID_PARAMETER,),
         refused=(Refused(conn, "unknown", first, INVALID_PARAMETER),),
     )
+    for op in (Op.RECEIVE, Op.SEND):
+        long = Command(op, id=first, conn=conn, count=1, length=MAX_LENGTH + 1)
+        yield Malformed(
+            f"a {op.name.lower()} that is too long",
+            command,
+            long.pack(),
+            4,
+            statuses=(INVALID_PARAMETER,),
+            refused=(Refused(conn, op.name.lower(), first, INVALID_PARAMETER),),
+        )
     for op in (Op.SOCKET, Op.SOCKET_CONNECT, Op.OPEN, Op.ACCEPT):
         again = Command(op, id=first, conn=conn, target=conn if op == Op.ACCEPT else 0)
         yield Malformed(

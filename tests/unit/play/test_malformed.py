@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+import re
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -106,3 +109,9 @@ def test_no_request_is_one_that_a_right_program_sends() -> None:
         assert request != other
     commands = [r for r in malformed.requests(CONNECTION, FIRST) if r.code == protocol.IOCTL_COMMAND and not r.error]
     assert all(r.statuses or r.refused for r in commands), "what is taken is at least refused"
+
+
+def test_the_longest_transfer_is_the_drivers() -> None:
+    header = (Path(malformed.__file__).parent / "wsklab" / "wsklab.h").read_text(encoding="utf-8")
+    (factors,) = re.findall(r"^#define MAX_LENGTH \((.*)\)$", header, re.MULTILINE)
+    assert math.prod(int(factor.rstrip("u")) for factor in factors.split(" * ")) == malformed.MAX_LENGTH
