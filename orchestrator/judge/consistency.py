@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from wsklab.drivers import protocol
 from wsklab.orchestrator.judge.integrity import Statement, function
 from wsklab.orchestrator.judge.reading import FEW, PENDING, Facts, succeeded
 from wsklab.orchestrator.judge.wording import conn_of, status_words
@@ -19,7 +20,9 @@ from wsklab.orchestrator.observe.driver_lines import (
     CommandRefused,
     Completion,
     DisconnectEvent,
+    Load,
     OtherLine,
+    OwnLine,
     ReceiveEvent,
     as_hex,
 )
@@ -46,6 +49,12 @@ BRIEFLY = frozenset({"socket", "bind", "local"})
 
 MADE = frozenset({"connect", "socket_connect", "accept"})
 """Operations whose completion tells the ports of a connection."""
+
+TICKS = 10**7
+"""Of the driver's clock in a second."""
+
+STRAYS = 60.0
+"""Seconds by which the driver's clock may differ: a line may be on its way for long, or a machine stand still."""
 
 
 def accounts(facts: Facts) -> Iterator[Statement]:
@@ -179,6 +188,29 @@ def lines(facts: Facts) -> Iterator[Statement]:
         if done.id in briefly and done.op in BRIEFLY and succeeded(done.status):
             yield "fail", f"the driver tells of {done.op} (operation {done.id}), whose success was not to be told"
             return
+
+
+def clock(facts: Facts) -> Iterator[Statement]:
+    """Whether the times in the driver's lines pass as the host's do, or more slowly: its machine may have stood still.
+
+    They are counted from the start of the machine, which may have been started anew before a load.
+    """
+    before: tuple[float, float] | None = None
+    for line in facts.everywhere(OwnLine):
+        record = protocol.parse_line(line.text)
+        if record is None:
+            continue
+        now = record.t / TICKS, line.t / 1e9
+        if before is not None and not isinstance(line, Load):
+            passed, really = now[0] - before[0], now[1] - before[1]
+            if not -STRAYS <= passed <= really + STRAYS:
+                yield (
+                    "fail",
+                    f"the driver's line {line.seq} is {passed:.0f} s after the one before it by the driver's clock, "
+                    f"and came {really:.1f} s after it",
+                )
+                return
+        before = now
 
 
 def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:

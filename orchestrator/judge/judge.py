@@ -50,6 +50,7 @@ CHECKS = (
     consistency.addresses,
     consistency.accepts,
     consistency.lines,
+    consistency.clock,
     consistency.refusals,
     consistency.malformed,
     consistency.takes,

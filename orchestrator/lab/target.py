@@ -51,8 +51,8 @@ BATCH = 64
 _WINE_CRASH = re.compile(r"wine: (Unhandled .*|Call from \S+ to unimplemented function .*)")
 _AT = re.compile(r"at address ([0-9A-Fa-f]{8,16})\b")
 _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
-RING_BYTES = 48 * 1024
-"""Room for one answer of the driver's ring."""
+RING_BYTES, RING_LINES = 48 * 1024, 32
+"""Room for one answer of the driver's ring, and the lines that it may have: longer scenarios have more."""
 
 ARRIVAL = 6
 """What a service's time is divided by for the line that it has printed, which only has to arrive."""
@@ -228,14 +228,16 @@ class Target:
         """
         records: list[RingRecord] = []
         while True:
-            request = protocol.pack_ring_request(first)
+            request = protocol.pack_ring_request(first, RING_LINES)
             data = self.agent.ioctl(protocol.DEVICE, protocol.IOCTL_RING, request, RING_BYTES)
             ring = _understood(protocol.unpack_ring, data)
+            if len(ring.lines) > RING_LINES:
+                raise Misanswer(f"the driver gives {len(ring.lines)} lines of its ring, and was asked for {RING_LINES}")
             for line in ring.lines:
                 record = protocol.parse_line(line)
                 if record is not None:
                     records.append(RingRecord(record.seq, line.strip()))
-            if ring.next_seq <= first or len(data) + protocol.LINE_BYTES < RING_BYTES:  # there was room for more
+            if ring.next_seq <= first or len(ring.lines) < RING_LINES:  # it has no more
                 return records, ring.next_seq - 1
             first = ring.next_seq
 

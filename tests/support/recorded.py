@@ -49,9 +49,11 @@ class Recording:
         self.observations.append(observed(self._t, source, kind, conn, **data))
         return self
 
-    def line(self, kind: str, conn: int | None = 0, **data: Any) -> Recording:
+    def line(self, kind: str, conn: int | None = 0, clock: int | None = None, **data: Any) -> Recording:
+        """`clock`: the driver's time in it, in units of 100 ns."""
         self._seq += 1
-        text = f"WSKLAB1 seq={self._seq:08x} ev={kind}"
+        time = "" if clock is None else f"t={clock:016x} conn=0 "
+        text = f"WSKLAB1 seq={self._seq:08x} {time}ev={kind}"
         self.ring.append({"seq": self._seq, "text": text})
         return self.add("driver", kind, conn, seq=self._seq, text=text, **data)
 

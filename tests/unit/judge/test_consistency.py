@@ -266,3 +266,29 @@ def test_ports_of_a_connection_are_those_on_the_wire(lport: int, rport: int, sai
     """Where the question failed, what is told as its answer is nothing."""
     recording = told().line("addr", 0, id=1, lport=lport, rport=rport, lst=status, rst=status)
     assert (said is not None and said in verdict(recording)[1]) == (said is not None and status == 0)
+
+
+SECOND = 10**7
+"""Of the driver's clock."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (0, SECOND, ""),
+        (SECOND, 0, ""),
+        (0, 59 * SECOND, ""),
+        (0, 61 * SECOND, "is 61 s after the one before it by the driver's clock, and came 0.0 s after it"),
+        (61 * SECOND, 0, "is -61 s after the one before it"),
+        ((5 << 32) | 5, (9 << 32) | 9, "is 1718 s after the one before it"),
+    ],
+)
+def test_the_drivers_clock_goes_as_the_hosts(first: int, second: int, says: str) -> None:
+    found, why = verdict(told().line("cbout", cb="recv", clock=first).line("cbout", cb="recv", clock=second))
+    assert says in why
+    assert found == ("fail" if says else "pass")
+
+
+def test_a_machine_that_was_started_anew_has_a_new_clock() -> None:
+    recording = told().line("cbout", cb="recv", clock=99 * SECOND).line("load", None, clock=1, build="correct", ver=1)
+    assert "driver's clock" not in verdict(recording.line("cbout", cb="recv", clock=2))[1]

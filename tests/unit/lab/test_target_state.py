@@ -13,7 +13,7 @@ import pytest
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
 from wsklab.orchestrator.guest import deploy
-from wsklab.orchestrator.lab.target import Misanswer, Target
+from wsklab.orchestrator.lab.target import RING_LINES, Misanswer, Target
 from wsklab.orchestrator.observe.journal import Journal
 
 
@@ -59,3 +59,35 @@ def test_a_driver_goes_on_calling_itself_what_it_did_when_it_was_loaded(monkeypa
 def test_another_name_than_then_is_an_answer_that_cannot_be(monkeypatch: pytest.MonkeyPatch, answers: bytes) -> None:
     with pytest.raises(Misanswer, match="was 'correct' when loaded"):
         loaded(monkeypatch, "correct", answers).state()
+
+
+class PlayedRing:
+    """A driver whose ring has lines from 1 to `last`; it gives `more` than it may."""
+
+    def __init__(self, last: int, more: int = 0) -> None:
+        self._last, self._more = last, more
+        self.asked = 0
+
+    def ioctl(self, device: str, code: int, data: bytes, out: int) -> bytes:
+        self.asked += 1
+        first, most, _ = struct.unpack("<QII", data)
+        numbers = range(first, min(first + most + self._more, self._last + 1))
+        lines = "".join(f"WSKLAB1 seq={number:08x} t=0000000000000001 conn=0 ev=cbin cb=recv\n" for number in numbers)
+        return struct.pack("<QQII", first, first + len(numbers), len(numbers), 0) + lines.encode()
+
+
+@pytest.mark.parametrize("last", [0, 1, RING_LINES - 1, RING_LINES, RING_LINES + 1, 3 * RING_LINES])
+def test_the_ring_is_read_to_its_end_in_pieces(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    target = loaded(monkeypatch, "correct", b"correct")
+    ring = PlayedRing(last)
+    target.agent = cast(Any, ring)
+    records, end = target.ring(1)
+    assert [record.seq for record in records] == list(range(1, last + 1))
+    assert (end, ring.asked) == (last, last // RING_LINES + 1)
+
+
+def test_more_lines_than_were_asked_for_are_an_answer_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = loaded(monkeypatch, "correct", b"correct")
+    target.agent = cast(Any, PlayedRing(100, more=1))
+    with pytest.raises(Misanswer, match=r"gives 33 lines of its ring, and was asked for 32"):
+        target.ring(1)
