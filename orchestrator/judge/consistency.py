@@ -168,7 +168,7 @@ def refusals(facts: Facts) -> Iterator[Statement]:
     if facts.everywhere(MalformedSent):
         return
     answers = [answer for answered in facts.everywhere(Answered) for answer in answered.answers]
-    asked = {answer.id + n for answer in answers for n in range(max(1, answer.count))}
+    asked = {number for a in answers for number in range(a.id, max(a.id + a.count - 1, a.last or 0, a.id) + 1)}
     for refused in facts.everywhere(CommandRefused):
         if asked and (refused.id not in asked or refused.op == UNNAMED):
             yield "fail", f"the driver refuses operation {refused.id} ({refused.op}), which nobody has asked for"

@@ -256,7 +256,11 @@ def _answer(command: Command, status: int) -> Answer:
     """Return what the judge compares with the lines of the command's operations."""
     count = command.count if command.op in (Op.RECEIVE, Op.SEND) else 1
     asked = (command.flags, command.length, command.seed, command.target, command.mask)
-    return Answer(command.op.name.lower(), command.id, count, status, *asked)
+    if command.op in (Op.OPEN, Op.CONNECT, Op.SOCKET_CONNECT, Op.ACCEPT):  # receives follow, numbered behind it
+        last = command.id + command.count
+    else:
+        last = command.id + max(1, command.count if command.op == Op.CALLBACK else count) - 1
+    return Answer(command.op.name.lower(), command.id, count, status, *asked, last)
 
 
 def _understood(unpack: Callable[[bytes], Unpacked], data: bytes) -> Unpacked:

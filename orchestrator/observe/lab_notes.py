@@ -151,6 +151,8 @@ class Answer:
     seed: int | None = None
     target: int | None = None
     mask: int | None = None
+    last: int | None = None
+    """The last operation that may come of it, also later: in a callback, or once there is a connection."""
 
 
 @observed

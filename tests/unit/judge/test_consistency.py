@@ -215,6 +215,15 @@ def test_what_is_refused_was_asked_for(number: int, op: str, asked: bool) -> Non
     assert (f"operation {number} ({op}), which nobody has asked for" in verdict(recording)[1]) != asked
 
 
+@pytest.mark.parametrize(("number", "asked"), [(5, True), (6, True), (8, True), (9, False)])
+def test_what_follows_a_connection_was_asked_for_with_it(number: int, asked: bool) -> None:
+    """A receive may be refused for want of memory before anybody knows how the step ended."""
+    answers = [{"op": "accept", "id": 5, "count": 1, "last": 8, "status": PENDING}]
+    recording = told().add("lab", "answered", answers=answers)
+    recording.line("refused", op="receive", id=number, status=UNSUCCESSFUL)
+    assert (f"operation {number} (receive), which nobody has asked for" in verdict(recording)[1]) != asked
+
+
 @pytest.mark.parametrize(("many", "status", "said"), [(9, 0, True), (9, UNSUCCESSFUL, False), (1, 0, False)])
 def test_with_many_connections_the_parts_of_an_open_are_not_told(many: int, status: int, said: bool) -> None:
     recording = told().done("bind", 21, status)

@@ -12,9 +12,11 @@ import pytest
 
 from wsklab.drivers import protocol
 from wsklab.drivers.build import BuiltDriver
+from wsklab.drivers.protocol import Command, Op
 from wsklab.orchestrator.guest import deploy
 from wsklab.orchestrator.lab.target import RING_LINES, Misanswer, Target
 from wsklab.orchestrator.observe.journal import Journal
+from wsklab.orchestrator.observe.lab_notes import Answered
 
 
 class PlayedLine:
@@ -91,3 +93,26 @@ def test_more_lines_than_were_asked_for_are_an_answer_that_cannot_be(monkeypatch
     target.agent = cast(Any, PlayedRing(100, more=1))
     with pytest.raises(Misanswer, match=r"gives 33 lines of its ring, and was asked for 32"):
         target.ring(1)
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (Command(Op.CLOSE, id=5), 5),
+        (Command(Op.RECEIVE, id=5, count=3), 7),
+        (Command(Op.CALLBACK, id=5, count=2), 6),
+        (Command(Op.CALLBACK, id=5), 5),
+        (Command(Op.ACCEPT, id=5, count=3), 8),
+        (Command(Op.OPEN, id=5, count=2), 7),
+        (Command(Op.SOCKET_CONNECT, id=5), 5),
+        (Command(Op.CONTROL, id=5, count=4), 5),
+    ],
+)
+def test_an_answer_is_noted_with_all_operations_that_may_come_of_its_command(
+    monkeypatch: pytest.MonkeyPatch, command: Command, last: int
+) -> None:
+    target = loaded(monkeypatch, "correct", b"correct")
+    target.agent = cast(Any, SimpleNamespace(ioctl=lambda *words: struct.pack("<I", 0)))
+    target.command(command)
+    (answered,) = [note for note in target.journal.since(0) if isinstance(note, Answered)]
+    assert answered.answers[0].last == last
