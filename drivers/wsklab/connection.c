@@ -6,6 +6,7 @@
  */
 #include "connection.h"
 #include "account.h"
+#include "log.h"
 
 #define BUCKETS 1024u
 #define GRAVES 64u /* closed contexts kept in memory, so that a callback that comes too late is seen (R73) */
@@ -131,7 +132,10 @@ static void bury(CONNECTION *connection)
 
 void connection_drop(CONNECTION *connection)
 {
-    if (InterlockedDecrement(&connection->references) != 0)
+    LONG left = InterlockedDecrement(&connection->references);
+    if (left < 0) /* it lies among the graves, or did */
+        log_line(0, "ev=unheld refs=%u", (uint32_t)-left);
+    if (left != 0)
         return;
     for (uint32_t i = 0; i < CALLBACKS; i++) {
         while (connection->programs[i]) {

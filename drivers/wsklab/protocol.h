@@ -37,6 +37,7 @@
  *   ev=backlog size= irql= cookie=               WskSendBacklogEvent
  *   ev=cbout  cb=<disc|recv|accept>              the callback returns; only where hold_us or an action is set
  *   ev=late   cb= magic=                         a callback on a context whose close had completed (R73)
+ *   ev=unheld refs=                              a reference to a connection was dropped that nobody held
  *   ev=clean  sockets=0 irps=0 indications=0 allocs=   a CLOSE_ALL has come to its end; allocs is 0 without leaks
  *
  * op= is the verb of the list below in lower case; OPEN appears as its parts (socket, bind, local, connect,

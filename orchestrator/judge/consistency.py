@@ -41,11 +41,16 @@ AWAITED = frozenset({"socket", "bind"})
 PARTS = {"open": ("socket", "bind", "local", "connect", "enable")}
 """Commands that make several calls, whose lines name these."""
 
+CANCELLED, NOT_FOUND = 0xC0000120, 0xC0000225
+
 UNNAMED = "unknown"
 """What the driver calls an operation that it has no name for."""
 
 BRIEFLY = frozenset({"socket", "bind", "local"})
 """Calls of an open that are not told where many are opened at once, and succeed."""
+
+ALONE = frozenset({"send", "receive", "disconnect", "close", "control", "disable", "addresses"})
+"""Functions that never share an operation with another one; an open's parts, and what follows it, do."""
 
 MADE = frozenset({"connect", "socket_connect", "accept"})
 """Operations whose completion tells the ports of a connection."""
@@ -65,10 +70,13 @@ def accounts(facts: Facts) -> Iterator[Statement]:
     told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
     told |= {("addresses", line.id): line.lst for line in facts.everywhere(Addresses) if line.lst is not None}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
+    ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
     for answered in facts.of(Answered):
         for answer in answered.answers:
-            heard = any((op, answer.id) in told for op in (answer.op, *PARTS.get(answer.op, ())))
-            if not (succeeded(answer.status) or heard or facts.scenario.connections > FEW):
+            parts = [(op, answer.id) for op in (answer.op, *PARTS.get(answer.op, ()))]
+            said = {lines[part] for lines in (told, ended) for part in parts if part in lines}
+            fits = answer.status in said if answer.op in PARTS else said
+            if not (succeeded(answer.status) or fits or facts.scenario.connections > FEW):
                 yield (
                     "fail",
                     f"the driver answers {_words(answer)} with {status_words(answer.status)}, and no line says so",
@@ -172,6 +180,33 @@ def refusals(facts: Facts) -> Iterator[Statement]:
     for refused in facts.everywhere(CommandRefused):
         if asked and (refused.id not in asked or refused.op == UNNAMED):
             yield "fail", f"the driver refuses operation {refused.id} ({refused.op}), which nobody has asked for"
+            return
+
+
+def cancels(facts: Facts) -> Iterator[Statement]:
+    """Whether the driver has found what it was to cancel, where that ended as cancelled and nothing else ended it."""
+    ended = {done.id: done for done in facts.everywhere(Completion) if done.status == CANCELLED}
+    calls = facts.everywhere(Call)
+    for cancel in calls:
+        done = ended.get(cancel.target or 0) if cancel.op == "cancel" and cancel.ret == NOT_FOUND else None
+        ends = {call.conn for call in calls if call.op in ("close", "disconnect") and call.seq < cancel.seq}
+        if done is not None and done.conn not in ends:
+            yield (
+                "fail",
+                f"the driver says that there is no operation {done.id} to cancel (operation {cancel.id}), and that was "
+                "cancelled",
+            )
+
+
+def alone(facts: Facts) -> Iterator[Statement]:
+    """Whether an operation is one call: a callback that is to send must not disconnect as well."""
+    first: dict[int, str] = {}
+    for call in facts.everywhere(Call):
+        if call.id and call.op in ALONE and first.setdefault(call.id, call.op) != call.op:
+            yield (
+                "fail",
+                f"the driver calls {function(first[call.id])} and {function(call.op)} for one operation ({call.id})",
+            )
             return
 
 

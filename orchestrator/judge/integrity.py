@@ -19,6 +19,7 @@ from wsklab.orchestrator.observe.driver_lines import (
     LateCallback,
     Load,
     OfProvider,
+    UnheldReference,
     Unload,
     Unsupported,
     Waiting,
@@ -158,6 +159,8 @@ def crashes(facts: Facts) -> Iterator[Statement]:
             "fail",
             (f"{callback} was called with the context of a socket whose close had completed, or with none (R42, R73)"),
         )
+    for unheld in facts.everywhere(UnheldReference):
+        yield "fail", f"the driver drops a reference to a connection that nobody holds (its line {unheld.seq})"
     for again in facts.everywhere(Again):
         yield "fail", f"the IRP of {function(again.op)} (operation {again.id}) completed twice (R83)"
 

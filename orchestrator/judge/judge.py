@@ -49,6 +49,8 @@ CHECKS = (
     consistency.accounts,
     consistency.addresses,
     consistency.accepts,
+    consistency.cancels,
+    consistency.alone,
     consistency.lines,
     consistency.clock,
     consistency.refusals,

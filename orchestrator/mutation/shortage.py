@@ -27,7 +27,7 @@ VERBS = {
 
 _OPERATION = re.compile(r"WSKLAB_OP_([A-Z_]+)|\b(?:do|call|start|give)_([a-z_]+)\(")
 
-_MORE = {"program": {"accept_events", "callback"}}
+_MORE = {"program": {"accept_events", "callback"}, "connected": {"accept"}}
 """Functions that several operations share."""
 
 

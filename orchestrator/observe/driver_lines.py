@@ -255,6 +255,15 @@ class LateCallback(OwnLine):
     magic: int | None = None
 
 
+@observed
+class UnheldReference(OwnLine):
+    """The driver has dropped a reference to a connection that nobody held: a mistake in its own books."""
+
+    kind: ClassVar[str] = "unheld"
+
+    refs: int
+
+
 class OfProvider(DriverLine):
     """A line of the stand-in's provider: it proves nothing of what the driver itself prints."""
 
@@ -311,6 +320,7 @@ OWN: tuple[type[DriverLine], ...] = (
     SendBacklogEvent,
     CallbackEnd,
     LateCallback,
+    UnheldReference,
 )
 PROVIDER: tuple[type[DriverLine], ...] = (BrokenRule, Unsupported, AllocationFailed)
 

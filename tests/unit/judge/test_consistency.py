@@ -25,6 +25,7 @@ expect:
     "test",
 )
 UNSUCCESSFUL = 0xC0000001
+CANCELLED, NOT_FOUND = 0xC0000120, 0xC0000225
 
 
 def told(
@@ -64,6 +65,38 @@ def test_a_failure_that_no_line_tells_is_one_of_the_drivers() -> None:
     assert "no line says so" not in verdict(refused)[1]
     wrong = told().add("lab", "answered", answers=answers).line("refused", op="unknown", id=77, status=UNSUCCESSFUL)
     assert "no line says so" in verdict(wrong)[1], "that is a line of another command"
+
+
+def test_a_failed_open_is_answered_with_the_status_of_one_of_its_parts() -> None:
+    def opened(answer: int) -> Recording:
+        answers = [{"op": "open", "id": 77, "count": 1, "status": answer}]
+        return told().add("lab", "answered", answers=answers).line("refused", op="connect", id=77, status=UNSUCCESSFUL)
+
+    assert "no line says so" not in verdict(opened(UNSUCCESSFUL))[1]
+    assert "the command open (operation 77) with failure (c000020d), and no line says so" in verdict(opened(RESET))[1]
+
+
+@pytest.mark.parametrize(
+    ("returned", "ended", "closed", "said"),
+    [
+        (0, CANCELLED, False, False),
+        (NOT_FOUND, 0, False, False),
+        (NOT_FOUND, CANCELLED, False, True),
+        (NOT_FOUND, CANCELLED, True, False),
+    ],
+)
+def test_what_was_cancelled_was_there_to_cancel(returned: int, ended: int, closed: bool, said: bool) -> None:
+    recording = told().call("receive", 31)
+    if closed:
+        recording.call("close", 32)
+    recording.call("cancel", 33, returned, target=31).done("receive", 31, ended)
+    assert ("there is no operation 31 to cancel (operation 33)" in verdict(recording)[1]) == said
+
+
+def test_an_operation_is_one_call() -> None:
+    assert "for one operation" not in verdict(told().call("callback", 31, 0).call("send", 31).call("send", 31))[1]
+    both = told().call("callback", 31, 0).call("send", 31).call("disconnect", 31)
+    assert "the driver calls WskSend and WskDisconnect for one operation (31)" in verdict(both)[1]
 
 
 def test_a_callback_counts_itself() -> None:

@@ -97,6 +97,9 @@ def test_a_callback_after_the_close_and_an_irp_that_completes_twice_fail() -> No
             "completed, or with none (R42, R73)",
         ),
     )
+    unheld = closed().line("unheld", None, refs=1).ended()
+    (reason,) = verdict(unheld)[1]
+    assert reason.startswith("the driver drops a reference to a connection that nobody holds")
     again = closed().line("again", op="close", id=9).ended()
     assert verdict(again) == ("fail", ("the IRP of WskCloseSocket (operation 9) completed twice (R83)",))
 

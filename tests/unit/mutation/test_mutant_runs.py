@@ -153,6 +153,12 @@ def test_a_fail_that_does_not_repeat_is_a_flake(played: Any) -> None:
     assert worker.lab.ran["send-pending"] == 1
 
 
+def test_a_mutant_may_fail_only_what_is_not_its_first_scenario(played: Any) -> None:
+    done, worker = played({"linger-zero": ["fail", "pass", "fail"]})
+    assert (done.result, done.by) == ("caught", Row("linger-zero", "fail", "why"))
+    assert worker.lab.ran == {"linger-zero": 3}
+
+
 def test_what_the_correct_build_does_not_pass_says_nothing(played: Any) -> None:
     done, _ = played({"linger-zero": ["fail"]}, correct={"linger-zero": "fail"})
     assert (done.result, done.rows) == ("survived", (Row("linger-zero", "unsound", "why"),))
