@@ -127,16 +127,25 @@ def contradictions(facts: Facts) -> Iterator[Statement]:
 
 
 def returns(facts: Facts) -> Iterator[Statement]:
-    """Whether the lab's own driver tells of every call that WSK refused at once; only what fails is told of many."""
-    refused = Counter(
-        (o.function, o.returned)
-        for o in facts.everywhere(WskCalled)
-        if o.driver == OWN and not succeeded(o.returned) and o.function in TOLD
-    )
-    refused.subtract((function(o.op), o.ret) for o in facts.everywhere(Call))
-    for (name, status), untold in refused.items():
-        if untold > 0:
+    """Whether the lab's own driver tells of every call that WSK refused at once, and of no success that there was not.
+
+    Only what fails is told of many.
+    """
+    calls = [o for o in facts.everywhere(WskCalled) if o.driver == OWN]
+    had = Counter((o.function, o.returned) for o in calls)
+    told = Counter((function(o.op), o.ret) for o in facts.everywhere(Call))
+    for name, status in had - told:
+        if name in TOLD and not succeeded(status):
             yield "fail", f"{name} returned {status_words(status)} to the driver, which does not tell of such a call"
+    if not calls or next(complete(facts), None):
+        return
+    for name, status in told - had:
+        if name in TOLD | {"WskAccept", "WskSocketConnect"} and succeeded(status):
+            yield (
+                "fail",
+                f"the driver tells of {told[name, status]} calls of {name} that returned {status_words(status)}, "
+                f"WSK had {had[name, status]} return that",
+            )
 
 
 def running(facts: Facts) -> Iterator[Statement]:
