@@ -298,7 +298,7 @@ def leftovers(facts: Facts) -> Iterator[Statement]:
         yield "fail", f"the driver did not finish cleaning up: {what}{waiting(facts)}"
     elif left := counts(cleaned[-1]):
         yield "fail", f"the driver leaks: {left} left after everything was closed"
-    for still in facts.everywhere(StillRunning):
+    for still in facts.everywhere(StillRunning) if cleaned else ():
         yield "fail", f"the driver counts {still.callbacks} callbacks that run although every socket is closed (R70)"
 
 

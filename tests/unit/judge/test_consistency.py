@@ -209,6 +209,9 @@ def test_callbacks_that_run_when_all_is_closed_fail() -> None:
     assert (
         judgement.verdict == "fail" and "1 callbacks that run although every socket is closed" in judgement.reasons[0]
     )
+    unclean = [o for o in recording.observations if o.kind != "clean"]
+    reasons = " ".join(judge(SCENARIO, unclean).reasons)
+    assert "did not finish cleaning up" in reasons and "although every socket is closed" not in reasons
 
 
 @pytest.mark.parametrize(
