@@ -17,6 +17,7 @@ from wsklab.orchestrator.judge.judge import Judgement, judge
 from wsklab.orchestrator.observe import observation
 from wsklab.orchestrator.results import rows
 from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
+from wsklab.orchestrator.run.order import AGAIN
 from wsklab.orchestrator.scenario import scenario
 
 OBSERVATIONS, SCENARIO, VERDICT = "observations.jsonl", "scenario.yaml", "verdict.json"
@@ -33,6 +34,8 @@ class Rejudged:
     """In what it comes out otherwise, a sentence for each point."""
     damage: tuple[str, ...] = ()
     """Why the evidence gives no verdict, or proves nothing of the one it had."""
+    remark: str = ""
+    """Why there is nothing to judge, and no row rests on it."""
 
 
 def rejudge(folder: Path, name: str, row: ScenarioResult | None = None) -> Rejudged:
@@ -80,7 +83,8 @@ def _short(value: object, most: int = 200) -> str:
 def rejudge_run(folder: Path) -> Iterator[Rejudged]:
     """Judge every evidence folder of a run again, then name the rows that have none. Raises UsageError.
 
-    The driver's unload is left out: the judge has no part in its verdict.
+    The driver's unload is left out: the judge has no part in its verdict. Of a first attempt, whose row is that of the
+    second, nothing may have been kept: a disk may have been full.
     """
     try:
         waiting = {row.evidence: row for row in rows.read(folder) if row.name != UNLOAD}
@@ -90,10 +94,14 @@ def rejudge_run(folder: Path) -> Iterator[Rejudged]:
         raise UsageError(f"{error.filename or folder}: cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise UsageError(f"{error}; the verdicts it held cannot be compared.") from None
+    second = {name.removesuffix(AGAIN) for name in waiting if name.endswith(AGAIN)}
     for path in sorted(path for path in (folder / "evidence").iterdir() if path.is_dir()):
         name = str(path.relative_to(folder))
         if path.name != UNLOAD and not path.name.startswith((f"{UNLOAD}-", f"{UNLOAD}@")):
-            yield rejudge(path, name, waiting.pop(name, None))
+            if name in second and name not in waiting and not (path / OBSERVATIONS).exists():
+                yield Rejudged(name, remark="the first of two attempts, of which nothing was kept")
+            else:
+                yield rejudge(path, name, waiting.pop(name, None))
     for name, row in waiting.items():
         yield Rejudged(name, damage=(f"{folder / name}: is gone; the row says {row.verdict}.",))
 
@@ -118,7 +126,7 @@ def command_on(folder: Path, as_json: bool) -> int:
         click.echo(json.dumps({"exit_code": code, "evidence": [asdict(one) for one in seen]}, indent=1))
     else:
         counts = {
-            "as before": sum(not one.differs and not one.damage for one in seen),
+            "as before": sum(not (one.differs or one.damage or one.remark) for one in seen),
             "otherwise": sum(bool(one.differs) for one in seen),
             "damaged or without evidence": sum(bool(one.damage) and not one.differs for one in seen),
         }
@@ -130,6 +138,8 @@ def command_on(folder: Path, as_json: bool) -> int:
 
 def _show(one: Rejudged) -> None:
     click.echo(visible(f"{one.verdict or '-':12}  {one.evidence}", lines=True))
+    if one.remark:
+        click.echo(f"              {one.remark}")
     for reason in one.reasons:
         click.echo(visible(f"              {reason}", lines=True))
     for told in (*(f"otherwise: {text}" for text in one.differs), *one.damage):

@@ -25,6 +25,10 @@ class Item:
         return evidence_name(self.scenario.name, self.number, self.variant)
 
 
+AGAIN = "-again"
+"""The name of the evidence of a second attempt, on a fresh lab, ends with it."""
+
+
 def evidence_name(name: str, number: int, variant: str) -> str:
     """Return the name of the folder of a row's evidence; no scenario's name has an @."""
     return (f"{name}@{variant}" if variant else name) + (f"-{number}" if number > 1 else "")

@@ -33,7 +33,7 @@ from wsklab.orchestrator.results.results import (
 )
 from wsklab.orchestrator.run import janitor
 from wsklab.orchestrator.run.evidence import as_document
-from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.order import AGAIN, Item
 from wsklab.orchestrator.scenario.scenario import Scenario
 
 NAME = "resume.json"
@@ -159,7 +159,7 @@ def _put_aside(folder: Path, kept: set[str]) -> None:
     """Move away the evidence that has no row: a scenario that is run again needs the place."""
     for found in sorted((folder / "evidence").glob("*")):
         place = str(found.relative_to(folder))
-        if place in kept or f"{place}-again" in kept:  # the first of two attempts
+        if place in kept or place + AGAIN in kept:  # the first of two attempts
             continue
         aside = folder / LOST
         aside.mkdir(exist_ok=True)

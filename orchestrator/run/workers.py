@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from wsklab.orchestrator import unexpected
 from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.results.results import ScenarioResult
-from wsklab.orchestrator.run.order import Item
+from wsklab.orchestrator.run.order import AGAIN, Item
 from wsklab.orchestrator.run.runner import Done, Run
 from wsklab.orchestrator.run.stopping import Stop
 from wsklab.orchestrator.run.supply import Supply
@@ -191,7 +191,7 @@ def judged(
         except BaseException:
             run.add(done)  # there is no second attempt, so the first is what is known
             raise
-        done = _again(done, run.perform(lab, item, "-again"))
+        done = _again(done, run.perform(lab, item, AGAIN))
     result = run.add(done)
     look(lab, done.result)
     return lab, result

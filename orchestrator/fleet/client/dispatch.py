@@ -25,7 +25,7 @@ from wsklab.orchestrator.lab.lab import Lab
 from wsklab.orchestrator.observe.lab_notes import Behaviour
 from wsklab.orchestrator.results.results import UNLOAD, ScenarioResult
 from wsklab.orchestrator.run import resuming
-from wsklab.orchestrator.run.order import Item, evidence_name
+from wsklab.orchestrator.run.order import AGAIN, Item, evidence_name
 from wsklab.orchestrator.run.runner import Done, Run
 
 TICK = 0.5
@@ -263,7 +263,7 @@ class Dispatch:
             return
         entry = ledger.row(key, row.timing.get("total_s"))
         assert entry is not None, "it is open"
-        again = packing.AGAIN if row.evidence.endswith(packing.AGAIN) else ""
+        again = AGAIN if row.evidence.endswith(AGAIN) else ""
         row = replace(row, evidence=f"evidence/{name}{again}", findings=(*row.findings, *_history(entry)))
         row = _shared(row, entry.item)
         self._seen.new(batch, back.id)

@@ -14,6 +14,7 @@ from wsklab.orchestrator.errors import LabError
 from wsklab.orchestrator.fleet.job import Evidence
 from wsklab.orchestrator.fleet.transport.store import Store
 from wsklab.orchestrator.results.results import ScenarioResult
+from wsklab.orchestrator.run.order import AGAIN
 
 HEAVY = ("wire.pcapng", "debug.raw", "qmp.log")
 """What a repetition that passed may leave behind: its observations give the same verdict again."""
@@ -23,9 +24,6 @@ INLINE = 256 << 10
 
 MOST = 2 << 30
 """Bytes of one row's evidence, unpacked."""
-
-AGAIN = "-again"
-"""The evidence of a second attempt, on a fresh lab, ends with it."""
 
 
 def pack(folder: Path, name: str, row: ScenarioResult, lean: bool, store: Store | None) -> Evidence:

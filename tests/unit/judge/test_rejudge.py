@@ -70,6 +70,22 @@ def judged(folder: Path, *options: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_first_attempt_of_which_nothing_could_be_kept_is_no_damage(recorded: Path, kept: bool) -> None:
+    """Its disk was full, say; the row is that of the second attempt, which a fresh lab has played."""
+    folder = recorded / "evidence"
+    (folder / "linger-zero").rename(folder / "linger-zero-again")
+    (folder / "linger-zero").mkdir()
+    (folder / "linger-zero" / "scenario.yaml").touch()
+    text = (recorded / "results.jsonl").read_text()
+    row = "evidence/linger-zero-again" if kept else "evidence/gone"
+    (recorded / "results.jsonl").write_text(text.replace('"evidence/linger-zero"', f'"{row}"'))
+    code, said = judged(recorded)
+    assert ("the first of two attempts, of which nothing was kept" in said) == kept
+    assert (code, "1 damaged" in said) == ((0, False) if kept else (2, False)), said
+    assert said.splitlines()[-1].startswith("3 as before" if kept else "3 as before, 2 damaged")
+
+
 def test_evidence_gives_the_same_verdicts_again(recorded: Path) -> None:
     """Also of a self-check, which would pass with an `infra` that it has provoked itself."""
     code, said = judged(recorded)
