@@ -188,9 +188,9 @@ def cancels(facts: Facts) -> Iterator[Statement]:
     ended = {done.id: done for done in facts.everywhere(Completion) if done.status == CANCELLED}
     calls = facts.everywhere(Call)
     for cancel in calls:
-        done = ended.get(cancel.target or 0) if cancel.op == "cancel" and cancel.ret == NOT_FOUND else None
-        ends = {call.conn for call in calls if call.op in ("close", "disconnect") and call.seq < cancel.seq}
-        if done is not None and done.conn not in ends:
+        if cancel.op != "cancel" or cancel.ret != NOT_FOUND or (done := ended.get(cancel.target or 0)) is None:
+            continue
+        if done.conn not in {o.conn for o in calls if o.op in ("close", "disconnect") and o.seq < cancel.seq}:
             yield (
                 "fail",
                 f"the driver says that there is no operation {done.id} to cancel (operation {cancel.id}), and that was "

@@ -51,8 +51,8 @@ BATCH = 64
 _WINE_CRASH = re.compile(r"wine: (Unhandled .*|Call from \S+ to unimplemented function .*)")
 _AT = re.compile(r"at address ([0-9A-Fa-f]{8,16})\b")
 _WORDS = {"st": "status", "len": "length", "ab": "abortive"}
-RING_BYTES, RING_LINES = 48 * 1024, 32
-"""Room for one answer of the driver's ring, and the lines that it may have: longer scenarios have more."""
+RING_BYTES, RING_LINES = 48 * 1024, 128
+"""Room for one answer of the driver's ring, and the lines that it may have: twenty connections have more."""
 
 ARRIVAL = 6
 """What a service's time is divided by for the line that it has printed, which only has to arrive."""

@@ -90,8 +90,8 @@ def test_the_ring_is_read_to_its_end_in_pieces(monkeypatch: pytest.MonkeyPatch, 
 
 def test_more_lines_than_were_asked_for_are_an_answer_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     target = loaded(monkeypatch, "correct", b"correct")
-    target.agent = cast(Any, PlayedRing(100, more=1))
-    with pytest.raises(Misanswer, match=r"gives 33 lines of its ring, and was asked for 32"):
+    target.agent = cast(Any, PlayedRing(500, more=1))
+    with pytest.raises(Misanswer, match=r"gives 129 lines of its ring, and was asked for 128"):
         target.ring(1)
 
 
