@@ -44,6 +44,7 @@ CHECKS = (
     witness.contradictions,
     event_checks.uninvited,
     consistency.ports,
+    consistency.malformed,  # what it has carried out changes the wire, too
     wire_checks.wire,
     step_checks.steps,
     consistency.accounts,
@@ -54,7 +55,6 @@ CHECKS = (
     consistency.lines,
     consistency.clock,
     consistency.refusals,
-    consistency.malformed,
     consistency.takes,
     consistency.depths,
     witness.returns,

@@ -130,6 +130,13 @@ def test_malformed_requests_are_refused_as_the_protocol_has_it() -> None:
     assert lines in sent(wanted_lines="close 0")[1]
 
 
+def test_a_malformed_request_that_is_carried_out_is_not_the_peers_fault() -> None:
+    """What it sends then is not read, so that the peer's close is a RST (RFC 1122, 4.2.2.13)."""
+    recording = told().frame("peer", "RA")
+    words = {"answered": "B", "wanted": "A", "printed": "none", "wanted_lines": "none"}
+    assert verdict(recording.add("lab", "malformed", None, what="a batch", **words))[0] == "fail"
+
+
 def test_an_answer_other_than_the_line_of_the_call_fails() -> None:
     assert verdict(told(answered=0)) == (
         "fail",
