@@ -100,24 +100,10 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
     )
     for op in (Op.RECEIVE, Op.SEND):
         long = Command(op, id=first, conn=conn, count=1, length=MAX_LENGTH + 1)
-        yield Malformed(
-            f"a {op.name.lower()} that is too long",
-            command,
-            long.pack(),
-            4,
-            statuses=(INVALID_PARAMETER,),
-            refused=(Refused(conn, op.name.lower(), first, INVALID_PARAMETER),),
-        )
+        yield _refused(f"a {op.name.lower()} that is too long", long, INVALID_PARAMETER)
     for op in (Op.SOCKET, Op.SOCKET_CONNECT, Op.OPEN, Op.ACCEPT):
         again = Command(op, id=first, conn=conn, target=conn if op == Op.ACCEPT else 0)
-        yield Malformed(
-            f"a command {op.name.lower()} for a connection that there is already",
-            command,
-            again.pack(),
-            4,
-            statuses=(NAME_COLLISION,),
-            refused=(Refused(conn, op.name.lower(), first, NAME_COLLISION),),
-        )
+        yield _refused(f"a command {op.name.lower()} for a connection that there is already", again, NAME_COLLISION)
     for op in (Op.RECEIVE, Op.SEND):
         three = Command(op, id=first, conn=NO_CONNECTION, count=3, length=1)
         each = tuple(Refused(NO_CONNECTION, op.name.lower(), first + nth, NOT_FOUND) for nth in range(3))
@@ -129,3 +115,9 @@ def requests(conn: int, first: int) -> Iterator[Malformed]:
             statuses=(NOT_FOUND,),
             refused=each,
         )
+
+
+def _refused(what: str, command: Command, status: int) -> Malformed:
+    """Return a command that is answered by its status, and refused with it in one line."""
+    line = Refused(command.conn, command.op.name.lower(), command.id, status)
+    return Malformed(what, protocol.IOCTL_COMMAND, command.pack(), 4, statuses=(status,), refused=(line,))

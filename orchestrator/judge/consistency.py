@@ -67,16 +67,16 @@ def accounts(facts: Facts) -> Iterator[Statement]:
     calls = {(call.op, call.id): call for call in facts.everywhere(Call)}
     told = {key: call.ret for key, call in calls.items()}
     returns = dict(told)
-    told |= {(done.op, done.id): done.status for done in facts.everywhere(Completion) if done.op in AWAITED}
+    ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
+    told |= {key: status for key, status in ended.items() if key[0] in AWAITED}
     told |= {("addresses", line.id): line.lst for line in facts.everywhere(Addresses) if line.lst is not None}
     told |= {(refused.op, refused.id): refused.status for refused in facts.refusals.values()}
-    ended = {(done.op, done.id): done.status for done in facts.everywhere(Completion)}
     for answered in facts.of(Answered):
         for answer in answered.answers:
-            parts = [(op, answer.id) for op in (answer.op, *PARTS.get(answer.op, ()))]
-            said = {lines[part] for lines in (told, ended) for part in parts if part in lines}
-            fits = answer.status in said if answer.op in PARTS else said
-            if not (succeeded(answer.status) or fits or facts.scenario.connections > FEW):
+            parts = [(op, answer.id) for op in PARTS.get(answer.op, ())]
+            heard = (answer.op, answer.id) in told
+            heard |= any(answer.status in (told.get(part), ended.get(part)) for part in parts)
+            if not (succeeded(answer.status) or heard or facts.scenario.connections > FEW):
                 yield (
                     "fail",
                     f"the driver answers {_words(answer)} with {status_words(answer.status)}, and no line says so",
@@ -176,7 +176,7 @@ def refusals(facts: Facts) -> Iterator[Statement]:
     if facts.everywhere(MalformedSent):
         return
     answers = [answer for answered in facts.everywhere(Answered) for answer in answered.answers]
-    asked = {number for a in answers for number in range(a.id, max(a.id + a.count - 1, a.last or 0, a.id) + 1)}
+    asked = {number for answer in answers for number in _operations(answer)}
     for refused in facts.everywhere(CommandRefused):
         if asked and (refused.id not in asked or refused.op == UNNAMED):
             yield "fail", f"the driver refuses operation {refused.id} ({refused.op}), which nobody has asked for"
@@ -246,6 +246,12 @@ def clock(facts: Facts) -> Iterator[Statement]:
                 )
                 return
         before = now
+
+
+def _operations(answer: Answer) -> range:
+    """Return all operations that may come of a command."""
+    last = answer.id + max(1, answer.count) - 1 if answer.last is None else answer.last
+    return range(answer.id, last + 1)
 
 
 def _answer(answer: Answer, told: int | None) -> Iterator[Statement]:

@@ -140,7 +140,7 @@ def returns(facts: Facts) -> Iterator[Statement]:
     if not calls or next(complete(facts), None):
         return
     for name, status in told - had:
-        if name in TOLD | {"WskAccept", "WskSocketConnect"} and succeeded(status):
+        if name in TOLD | CONNECTS and succeeded(status):
             yield (
                 "fail",
                 f"the driver tells of {told[name, status]} calls of {name} that returned {status_words(status)}, "

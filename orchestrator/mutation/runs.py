@@ -173,20 +173,20 @@ class _Attempt:
         A busy host makes some scenario fail now and then, which would flatter the lab. A mutant may need a scenario
         before the one that it fails, so that both drivers are given it twice in a row.
         """
-        if not self._passes_twice(self._supply.next(), scenario):
+        if self._twice(self._supply.next(), scenario).verdict != "pass":
             self._rows.append(replace(row, verdict="unsound"))
             return self._load()
         if (lab := self._load()) is None:
             return None
-        second = self._judged(lab, scenario)
-        if second.verdict == "pass":
-            second = self._judged(lab, scenario)
+        second = self._twice(lab, scenario)
         same = second.verdict != "pass"
         self._rows.append(second if same else replace(row, verdict="flaky"))
         return lab if not same or unfit(lab) is None else None
 
-    def _passes_twice(self, lab: Lab, scenario: Scenario) -> bool:
-        return all(self._judged(lab, scenario).verdict == "pass" for _ in range(2))
+    def _twice(self, lab: Lab, scenario: Scenario) -> Row:
+        """Run one twice in a row, unless the first time says enough."""
+        row = self._judged(lab, scenario)
+        return row if row.verdict != "pass" else self._judged(lab, scenario)
 
     def _judged(self, lab: Lab, scenario: Scenario, tell: Tell = lambda result: True) -> Row:
         """One scenario; of a pass no evidence is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -216,8 +217,9 @@ def given_again(client: Client, what: str) -> None:
     """Each batch that was lost cost one row at most: the one under way, or which the worker would have begun with."""
     whole(client)
     told = [row for row in rows.read(client.folder) if row.findings]
-    lost = {line["batch"] for line in log(client) if line["what"] in ("lost", "silent")}
+    lost = {line["batch"]: line["rows"] for line in log(client) if line["what"] in ("lost", "silent")}
     assert 1 <= len(told) <= len(lost)
+    assert all([row.name, row.variant, row.repeat] in itertools.chain(*lost.values()) for row in told)
     assert any(row.name in ("first", "second") for row in told), "the one before may not have been told yet"
     for row in told:
         assert row.verdict == "pass"

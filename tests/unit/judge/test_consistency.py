@@ -65,6 +65,8 @@ def test_a_failure_that_no_line_tells_is_one_of_the_drivers() -> None:
     assert "no line says so" not in verdict(refused)[1]
     wrong = told().add("lab", "answered", answers=answers).line("refused", op="unknown", id=77, status=UNSUCCESSFUL)
     assert "no line says so" in verdict(wrong)[1], "that is a line of another command"
+    completed = told().add("lab", "answered", answers=answers).done("enable", 77, UNSUCCESSFUL)
+    assert "no line says so" in verdict(completed)[1], "that a call failed is told where it returns"
 
 
 def test_a_failed_open_is_answered_with_the_status_of_one_of_its_parts() -> None:
